@@ -1,0 +1,5 @@
+//! The control tool.
+
+fn main() -> std::process::ExitCode {
+    autofs::cli::ctl::main()
+}

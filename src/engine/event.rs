@@ -1,0 +1,138 @@
+//! What the shell tells the engine.
+
+use std::sync::Arc;
+
+use super::{JobId, Key, MountId, Requester, Token, Wanted};
+use crate::plan::Plan;
+
+/// Something that has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A lookup waits in the kernel: something is to be mounted.
+    Missing {
+        /// Below this autofs mount.
+        mount: MountId,
+        /// To be answered exactly once.
+        token: Token,
+        /// Empty for direct and offset mounts.
+        key: Key,
+        /// Whose lookup it was.
+        who: Requester,
+    },
+    /// The kernel found an entry unused (or was told not to look): it is to be unmounted.
+    Expire {
+        /// Below this autofs mount.
+        mount: MountId,
+        /// To be answered exactly once.
+        token: Token,
+        /// Empty for direct and offset mounts.
+        key: Key,
+    },
+    /// [`Effect::Resolve`](super::Effect::Resolve) has ended.
+    Resolved {
+        /// Which.
+        job: JobId,
+        /// How.
+        outcome: Resolution,
+    },
+    /// [`Effect::Perform`](super::Effect::Perform) has ended; after an error nothing of the plan is left.
+    Performed {
+        /// Which.
+        job: JobId,
+        /// What now stands, or that it failed (the shell has logged why).
+        outcome: Result<Done, ()>,
+    },
+    /// [`Effect::Check`](super::Effect::Check) has ended.
+    Checked {
+        /// Which.
+        job: JobId,
+        /// Whether something is mounted (or linked) there.
+        mounted: bool,
+    },
+    /// [`Effect::Unmount`](super::Effect::Unmount) has ended.
+    Unmounted {
+        /// Which.
+        job: JobId,
+        /// How many layers, from the front of the list, are gone. All of them: the entry is empty. Else the next one
+        /// is in use (or failed).
+        gone: usize,
+    },
+    /// [`Effect::ExpireRun`](super::Effect::ExpireRun) has ended: the kernel finds nothing more to expire.
+    ExpireRan {
+        /// Below this autofs mount.
+        mount: MountId,
+    },
+    /// [`Effect::Attach`](super::Effect::Attach) has ended.
+    Attached {
+        /// Which.
+        mount: MountId,
+        /// False: it could not be mounted (the shell has logged why); forget it.
+        ok: bool,
+    },
+    /// What the mount table says of an entry when the worker starts or after a restore: it is mounted already.
+    Adopted {
+        /// Below this autofs mount.
+        mount: MountId,
+        /// Empty for direct and offset mounts.
+        key: Key,
+        /// What its map says of it, if it still does.
+        plan: Option<Arc<Plan>>,
+        /// The offset triggers and submounts that stand below it.
+        done: Done,
+    },
+    /// [`Effect::Detach`](super::Effect::Detach) has ended.
+    Detached {
+        /// Which.
+        mount: MountId,
+        /// False: it is in use and stays.
+        gone: bool,
+    },
+    /// An autofs mount of ours has disappeared: somebody unmounted it.
+    Vanished {
+        /// Which.
+        mount: MountId,
+    },
+    /// The configuration was read: these top-level mounts are wanted, in this order, and no others.
+    Want(Vec<Wanted>),
+    /// The maps have changed: what was remembered as missing may be there now.
+    Forget,
+    /// Unmount all that is unused, now.
+    Prune,
+    /// End.
+    Stop(Shutdown),
+    /// The moment that `deadline()` named has come.
+    Timer,
+}
+
+/// How the daemon ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shutdown {
+    /// Unmount what is unused; what is in use stays, its autofs mounts catatonic: TERM and INT.
+    Clean,
+    /// Unmount everything, lazily where it is in use: USR2.
+    Forced,
+    /// Leave everything for the next start.
+    Detach,
+}
+
+/// What the maps say of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// This is to be done.
+    Found(Arc<Plan>),
+    /// No map has it.
+    NotFound,
+    /// A map has it, but nothing can be made of it. Treated like a mount that fails.
+    Invalid,
+    /// No map could be asked: not remembered.
+    Unavailable,
+}
+
+/// What a plan has left in the mount table besides its own mount.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Done {
+    /// The offset triggers, each with its plan.
+    pub offsets: Vec<(MountId, Arc<Plan>)>,
+    /// The autofs mount of `Action::Autofs`, with its negative timeout in seconds.
+    pub submount: Option<(MountId, Wanted)>,
+}

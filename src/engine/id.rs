@@ -1,0 +1,111 @@
+//! The names of things between engine and shell.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+/// One autofs mount of ours, for its life. The shell deals the numbers out; device and inode numbers are no identity,
+/// as a restore changes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MountId(pub u32);
+
+/// The kernel's wait queue token: one counter for the machine, never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub NonZeroU32);
+
+/// A piece of work that the shell does for the engine; its number comes back with the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId(pub u64);
+
+/// Milliseconds since some moment of the shell's choice; only differences count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tick(pub u64);
+
+/// The name of an entry below an autofs mount, as the kernel gives it. Empty for direct and offset mounts, which have
+/// just one entry.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Key(pub Box<[u8]>);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({})", crate::text::Escaped(&self.0))
+    }
+}
+
+impl From<&[u8]> for Key {
+    fn from(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+}
+
+/// Kind of an autofs mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Keys appear below it.
+    Indirect,
+    /// It is itself what is mounted over.
+    Direct,
+    /// Like direct, inside a multi-mount.
+    Offset,
+}
+
+/// Who asked, from the packet: real ids in the user namespace of the pipe's opener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Requester {
+    /// Real user id.
+    pub uid: u32,
+    /// Real group id.
+    pub gid: u32,
+    /// Thread, in our pid namespace.
+    pub pid: u32,
+    /// Process, in our pid namespace.
+    pub tgid: u32,
+}
+
+/// The errno values that may be answered. The kernel hands what FAIL says to the waiting process unseen: anything
+/// below -4095 oopses it, 0 and above froze kernels before 4.12, so no number travels, only these names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Errno {
+    /// No such key, or it could not be mounted: what automount always says.
+    ENOENT,
+    /// An expire packet whose file system is in use.
+    EBUSY,
+    /// The request's deadline has passed.
+    ETIMEDOUT,
+    /// Mounted where the requester cannot see it: a private mount namespace would ask for ever.
+    ELOOP,
+    /// The worker cannot do it now.
+    EAGAIN,
+    /// Something failed that is no matter of the map.
+    EIO,
+}
+
+impl Errno {
+    /// The positive number of errno(3) on Linux.
+    pub const fn number(self) -> i32 {
+        match self {
+            Self::ENOENT => libc::ENOENT,
+            Self::EBUSY => libc::EBUSY,
+            Self::ETIMEDOUT => libc::ETIMEDOUT,
+            Self::ELOOP => libc::ELOOP,
+            Self::EAGAIN => libc::EAGAIN,
+            Self::EIO => libc::EIO,
+        }
+    }
+}
+
+/// A top-level autofs mount as the configuration wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Mount point.
+    pub path: PathBuf,
+    /// Indirect or direct.
+    pub kind: Kind,
+    /// Which maps serve it: the shell's number for the line of the master map (equal lines keep their number over a
+    /// reload).
+    pub map: u32,
+    /// Seconds until an unused mount goes; 0: never.
+    pub timeout: u64,
+    /// Seconds for which a failed key fails at once.
+    pub negative_timeout: u64,
+}

@@ -1,0 +1,123 @@
+//! What is wrong with an input, where, and what to do about it.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A place in an input: lines and columns count from 1, columns in bytes; 0 where it is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file (or `-`, or the name of another kind of source).
+    pub file: Arc<Path>,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in bytes, from 1.
+    pub column: u32,
+}
+
+impl Place {
+    /// The place at `line` and `column` of `file`.
+    pub fn new(file: &Arc<Path>, line: u32, column: u32) -> Self {
+        Self { file: Arc::clone(file), line, column }
+    }
+
+    /// The file as a whole, for errors that concern no line of it.
+    pub fn whole(file: &Path) -> Self {
+        Self { file: file.into(), line: 0, column: 0 }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", super::Escaped::path(&self.file))?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the input was refused or only looks wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It works, but probably not as meant.
+    Warning,
+    /// This part was left out; the rest works.
+    Error,
+}
+
+/// One thing that is wrong with an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Refused, or only doubtful.
+    pub severity: Severity,
+    /// Stable name, `area::what`, e.g. `master::timeout`.
+    pub code: &'static str,
+    /// Where it stands.
+    pub place: Place,
+    /// Bytes that the mark covers, from `place.column` on; 0 where it is not known.
+    pub length: u32,
+    /// What is wrong, as half a sentence in lower case.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// The line of the input, without its newline, when it is at hand.
+    pub excerpt: Option<Vec<u8>>,
+}
+
+impl Diagnostic {
+    /// An error of `code` at `place`.
+    pub fn error(code: &'static str, place: Place, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, code, place, length: 0, message: message.into(), help: None, excerpt: None }
+    }
+
+    /// A warning of `code` at `place`.
+    pub fn warning(code: &'static str, place: Place, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, place, message) }
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// With the mark's length in bytes.
+    #[must_use]
+    pub fn length(mut self, bytes: usize) -> Self {
+        self.length = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// With the line that it stands on.
+    #[must_use]
+    pub fn excerpt(mut self, line: &[u8]) -> Self {
+        self.excerpt = Some(line.to_vec());
+        self
+    }
+}
+
+/// One line for a log: `/etc/auto.master:1:28: invalid timeout "5m": write --timeout=300`.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)?;
+        if let Some(help) = &self.help {
+            write!(f, ": {help}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_line_names_place_and_way_out() {
+        let file: Arc<Path> = Path::new("/etc/auto.master").into();
+        let d = Diagnostic::error("master::timeout", Place::new(&file, 1, 28), "invalid timeout \"5m\"")
+            .help("write --timeout=300");
+        assert_eq!(d.to_string(), "/etc/auto.master:1:28: invalid timeout \"5m\": write --timeout=300");
+    }
+}

@@ -1,0 +1,7 @@
+//! Bytes that people write and read: where something stands in a file, what is wrong with it, how it is shown.
+
+pub mod diagnostic;
+pub mod escape;
+
+pub use diagnostic::{Diagnostic, Place, Severity};
+pub use escape::Escaped;
