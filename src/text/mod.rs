@@ -2,6 +2,8 @@
 
 pub mod diagnostic;
 pub mod escape;
+pub mod lines;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use escape::Escaped;
+pub use lines::{Line, Lines, lines};

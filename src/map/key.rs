@@ -1,0 +1,87 @@
+//! The key of a file map as the kernel will ask for it.
+
+use std::borrow::Cow;
+
+/// Why a key cannot name a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// A control character, at this byte of the raw key.
+    #[error("control character in the key")]
+    Control(usize),
+    /// Nothing is left of it.
+    #[error("empty key")]
+    Empty,
+}
+
+/// The key behind its spelling `raw`: quotes and backslashes resolved, repeated slashes made one, no slash at the end.
+pub fn unescape(raw: &[u8]) -> Result<Cow<'_, [u8]>, KeyError> {
+    let is_control = |b: &u8| b.is_ascii_control();
+    if let Some(at) = raw.iter().position(is_control) {
+        return Err(KeyError::Control(at));
+    }
+    let slashes = raw.windows(2).any(|w| w == b"//") || (raw.len() > 1 && raw.ends_with(b"/"));
+    let key = if !slashes && memchr::memchr2(b'\\', b'"', raw).is_none() { Cow::Borrowed(raw) } else { resolve(raw) };
+    if key.is_empty() { Err(KeyError::Empty) } else { Ok(key) }
+}
+
+fn resolve(raw: &[u8]) -> Cow<'_, [u8]> {
+    let mut key = Vec::with_capacity(raw.len());
+    let mut quoted = false;
+    let mut bytes = raw.iter().copied();
+    while let Some(mut b) = bytes.next() {
+        match b {
+            b'"' => {
+                quoted = !quoted;
+                continue;
+            }
+            // Between quotes a backslash is a character like any other.
+            b'\\' if !quoted => match bytes.next() {
+                Some(next) => b = next,
+                None => break,
+            },
+            _ => {}
+        }
+        if b != b'/' || key.last() != Some(&b'/') {
+            key.push(b);
+        }
+    }
+    if key.len() > 1 && key.ends_with(b"/") {
+        key.pop();
+    }
+    Cow::Owned(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_lose_their_spelling() {
+        let cases: &[(&[u8], Result<&[u8], KeyError>)] = &[
+            (b"plain", Ok(b"plain")),
+            (b"*", Ok(b"*")),
+            (b"a\\ b", Ok(b"a b")),
+            (b"\"a b\"c", Ok(b"a bc")),
+            (b"\"a\\b\"", Ok(b"a\\b")),
+            (b"a\\\\b", Ok(b"a\\b")),
+            (b"a\\\"b", Ok(b"a\"b")),
+            (b"//mnt///d1//", Ok(b"/mnt/d1")),
+            (b"/", Ok(b"/")),
+            (b"//", Ok(b"/")),
+            (b"/mnt/\\/x", Ok(b"/mnt/x")),
+            (b"gr\xf6\xdfe", Ok(b"gr\xf6\xdfe")),
+            (b"a\rb", Err(KeyError::Control(1))),
+            (b"a\x7f", Err(KeyError::Control(1))),
+            (b"\"\"", Err(KeyError::Empty)),
+            (b"\\", Err(KeyError::Empty)),
+        ];
+        for (raw, expected) in cases {
+            assert_eq!(unescape(raw).as_deref(), expected.as_deref(), "{}", crate::text::Escaped(raw));
+        }
+    }
+
+    #[test]
+    fn a_plain_key_borrows() {
+        assert!(matches!(unescape(b"/mnt/d1"), Ok(Cow::Borrowed(_))));
+    }
+}
