@@ -1,8 +1,98 @@
-//! The command line of automount(8).
+//! The face of automount(8): options, messages and exit codes as scripts and unit files know them.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
+
+use super::options::{self, Command, Options};
+use crate::sys;
+use crate::text::Escaped;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    let program = std::env::args_os().next().unwrap_or_else(|| "automount".into());
+    let program = Escaped(program.as_encoded_bytes());
+    let command = match options::parse(std::env::args_os(), &mut io::stdout()) {
+        Ok(command) => command,
+        Err(error) => {
+            say(&error.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    match command {
+        Command::Help => {
+            say(usage(program).trim_end());
+            ExitCode::SUCCESS
+        }
+        Command::Version => {
+            // Nobody is there to hear of a closed stdout.
+            let _ = io::stdout().write_all(version().as_bytes());
+            ExitCode::SUCCESS
+        }
+        _ if sys::user::effective_uid() != 0 => {
+            say(&format!("{program}: this program must be run by root."));
+            ExitCode::FAILURE
+        }
+        Command::Run(options) => start(options),
+        Command::SetLogPriority { .. } | Command::Dump { .. } => ExitCode::FAILURE,
+    }
+}
+
+/// Becomes the daemon.
+fn start(_options: Options) -> ExitCode {
     ExitCode::FAILURE
+}
+
+/// A line on stderr; `eprintln!` would panic where stderr is closed.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+fn usage(program: Escaped<'_>) -> String {
+    format!(
+        "\
+Usage: {program} [options] [master_map_name]
+  -h, --help                 print this and exit
+  -V, --version              print version and build directories and exit
+  -p, --pid-file FILE        write the daemon's process id to FILE
+  -t, --timeout SECONDS      unmount what was not used for so long (0: never)
+  -M, --master-wait SECONDS  wait so long for an unavailable master map (0: no limit)
+  -n, --negative-timeout SECONDS
+                             remember a failed lookup for so long
+  -P, --positive-timeout SECONDS
+                             keep an entry of a map that was not read whole for so long
+  -v, --verbose              log what is done
+  -d[N], --debug[=N]         log everything; N: debug bitmap of the LDAP library
+  -D, --define NAME=VALUE    define a macro for all maps
+  -S, --systemd-service      stay in the foreground as a service of systemd
+  -f, --foreground           stay in the foreground and log to stderr
+  -r, --random-multimount-selection
+                             choose among replicated servers by chance
+  -O, --global-options OPTIONS
+                             mount options for all entries
+  -m, --dumpmaps [TYPE NAME [MASTER]]
+                             print the maps, or the one of this type and name, and exit
+  -l, --set-log-priority PRIORITY PATH...
+                             change how much a running daemon logs about mount points
+  -C, --dont-check-daemon    start even if another daemon seems to run
+  -F, --force                at start, lazily unmount what is left at the mount points
+  -U, --force-exit           do the same and exit
+      --on-exit clean|detach unmount what is unused at exit, or leave all for the next start
+"
+    )
+}
+
+/// What of automount's build options describes this program: no lock file is needed around mount(8), USR2 forces a
+/// shutdown, busy mounts do not prevent one, systemd is notified. Each word is followed by a blank.
+const COMPILE_OPTIONS: &str =
+    "  DISABLE_MOUNT_LOCKING ENABLE_FORCED_SHUTDOWN ENABLE_IGNORE_BUSY_MOUNTS \n  WITH_SYSTEMD \n";
+
+fn version() -> String {
+    format!(
+        "\nLinux automount version {} (autofs-rs)\n\nDirectories:\n\tconfig dir:\t{}\n\tmaps dir:\t{}\n\tmodules dir:\t{}\n\
+         \nCompile options:\n{COMPILE_OPTIONS}\n",
+        env!("AUTOFS_VERSION"),
+        env!("AUTOFS_SYSCONFDIR"),
+        env!("AUTOFS_MAPDIR"),
+        env!("AUTOFS_LIBDIR"),
+    )
 }

@@ -1,4 +1,7 @@
-//! The two command lines.
+//! The two command lines: automount(8)'s, as it always was, and that of autofsctl(8).
 
 pub mod automount;
 pub mod ctl;
+pub mod getopt;
+pub mod options;
+pub mod priority;
