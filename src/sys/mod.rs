@@ -1,3 +1,5 @@
 //! sys
 
+pub mod mount;
+pub mod path;
 pub mod user;

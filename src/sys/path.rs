@@ -1,0 +1,232 @@
+//! Paths, looked at and walked without triggering automounts.
+//!
+//! Nothing here calls `stat` in a way that mounts what it looks at, and nothing follows a name without saying so. What
+//! may wait for a server says that too: the reactor thread may only call what may not.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+
+/// What is known of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// Device number, as `st_dev` of `stat(2)`.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Type and permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Bytes.
+    pub size: u64,
+    /// Last change of the content: seconds and nanoseconds.
+    pub mtime: (i64, u32),
+    /// Last change of content or attributes: seconds and nanoseconds.
+    pub ctime: (i64, u32),
+    /// The mount's number as in `/proc/self/mountinfo`; `None` before Linux 5.8.
+    pub mnt_id: Option<u64>,
+}
+
+impl Stat {
+    /// Is it a directory?
+    pub fn is_dir(&self) -> bool {
+        FileType::from_raw_mode(self.mode) == FileType::Directory
+    }
+
+    /// Is it a regular file?
+    pub fn is_file(&self) -> bool {
+        FileType::from_raw_mode(self.mode) == FileType::RegularFile
+    }
+
+    /// Is it a symbolic link?
+    pub fn is_symlink(&self) -> bool {
+        FileType::from_raw_mode(self.mode) == FileType::Symlink
+    }
+
+    /// May its owner execute it?
+    pub fn is_executable(&self) -> bool {
+        self.mode & 0o100 != 0
+    }
+}
+
+fn statx(dir: BorrowedFd<'_>, path: &Path, flags: AtFlags) -> io::Result<Stat> {
+    let s = fs::statx(dir, path, flags | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID)?;
+    Ok(Stat {
+        dev: fs::makedev(s.stx_dev_major, s.stx_dev_minor),
+        ino: s.stx_ino,
+        mode: u32::from(s.stx_mode),
+        uid: s.stx_uid,
+        size: s.stx_size,
+        mtime: (s.stx_mtime.tv_sec, s.stx_mtime.tv_nsec),
+        ctime: (s.stx_ctime.tv_sec, s.stx_ctime.tv_nsec),
+        mnt_id: (s.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(s.stx_mnt_id),
+    })
+}
+
+/// The file that `path` leads to. It asks the server of a network file system as `stat(2)` does, so it may wait.
+pub fn stat(path: &Path) -> io::Result<Stat> {
+    statx(CWD, path, AtFlags::empty())
+}
+
+/// What stands at `path` itself, by what is known without asking a server for attributes. The way to it may still wait.
+pub fn lstat(path: &Path) -> io::Result<Stat> {
+    lstat_at(CWD, path)
+}
+
+/// As [`lstat`], from `dir` on.
+pub fn lstat_at(dir: BorrowedFd<'_>, path: &Path) -> io::Result<Stat> {
+    statx(dir, path, AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC)
+}
+
+/// The file behind a descriptor. Never waits.
+pub fn fstat(fd: BorrowedFd<'_>) -> io::Result<Stat> {
+    statx(fd, Path::new(""), AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC)
+}
+
+/// Opens `path` (`O_PATH`), links followed, if the dentry cache alone knows the way; so it never waits. `WouldBlock` if
+/// it does not, and on kernels before 5.12, which have no `RESOLVE_CACHED`.
+pub fn open_cached(path: &Path) -> io::Result<OwnedFd> {
+    match fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::CACHED) {
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => Err(io::ErrorKind::WouldBlock.into()),
+        opened => Ok(opened?),
+    }
+}
+
+/// Opens `path` (`O_PATH`), links followed. It may wait; the last component triggers nothing.
+pub fn open(path: &Path) -> io::Result<OwnedFd> {
+    Ok(fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens `path` (`O_PATH`) unless it is a symbolic link, which gives the link itself. It may wait; the last component
+/// triggers nothing.
+pub fn open_nofollow(path: &Path) -> io::Result<OwnedFd> {
+    Ok(fs::openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens the directory `name` in `dir` (`O_PATH`); `ENOTDIR` if it is a symbolic link. It may wait, as it triggers an
+/// automount that stands there.
+pub fn open_dir_at(dir: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(fs::openat(dir, name, flags, Mode::empty())?)
+}
+
+/// Makes the directory `name` in `dir` with mode 0755 less the umask.
+pub fn mkdir_at(dir: BorrowedFd<'_>, name: &Path) -> io::Result<()> {
+    Ok(fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))?)
+}
+
+/// Sets the permission bits of the directory `name` in `dir`, which must not be a symbolic link.
+pub fn chmod_dir_at(dir: BorrowedFd<'_>, name: &Path, mode: u32) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = fs::openat(dir, name, flags, Mode::empty())?;
+    Ok(fs::fchmod(opened, Mode::from_raw_mode(mode))?)
+}
+
+/// Removes the empty directory `name` of `dir`.
+pub fn rmdir_at(dir: BorrowedFd<'_>, name: &Path) -> io::Result<()> {
+    Ok(fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+}
+
+/// Removes `name`, which is no directory, from `dir`.
+pub fn unlink_at(dir: BorrowedFd<'_>, name: &Path) -> io::Result<()> {
+    Ok(fs::unlinkat(dir, name, AtFlags::empty())?)
+}
+
+/// Makes the symbolic link `name` in `dir`, leading to `text`.
+pub fn symlink_at(text: &[u8], dir: BorrowedFd<'_>, name: &Path) -> io::Result<()> {
+    Ok(fs::symlinkat(text, dir, name)?)
+}
+
+/// The text of the symbolic link `name` in `dir`.
+pub fn readlink_at(dir: BorrowedFd<'_>, name: &Path) -> io::Result<PathBuf> {
+    Ok(OsString::from_vec(fs::readlinkat(dir, name, Vec::new())?.into_bytes()).into())
+}
+
+/// The kind of a file system as its magic number, `statfs(2)`, tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Magic(u32);
+
+impl Magic {
+    /// That of `fd`, which may be opened with `O_PATH`. It may wait: NFS and FUSE ask their servers.
+    pub fn of(fd: impl AsFd) -> io::Result<Self> {
+        // The width and sign of `f_type` vary; the numbers of linux/magic.h have 32 bits.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the low 32 bits are the number")]
+        Ok(Self(fs::fstatfs(fd)?.f_type as u32))
+    }
+
+    /// Is it autofs: a mount point on which nothing is mounted?
+    pub fn is_autofs(self) -> bool {
+        self.0 == 0x187
+    }
+
+    /// Is it a file system of another machine, on which no directory of ours has a place? NFS, SMB (three numbers), NCP,
+    /// AFS, Coda, Ceph, 9P; linux/magic.h and the sources of those without an entry there.
+    pub fn is_remote(self) -> bool {
+        matches!(
+            self.0,
+            0x6969
+                | 0x517b
+                | 0xff53_4d42
+                | 0xfe53_4d42
+                | 0x564c
+                | 0x5346_414f
+                | 0x7375_7245
+                | 0x00c3_6400
+                | 0x0102_1997
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_followed_by_stat_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&file, b"12345").unwrap();
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        let s = stat(&link).unwrap();
+        assert!(s.is_file() && s.size == 5 && !s.is_executable());
+        assert!(lstat(&link).unwrap().is_symlink());
+        let opened = open(&link).unwrap();
+        assert_eq!(fstat(opened.as_fd()).unwrap().ino, s.ino);
+        assert!(fstat(open_nofollow(&link).unwrap().as_fd()).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn numbers_are_those_of_stat() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let theirs = std::fs::File::open(dir.path()).unwrap().metadata().unwrap();
+        let ours = lstat(dir.path()).unwrap();
+        assert_eq!((ours.dev, ours.ino, ours.mode), (theirs.dev(), theirs.ino(), theirs.mode()));
+        assert_eq!(ours.mtime.0, theirs.mtime());
+    }
+
+    #[test]
+    fn what_is_cached_opens_without_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        stat(dir.path()).unwrap();
+        match open_cached(dir.path()) {
+            Ok(fd) => assert!(fstat(fd.as_fd()).unwrap().is_dir()),
+            Err(e) => assert_eq!(e.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+
+    #[test]
+    fn a_link_is_no_directory_on_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/", dir.path().join("link")).unwrap();
+        let fd = open(dir.path()).unwrap();
+        let refused = open_dir_at(fd.as_fd(), Path::new("link")).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::ENOTDIR));
+        assert!(!Magic::of(&fd).unwrap().is_autofs());
+    }
+}
