@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::text::unquote;
+
 /// Why a key cannot name a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -25,26 +27,8 @@ pub fn unescape(raw: &[u8]) -> Result<Cow<'_, [u8]>, KeyError> {
 }
 
 fn resolve(raw: &[u8]) -> Cow<'_, [u8]> {
-    let mut key = Vec::with_capacity(raw.len());
-    let mut quoted = false;
-    let mut bytes = raw.iter().copied();
-    while let Some(mut b) = bytes.next() {
-        match b {
-            b'"' => {
-                quoted = !quoted;
-                continue;
-            }
-            // Between quotes a backslash is a character like any other.
-            b'\\' if !quoted => match bytes.next() {
-                Some(next) => b = next,
-                None => break,
-            },
-            _ => {}
-        }
-        if b != b'/' || key.last() != Some(&b'/') {
-            key.push(b);
-        }
-    }
+    let mut key = unquote(raw).into_owned();
+    key.dedup_by(|b, a| (*a, *b) == (b'/', b'/'));
     if key.len() > 1 && key.ends_with(b"/") {
         key.pop();
     }

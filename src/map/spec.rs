@@ -1,5 +1,7 @@
 //! What a line of a master map names: a map, and the options of the mount point.
 
+use crate::text::Escaped;
+
 /// A kind of map source, as the word before the colon (or the leading `-`) says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SourceKind {
@@ -53,6 +55,26 @@ impl SourceKind {
             Self::Null => "null",
         }
     }
+
+    /// The type that the word before the colon means. `exec` is another word for `program`; the built-in maps have
+    /// none.
+    pub fn from_word(word: &[u8]) -> Option<Self> {
+        Some(match word {
+            b"file" => Self::File,
+            b"program" | b"exec" => Self::Program,
+            b"sss" => Self::Sss,
+            b"yp" => Self::Yp,
+            b"nis" => Self::Nis,
+            b"nisplus" => Self::NisPlus,
+            b"ldap" => Self::Ldap,
+            b"ldaps" => Self::Ldaps,
+            b"hesiod" => Self::Hesiod,
+            b"userdir" => Self::Userdir,
+            b"multi" => Self::Multi,
+            b"dir" => Self::Dir,
+            _ => return None,
+        })
+    }
 }
 
 /// The language in which a map is written.
@@ -67,6 +89,18 @@ pub enum Format {
     Hesiod,
 }
 
+impl Format {
+    /// The format that the word after the comma means.
+    pub fn from_word(word: &[u8]) -> Option<Self> {
+        Some(match word {
+            b"sun" => Self::Sun,
+            b"amd" => Self::Amd,
+            b"hesiod" => Self::Hesiod,
+            _ => return None,
+        })
+    }
+}
+
 /// A map as it is named: `[type[,format]:]name [arguments]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SourceSpec {
@@ -78,6 +112,81 @@ pub struct SourceSpec {
     pub name: Vec<u8>,
     /// The parts of a `multi` map; else empty.
     pub parts: Vec<(SourceSpec, MasterOptions)>,
+}
+
+/// Why a word names no map.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// Not one of the types.
+    #[error("unknown map type \"{0}\"")]
+    Type(String),
+    /// Not one of the formats.
+    #[error("unknown map format \"{0}\"")]
+    Format(String),
+    /// A type without a map.
+    #[error("map type \"{0}\" without a map")]
+    NoMap(String),
+    /// `-xfn`, or something else with a dash.
+    #[error("built-in map \"{0}\" is not supported")]
+    BuiltIn(String),
+}
+
+impl SourceError {
+    /// What to write instead.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Type(_) => {
+                "map types are file, program, exec, sss, yp, nis, nisplus, ldap, ldaps, hesiod, userdir and multi"
+            }
+            Self::Format(_) => "map formats are sun, amd and hesiod",
+            Self::NoMap(_) => "write a path or a map name behind the type",
+            Self::BuiltIn(_) => "built-in maps are -hosts and -null",
+        }
+    }
+}
+
+impl SourceSpec {
+    /// The map that `word` names, without quotes or escapes: `[type[,format]:]name`, `-hosts` or `-null`.
+    ///
+    /// A colon alone makes no type: a name as `server:ou=auto.home` is one for LDAP.
+    pub fn parse(word: &[u8]) -> Result<Self, SourceError> {
+        let text = |bytes| Escaped(bytes).to_string();
+        let named = |kind, format, name: &[u8]| Self { kind, format, name: name.to_vec(), parts: Vec::new() };
+        match word {
+            b"-hosts" => return Ok(named(Some(SourceKind::Hosts), None, b"")),
+            b"-null" => return Ok(named(Some(SourceKind::Null), None, b"")),
+            [b'-', ..] => return Err(SourceError::BuiltIn(text(word))),
+            _ => {}
+        }
+        let Some((head, name)) = memchr::memchr(b':', word).and_then(|n| Some((word.get(..n)?, word.get(n + 1..)?)))
+        else {
+            return Ok(named(None, None, word));
+        };
+        match Self::parse_type(head) {
+            Some(typed) => {
+                let (kind, format) = typed?;
+                let name = name.trim_ascii_start();
+                if name.is_empty() { Err(SourceError::NoMap(text(head))) } else { Ok(named(Some(kind), format, name)) }
+            }
+            None if name.starts_with(b"/") && head.iter().all(u8::is_ascii_alphanumeric) => {
+                Err(SourceError::Type(text(head)))
+            }
+            None => Ok(named(None, None, word)),
+        }
+    }
+
+    /// `type[,format]` without a name; `None` if `word` does not start with a type.
+    pub(crate) fn parse_type(word: &[u8]) -> Option<Result<(SourceKind, Option<Format>), SourceError>> {
+        let mut parts = word.splitn(2, |&b| b == b',');
+        let kind = SourceKind::from_word(parts.next()?)?;
+        Some(match parts.next() {
+            None => Ok((kind, None)),
+            Some(format) => match Format::from_word(format) {
+                Some(format) => Ok((kind, Some(format))),
+                None => Err(SourceError::Format(Escaped(format).to_string())),
+            },
+        })
+    }
 }
 
 /// How a bind mount passes mounts on, `mount_namespaces(7)`.
@@ -135,4 +244,43 @@ pub struct MasterOptions {
     pub slashify_colons: Option<bool>,
     /// All other words, joined by commas: mount options for the entries.
     pub mount_options: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_names_a_map() {
+        use SourceKind as K;
+        let cases: &[(&str, Option<K>, Option<Format>, &str)] = &[
+            ("/etc/auto.home", None, None, "/etc/auto.home"),
+            ("auto.home", None, None, "auto.home"),
+            ("file:/etc/auto.home", Some(K::File), None, "/etc/auto.home"),
+            ("file: /etc/auto.home", Some(K::File), None, "/etc/auto.home"),
+            ("file,amd:/etc/amd.home", Some(K::File), Some(Format::Amd), "/etc/amd.home"),
+            ("exec:/etc/auto.net", Some(K::Program), None, "/etc/auto.net"),
+            ("ldap://server/ou=x,dc=y", Some(K::Ldap), None, "//server/ou=x,dc=y"),
+            ("ou=auto.home,dc=example,dc=com", None, None, "ou=auto.home,dc=example,dc=com"),
+            ("server:ou=auto.home", None, None, "server:ou=auto.home"),
+            ("-hosts", Some(K::Hosts), None, ""),
+            ("-null", Some(K::Null), None, ""),
+        ];
+        for (word, kind, format, name) in cases {
+            let spec = SourceSpec::parse(word.as_bytes()).unwrap();
+            assert_eq!((spec.kind, spec.format, spec.name.as_slice()), (*kind, *format, name.as_bytes()), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_names_none_says_why() {
+        for (word, message) in [
+            ("files:/etc/x", "unknown map type \"files\""),
+            ("file,xml:/etc/x", "unknown map format \"xml\""),
+            ("nis:", "map type \"nis\" without a map"),
+            ("-xfn", "built-in map \"-xfn\" is not supported"),
+        ] {
+            assert_eq!(SourceSpec::parse(word.as_bytes()).unwrap_err().to_string(), message);
+        }
+    }
 }

@@ -3,7 +3,9 @@
 pub mod diagnostic;
 pub mod escape;
 pub mod lines;
+pub mod quote;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use escape::Escaped;
 pub use lines::{Line, Lines, lines};
+pub use quote::unquote;

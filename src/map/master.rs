@@ -1,0 +1,555 @@
+//! A line of a master map: `mount-point map [options]` or `+include`, auto.master(5).
+//!
+//! The maps here are only named: what is behind a name is the business of the sources, and what several lines mean
+//! together that of the [`table`](super::table).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::options::{self, Flaw, Words};
+use super::spec::{Format, MasterOptions, SourceError, SourceKind, SourceSpec};
+use crate::text::{Diagnostic, Escaped, Line, Place, lines, unquote};
+
+/// One line of a master map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A mount point.
+    Entry(MasterEntry),
+    /// `+map`: another master map, to be read here.
+    Include(Include),
+}
+
+/// A mount point and its map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasterEntry {
+    /// Absolute path, no slash at the end; `/-` for a direct map.
+    pub mount_point: Vec<u8>,
+    /// Whether it is `/-`: the keys of the map are the mount points.
+    pub direct: bool,
+    /// Its map. `-null` hides the mount point from later lines.
+    pub source: SourceSpec,
+    /// What the line says about it. The mount options and variables of a `multi` map stand with its parts.
+    pub options: MasterOptions,
+    /// Where the line starts.
+    pub place: Place,
+}
+
+/// Another map of the same kind, to be read in place of the line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Include {
+    /// That map.
+    pub source: SourceSpec,
+    /// Where the line starts.
+    pub place: Place,
+}
+
+/// Reads the master map `text`, the content of `file`: all good lines, and what is wrong with the others.
+pub fn read(text: &[u8], file: &Arc<Path>) -> (Vec<Item>, Vec<Diagnostic>) {
+    let (mut items, mut diagnostics) = (Vec::new(), Vec::new());
+    for line in lines(text, file) {
+        match line.and_then(|line| parse(&line, &mut diagnostics)) {
+            Ok(item) => items.push(item),
+            Err(d) => diagnostics.push(d),
+        }
+    }
+    (items, diagnostics)
+}
+
+/// Parses one line. What works, but probably not as meant, is added to `warnings`.
+pub fn parse(line: &Line<'_>, warnings: &mut Vec<Diagnostic>) -> Result<Item, Diagnostic> {
+    if line.is_include() {
+        return parse_include(line).map(Item::Include);
+    }
+    let mount_point = mount_point(line)?;
+    let mut words = Words::new(&line.entry);
+    let mut options = MasterOptions::default();
+    let source = source(&mut words, &mut options, line, warnings).map_err(|flaw| syntax_error(line, flaw))?;
+    let direct = mount_point == b"/-";
+    Ok(Item::Entry(MasterEntry { mount_point, direct, source, options, place: line.key_place() }))
+}
+
+/// The map that an include line `+map` names, in a master map or a mount map.
+pub fn parse_include(line: &Line<'_>) -> Result<Include, Diagnostic> {
+    use SourceKind::{Dir, File, Ldap, Ldaps, Nis, NisPlus, Sss, Yp};
+    let word = unquote(line.key.get(1..).unwrap_or_default());
+    let error = |message: String, help: &str| {
+        let message = format!("syntax error in map near [ {} ]: {message}", Escaped(&line.key));
+        Err(line.key_error("master::include", 0..line.key.len(), message).help(help))
+    };
+    if word.is_empty() {
+        return error("include of no map".to_owned(), "write +map without a blank");
+    }
+    match SourceSpec::parse(&word) {
+        Err(e) => error(e.to_string(), e.help()),
+        Ok(source) => match source.kind {
+            None | Some(Dir | File | Ldap | Ldaps | Nis | NisPlus | Sss | Yp) => {
+                Ok(Include { source, place: line.key_place() })
+            }
+            Some(kind) => error(
+                format!("a {} map cannot be included", kind.name()),
+                "includes are of type file, dir, sss, yp, nis, nisplus, ldap or ldaps",
+            ),
+        },
+    }
+}
+
+fn mount_point(line: &Line<'_>) -> Result<Vec<u8>, Diagnostic> {
+    let raw = &line.key;
+    let error = |at: usize, message: &str, help: &str| {
+        let message = format!("syntax error in map near [ {} ]: {message}", Escaped(raw));
+        Err(line.key_error("master::mount-point", at..raw.len(), message).help(help))
+    };
+    if let Some(at) = memchr::memchr(b'"', raw) {
+        return error(at, "a mount point cannot be quoted", "write a blank in it as \"\\ \"");
+    }
+    let mut path = unquote(raw).into_owned();
+    if let Some(at) = raw.iter().position(u8::is_ascii_control) {
+        return error(at, "control character in a mount point", "mount points are plain text");
+    }
+    while path.ends_with(b"/") {
+        path.pop();
+    }
+    match path.first() {
+        Some(b'/') => Ok(path),
+        None if raw.starts_with(b"/") => error(0, "cannot mount on the root directory", "name a directory below it"),
+        _ => error(0, "a mount point starts with \"/\"", "write an absolute path, or /- for a direct map"),
+    }
+}
+
+/// The map and the options behind it; for a `multi` map all its parts.
+fn source(
+    words: &mut Words<'_>,
+    options: &mut MasterOptions,
+    line: &Line<'_>,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<SourceSpec, Flaw> {
+    let first = words.at;
+    let (source, at) = one_source(words, None)?;
+    if source.kind != Some(SourceKind::Multi) {
+        if source.kind == Some(SourceKind::Dir) {
+            let help = "write +dir:PATH to include the files of a directory";
+            return Err(Flaw::new("master::map", first..words.at, "a directory is no map", help));
+        }
+        options::parse(words, false, options, line, warnings)?;
+        return Ok(source);
+    }
+    words.at = at;
+    let mut parts = Vec::new();
+    loop {
+        words.skip_blanks();
+        let start = words.at;
+        let (mut part, _) = one_source(words, source.format)?;
+        if part.kind.is_none() && part.name.starts_with(b"/") {
+            // Never a program here, whatever its permissions say.
+            part.kind = Some(SourceKind::File);
+        }
+        if matches!(part.kind, Some(SourceKind::Multi | SourceKind::Dir | SourceKind::Null)) {
+            let help = "the parts of a multi map are maps of their own";
+            return Err(Flaw::new("master::multi", start..words.at, "no part of a multi map", help));
+        }
+        let more = options::parse(words, true, options, line, warnings)?;
+        let own = MasterOptions {
+            mount_options: std::mem::take(&mut options.mount_options),
+            defines: std::mem::take(&mut options.defines),
+            ..MasterOptions::default()
+        };
+        parts.push((part, own));
+        if !more {
+            return Ok(SourceSpec { parts, ..source });
+        }
+    }
+}
+
+/// One map: `[type[,format]:]name`, or the old `type[,format] name`; and, for `multi`, where its first part starts.
+fn one_source(words: &mut Words<'_>, format: Option<Format>) -> Result<(SourceSpec, usize), Flaw> {
+    let no_map = |part| Flaw::new("master::no-map", part, "no map", "write the map behind the mount point");
+    words.skip_blanks();
+    let start = words.at;
+    let word = words.word().ok_or_else(|| no_map(start..words.text.len()))?;
+    let raw = words.get(&word);
+    let bad = |part, e: SourceError| Flaw::new("master::map", part, e.to_string(), e.help());
+    let head_len = memchr::memchr(b':', raw).unwrap_or(raw.len());
+    let head = raw.get(..head_len).unwrap_or(raw);
+    let Some(typed) = SourceSpec::parse_type(head) else {
+        let name = unquote(raw);
+        if name.is_empty() {
+            return Err(no_map(word));
+        }
+        let mut source = SourceSpec::parse(&name).map_err(|e| bad(word, e))?;
+        source.format = source.format.or(format);
+        return Ok((source, 0));
+    };
+    let (kind, own_format) = typed.map_err(|e| bad(word.clone(), e))?;
+    // Blanks may stand behind the colon, or in its place.
+    let mut start = (word.start + head_len + 1).min(word.end);
+    if start == word.end {
+        words.skip_blanks();
+        start = words.at;
+        if kind != SourceKind::Multi {
+            let next = words.word().filter(|next| !words.get(next).starts_with(b"-"));
+            next.ok_or_else(|| bad(word.clone(), SourceError::NoMap(Escaped(head).to_string())))?;
+        }
+    }
+    let name = match kind {
+        SourceKind::Multi => Vec::new(),
+        _ => unquote(words.get(&(start..words.at))).into_owned(),
+    };
+    if name.is_empty() && kind != SourceKind::Multi {
+        return Err(no_map(word));
+    }
+    Ok((SourceSpec { kind: Some(kind), format: own_format.or(format), name, parts: Vec::new() }, start))
+}
+
+/// The error that people and scripts know, with more about it.
+fn syntax_error(line: &Line<'_>, flaw: Flaw) -> Diagnostic {
+    let near = line.entry.get(flaw.part.start..).unwrap_or_default().trim_ascii();
+    let near = if near.is_empty() { line.key.as_ref() } else { near };
+    let near = Escaped(near.get(..64).unwrap_or(near));
+    let message = format!("syntax error in map near [ {near} ]: {}", flaw.message);
+    line.entry_error(flaw.code, flaw.part, message).help(flaw.help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec::{Propagation, Verbosity};
+    use super::*;
+    use proptest::prelude::*;
+    use std::fmt::Write as _;
+
+    /// The canonical spelling of an item.
+    fn print(item: &Item) -> String {
+        let escape = |bytes: &[u8]| {
+            String::from_utf8_lossy(bytes).replace('\\', "\\\\").replace(' ', "\\ ").replace('"', "\\\"")
+        };
+        match item {
+            Item::Include(i) => format!("+{}", print_source(&i.source)),
+            Item::Entry(e) => {
+                format!("{} {}{}", escape(&e.mount_point), print_source(&e.source), print_options(&e.options))
+            }
+        }
+    }
+
+    fn print_source(s: &SourceSpec) -> String {
+        let name = String::from_utf8_lossy(&s.name).replace(' ', "\\ ");
+        let format = match s.format {
+            None => "",
+            Some(Format::Sun) => ",sun",
+            Some(Format::Amd) => ",amd",
+            Some(Format::Hesiod) => ",hesiod",
+        };
+        let parts: Vec<String> =
+            s.parts.iter().map(|(s, o)| format!("{}{}", print_source(s), print_options(o))).collect();
+        match s.kind {
+            None => name,
+            Some(k @ (SourceKind::Hosts | SourceKind::Null)) => format!("-{}", k.name()),
+            Some(SourceKind::Multi) => format!("multi{format} {}", parts.join(" -- ")),
+            Some(k) => format!("{}{format}:{name}", k.name()),
+        }
+    }
+
+    fn print_options(o: &MasterOptions) -> String {
+        let mut out = String::new();
+        let mut flag = |on: bool, word: &str| {
+            if on {
+                write!(out, " {word}").unwrap();
+            }
+        };
+        flag(o.timeout.is_some(), &format!("--timeout={}", o.timeout.unwrap_or(0)));
+        flag(o.negative_timeout.is_some(), &format!("--negative-timeout={}", o.negative_timeout.unwrap_or(0)));
+        flag(o.browse == Some(true), "browse");
+        flag(o.browse == Some(false), "nobrowse");
+        flag(o.nobind, "nobind");
+        flag(o.symlink, "symlink");
+        flag(o.strictexpire, "strictexpire");
+        flag(o.propagation == Some(Propagation::Slave), "slave");
+        flag(o.propagation == Some(Propagation::Private), "private");
+        flag(o.propagation == Some(Propagation::Shared), "shared");
+        flag(o.random, "-r");
+        flag(o.use_weight_only, "-w");
+        flag(o.verbosity == Some(Verbosity::Verbose), "-v");
+        flag(o.verbosity == Some(Verbosity::Debug), "-d");
+        flag(o.mode.is_some(), &format!("--mode={:o}", o.mode.unwrap_or(0)));
+        flag(o.slashify_colons == Some(true), "--slashify-colons");
+        flag(o.slashify_colons == Some(false), "--no-slashify-colons");
+        for (name, value) in &o.defines {
+            flag(true, &format!("-D{}={}", Escaped(name), Escaped(value)));
+        }
+        flag(!o.mount_options.is_empty(), &String::from_utf8_lossy(&o.mount_options));
+        out
+    }
+
+    fn file() -> Arc<Path> {
+        Path::new("/etc/auto.master").into()
+    }
+
+    /// The items in canonical spelling, the diagnostics as log lines.
+    fn parsed(text: &str) -> Vec<String> {
+        let (items, diagnostics) = read(text.as_bytes(), &file());
+        items.iter().map(print).chain(diagnostics.iter().map(|d| format!("! {d}"))).collect()
+    }
+
+    /// All spellings of master lines that automount(8) 5.1.9 was observed to take, and what they mean.
+    #[test]
+    fn lines_mean_what_they_mean_to_automount() {
+        let cases = [
+            // Maps: typed, by path, by name, with a format, old style, with blanks.
+            ("/m file:/etc/vl.map", "/m file:/etc/vl.map"),
+            ("/m /etc/vl.map", "/m /etc/vl.map"),
+            ("/m vl.map", "/m vl.map"),
+            ("/m file,sun:/etc/vl.map", "/m file,sun:/etc/vl.map"),
+            ("/m file /etc/vl.map -ro", "/m file:/etc/vl.map ro"),
+            ("/m file,sun /etc/vl.map", "/m file,sun:/etc/vl.map"),
+            ("/m file: /etc/vl.map ro", "/m file:/etc/vl.map ro"),
+            ("/m file:/etc/v\\ l.map", "/m file:/etc/v\\ l.map"),
+            ("/m \"file:/etc/v l.map\" ro", "/m file:/etc/v\\ l.map ro"),
+            ("/m program:/etc/vl.sh -ro", "/m program:/etc/vl.sh ro"),
+            ("/m exec:/etc/vl.sh", "/m program:/etc/vl.sh"),
+            ("/m userdir:x", "/m userdir:x"),
+            ("/m yp:auto.home", "/m yp:auto.home"),
+            ("/m nis auto.home", "/m nis:auto.home"),
+            ("/m ldap://srv/ou=auto.home,dc=x,dc=y ro,soft", "/m ldap://srv/ou=auto.home,dc=x,dc=y ro,soft"),
+            ("/m ou=auto.home,dc=x,dc=y", "/m ou=auto.home,dc=x,dc=y"),
+            ("/m -hosts", "/m -hosts"),
+            ("/m -null", "/m -null"),
+            ("/m -hosts -nosuid", "/m -hosts nosuid"),
+            // Mount points.
+            ("/m/ file:/x", "/m file:/x"),
+            ("/m/a// x", "/m/a x"),
+            ("/m\\ a x", "/m\\ a x"),
+            ("/- file:/x -t 20", "/- file:/x --timeout=20"),
+            ("/m \\\n   file:/x \\\n  -ro", "/m file:/x ro"),
+            // Timeouts.
+            ("/m x -t 120", "/m x --timeout=120"),
+            ("/m x -t120", "/m x --timeout=120"),
+            ("/m x -t=120", "/m x --timeout=120"),
+            ("/m x --timeout 120", "/m x --timeout=120"),
+            ("/m x --timeout=120", "/m x --timeout=120"),
+            ("/m x --timeout = 120 ro", "/m x --timeout=120 ro"),
+            ("/m x --timeout= 120 ro", "/m x --timeout=120 ro"),
+            ("/m x --timeout =120,ro", "/m x --timeout=120 ro"),
+            ("/m x --timeout=0", "/m x --timeout=0"),
+            ("/m x -n 5", "/m x --negative-timeout=5"),
+            ("/m x -n5", "/m x --negative-timeout=5"),
+            ("/m x --negative-timeout=5 -ro", "/m x --negative-timeout=5 ro"),
+            ("/m x --negative-timeout=0", "/m x"),
+            // Words for the mount point.
+            ("/m x -v -g -w -r -n 5 -ro", "/m x --negative-timeout=5 browse -r -w -v ro"),
+            ("/m x browse", "/m x browse"),
+            ("/m x --ghost", "/m x browse"),
+            ("/m x -browse nobrowse", "/m x nobrowse"),
+            ("/m x nobind,symlink -strictexpire", "/m x nobind symlink strictexpire"),
+            ("/m x private", "/m x private"),
+            ("/m x -private,-shared", "/m x shared"),
+            ("/m x slave", "/m x slave"),
+            ("/m x --debug --verbose", "/m x -d"),
+            ("/m x --random-multimount-selection --use-weight-only", "/m x -r -w"),
+            ("/m x --mode 0700", "/m x --mode=700"),
+            ("/m x --mode=1777", "/m x --mode=1777"),
+            ("/m x --slashify-colons", "/m x --slashify-colons"),
+            ("/m x --no-slashify-colons", "/m x --no-slashify-colons"),
+            ("/m x -DFOO=bar -DA=\"b c\",ro", "/m x -DFOO=bar -DA=b c ro"),
+            ("/m x -D FOO=bar", "/m x -DFOO=bar"),
+            // Words for mount(8).
+            ("/m x -ro,soft", "/m x ro,soft"),
+            ("/m x ro,soft", "/m x ro,soft"),
+            ("/m x ro soft -timeo=5", "/m x ro,soft,timeo=5"),
+            ("/m x -ro -soft", "/m x ro,soft"),
+            ("/m x ro,--timeout=50,soft", "/m x --timeout=50 ro,soft"),
+            ("/m x -vers=4.2,sec=krb5:sys,fscache=a_b-c", "/m x vers=4.2,sec=krb5:sys,fscache=a_b-c"),
+            ("/m x -credentials=/etc/cred", "/m x credentials=/etc/cred"),
+            ("/m x -context=\"a:b:s0:c1,c2\",ro", "/m x context=\"a:b:s0:c1,c2\",ro"),
+            ("/m x -nfsvers=4,-tcp", "/m x nfsvers=4,tcp"),
+            ("/m x - ro,", "/m x ro"),
+            ("/m x # hello world", "/m x"),
+            ("/m x ro # hello world", "/m x ro"),
+            ("/m x ro\r\n", "/m x ro"),
+            // Several maps.
+            ("/m multi file:/a -ro -- file:/b -soft", "/m multi file:/a ro -- file:/b soft"),
+            ("/m multi,sun: a -- /b -t 5 -DX=y", "/m multi,sun a -- file,sun:/b -DX=y --timeout=5"),
+            ("/m multi:a -- yp b ro", "/m multi a -- yp:b ro"),
+            // Includes.
+            ("+auto.master", "+auto.master"),
+            ("+/etc/inc.master ro", "+/etc/inc.master"),
+            ("+dir:/etc/vl.d", "+dir:/etc/vl.d"),
+            ("+file:/etc/inc.master", "+file:/etc/inc.master"),
+            ("+nis,sun:auto.master", "+nis,sun:auto.master"),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(parsed(line).join("; "), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_bad_line_says_what_and_where() {
+        let cases = [
+            (
+                "relative file:/x",
+                "1:1: syntax error in map near [ relative ]: a mount point starts with \"/\": \
+              write an absolute path, or /- for a direct map",
+            ),
+            (
+                "/ file:/x",
+                "1:1: syntax error in map near [ / ]: cannot mount on the root directory: \
+              name a directory below it",
+            ),
+            (
+                "\"/m a\" x",
+                "1:1: syntax error in map near [ \"/m a\" ]: a mount point cannot be quoted: \
+              write a blank in it as \"\\ \"",
+            ),
+            ("/m # x", "1:4: syntax error in map near [ # x ]: no map: write the map behind the mount point"),
+            (
+                "/m -xfn",
+                "1:4: syntax error in map near [ -xfn ]: built-in map \"-xfn\" is not supported: \
+              built-in maps are -hosts and -null",
+            ),
+            (
+                "/m dir:/x",
+                "1:4: syntax error in map near [ dir:/x ]: a directory is no map: \
+              write +dir:PATH to include the files of a directory",
+            ),
+            (
+                "/m files:/etc/x -ro",
+                "1:4: syntax error in map near [ files:/etc/x -ro ]: \
+              unknown map type \"files\": map types are file, program, exec, sss, yp, nis, nisplus, ldap, ldaps, \
+              hesiod, userdir and multi",
+            ),
+            (
+                "/m file -ro",
+                "1:4: syntax error in map near [ file -ro ]: map type \"file\" without a map: \
+              write a path or a map name behind the type",
+            ),
+            (
+                "/m file,xml:/x",
+                "1:4: syntax error in map near [ file,xml:/x ]: unknown map format \"xml\": \
+              map formats are sun, amd and hesiod",
+            ),
+            (
+                "/m x --timeout=5m ro",
+                "1:16: syntax error in map near [ 5m ro ]: invalid timeout \"5m\": \
+              write --timeout=300",
+            ),
+            (
+                "/m x -t ro",
+                "1:9: syntax error in map near [ ro ]: invalid timeout \"ro\": \
+              expected a whole number of seconds",
+            ),
+            (
+                "/m x -t",
+                "1:6: syntax error in map near [ -t ]: timeout without a value: \
+              write the value behind the option",
+            ),
+            (
+                "/m x -n -1",
+                "1:9: syntax error in map near [ -1 ]: invalid negative-timeout \"-1\": \
+              expected a whole number of seconds",
+            ),
+            (
+                "/m x --mode=999",
+                "1:13: syntax error in map near [ 999 ]: invalid mode \"999\": \
+              expected octal permission bits, as in --mode=0755",
+            ),
+            ("/m x -DFOO", "1:8: syntax error in map near [ FOO ]: \"FOO\" defines no variable: write -DNAME=VALUE"),
+            ("/m x ro,,soft", "1:9: syntax error in map near [ ,soft ]: two commas in a row: remove one"),
+            (
+                "/m x =",
+                "1:6: syntax error in map near [ = ]: \"=\" is no option: options are words as ro, soft or \
+              timeo=5; a blank in the name of the map is written \"\\ \"",
+            ),
+            (
+                "/m x -- y",
+                "1:6: syntax error in map near [ -- y ]: \"--\" is no option: options are words as ro, soft \
+              or timeo=5; a blank in the name of the map is written \"\\ \"",
+            ),
+            (
+                "/m multi a -- -null",
+                "1:15: syntax error in map near [ -null ]: no part of a multi map: \
+              the parts of a multi map are maps of their own",
+            ),
+            ("/m multi a --", "1:14: syntax error in map near [ /m ]: no map: write the map behind the mount point"),
+            ("+", "1:1: syntax error in map near [ + ]: include of no map: write +map without a blank"),
+            (
+                "+program:/x",
+                "1:1: syntax error in map near [ +program:/x ]: a program map cannot be included: \
+              includes are of type file, dir, sss, yp, nis, nisplus, ldap or ldaps",
+            ),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(parsed(line), [format!("! /etc/auto.master:{expected}")], "{line}");
+        }
+    }
+
+    #[test]
+    fn a_bad_line_damages_no_other() {
+        let text = "/bad\nrelative x\n/m x ro,,soft\n/ok file:/x\n";
+        let (items, diagnostics) = read(text.as_bytes(), &file());
+        assert_eq!(items.iter().map(print).collect::<Vec<_>>(), ["/ok file:/x"]);
+        assert_eq!(diagnostics.iter().map(|d| d.place.line).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn words_with_a_dash_too_many_or_too_few_are_pointed_out() {
+        assert_eq!(
+            parsed("/m x --foo -ro"),
+            [
+                "/m x foo,ro",
+                "! /etc/auto.master:1:6: unknown option \"--foo\" is passed on to mount as \"foo\": \
+                 options for automount start with two dashes, options for mount with one or none"
+            ]
+        );
+        assert_eq!(
+            parsed("/m x timeout=5"),
+            [
+                "/m x timeout=5",
+                "! /etc/auto.master:1:6: \"timeout=5\" is not the expire timeout: write --timeout=5: \
+                 options for automount start with two dashes, options for mount with one or none"
+            ]
+        );
+    }
+
+    prop_compose! {
+        fn some_options()(
+            (timeout, negative_timeout) in (proptest::option::of(any::<u64>()), proptest::option::of(1..9u64)),
+            browse in any::<Option<bool>>(),
+            (nobind, symlink, strictexpire, random, use_weight_only) in any::<(bool, bool, bool, bool, bool)>(),
+            propagation in proptest::option::of(prop_oneof![
+                Just(Propagation::Slave), Just(Propagation::Private), Just(Propagation::Shared)
+            ]),
+            verbosity in proptest::option::of(prop_oneof![Just(Verbosity::Verbose), Just(Verbosity::Debug)]),
+            mode in proptest::option::of(0..0o7777u32),
+            slashify_colons in any::<Option<bool>>(),
+            defines in proptest::collection::vec(("[A-Z]{1,4}", "[a-z/.]{0,4}"), 0..3),
+            words in proptest::collection::vec("x[a-z_]{0,5}(=[a-zA-Z0-9/%+:.@-]{1,5})?", 0..4),
+        ) -> MasterOptions {
+            let defines = defines.into_iter().map(|(n, v)| (n.into_bytes(), v.into_bytes())).collect();
+            MasterOptions {
+                timeout, negative_timeout, browse, nobind, symlink, strictexpire, propagation, random, use_weight_only,
+                verbosity, mode, defines, slashify_colons, mount_options: words.join(",").into_bytes(),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_back(
+            point in "/[a-z /\\\\]{0,9}[a-z]", name in "/[a-z ]{0,9}[a-z]", options in some_options()
+        ) {
+            let source = SourceSpec {
+                kind: Some(SourceKind::File), format: Some(Format::Sun), name: name.into_bytes(), parts: Vec::new(),
+            };
+            let place = Place::new(&file(), 1, 1);
+            let entry = MasterEntry { mount_point: point.into_bytes(), direct: false, source, options, place };
+            let item = Item::Entry(entry);
+            prop_assert_eq!(read(print(&item).as_bytes(), &file()), (vec![item], vec![]));
+        }
+
+        #[test]
+        fn no_line_is_too_strange(line in "/m (file|multi|nis|-hosts|x)?[:, ]?([-=,:# a\"\\\\/+0-9DtnM]|--|--timeout|--mode|\\PC){0,40}") {
+            let file = file();
+            for d in read(line.as_bytes(), &file).1 {
+                prop_assert!(d.place.line == 1 && (d.place.column + d.length) as usize <= line.len() + 1, "{}", d);
+                prop_assert!(d.help.is_some());
+            }
+        }
+    }
+}

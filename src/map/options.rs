@@ -1,0 +1,280 @@
+//! The options of a master map line: those for the mount point, and those that are passed on to every mount.
+
+use std::ops::Range;
+
+use super::spec::{MasterOptions, Propagation, Verbosity};
+use crate::text::quote::{unquote, word};
+use crate::text::{Diagnostic, Escaped, Line};
+
+/// What is wrong at some bytes of the entry.
+#[derive(Debug)]
+pub(super) struct Flaw {
+    pub(super) code: &'static str,
+    pub(super) part: Range<usize>,
+    pub(super) message: String,
+    pub(super) help: String,
+}
+
+impl Flaw {
+    pub(super) fn new(
+        code: &'static str,
+        part: Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self { code, part, message: message.into(), help: help.into() }
+    }
+}
+
+/// Reads the words of an entry, one after the other.
+#[derive(Debug)]
+pub(super) struct Words<'a> {
+    pub(super) text: &'a [u8],
+    pub(super) at: usize,
+}
+
+/// What separates words: also the carriage return of a file from elsewhere.
+fn is_blank(b: u8) -> bool {
+    matches!(b, b' ' | b'\t' | b'\r' | 0x0b | 0x0c)
+}
+
+impl<'a> Words<'a> {
+    pub(super) fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0 }
+    }
+
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    pub(super) fn get(&self, part: &Range<usize>) -> &'a [u8] {
+        self.text.get(part.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn skip_blanks(&mut self) {
+        self.at += self.rest().iter().take_while(|&&b| is_blank(b)).count();
+    }
+
+    /// The next word, up to a blank; `None` at the end and at a comment.
+    pub(super) fn word(&mut self) -> Option<Range<usize>> {
+        self.next(is_blank)
+    }
+
+    /// The next option, up to a blank or a comma.
+    fn option(&mut self) -> Option<Range<usize>> {
+        self.next(|b| is_blank(b) || b == b',')
+    }
+
+    fn next(&mut self, ends: impl Fn(u8) -> bool) -> Option<Range<usize>> {
+        self.skip_blanks();
+        if matches!(self.rest().first(), None | Some(b'#')) {
+            self.at = self.text.len();
+            return None;
+        }
+        let start = self.at;
+        self.at += word(self.rest(), ends);
+        Some(start..self.at)
+    }
+}
+
+/// Reads options up to the end, or in a `multi` map up to and including a `--`; says whether there was one.
+///
+/// The words add to `options`; what works but is probably not meant becomes a warning.
+pub(super) fn parse(
+    words: &mut Words<'_>,
+    multi: bool,
+    options: &mut MasterOptions,
+    line: &Line<'_>,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<bool, Flaw> {
+    let mut comma = false;
+    while let Some(part) = words.option() {
+        let raw = words.get(&part);
+        if raw.is_empty() {
+            // Stopped at a comma.
+            if comma {
+                return Err(Flaw::new("master::comma", part.start..part.end + 1, "two commas in a row", "remove one"));
+            }
+            comma = true;
+            words.at += 1;
+            continue;
+        }
+        comma = false;
+        match raw {
+            b"--" if multi => return Ok(true),
+            b"-" => {}
+            _ => {
+                if let Some(warning) = option(words, part, options)? {
+                    let Flaw { code, part, message, help } = warning;
+                    let mut d = line.entry_error(code, part, message).help(help);
+                    d.severity = crate::text::Severity::Warning;
+                    warnings.push(d);
+                }
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Takes one option into `options`; the word at `part` has just been read. Gives a warning if it looks wrong.
+fn option(words: &mut Words<'_>, part: Range<usize>, options: &mut MasterOptions) -> Result<Option<Flaw>, Flaw> {
+    match words.get(&part) {
+        b"-g" | b"--ghost" | b"browse" | b"-browse" | b"--browse" => options.browse = Some(true),
+        b"nobrowse" | b"-nobrowse" | b"--nobrowse" => options.browse = Some(false),
+        b"nobind" | b"-nobind" | b"--nobind" => options.nobind = true,
+        b"symlink" | b"-symlink" | b"--symlink" => options.symlink = true,
+        b"strictexpire" | b"-strictexpire" | b"--strictexpire" => options.strictexpire = true,
+        b"slave" | b"-slave" | b"--slave" => options.propagation = Some(Propagation::Slave),
+        b"private" | b"-private" | b"--private" => options.propagation = Some(Propagation::Private),
+        b"shared" | b"-shared" | b"--shared" => options.propagation = Some(Propagation::Shared),
+        b"-r" | b"--random-multimount-selection" => options.random = true,
+        b"-w" | b"--use-weight-only" => options.use_weight_only = true,
+        b"-v" | b"--verbose" => options.verbosity = options.verbosity.max(Some(Verbosity::Verbose)),
+        b"-d" | b"--debug" => options.verbosity = Some(Verbosity::Debug),
+        b"--slashify-colons" => options.slashify_colons = Some(true),
+        b"--no-slashify-colons" => options.slashify_colons = Some(false),
+        raw => {
+            if let Some((name, skip)) = named(raw) {
+                let value = value(words, part, skip, name)?;
+                match name {
+                    "timeout" => options.timeout = Some(seconds(words, value, name)?),
+                    // 0 means the default, as on the command line.
+                    "negative-timeout" => {
+                        options.negative_timeout = Some(seconds(words, value, name)?).filter(|&n| n > 0);
+                    }
+                    "mode" => options.mode = Some(mode(words, value)?),
+                    _ => options.defines.push(define(words, value)?),
+                }
+                return Ok(None);
+            }
+            return mount_option(raw, part, &mut options.mount_options);
+        }
+    }
+    Ok(None)
+}
+
+/// The option with a value that `word` starts with, and how many bytes of the word stand before `=` or the value.
+fn named(word: &[u8]) -> Option<(&'static str, usize)> {
+    let (name, long) = match word {
+        [b'-', b't', ..] => ("timeout", 2),
+        [b'-', b'n', ..] => ("negative-timeout", 2),
+        [b'-', b'D', ..] => return Some(("define", 2)),
+        _ => {
+            let name = ["timeout", "negative-timeout", "mode"].into_iter().find(|name| {
+                word.strip_prefix(b"--")
+                    .and_then(|w| w.strip_prefix(name.as_bytes()))
+                    .is_some_and(|rest| matches!(rest.first(), None | Some(b'=')))
+            })?;
+            return Some((name, 2 + name.len()));
+        }
+    };
+    // `-nfsvers=4` and `-timeo=5` are mount options.
+    matches!(word.get(2), None | Some(b'=' | b'0'..=b'9')).then_some((name, long))
+}
+
+/// Where the value of an option stands: behind `=`, with or without blanks around it, or in the next word.
+fn value(words: &mut Words<'_>, part: Range<usize>, skip: usize, name: &str) -> Result<Range<usize>, Flaw> {
+    let mut start = part.start + skip;
+    if start == part.end {
+        words.skip_blanks();
+        start = words.at;
+        if words.rest().first() == Some(&b'=') {
+            start += 1;
+            words.option();
+        }
+    } else if name != "define" && words.text.get(start) == Some(&b'=') {
+        start += 1;
+    }
+    let found = if start < words.at { Some(start..words.at) } else { words.option() };
+    found.filter(|v| !v.is_empty()).ok_or_else(|| {
+        Flaw::new("master::value", part, format!("{name} without a value"), "write the value behind the option")
+    })
+}
+
+fn seconds(words: &Words<'_>, value: Range<usize>, name: &str) -> Result<u64, Flaw> {
+    let text = unquote(words.get(&value));
+    let text = text.as_ref();
+    if let Some(n) = number(text, 10) {
+        return Ok(n);
+    }
+    let help = match text.split_last().and_then(|(unit, n)| number(n, 10)?.checked_mul(unit_seconds(*unit)?)) {
+        Some(n) => format!("write --{name}={n}"),
+        None => "expected a whole number of seconds".to_owned(),
+    };
+    let code = if name == "timeout" { "master::timeout" } else { "master::negative-timeout" };
+    Err(Flaw::new(code, value, format!("invalid {name} \"{}\"", Escaped(text)), help))
+}
+
+fn unit_seconds(unit: u8) -> Option<u64> {
+    Some(match unit {
+        b's' => 1,
+        b'm' => 60,
+        b'h' => 3600,
+        b'd' => 86400,
+        _ => return None,
+    })
+}
+
+fn mode(words: &Words<'_>, value: Range<usize>) -> Result<u32, Flaw> {
+    let text = unquote(words.get(&value));
+    match number(text.as_ref(), 8) {
+        Some(n @ 0..=0o7777) => Ok(n as u32),
+        _ => Err(Flaw::new(
+            "master::mode",
+            value,
+            format!("invalid mode \"{}\"", Escaped(&text)),
+            "expected octal permission bits, as in --mode=0755",
+        )),
+    }
+}
+
+/// An unsigned number without sign or blanks.
+fn number(text: &[u8], radix: u32) -> Option<u64> {
+    let digits = std::str::from_utf8(text).ok().filter(|t| !t.starts_with('+'))?;
+    u64::from_str_radix(digits, radix).ok()
+}
+
+fn define(words: &Words<'_>, value: Range<usize>) -> Result<(Vec<u8>, Vec<u8>), Flaw> {
+    let text = words.get(&value);
+    match memchr::memchr(b'=', text).map(|n| text.split_at(n)) {
+        Some((name, value)) if !name.is_empty() => {
+            Ok((unquote(name).into_owned(), unquote(value.get(1..).unwrap_or_default()).into_owned()))
+        }
+        _ => Err(Flaw::new(
+            "master::define",
+            value,
+            format!("\"{}\" defines no variable", Escaped(text)),
+            "write -DNAME=VALUE",
+        )),
+    }
+}
+
+/// Adds a word that is meant for mount(8): `name` or `name=value`, one or two dashes before it taken away, quotes kept.
+fn mount_option(raw: &[u8], part: Range<usize>, options: &mut Vec<u8>) -> Result<Option<Flaw>, Flaw> {
+    let (dashes, plain) = match raw {
+        [b'-', b'-', plain @ ..] => (2, plain),
+        [b'-', plain @ ..] => (1, plain),
+        plain => (0, plain),
+    };
+    let name = plain.split(|&b| b == b'=').next().unwrap_or_default();
+    let starts = name.first().is_some_and(|&b| b.is_ascii_alphabetic() || b == b'_');
+    if !starts || !name.iter().all(|&b| b.is_ascii_alphanumeric() || b"_-.:+".contains(&b)) {
+        let message = format!("\"{}\" is no option", Escaped(raw));
+        let help = "options are words as ro, soft or timeo=5; a blank in the name of the map is written \"\\ \"";
+        return Err(Flaw::new("master::option", part, message, help));
+    }
+    if !options.is_empty() {
+        options.push(b',');
+    }
+    options.extend_from_slice(plain);
+    let shown = Escaped(raw);
+    let warning = match (dashes, name) {
+        (0 | 1, b"timeout") => {
+            format!("\"{shown}\" is not the expire timeout: write --{}", Escaped(plain))
+        }
+        (2, _) => format!("unknown option \"{shown}\" is passed on to mount as \"{}\"", Escaped(plain)),
+        _ => return Ok(None),
+    };
+    let help = "options for automount start with two dashes, options for mount with one or none";
+    Ok(Some(Flaw::new("master::unknown-option", part, warning, help)))
+}
