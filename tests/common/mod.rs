@@ -1,0 +1,60 @@
+//! What the privileged suites share: worlds to run a daemon in, the daemon, accesses to its mounts, the mount table.
+//!
+//! A test runs in a process of its own inside a [`world`]: private mount, network, UTS and pid namespaces over a
+//! throw-away root. The test program plays all parts itself: it is the first process of the namespaces, the process
+//! that runs the test, and what stands there for mount(8) and its helpers ([`stand_in`]).
+
+#![allow(dead_code, reason = "each suite uses a part of it")]
+
+pub mod daemon;
+pub mod stand_in;
+pub mod table;
+pub mod visit;
+pub mod world;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Plays the part that the command line asks for; `None`: it is the suite itself that was started.
+///
+/// `body` runs one test inside a world, by name; it panics when the test fails.
+pub fn part(body: fn(&str)) -> Option<ExitCode> {
+    let mut args = std::env::args_os();
+    let called = args.next().unwrap_or_default();
+    let called = Path::new(&called).file_name().unwrap_or_default().to_owned();
+    if stand_in::is_one(&called) {
+        return Some(stand_in::main(&called, &args.collect::<Vec<_>>()));
+    }
+    match args.next().as_deref().map(OsStr::as_bytes) {
+        Some(b"--first") => Some(world::first(&args.next().unwrap_or_default())),
+        Some(b"--body") => {
+            let name = args.next().unwrap_or_default();
+            world::build();
+            body(&name.to_string_lossy());
+            Some(ExitCode::SUCCESS)
+        }
+        Some(b"--visit") => Some(visit::main(&args.next().unwrap_or_default())),
+        _ => None,
+    }
+}
+
+/// Looks every few milliseconds until `look` gives something; panics with `what` after `deadline`.
+#[track_caller]
+pub fn wait_for<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "not within {deadline:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Seconds, for deadlines.
+pub const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
