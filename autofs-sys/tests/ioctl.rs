@@ -10,27 +10,21 @@ use nix::{request_code_none, request_code_read, request_code_readwrite, request_
 #[test]
 fn root_ioctls() {
     let int = size_of::<c_int>();
-    assert_eq!(u64::from(AUTOFS_IOC_READY), request_code_none!(AUTOFS_IOCTL, AUTOFS_IOC_READY_CMD) as u64);
-    assert_eq!(u64::from(AUTOFS_IOC_FAIL), request_code_none!(AUTOFS_IOCTL, AUTOFS_IOC_FAIL_CMD) as u64);
-    assert_eq!(u64::from(AUTOFS_IOC_CATATONIC), request_code_none!(AUTOFS_IOCTL, AUTOFS_IOC_CATATONIC_CMD) as u64);
-    assert_eq!(u64::from(AUTOFS_IOC_PROTOVER), request_code_read!(AUTOFS_IOCTL, AUTOFS_IOC_PROTOVER_CMD, int) as u64);
+    assert_eq!(AUTOFS_IOC_READY, request_code_none!(AUTOFS_IOCTL, AUTOFS_IOC_READY_CMD) as u32);
+    assert_eq!(AUTOFS_IOC_FAIL, request_code_none!(AUTOFS_IOCTL, AUTOFS_IOC_FAIL_CMD) as u32);
+    assert_eq!(AUTOFS_IOC_CATATONIC, request_code_none!(AUTOFS_IOCTL, AUTOFS_IOC_CATATONIC_CMD) as u32);
+    assert_eq!(AUTOFS_IOC_PROTOVER, request_code_read!(AUTOFS_IOCTL, AUTOFS_IOC_PROTOVER_CMD, int) as u32);
     assert_eq!(
-        u64::from(AUTOFS_IOC_SETTIMEOUT),
-        request_code_readwrite!(AUTOFS_IOCTL, AUTOFS_IOC_SETTIMEOUT_CMD, size_of::<c_ulong>()) as u64
+        AUTOFS_IOC_SETTIMEOUT,
+        request_code_readwrite!(AUTOFS_IOCTL, AUTOFS_IOC_SETTIMEOUT_CMD, size_of::<c_ulong>()) as u32
     );
     assert_eq!(
-        u64::from(AUTOFS_IOC_EXPIRE),
-        request_code_read!(AUTOFS_IOCTL, AUTOFS_IOC_EXPIRE_CMD, size_of::<autofs_packet_expire>()) as u64
+        AUTOFS_IOC_EXPIRE,
+        request_code_read!(AUTOFS_IOCTL, AUTOFS_IOC_EXPIRE_CMD, size_of::<autofs_packet_expire>()) as u32
     );
-    assert_eq!(
-        u64::from(AUTOFS_IOC_EXPIRE_MULTI),
-        request_code_write!(AUTOFS_IOCTL, AUTOFS_IOC_EXPIRE_MULTI_CMD, int) as u64
-    );
-    assert_eq!(
-        u64::from(AUTOFS_IOC_PROTOSUBVER),
-        request_code_read!(AUTOFS_IOCTL, AUTOFS_IOC_PROTOSUBVER_CMD, int) as u64
-    );
-    assert_eq!(u64::from(AUTOFS_IOC_ASKUMOUNT), request_code_read!(AUTOFS_IOCTL, AUTOFS_IOC_ASKUMOUNT_CMD, int) as u64);
+    assert_eq!(AUTOFS_IOC_EXPIRE_MULTI, request_code_write!(AUTOFS_IOCTL, AUTOFS_IOC_EXPIRE_MULTI_CMD, int) as u32);
+    assert_eq!(AUTOFS_IOC_PROTOSUBVER, request_code_read!(AUTOFS_IOCTL, AUTOFS_IOC_PROTOSUBVER_CMD, int) as u32);
+    assert_eq!(AUTOFS_IOC_ASKUMOUNT, request_code_read!(AUTOFS_IOCTL, AUTOFS_IOC_ASKUMOUNT_CMD, int) as u32);
 }
 
 #[test]
@@ -52,7 +46,7 @@ fn device_ioctls() {
         (AUTOFS_DEV_IOCTL_ASKUMOUNT, AUTOFS_DEV_IOCTL_ASKUMOUNT_CMD),
         (AUTOFS_DEV_IOCTL_ISMOUNTPOINT, AUTOFS_DEV_IOCTL_ISMOUNTPOINT_CMD),
     ] {
-        assert_eq!(u64::from(number), request_code_readwrite!(AUTOFS_IOCTL, command, size) as u64);
+        assert_eq!(number, request_code_readwrite!(AUTOFS_IOCTL, command, size) as u32);
     }
 }
 

@@ -1,5 +1,16 @@
-//! sys
+//! Every system call: all of `unsafe`, and all that uses nix, rustix and libc, is in here. What goes out are own types
+//! and `io::Error`.
 
+pub mod autofs;
+pub mod children;
+pub mod fds;
+pub mod memory;
 pub mod mount;
+pub mod mount_events;
+pub mod mountinfo;
+pub mod packet;
 pub mod path;
+pub mod pipe;
+pub mod procfs;
+pub mod signals;
 pub mod user;

@@ -1,6 +1,148 @@
-//! Who we are.
+//! Names of users, groups and the machine, as the system's databases give them (nsswitch: also LDAP and its like, so
+//! a lookup may take long).
 
-/// Our effective user id.
+use std::ffi::{CStr, OsString, c_char};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStringExt as _;
+
+use nix::errno::Errno as Os;
+
+/// A user of the password database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Login name.
+    pub name: OsString,
+    /// Home directory.
+    pub home: OsString,
+}
+
+/// What uname(2) says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Kernel: `Linux`.
+    pub system: OsString,
+    /// Name of the host, with or without its domain.
+    pub host: OsString,
+    /// Release of the kernel.
+    pub release: OsString,
+    /// Kind of processor.
+    pub machine: OsString,
+}
+
+/// The effective user id of this process.
 pub fn effective_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
+}
+
+/// The user with this id; `None`: there is none.
+///
+/// # Errors
+/// Those of getpwuid_r(3): the database could not be asked.
+pub fn user(uid: u32) -> io::Result<Option<User>> {
+    lookup(|buffer| {
+        let (mut entry, mut found) = (MaybeUninit::<libc::passwd>::uninit(), std::ptr::null_mut());
+        // SAFETY: all pointers are valid for the call, and the length is that of the buffer.
+        let result =
+            unsafe { libc::getpwuid_r(uid, entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &raw mut found) };
+        if found.is_null() {
+            return (result, None);
+        }
+        // SAFETY: a result was found, so the entry is filled in; its strings lie in the buffer.
+        let (name, home) = unsafe { ((*found).pw_name, (*found).pw_dir) };
+        // SAFETY: as above.
+        (0, Some(unsafe { User { name: text(name), home: text(home) } }))
+    })
+}
+
+/// The name of the group with this id; `None`: there is none.
+///
+/// # Errors
+/// Those of getgrgid_r(3): the database could not be asked.
+pub fn group(gid: u32) -> io::Result<Option<OsString>> {
+    lookup(|buffer| {
+        let (mut entry, mut found) = (MaybeUninit::<libc::group>::uninit(), std::ptr::null_mut());
+        // SAFETY: all pointers are valid for the call, and the length is that of the buffer.
+        let result =
+            unsafe { libc::getgrgid_r(gid, entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &raw mut found) };
+        if found.is_null() {
+            return (result, None);
+        }
+        // SAFETY: a result was found, so the entry is filled in; its name lies in the buffer.
+        (0, Some(unsafe { text((*found).gr_name) }))
+    })
+}
+
+/// What kernel and machine this is.
+///
+/// # Errors
+/// Those of uname(2).
+pub fn machine() -> io::Result<Machine> {
+    let uname = nix::sys::utsname::uname()?;
+    Ok(Machine {
+        system: uname.sysname().to_owned(),
+        host: uname.nodename().to_owned(),
+        release: uname.release().to_owned(),
+        machine: uname.machine().to_owned(),
+    })
+}
+
+/// The longest buffer for one entry: a group may have very many members.
+const LONGEST: usize = 16 << 20;
+
+/// Calls one of the `_r` functions with buffers that grow until it is content.
+fn lookup<T>(mut call: impl FnMut(&mut [c_char]) -> (i32, Option<T>)) -> io::Result<Option<T>> {
+    let mut buffer: Vec<c_char> = vec![0; 1 << 12];
+    loop {
+        match call(&mut buffer) {
+            (_, Some(entry)) => return Ok(Some(entry)),
+            // getpwnam(3), ERRORS: these too mean that it is not there.
+            (0 | libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EPERM, None) => return Ok(None),
+            (libc::EINTR, None) => {}
+            (libc::ERANGE, None) if buffer.len() < LONGEST => buffer.resize(buffer.len() * 4, 0),
+            (error, None) => return Err(Os::from_raw(error).into()),
+        }
+    }
+}
+
+/// # Safety
+/// `text` is null or a valid C string.
+unsafe fn text(text: *const c_char) -> OsString {
+    if text.is_null() {
+        return OsString::new();
+    }
+    // SAFETY: as the caller promises.
+    OsString::from_vec(unsafe { CStr::from_ptr(text) }.to_bytes().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_there_and_nobody_has_the_last_id_but_one() {
+        let root = user(0).unwrap().unwrap();
+        assert_eq!(root.name, "root");
+        assert!(root.home.len() > 1);
+        assert_eq!(group(0).unwrap().unwrap(), "root");
+        assert_eq!(user(u32::MAX - 1).unwrap(), None);
+        assert_eq!(group(u32::MAX - 1).unwrap(), None);
+    }
+
+    #[test]
+    fn buffers_grow() {
+        let mut sizes = Vec::new();
+        let found = lookup(|buffer| {
+            sizes.push(buffer.len());
+            if buffer.len() < 100_000 { (libc::ERANGE, None) } else { (0, Some(())) }
+        });
+        assert_eq!((found.unwrap(), sizes), (Some(()), vec![4096, 16384, 65536, 262_144]));
+        assert!(lookup::<()>(|_| (libc::ERANGE, None)).is_err(), "not for ever");
+        assert_eq!(lookup::<()>(|_| (libc::EIO, None)).unwrap_err().raw_os_error(), Some(libc::EIO));
+    }
+
+    #[test]
+    fn the_kernel_is_linux() {
+        assert_eq!(machine().unwrap().system, "Linux");
+    }
 }

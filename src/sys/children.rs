@@ -1,0 +1,229 @@
+//! Processes: making one by fork, being a leader or a child, and learning how children end.
+
+use std::ffi::CStr;
+use std::io;
+
+use nix::errno::Errno as Os;
+use nix::sys::prctl;
+use nix::sys::signal::Signal as Number;
+use nix::unistd::{ForkResult, Pid};
+
+/// Which side of [`fork`] this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fork {
+    /// The process that called, with the pid of the new one.
+    Parent(i32),
+    /// The new process.
+    Child,
+}
+
+/// A signal to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Signal {
+    /// Ask it to end.
+    Term,
+    /// End it.
+    Kill,
+    /// Wake it: what it means is between the two.
+    Usr1,
+    /// Likewise.
+    Usr2,
+    /// Read the configuration again.
+    Hup,
+    /// Go on after a stop.
+    Cont,
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// By itself, with this status.
+    Status(i32),
+    /// By the signal with this number.
+    Signal(i32),
+}
+
+/// What [`reap`] has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reaped {
+    /// A child with this pid has ended.
+    Child(i32, Exit),
+    /// There are children, and all of them run.
+    Running,
+    /// There are no children.
+    None,
+}
+
+/// Makes a copy of this process. To be called only while there is one thread: in the child of a process with several,
+/// any lock may be held for ever.
+///
+/// # Errors
+/// Those of fork(2).
+pub fn fork() -> io::Result<Fork> {
+    // SAFETY: the caller has been told that there must be one thread; then the child may do everything.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(Fork::Parent(child.as_raw())),
+        ForkResult::Child => Ok(Fork::Child),
+    }
+}
+
+/// How many threads this process has.
+///
+/// # Errors
+/// Those of reading `/proc/self/task`.
+pub fn thread_count() -> io::Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/task")?.count())
+}
+
+/// Ends this process at once: no destructor and no exit handler runs. What a forked child calls that must not touch
+/// what its parent left.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit ends the process and touches nothing of it.
+    unsafe { libc::_exit(status) }
+}
+
+/// Pid of this process.
+pub fn pid() -> i32 {
+    nix::unistd::getpid().as_raw()
+}
+
+/// Pid of the parent process.
+pub fn parent() -> i32 {
+    nix::unistd::getppid().as_raw()
+}
+
+/// Process group of this process: the owner of the autofs mounts that it makes.
+pub fn process_group() -> i32 {
+    nix::unistd::getpgrp().as_raw()
+}
+
+/// Makes this process the leader of a process group of its own, if it is not.
+///
+/// # Errors
+/// Those of setpgid(2).
+pub fn lead_group() -> io::Result<()> {
+    if process_group() == pid() {
+        return Ok(());
+    }
+    // A session leader is a group leader already, so EPERM cannot mean that.
+    Ok(nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?)
+}
+
+/// Starts a session of its own, without a terminal. Not an error for who leads one already.
+///
+/// # Errors
+/// EPERM: this process leads a group in another session.
+pub fn lead_session() -> io::Result<()> {
+    match nix::unistd::setsid() {
+        Ok(_) => Ok(()),
+        Err(Os::EPERM) if nix::unistd::getsid(None)? == nix::unistd::getpid() => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Has the kernel kill this process when the thread that made it ends. Look at [`parent`] afterwards: it may have
+/// ended before.
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn die_with_parent() -> io::Result<()> {
+    Ok(prctl::set_pdeathsig(Number::SIGKILL)?)
+}
+
+/// Makes this process the parent of all descendants whose own parent ends.
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn adopt_orphans() -> io::Result<()> {
+    Ok(prctl::set_child_subreaper(true)?)
+}
+
+/// Sets the name that `ps` shows for this thread: at most 15 bytes of it.
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn set_name(name: &CStr) -> io::Result<()> {
+    Ok(prctl::set_name(name)?)
+}
+
+/// Sends a signal to a process.
+///
+/// # Errors
+/// ESRCH: there is no such process. EPERM. EINVAL: a pid below 1, which would mean a group or everybody.
+pub fn kill(pid: i32, signal: Signal) -> io::Result<()> {
+    if pid < 1 {
+        return Err(Os::EINVAL.into());
+    }
+    let number = match signal {
+        Signal::Term => Number::SIGTERM,
+        Signal::Kill => Number::SIGKILL,
+        Signal::Usr1 => Number::SIGUSR1,
+        Signal::Usr2 => Number::SIGUSR2,
+        Signal::Hup => Number::SIGHUP,
+        Signal::Cont => Number::SIGCONT,
+    };
+    Ok(nix::sys::signal::kill(Pid::from_raw(pid), number)?)
+}
+
+/// Whether a process with this pid exists, be it a zombie.
+pub fn exists(pid: i32) -> bool {
+    pid > 0 && !matches!(nix::sys::signal::kill(Pid::from_raw(pid), None), Err(Os::ESRCH))
+}
+
+/// Takes note of one child that has ended, if there is one; does not block.
+///
+/// # Errors
+/// Those of waitpid(2).
+pub fn reap() -> io::Result<Reaped> {
+    wait(-1, libc::WNOHANG)
+}
+
+/// Waits for the end of a child.
+///
+/// # Errors
+/// ECHILD: it is none of ours, or was reaped.
+pub fn wait_for(pid: i32) -> io::Result<Exit> {
+    loop {
+        match wait(pid, 0)? {
+            Reaped::Child(_, exit) => return Ok(exit),
+            Reaped::Running => continue,
+            Reaped::None => return Err(Os::ECHILD.into()),
+        }
+    }
+}
+
+/// waitpid(2). Not nix's, which has no name for a child that ended by a real-time signal and so loses it.
+fn wait(pid: i32, flags: libc::c_int) -> io::Result<Reaped> {
+    let mut status = 0;
+    loop {
+        // SAFETY: waitpid writes one int through the pointer, which is valid for the call.
+        return match Os::result(unsafe { libc::waitpid(pid, &raw mut status, flags) }) {
+            Ok(0) => Ok(Reaped::Running),
+            Ok(pid) if libc::WIFEXITED(status) => Ok(Reaped::Child(pid, Exit::Status(libc::WEXITSTATUS(status)))),
+            Ok(pid) => Ok(Reaped::Child(pid, Exit::Signal(libc::WTERMSIG(status)))),
+            Err(Os::ECHILD) => Ok(Reaped::None),
+            Err(Os::EINTR) => continue,
+            Err(e) => Err(e.into()),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_go_to_single_processes_only() {
+        for pid in [0, -1, i32::MIN] {
+            assert_eq!(kill(pid, Signal::Cont).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+            assert!(!exists(pid));
+        }
+        assert!(exists(pid()));
+        assert!(exists(parent()) || parent() == 0);
+    }
+
+    #[test]
+    fn nobody_elses_children_are_waited_for() {
+        assert_eq!(wait_for(pid()).unwrap_err().raw_os_error(), Some(libc::ECHILD));
+    }
+}

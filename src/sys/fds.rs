@@ -1,0 +1,214 @@
+//! File descriptors: handing them to another process, over fork and exec, and having enough of them.
+
+use std::ffi::OsStr;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+
+use nix::errno::Errno as Os;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+};
+
+/// A message that came over a socket of [`pair`].
+#[derive(Debug)]
+pub struct Message {
+    /// Its length in the caller's buffer.
+    pub length: usize,
+    /// The descriptor that came with it; CLOEXEC is set.
+    pub fd: Option<OwnedFd>,
+}
+
+/// Two connected sockets that keep messages apart; CLOEXEC is set, and they block.
+///
+/// # Errors
+/// Those of socketpair(2).
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
+}
+
+/// Sends one message, which must not be empty, with a descriptor or none.
+///
+/// # Errors
+/// Those of sendmsg(2): EPIPE when the other end is gone (no signal), `WouldBlock` when it does not block and there
+/// is no room.
+pub fn send(socket: BorrowedFd<'_>, message: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let fds: Vec<RawFd> = fd.iter().map(|fd| fd.as_raw_fd()).collect();
+    let rights = [ControlMessage::ScmRights(&fds)];
+    let control = if fds.is_empty() { &[][..] } else { &rights[..] };
+    let data = [IoSlice::new(message)];
+    loop {
+        match sendmsg::<()>(socket.as_raw_fd(), &data, control, MsgFlags::MSG_NOSIGNAL, None) {
+            Ok(_) => return Ok(()),
+            Err(Os::EINTR) => continue,
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Receives one message; `None`: the other end is gone.
+///
+/// # Errors
+/// Those of recvmsg(2): `WouldBlock` when it does not block and there is nothing. `InvalidData`: the message is longer
+/// than the buffer, or had more than one descriptor (which are closed).
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Message>> {
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let mut data = [IoSliceMut::new(buffer)];
+    let received = loop {
+        match recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Ok(received) => break received,
+            Err(Os::EINTR) => continue,
+            Err(e) => return Err(e.into()),
+        }
+    };
+    let mut fds = Vec::new();
+    for control in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(raw) = control {
+            // SAFETY: the kernel has just made these descriptors for us, and nobody else knows them.
+            fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    if received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) || fds.len() > 1 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message that does not fit"));
+    }
+    let (length, fd) = (received.bytes, fds.pop());
+    Ok(if length == 0 && fd.is_none() { None } else { Some(Message { length, fd }) })
+}
+
+/// Another descriptor of the same open file, with CLOEXEC set.
+///
+/// # Errors
+/// Those of fcntl(2).
+pub fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    fd.try_clone_to_owned()
+}
+
+/// Sets whether a descriptor is closed by exec.
+///
+/// # Errors
+/// Those of fcntl(2).
+pub fn set_cloexec(fd: BorrowedFd<'_>, closed: bool) -> io::Result<()> {
+    let flags = if closed { FdFlag::FD_CLOEXEC } else { FdFlag::empty() };
+    fcntl(fd, FcntlArg::F_SETFD(flags))?;
+    Ok(())
+}
+
+/// Sets whether reads and writes block; this holds for all descriptors of the same open file.
+///
+/// # Errors
+/// Those of fcntl(2).
+pub fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
+    let mut flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    flags.set(OFlag::O_NONBLOCK, nonblocking);
+    fcntl(fd, FcntlArg::F_SETFL(flags))?;
+    Ok(())
+}
+
+/// Takes the descriptor with a number that the program before exec, or a service manager, has left open, and sets
+/// CLOEXEC on it. To be called once for a number, before anything else in this program could have opened it.
+///
+/// # Errors
+/// EBADF: no open descriptor has this number.
+pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
+    if number < 0 {
+        return Err(Os::EBADF.into());
+    }
+    // SAFETY: F_SETFD on a number of any kind does no harm.
+    Os::result(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, as F_SETFD has shown, and it is nobody's, as the caller has been told.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// The numbers of all open descriptors, in rising order.
+///
+/// # Errors
+/// Those of reading `/proc/self/fd`.
+pub fn open_numbers() -> io::Result<Vec<RawFd>> {
+    let own = std::fs::read_dir("/proc/self/fd")?;
+    let mut numbers = Vec::new();
+    for entry in own {
+        if let Some(number) = entry?.file_name().to_str().and_then(|n| n.parse().ok()) {
+            numbers.push(number);
+        }
+    }
+    // The descriptor by which the directory was read is closed now.
+    // SAFETY: F_GETFD on a number of any kind does no harm.
+    numbers.retain(|&n| unsafe { libc::fcntl(n, libc::F_GETFD) } >= 0);
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Raises the soft limit of open files to the hard limit, or to `wanted` if that is higher and we may. Gives the soft
+/// limit before and now.
+///
+/// # Errors
+/// Those of getrlimit(2).
+pub fn raise_limit(wanted: u64) -> io::Result<(u64, u64)> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    for (new, hard) in [(hard.max(wanted), hard.max(wanted)), (hard, hard)] {
+        if new > soft && setrlimit(Resource::RLIMIT_NOFILE, new as rlim_t, hard as rlim_t).is_ok() {
+            return Ok((soft, new));
+        }
+    }
+    Ok((soft, soft))
+}
+
+/// The number of an inherited descriptor in an environment variable or argument.
+///
+/// `None` for anything that is not a whole number from 0 on.
+pub fn number(text: &OsStr) -> Option<RawFd> {
+    text.to_str()?.parse().ok().filter(|&n: &RawFd| n >= 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+
+    #[test]
+    fn messages_with_and_without_a_descriptor() {
+        let (a, b) = pair().unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        send(a.as_fd(), b"one", None).unwrap();
+        send(a.as_fd(), b"two", Some(file.as_fd())).unwrap();
+        let mut buffer = [0; 16];
+        let first = receive(b.as_fd(), &mut buffer).unwrap().unwrap();
+        assert_eq!((&buffer[..first.length], first.fd.is_none()), (&b"one"[..], true));
+        let second = receive(b.as_fd(), &mut buffer).unwrap().unwrap();
+        assert_eq!(&buffer[..second.length], b"two");
+        let flags = fcntl(second.fd.unwrap(), FcntlArg::F_GETFD).unwrap();
+        assert_eq!(flags, libc::FD_CLOEXEC);
+        set_nonblocking(b.as_fd(), true).unwrap();
+        assert_eq!(receive(b.as_fd(), &mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(a);
+        assert!(receive(b.as_fd(), &mut buffer).unwrap().is_none());
+        assert_eq!(send(b.as_fd(), b"x", None).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_message_that_does_not_fit() {
+        let (a, b) = pair().unwrap();
+        send(a.as_fd(), b"too long", None).unwrap();
+        assert_eq!(receive(b.as_fd(), &mut [0; 4]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn numbers_of_open_descriptors() {
+        let (a, _b) = pair().unwrap();
+        let numbers = open_numbers().unwrap();
+        assert!(numbers.contains(&a.as_raw_fd()));
+        assert!(inherit(-1).is_err());
+        assert_eq!(inherit(1_000_000).unwrap_err().raw_os_error(), Some(libc::EBADF));
+        assert_eq!(number(OsStr::new("7")), Some(7));
+        assert_eq!(number(OsStr::new("-7")), None);
+    }
+
+    #[test]
+    fn the_limit_never_falls() {
+        let (old, new) = raise_limit(0).unwrap();
+        assert!(new >= old);
+        assert_eq!(raise_limit(0).unwrap(), (new, new));
+    }
+}

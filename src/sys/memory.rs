@@ -1,0 +1,194 @@
+//! Memory that a process, its children and what it executes share: records of a fixed size in a memfd.
+//!
+//! It is the place where packets of the kernel go at once: read(2) writes them into a record, so there is no moment
+//! at which a packet is known to one process only. Whoever maps the memory sees words change under his hands, so all
+//! access is by atomic words; the meaning of the header words, and who may write when, is the users' matter.
+
+use std::ffi::c_void;
+use std::io;
+use std::mem::size_of;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::errno::Errno as Os;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::stat::fstat;
+
+use super::packet;
+use super::pipe::{Read, read_raw};
+
+/// Words of a record's header.
+pub const HEADER: usize = 16;
+
+const PACKET: usize = 80;
+const TOKEN: usize = packet::TOKEN_OFFSET / size_of::<u32>();
+
+/// One record: 512 bytes.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct Record {
+    header: [AtomicU32; HEADER],
+    packet: [AtomicU32; PACKET],
+    spare: [AtomicU32; 128 - HEADER - PACKET],
+}
+
+const _: () = assert!(size_of::<Record>() == 512 && PACKET * size_of::<u32>() >= packet::SIZE);
+
+impl Record {
+    /// The header: words with the meaning that the user gives them. 0 at first.
+    pub fn header(&self) -> &[AtomicU32; HEADER] {
+        &self.header
+    }
+
+    /// The token of the packet, where read(2) puts it; 0: no packet.
+    pub fn token(&self) -> &AtomicU32 {
+        &self.packet[TOKEN]
+    }
+
+    /// Reads one packet from a pipe into this record.
+    ///
+    /// # Errors
+    /// Those of read(2), except that there is nothing.
+    pub fn read(&self, pipe: BorrowedFd<'_>) -> io::Result<Read> {
+        // SAFETY: the words may be written through a shared reference, and the packet area is as long as that.
+        unsafe { read_raw(pipe, self.packet.as_ptr().cast_mut().cast(), PACKET * size_of::<u32>()) }
+    }
+
+    /// A copy of the packet as it is now.
+    pub fn packet(&self) -> [u8; packet::SIZE] {
+        let mut bytes = [0; packet::SIZE];
+        for (to, from) in bytes.chunks_exact_mut(size_of::<u32>()).zip(&self.packet) {
+            to.copy_from_slice(&from.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// Makes the packet all zeros; the token goes first.
+    pub fn clear_packet(&self) {
+        self.token().store(0, Ordering::Release);
+        for word in &self.packet {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Records in a memfd. Forked children see the same records; what is executed opens them from the descriptor.
+#[derive(Debug)]
+pub struct SharedMemory {
+    records: NonNull<Record>,
+    count: NonZeroUsize,
+    fd: OwnedFd,
+}
+
+// SAFETY: the mapping lives as long as the value, belongs to no thread, and is reached by atomic words only.
+unsafe impl Send for SharedMemory {}
+// SAFETY: as above.
+unsafe impl Sync for SharedMemory {}
+
+impl SharedMemory {
+    /// Makes `count` records, all zeros. The descriptor has CLOEXEC set.
+    ///
+    /// # Errors
+    /// Those of memfd_create(2) and mmap(2).
+    pub fn create(count: NonZeroUsize) -> io::Result<Self> {
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        // Before 6.3 the kernel does not know that a memfd need not be executable; later ones may insist on it.
+        let fd = match memfd_create(c"autofs-journal", flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL)) {
+            Err(Os::EINVAL) => memfd_create(c"autofs-journal", flags)?,
+            other => other?,
+        };
+        let size = count.get().checked_mul(size_of::<Record>()).and_then(|n| i64::try_from(n).ok());
+        nix::unistd::ftruncate(&fd, size.ok_or(Os::EFBIG)?)?;
+        // Nobody can take the pages from under the mapping.
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL))?;
+        Self::open(fd)
+    }
+
+    /// Maps the records of a descriptor that came from [`create`](Self::create), perhaps in another program.
+    ///
+    /// # Errors
+    /// `InvalidData`: it can be no such descriptor.
+    pub fn open(fd: OwnedFd) -> io::Result<Self> {
+        let sealed = fcntl(&fd, FcntlArg::F_GET_SEALS).unwrap_or(0) & libc::F_SEAL_SHRINK != 0;
+        let size = usize::try_from(fstat(&fd)?.st_size).unwrap_or(0);
+        let count = NonZeroUsize::new(size / size_of::<Record>());
+        let (Some(count), Some(length), true) =
+            (count, NonZeroUsize::new(size), sealed && size % size_of::<Record>() == 0)
+        else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a sealed memory of records"));
+        };
+        // SAFETY: a new mapping at an address of the kernel's choice; the seal keeps its pages there.
+        let address =
+            unsafe { mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, &fd, 0)? };
+        Ok(Self { records: address.cast(), count, fd })
+    }
+
+    /// All records.
+    pub fn records(&self) -> &[Record] {
+        // SAFETY: the mapping has this many records, is aligned to a page, and any bytes are valid atomic words.
+        unsafe { std::slice::from_raw_parts(self.records.as_ptr(), self.count.get()) }
+    }
+}
+
+impl AsFd for SharedMemory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and no borrow of it outlives self.
+        let _ = unsafe { munmap(self.records.cast::<c_void>(), self.count.get() * size_of::<Record>()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::pipe::ReadEnd;
+
+    fn memory(count: usize) -> SharedMemory {
+        SharedMemory::create(NonZeroUsize::new(count).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn it_begins_with_zeros() {
+        let memory = memory(3);
+        assert_eq!(memory.records().len(), 3);
+        for record in memory.records() {
+            assert!(record.header().iter().all(|w| w.load(Ordering::Relaxed) == 0));
+            assert_eq!(record.packet(), [0; packet::SIZE]);
+        }
+    }
+
+    #[test]
+    fn a_packet_goes_from_the_pipe_into_the_record() {
+        let memory = memory(2);
+        let again = SharedMemory::open(memory.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        let (read, write) = ReadEnd::create().unwrap();
+        let record = &memory.records()[1];
+        assert_eq!(record.read(read.as_fd()).unwrap(), Read::Empty);
+        let mut bytes = [7; packet::SIZE];
+        bytes[8..12].copy_from_slice(&42_u32.to_ne_bytes());
+        nix::unistd::write(&write, &bytes).unwrap();
+        assert_eq!(record.read(read.as_fd()).unwrap(), Read::Packet(packet::SIZE));
+        assert_eq!(again.records()[1].packet(), bytes, "the other mapping sees it");
+        assert_eq!(again.records()[1].token().load(Ordering::Relaxed), 42);
+        assert_eq!(again.records()[0].packet(), [0; packet::SIZE]);
+        again.records()[1].clear_packet();
+        assert_eq!(record.packet(), [0; packet::SIZE]);
+    }
+
+    #[test]
+    fn other_descriptors_are_refused() {
+        assert!(SharedMemory::open(std::fs::File::open("/dev/null").unwrap().into()).is_err());
+        let unsealed = memfd_create(c"other", MFdFlags::MFD_CLOEXEC).unwrap();
+        nix::unistd::ftruncate(&unsealed, 512).unwrap();
+        assert!(SharedMemory::open(unsealed).is_err());
+    }
+}

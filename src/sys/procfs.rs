@@ -1,0 +1,90 @@
+//! What `/proc` says of other processes (proc(5)). All of it may be gone the next moment.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+
+use nix::sys::stat::{FileStat, stat};
+
+/// Whether two processes run the same program file. `false` also where one cannot be seen.
+pub fn same_program(pid: i32, other: i32) -> bool {
+    // These links lead to the file itself, so nothing is looked up by name and no automount is triggered.
+    match (stat(format!("/proc/{pid}/exe").as_str()), stat(format!("/proc/{other}/exe").as_str())) {
+        (Ok(one), Ok(two)) => same_file(&one, &two),
+        _ => false,
+    }
+}
+
+/// Inode number of the mount namespace in which a process lives.
+///
+/// # Errors
+/// ENOENT: no such process. EACCES: not ours to know.
+pub fn mount_namespace(pid: i32) -> io::Result<u64> {
+    Ok(stat(format!("/proc/{pid}/ns/mnt").as_str())?.st_ino)
+}
+
+/// Whether a process holds the read end of the pipe with this inode number open: whether it is the one that serves
+/// the mounts that speak through this pipe.
+///
+/// # Errors
+/// EACCES: not ours to know. A process that does not exist holds nothing, which is no error.
+pub fn reads_pipe(pid: i32, inode: u64) -> io::Result<bool> {
+    let directory = format!("/proc/{pid}/fd");
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    let wanted = format!("pipe:[{inode}]");
+    for entry in entries {
+        // It may end while we look.
+        let Ok(entry) = entry else { return Ok(false) };
+        let Ok(link) = std::fs::read_link(entry.path()) else { continue };
+        if link.as_os_str() != wanted.as_str() {
+            continue;
+        }
+        if access_mode(pid, &entry.file_name()).is_some_and(|mode| mode != libc::O_WRONLY) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn same_file(one: &FileStat, two: &FileStat) -> bool {
+    (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino)
+}
+
+/// `flags:` of fdinfo are octal, and their lowest bits say how the file was opened.
+fn access_mode(pid: i32, number: &OsStr) -> Option<i32> {
+    let path = [b"/proc/", pid.to_string().as_bytes(), b"/fdinfo/", number.as_bytes()].concat();
+    let text = std::fs::read_to_string(OsStr::from_bytes(&path)).ok()?;
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    Some(i32::from_str_radix(flags.trim(), 8).ok()? & libc::O_ACCMODE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::pipe::ReadEnd;
+
+    #[test]
+    fn this_process() {
+        let me = crate::sys::children::pid();
+        assert!(same_program(me, me));
+        assert!(!same_program(me, -1));
+        assert!(mount_namespace(me).unwrap() > 0);
+        assert!(mount_namespace(-1).is_err());
+    }
+
+    #[test]
+    fn only_the_reader_of_a_pipe_counts() {
+        let me = crate::sys::children::pid();
+        let (read, write) = ReadEnd::create().unwrap();
+        let inode = read.inode().unwrap();
+        assert!(reads_pipe(me, inode).unwrap());
+        drop(read);
+        assert!(!reads_pipe(me, inode).unwrap(), "the write end is still open");
+        drop(write);
+        assert!(!reads_pipe(-1, inode).unwrap());
+    }
+}
