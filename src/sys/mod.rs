@@ -11,6 +11,7 @@ pub mod mountinfo;
 pub mod packet;
 pub mod path;
 pub mod pipe;
+pub mod process;
 pub mod procfs;
 pub mod signals;
 pub mod user;

@@ -1,0 +1,230 @@
+//! Directories for mounts: made where they are missing, never by way of somebody else's symbolic link, never on another
+//! machine's file system, and removed again if they were ours and are empty.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use crate::sys::path::{self, Magic};
+use crate::text::Escaped;
+
+/// Why there is no directory.
+#[derive(Debug, thiserror::Error)]
+pub enum DirError {
+    /// A symbolic link on the way that belongs to a user.
+    #[error("{} is a symbolic link of user {uid}, which is not followed", Escaped::path(.path))]
+    Planted {
+        /// The link.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
+    /// A directory would have to be made on a remote file system.
+    #[error("{} does not exist and lies on a remote file system, where no directory is made", Escaped::path(.0))]
+    Remote(PathBuf),
+    /// Not a path that could be made: relative, or with too many links.
+    #[error("{} is no absolute path without loops", Escaped::path(.0))]
+    Path(PathBuf),
+    /// A system call failed.
+    #[error("cannot make directory {}: {source}", Escaped::path(.path))]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// How.
+        source: io::Error,
+    },
+}
+
+/// The directories that were made for a path.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// Absolute and free of symbolic links, parents first, each with its inode number.
+    dirs: Vec<(PathBuf, u64)>,
+}
+
+impl Made {
+    /// Did all of them exist already?
+    pub fn is_empty(&self) -> bool {
+        self.dirs.is_empty()
+    }
+
+    /// Removes them again, the deepest first, up to the first that is not empty or no longer the one that was made. May
+    /// wait.
+    pub fn remove(self) {
+        for (dir, ino) in self.dirs.iter().rev() {
+            let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { return };
+            let Ok(parent) = path::open_nofollow(parent) else { return };
+            let same = path::lstat_at(parent.as_fd(), name.as_ref()).is_ok_and(|found| found.ino == *ino);
+            if !same || path::rmdir_at(parent.as_fd(), name.as_ref()).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// As many symbolic links as the kernel follows, path_resolution(7).
+const MAX_LINKS: usize = 40;
+
+/// Makes the directory at the absolute path `wanted`, with mode 0755 whatever the umask, and those above it that are
+/// missing. Symbolic links are followed if root owns them, as nobody else can have put those there; others are refused.
+/// What stands at the end of the path is not touched, so it may be a trigger. May wait.
+pub fn make(wanted: &Path) -> Result<Made, DirError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source: io::Error| DirError::Io { path, source }
+    };
+    if !wanted.is_absolute() {
+        return Err(DirError::Path(wanted.to_owned()));
+    }
+    let root = || path::open(Path::new("/")).map_err(io(Path::new("/")));
+    let mut todo = components(wanted);
+    let mut way: Vec<(OwnedFd, PathBuf)> = vec![(root()?, PathBuf::from("/"))];
+    let mut made = Made::default();
+    let mut links = 0;
+    let result = (|| {
+        while let Some(name) = todo.pop_front() {
+            let Some((dir, at)) = way.last() else { return Ok(()) };
+            if name == ".." {
+                if way.len() > 1 {
+                    way.pop();
+                }
+                continue;
+            }
+            let (dir, name, at) = (dir.as_fd(), Path::new(&name), at.join(&name));
+            let found = match path::lstat_at(dir, name) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    let ours = make_one(dir, name, &at)?;
+                    let found = path::lstat_at(dir, name).map_err(io(&at))?;
+                    if ours {
+                        made.dirs.push((at.clone(), found.ino));
+                    }
+                    found
+                }
+                found => found.map_err(io(&at))?,
+            };
+            if found.is_symlink() {
+                links += 1;
+                if found.uid != 0 {
+                    return Err(DirError::Planted { path: at, uid: found.uid });
+                }
+                if links > MAX_LINKS {
+                    return Err(DirError::Path(wanted.to_owned()));
+                }
+                let text = path::readlink_at(dir, name).map_err(io(&at))?;
+                if text.is_absolute() {
+                    way.truncate(1);
+                }
+                for name in components(&text).into_iter().rev() {
+                    todo.push_front(name);
+                }
+            } else if !found.is_dir() {
+                return Err(DirError::Io { path: at, source: io::ErrorKind::NotADirectory.into() });
+            } else if !todo.is_empty() {
+                let next = path::open_dir_at(dir, name).map_err(io(&at))?;
+                way.push((next, at));
+            }
+        }
+        Ok(())
+    })();
+    match result {
+        Ok(()) => Ok(made),
+        Err(e) => {
+            made.remove();
+            Err(e)
+        }
+    }
+}
+
+fn components(path: &Path) -> VecDeque<OsString> {
+    let wanted = |c: &Component<'_>| matches!(c, Component::Normal(_) | Component::ParentDir);
+    path.components().filter(wanted).map(|c| c.as_os_str().to_owned()).collect()
+}
+
+/// False: somebody was faster, with whatever it is.
+fn make_one(dir: BorrowedFd<'_>, name: &Path, at: &Path) -> Result<bool, DirError> {
+    let io = |source| DirError::Io { path: at.to_owned(), source };
+    // A machine may have its root by NFS: then that is where its mount points are.
+    let root = path::lstat(Path::new("/")).map_err(io)?;
+    if path::fstat(dir).map_err(io)?.dev != root.dev && Magic::of(dir).map_err(io)?.is_remote() {
+        return Err(DirError::Remote(at.to_owned()));
+    }
+    match path::mkdir_at(dir, name) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        done => done.map_err(io)?,
+    }
+    if path::lstat_at(dir, name).map_err(io)?.mode & 0o777 != 0o755 {
+        path::chmod_dir_at(dir, name, 0o755).map_err(io)?;
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    use super::*;
+
+    fn is_dir(path: &Path) -> bool {
+        path::lstat(path).is_ok_and(|s| s.is_dir())
+    }
+
+    #[test]
+    fn what_was_made_goes_again_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let there = dir.path().join("there");
+        std::fs::create_dir(&there).unwrap();
+        let made = make(&there.join("a/b/../b//c")).unwrap();
+        assert!(is_dir(&there.join("a/b/c")) && !made.is_empty());
+        assert_eq!(std::fs::File::open(there.join("a")).unwrap().metadata().unwrap().mode() & 0o7777, 0o755);
+        assert!(make(&there.join("a/b/c")).unwrap().is_empty());
+        made.remove();
+        assert!(is_dir(&there) && !is_dir(&there.join("a")));
+    }
+
+    #[test]
+    fn what_is_in_use_or_replaced_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = make(&dir.path().join("a/b")).unwrap();
+        std::fs::write(dir.path().join("a/file"), b"").unwrap();
+        made.clone().remove();
+        assert!(is_dir(&dir.path().join("a")) && !is_dir(&dir.path().join("a/b")));
+        let made = make(&dir.path().join("x")).unwrap();
+        std::fs::rename(dir.path().join("x"), dir.path().join("y")).unwrap();
+        std::fs::create_dir(dir.path().join("x")).unwrap();
+        made.remove();
+        assert!(is_dir(&dir.path().join("x")));
+    }
+
+    #[test]
+    fn only_links_of_root_are_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        symlink("real", dir.path().join("link")).unwrap();
+        let made = make(&dir.path().join("link/sub/deep"));
+        if path::lstat(&dir.path().join("link")).unwrap().uid == 0 {
+            assert!(is_dir(&dir.path().join("real/sub/deep")) && !made.unwrap().is_empty());
+            std::os::unix::fs::lchown(dir.path().join("link"), Some(1), None).unwrap();
+            made_nothing(&dir.path().join("link/other"));
+        } else {
+            assert!(matches!(made, Err(DirError::Planted { .. })));
+        }
+        assert!(!is_dir(&dir.path().join("real/other")));
+    }
+
+    fn made_nothing(path: &Path) {
+        assert!(matches!(make(path), Err(DirError::Planted { uid: 1, .. })));
+    }
+
+    #[test]
+    fn a_failure_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        symlink("loop", dir.path().join("loop")).unwrap();
+        std::fs::write(dir.path().join("file"), b"").unwrap();
+        assert!(make(&dir.path().join("loop/x")).is_err());
+        assert!(matches!(make(&dir.path().join("a/../file/x")), Err(DirError::Io { .. })));
+        assert!(!is_dir(&dir.path().join("a")));
+        assert!(make(Path::new("relative")).is_err());
+    }
+}

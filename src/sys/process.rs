@@ -1,0 +1,308 @@
+//! Programs that are run to an end: mount helpers, mount(8), fsck, program maps.
+//!
+//! They are spawned without any code of ours between fork and exec (posix_spawn(3)), with an environment made from
+//! nothing, `/dev/null` as input and a pipe each for what they say, and they stay in our process group, which the kernel
+//! exempts from triggering our own autofs mounts. Whatever they do, they are answered for in time: at the deadline they
+//! get SIGTERM, after a grace SIGKILL, and soon after that nobody waits for them any more.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::Child;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Where programs find programs.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Bytes kept of what a program says on either of its pipes. More is read, so that it does not stop there, and dropped.
+const OUTPUT_LIMIT: usize = 64 << 10;
+
+/// Between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// After SIGKILL: a process that waits for a dead server inside the kernel does not end by it.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// A program, ready to run.
+#[derive(Debug)]
+pub struct Program {
+    command: tokio::process::Command,
+    deadline: Duration,
+}
+
+/// How a program ended, and what it said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub how: Exit,
+    /// Its standard output, at most 64 KiB.
+    pub stdout: Vec<u8>,
+    /// Its standard error, at most 64 KiB.
+    pub stderr: Vec<u8>,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this status.
+    Status(i32),
+    /// By this signal, which was not from us.
+    Signal(i32),
+    /// It did not, so it was ended (or, if not even SIGKILL ends it, left).
+    Deadline,
+}
+
+impl Ended {
+    /// The lines of both pipes, without their newlines and without empty ones.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let lines = |text| <[u8]>::split(text, |b| *b == b'\n').filter(|line| !line.is_empty());
+        lines(&self.stdout).chain(lines(&self.stderr))
+    }
+}
+
+impl Program {
+    /// The program at the absolute path `path`, which has `deadline` to end. Its environment is `PATH` and `LANG=C`.
+    pub fn new(path: &Path, deadline: Duration) -> Self {
+        // A path with a slash keeps std from searching, and with that from fork(2).
+        let mut command = tokio::process::Command::new(path);
+        command.env_clear().env("PATH", PATH).env("LANG", "C");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { command, deadline }
+    }
+
+    /// With one more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// With an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// In a process group of its own, so that its paths trigger our automounts like those of anybody.
+    #[must_use]
+    pub fn outside(mut self) -> Self {
+        self.command.process_group(0);
+        self
+    }
+
+    /// As this user and group, without any supplementary group.
+    #[must_use]
+    pub fn as_user(mut self, uid: u32, gid: u32) -> Self {
+        self.command.uid(uid).gid(gid);
+        self
+    }
+
+    /// The path and the arguments, in order.
+    pub fn words(&self) -> Vec<OsString> {
+        let command = self.command.as_std();
+        std::iter::once(command.get_program()).chain(command.get_args()).map(OsStr::to_owned).collect()
+    }
+
+    /// Runs it to its end. An error: it could not be started. If the future is dropped, the program goes on.
+    pub async fn run(self) -> io::Result<Ended> {
+        let Self { mut command, deadline } = self;
+        let end = Instant::now() + deadline;
+        // The caller of posix_spawn(3) stands still until the program is loaded: not here, where all else would, too.
+        let mut child = tokio::task::spawn_blocking(move || command.spawn()).await.map_err(io::Error::other)??;
+        let mut stdout = Pipe::new(child.stdout.take());
+        let mut stderr = Pipe::new(child.stderr.take());
+        let how = loop {
+            tokio::select! {
+                status = child.wait() => break Exit::of(status?),
+                () = stdout.read() => {}
+                () = stderr.read() => {}
+                () = sleep_until(end) => {
+                    stop(&mut child).await;
+                    break Exit::Deadline;
+                }
+            }
+        };
+        // A server that the program has left behind may hold the pipes open: what is not there by now is not waited for.
+        Ok(Ended { how, stdout: stdout.rest(), stderr: stderr.rest() })
+    }
+}
+
+impl Exit {
+    fn of(status: ExitStatus) -> Self {
+        use std::os::unix::process::ExitStatusExt as _;
+        match status.code() {
+            Some(code) => Self::Status(code),
+            None => Self::Signal(status.signal().unwrap_or_default()),
+        }
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status(code) => write!(f, "exit status {code}"),
+            Self::Signal(signal) => write!(f, "killed by signal {signal}"),
+            Self::Deadline => f.write_str("ended at its deadline"),
+        }
+    }
+}
+
+/// One pipe of a program; `None` after its end.
+struct Pipe<P> {
+    pipe: Option<P>,
+    text: Vec<u8>,
+}
+
+impl<P: AsyncRead + AsFd + Unpin> Pipe<P> {
+    fn new(pipe: Option<P>) -> Self {
+        Self { pipe, text: Vec::new() }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = OUTPUT_LIMIT - self.text.len();
+        self.text.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+    }
+
+    /// Reads what comes next; never returns after the end.
+    async fn read(&mut self) {
+        let Some(pipe) = &mut self.pipe else {
+            return std::future::pending().await;
+        };
+        let mut buffer = [0; 4096];
+        match pipe.read(&mut buffer).await {
+            Ok(0) | Err(_) => self.pipe = None,
+            Ok(n) => self.keep(buffer.get(..n).unwrap_or_default()),
+        }
+    }
+
+    /// What was said, with what is still in the pipe at this moment.
+    fn rest(mut self) -> Vec<u8> {
+        while let Some(pipe) = &self.pipe {
+            let mut buffer = [0; 4096];
+            // tokio's ends of pipes do not block.
+            match nix::unistd::read(pipe.as_fd(), &mut buffer) {
+                Ok(0) | Err(_) => self.pipe = None,
+                Ok(n) if self.text.len() < OUTPUT_LIMIT => self.keep(buffer.get(..n).unwrap_or_default()),
+                Ok(_) => break,
+            }
+        }
+        self.text
+    }
+}
+
+/// Ends a program and the processes that it has started, first politely.
+async fn stop(child: &mut Child) {
+    let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) else { return };
+    // Held by descriptors, as a number may be somebody else's by the time of SIGKILL.
+    let tree: Vec<OwnedFd> = descendants(pid).into_iter().filter_map(open_pid).collect();
+    for process in &tree {
+        send(process, libc::SIGTERM);
+    }
+    let politely = timeout(GRACE, child.wait()).await.is_ok();
+    for process in &tree {
+        send(process, libc::SIGKILL);
+    }
+    if !politely {
+        // Whatever pidfd_open(2), Linux 5.3, could not give.
+        let _ = child.start_kill();
+        let _ = timeout(LAST_WAIT, child.wait()).await;
+    }
+}
+
+/// A process and all that descends from it as long as its parents live, parents first.
+fn descendants(pid: i32) -> Vec<i32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(pid) = found.get(next) {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        found.extend(children.split_ascii_whitespace().filter_map(|word| word.parse::<i32>().ok()));
+        next += 1;
+    }
+    found
+}
+
+fn open_pid(pid: i32) -> Option<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: the call above has just made it, with close-on-exec, for us alone.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn send(process: &OwnedFd, signal: i32) {
+    // That it has ended meanwhile is no error.
+    // SAFETY: without siginfo (null) it is as kill(2).
+    unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, std::ptr::null::<libc::c_void>(), 0)
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(deadline: Duration, script: &str) -> Ended {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let program = Program::new(Path::new("/bin/sh"), deadline).arg("-c").arg(script).env("X", "y z");
+        runtime.block_on(program.run()).unwrap()
+    }
+
+    const LONG: Duration = Duration::from_secs(8);
+
+    #[test]
+    fn status_output_and_environment_come_back() {
+        let ended = run(LONG, "echo $X; echo oops >&2; echo $LANG $HOME >&2; exit 3");
+        assert_eq!(ended.how, Exit::Status(3));
+        assert_eq!(ended.stdout, b"y z\n");
+        assert_eq!(ended.lines().collect::<Vec<_>>(), [&b"y z"[..], b"oops", b"C"]);
+        assert_eq!(run(LONG, "kill -9 $$").how, Exit::Signal(9));
+    }
+
+    #[test]
+    fn it_stays_in_our_group_and_gets_no_descriptor() {
+        let ours = tempfile::NamedTempFile::new().unwrap();
+        let ended = run(LONG, "cut -d' ' -f5 /proc/$$/stat; ls -l /proc/$$/fd");
+        let text = String::from_utf8(ended.stdout).unwrap();
+        assert_eq!(text.lines().next(), Some(nix::unistd::getpgrp().to_string().as_str()));
+        assert!(text.contains("/dev/null") && !text.contains(ours.path().to_str().unwrap()));
+    }
+
+    #[test]
+    fn more_output_than_is_kept_does_not_stop_it() {
+        let ended = run(LONG, "head -c 300000 /dev/zero");
+        assert_eq!((ended.how, ended.stdout.len()), (Exit::Status(0), OUTPUT_LIMIT));
+    }
+
+    #[test]
+    fn whoever_keeps_the_pipe_is_not_waited_for() {
+        let begin = std::time::Instant::now();
+        let ended = run(LONG, "sleep 5 & echo done");
+        assert_eq!((ended.how, &ended.stdout[..]), (Exit::Status(0), &b"done\n"[..]));
+        assert!(begin.elapsed() < Duration::from_secs(3));
+    }
+
+    #[test]
+    fn the_deadline_ends_it_with_its_children() {
+        let begin = std::time::Instant::now();
+        let ended = run(Duration::from_millis(200), "trap '' TERM; echo $$; sleep 30");
+        assert_eq!(ended.how, Exit::Deadline);
+        assert!(begin.elapsed() < GRACE + Duration::from_secs(2));
+        let pid = String::from_utf8(ended.stdout).unwrap();
+        assert!(std::fs::read_dir(format!("/proc/{}", pid.trim())).is_err());
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let run = |path: &str| runtime.block_on(Program::new(Path::new(path), LONG).run());
+        assert_eq!(run("/nonexistent/mount.x").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(run("/etc/passwd").is_err());
+        assert_eq!(run("/bin/a\0b").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}
