@@ -1,11 +1,13 @@
 //! The face of automount(8): options, messages and exit codes as scripts and unit files know them.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::options::{self, Command, Options};
-use crate::sys;
+use super::set_log;
 use crate::text::Escaped;
+use crate::{control, sys};
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -33,7 +35,8 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Command::Run(options) => start(options),
-        Command::SetLogPriority { .. } | Command::Dump { .. } => ExitCode::FAILURE,
+        Command::SetLogPriority { priority, paths } => set_log::run(Path::new(control::SOCKET), priority, &paths),
+        Command::Dump { .. } => ExitCode::FAILURE,
     }
 }
 

@@ -5,3 +5,4 @@ pub mod ctl;
 pub mod getopt;
 pub mod options;
 pub mod priority;
+mod set_log;

@@ -1,8 +1,0 @@
-//! The command line of autofsctl(8).
-
-use std::process::ExitCode;
-
-/// Runs the program.
-pub fn main() -> ExitCode {
-    ExitCode::FAILURE
-}

@@ -1,0 +1,131 @@
+//! The client's end of the control socket.
+
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use crate::control::protocol::{self, Malformed, REPLY_MAX, TooLong};
+use crate::control::{Answer, Call, ControlError, Frames};
+use crate::text::Escaped;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("the daemon is not running (nobody listens at {})", Escaped::path(.0))]
+    NotRunning(PathBuf),
+    /// The socket may not be opened.
+    #[error("{}: permission denied", Escaped::path(.0))]
+    Denied(PathBuf),
+    /// The daemon says no.
+    #[error(transparent)]
+    Refused(#[from] ControlError),
+    /// No answer in time.
+    #[error("no answer from the daemon within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// The connection broke.
+    #[error("cannot talk to the daemon: {0}")]
+    Io(#[from] io::Error),
+    /// The answer is none.
+    #[error("cannot understand the daemon: {0}")]
+    Malformed(#[from] Malformed),
+    /// The answer is endless.
+    #[error("cannot understand the daemon: {0}")]
+    TooLong(#[from] TooLong),
+}
+
+impl ClientError {
+    /// An answer to another question.
+    pub(super) fn unexpected() -> Self {
+        Self::Io(io::Error::new(ErrorKind::InvalidData, "the answer is to another question"))
+    }
+}
+
+/// Asks the daemon that listens at `socket`, and waits for the answer as long as `patience`, all in all.
+///
+/// # Errors
+/// When there is no answer, or it is no.
+pub fn ask(socket: &Path, call: Call, patience: Duration) -> Result<Answer, ClientError> {
+    // A thread, as connect(2) waits without limit when the queue of the socket is full.
+    let (send, receive) = mpsc::channel();
+    let path = socket.to_owned();
+    thread::Builder::new().spawn(move || {
+        // Too late when nobody waits any more.
+        let _ = send.send(converse(&path, &call));
+    })?;
+    match receive.recv_timeout(patience) {
+        Ok(answer) => answer,
+        Err(RecvTimeoutError::Timeout) => Err(ClientError::TimedOut(patience)),
+        Err(RecvTimeoutError::Disconnected) => Err(io::Error::from(ErrorKind::BrokenPipe).into()),
+    }
+}
+
+fn converse(socket: &Path, call: &Call) -> Result<Answer, ClientError> {
+    let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NotRunning(socket.to_owned()),
+        ErrorKind::PermissionDenied => ClientError::Denied(socket.to_owned()),
+        _ => error.into(),
+    })?;
+    stream.write_all(&protocol::encode_request(call)?)?;
+    let mut frames = Frames::new(REPLY_MAX);
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        if let Some(message) = frames.message()? {
+            return Ok(protocol::decode_reply(&message, call)??);
+        }
+        match stream.read(&mut piece)? {
+            0 => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
+            n => frames.push(piece.get(..n).unwrap_or_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Pong;
+    use std::os::unix::net::UnixListener;
+
+    /// What the client makes of a daemon that answers with these bytes.
+    fn answered(bytes: Vec<u8>) -> Result<Answer, ClientError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control");
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 200];
+            let n = stream.read(&mut request).unwrap();
+            assert_eq!(request[n - 1], 0);
+            stream.write_all(&bytes).unwrap();
+        });
+        let answer = ask(&path, Call::Ping, Duration::from_secs(20));
+        server.join().unwrap();
+        answer
+    }
+
+    #[test]
+    fn answers_and_broken_ones() {
+        let pong = Ok(Answer::Pong(Pong { version: "1".into(), pid: 5 }));
+        let reply = protocol::encode_reply(&pong).unwrap();
+        assert!(matches!(answered(reply), Ok(Answer::Pong(Pong { pid: 5, .. }))));
+        let reply = protocol::encode_reply(&Err(ControlError::PermissionDenied)).unwrap();
+        assert!(matches!(answered(reply), Err(ClientError::Refused(ControlError::PermissionDenied))));
+        assert!(matches!(answered(b"{}\0".to_vec()), Err(ClientError::Malformed(_))));
+        assert!(matches!(answered(b"{".to_vec()), Err(ClientError::Io(_))));
+    }
+
+    #[test]
+    fn nobody_there_or_nobody_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control");
+        let ask = || ask(&path, Call::Ping, Duration::from_millis(30));
+        assert!(matches!(ask(), Err(ClientError::NotRunning(_))));
+        let listener = UnixListener::bind(&path).unwrap();
+        assert!(matches!(ask(), Err(ClientError::TimedOut(_))));
+        drop(listener);
+        assert!(matches!(ask(), Err(ClientError::NotRunning(_))));
+    }
+}

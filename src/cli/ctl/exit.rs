@@ -1,0 +1,43 @@
+//! The exit status of autofsctl.
+
+use std::process::ExitCode;
+
+use super::client::ClientError;
+use crate::control::ControlError;
+
+/// What the exit status says. 2, wrong usage, comes from the argument parser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, or the answer is yes.
+    Yes = 0,
+    /// The answer is no: not mounted, not found, errors in a check.
+    No = 1,
+    /// The daemon is not running, as systemctl and LSB have it.
+    NotRunning = 3,
+    /// Permission denied.
+    Denied = 4,
+    /// The daemon cannot do it.
+    Failed = 5,
+    /// No answer in time, as timeout(1) has it.
+    TimedOut = 124,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        (exit as u8).into()
+    }
+}
+
+impl From<&ClientError> for Exit {
+    fn from(error: &ClientError) -> Self {
+        match error {
+            ClientError::NotRunning(_) => Self::NotRunning,
+            ClientError::Denied(_) | ClientError::Refused(ControlError::PermissionDenied) => Self::Denied,
+            ClientError::Refused(ControlError::NoSuchMount { .. }) => Self::No,
+            ClientError::TimedOut(_) => Self::TimedOut,
+            ClientError::Refused(_) | ClientError::Io(_) | ClientError::Malformed(_) | ClientError::TooLong(_) => {
+                Self::Failed
+            }
+        }
+    }
+}

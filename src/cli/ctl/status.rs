@@ -1,0 +1,119 @@
+//! `autofsctl status`: the mount points, or one path.
+
+use super::client::ClientError;
+use super::exit::Exit;
+use super::table::{Align, Table, duration};
+use super::{Session, mounts};
+use crate::control::{Answer, Bytes, Call, MountKind, MountPoint, Status};
+
+/// All mount points.
+pub(super) fn all(session: &Session) -> Result<Exit, ClientError> {
+    let status = ask(session)?;
+    session.show(&status, || heading(&status) + &rows(&status.mount_points, session.bold));
+    Ok(Exit::Yes)
+}
+
+/// One mount point, or what is mounted at `path`; the exit status tells whether there is anything.
+pub(super) fn one(session: &Session, path: &Bytes) -> Result<Exit, ClientError> {
+    let status = ask(session)?;
+    if let Some(point) = status.mount_points.iter().find(|point| point.path == *path) {
+        session.show(point, || rows(std::slice::from_ref(point), session.bold));
+        return Ok(Exit::Yes);
+    }
+    let mounted = mounts::ask(session)?;
+    match mounted.mounts.iter().find(|mount| mount.path == *path) {
+        Some(mount) => {
+            session.show(mount, || mounts::rows(std::slice::from_ref(mount), session.bold));
+            Ok(Exit::Yes)
+        }
+        None => {
+            session.show(&serde_json::Value::Null, || format!("{path} is not mounted\n"));
+            Ok(Exit::No)
+        }
+    }
+}
+
+fn ask(session: &Session) -> Result<Status, ClientError> {
+    match session.ask(Call::Status)? {
+        Answer::Status(status) => Ok(status),
+        _ => Err(ClientError::unexpected()),
+    }
+}
+
+fn heading(status: &Status) -> String {
+    let mounted: u64 = status.mount_points.iter().map(|point| u64::from(point.mounted)).sum();
+    format!(
+        "automount {}  pid {}  up {}  {} mount points  {mounted} mounted  maps read {} ago\n",
+        status.version,
+        status.pid,
+        duration(status.uptime),
+        status.mount_points.len(),
+        duration(status.reloaded),
+    )
+}
+
+fn rows(points: &[MountPoint], bold: bool) -> String {
+    let mut table = Table::new([
+        ("MOUNT", Align::Left),
+        ("TYPE", Align::Left),
+        ("TIMEOUT", Align::Right),
+        ("MOUNTED", Align::Right),
+        ("WAITING", Align::Right),
+        ("MAP", Align::Left),
+    ]);
+    for point in points {
+        table.push([
+            point.path.to_string(),
+            match point.kind {
+                MountKind::Indirect => "indirect",
+                MountKind::Direct => "direct",
+            }
+            .to_owned(),
+            if point.timeout == 0 { "off".to_owned() } else { duration(point.timeout) },
+            point.mounted.to_string(),
+            point.waiting.to_string(),
+            point.maps.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        ]);
+    }
+    table.render(bold)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Level;
+
+    #[test]
+    fn as_people_see_it() {
+        let point = MountPoint {
+            path: Bytes(b"/home".to_vec()),
+            kind: MountKind::Indirect,
+            maps: vec![Bytes(b"file:/etc/auto.home".to_vec()), Bytes(b"x\x1b".to_vec())],
+            timeout: 600,
+            mounted: 31,
+            waiting: 0,
+            log_level: Level::Basic,
+        };
+        let direct = MountPoint {
+            path: Bytes(b"/-".to_vec()),
+            kind: MountKind::Direct,
+            maps: vec![Bytes(b"auto.direct".to_vec())],
+            timeout: 0,
+            ..point.clone()
+        };
+        let status = Status {
+            version: "1.0".into(),
+            pid: 812,
+            uptime: 273_700,
+            reloaded: 7200,
+            mount_points: vec![point, direct],
+        };
+        assert_eq!(
+            heading(&status) + &rows(&status.mount_points, false),
+            "automount 1.0  pid 812  up 3d 4h  2 mount points  62 mounted  maps read 2h ago\n\
+             MOUNT  TYPE      TIMEOUT  MOUNTED  WAITING  MAP\n\
+             /home  indirect      10m       31        0  file:/etc/auto.home x\\x1b\n\
+             /-     direct        off       31        0  auto.direct\n"
+        );
+    }
+}

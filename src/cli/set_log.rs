@@ -1,0 +1,44 @@
+//! `automount -l`: changes how much a running daemon logs, through its control socket.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::ctl::client;
+use super::priority::Priority;
+use crate::control::{Bytes, Call};
+use crate::text::Escaped;
+
+/// How long one path may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Goes through all paths, whatever happens to one of them.
+pub(super) fn run(socket: &Path, priority: Priority, paths: &[PathBuf]) -> ExitCode {
+    if paths.is_empty() {
+        let _ = writeln!(io::stderr(), "--set-log-priority requires a path.");
+        return ExitCode::FAILURE;
+    }
+    let mut code = ExitCode::SUCCESS;
+    for path in paths {
+        let level = priority.verbosity().into();
+        let shown = Escaped::path(path);
+        match client::ask(socket, Call::SetLogLevel { path: Bytes::from(trimmed(path)), level }, PATIENCE) {
+            Ok(_) => {
+                let _ = writeln!(io::stdout(), "Successfully set log priority for {shown}.");
+            }
+            Err(error) => {
+                let _ = writeln!(io::stderr(), "Failed to set log priority for {shown}: {error}");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    code
+}
+
+/// Without slashes at the end.
+fn trimmed(path: &Path) -> &[u8] {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let slashes = bytes.iter().rev().take_while(|b| **b == b'/').count();
+    bytes.get(..bytes.len() - slashes).unwrap_or(bytes)
+}

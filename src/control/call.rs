@@ -1,0 +1,168 @@
+//! What can be asked of the daemon, and by whom.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::interface::{INTERFACE, SERVICE, object, parameter};
+use super::{Bytes, ControlError};
+use crate::map::Verbosity;
+
+/// What can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// Does the daemon's loop turn? Answered by `Pong`.
+    Ping,
+    /// The mount points. Answered by `Status`.
+    Status,
+    /// What is mounted below them. Answered by `Mounts`.
+    Mounts,
+    /// Read configuration and maps again, as HUP does. Answered by `Done` when that has begun.
+    Reload,
+    /// Unmount what is unused, as USR1 does. Answered by `Done` when that has begun.
+    Expire {
+        /// Only below this mount point.
+        path: Option<Bytes>,
+    },
+    /// Log that much about a mount point. Answered by `Done`.
+    SetLogLevel {
+        /// The mount point.
+        path: Bytes,
+        /// How much.
+        level: Level,
+    },
+    /// What an access to this path would do; nothing is mounted. Answered by `Explanation`.
+    Explain {
+        /// A path at or below a mount point.
+        path: Bytes,
+    },
+    /// Varlink's own: who are you. Answered by `Info`.
+    GetInfo,
+    /// Varlink's own: the definition of an interface. Answered by `Description`.
+    GetInterfaceDescription {
+        /// Its name.
+        interface: String,
+    },
+}
+
+/// The parameters of all calls; each has some of them.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Parameters {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<Bytes>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    level: Option<Level>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    interface: Option<String>,
+}
+
+impl Call {
+    /// Whether only root may ask it: all that changes something, and `Explain`, which shows what maps say (passwords
+    /// among it) and may run what they name.
+    pub fn is_privileged(&self) -> bool {
+        match self {
+            Self::Reload | Self::Expire { .. } | Self::SetLogLevel { .. } | Self::Explain { .. } => true,
+            Self::Ping | Self::Status | Self::Mounts | Self::GetInfo | Self::GetInterfaceDescription { .. } => false,
+        }
+    }
+
+    /// The full name of the method, and its parameters.
+    pub(super) fn to_wire(&self) -> serde_json::Result<(String, Map<String, Value>)> {
+        let mut p = Parameters::default();
+        let (interface, name) = match self {
+            Self::Ping => (INTERFACE, "Ping"),
+            Self::Status => (INTERFACE, "Status"),
+            Self::Mounts => (INTERFACE, "Mounts"),
+            Self::Reload => (INTERFACE, "Reload"),
+            Self::Expire { path } => {
+                p.path.clone_from(path);
+                (INTERFACE, "Expire")
+            }
+            Self::SetLogLevel { path, level } => {
+                p.path = Some(path.clone());
+                p.level = Some(*level);
+                (INTERFACE, "SetLogLevel")
+            }
+            Self::Explain { path } => {
+                p.path = Some(path.clone());
+                (INTERFACE, "Explain")
+            }
+            Self::GetInfo => (SERVICE, "GetInfo"),
+            Self::GetInterfaceDescription { interface } => {
+                p.interface = Some(interface.clone());
+                (SERVICE, "GetInterfaceDescription")
+            }
+        };
+        Ok((format!("{interface}.{name}"), object(&p)?))
+    }
+
+    pub(super) fn from_wire(method: &str, parameters: Map<String, Value>) -> Result<Self, ControlError> {
+        let not_found = || ControlError::MethodNotFound { method: method.to_owned() };
+        let (interface, name) = method.rsplit_once('.').ok_or_else(not_found)?;
+        let path = || parameter::<Bytes>(&parameters, "path");
+        let missing = |name: &str| ControlError::InvalidParameter { parameter: name.to_owned() };
+        Ok(match (interface, name) {
+            (INTERFACE, "Ping") => Self::Ping,
+            (INTERFACE, "Status") => Self::Status,
+            (INTERFACE, "Mounts") => Self::Mounts,
+            (INTERFACE, "Reload") => Self::Reload,
+            (INTERFACE, "Expire") => Self::Expire { path: path()? },
+            (INTERFACE, "SetLogLevel") => Self::SetLogLevel {
+                path: path()?.ok_or_else(|| missing("path"))?,
+                level: parameter(&parameters, "level")?.ok_or_else(|| missing("level"))?,
+            },
+            (INTERFACE, "Explain") => Self::Explain { path: path()?.ok_or_else(|| missing("path"))? },
+            (SERVICE, "GetInfo") => Self::GetInfo,
+            (SERVICE, "GetInterfaceDescription") => Self::GetInterfaceDescription {
+                interface: parameter(&parameters, "interface")?.ok_or_else(|| missing("interface"))?,
+            },
+            (INTERFACE | SERVICE, _) => return Err(not_found()),
+            _ => return Err(ControlError::InterfaceNotFound { interface: interface.to_owned() }),
+        })
+    }
+}
+
+/// How much is logged about a mount point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Errors and unconditional messages.
+    Basic,
+    /// And what is done.
+    Verbose,
+    /// And how.
+    Debug,
+}
+
+impl From<Verbosity> for Level {
+    fn from(verbosity: Verbosity) -> Self {
+        match verbosity {
+            Verbosity::Basic => Self::Basic,
+            Verbosity::Verbose => Self::Verbose,
+            Verbosity::Debug => Self::Debug,
+        }
+    }
+}
+
+impl From<Level> for Verbosity {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Basic => Self::Basic,
+            Level::Verbose => Self::Verbose,
+            Level::Debug => Self::Debug,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_something_or_shows_secrets_is_for_root() {
+        assert!(!Call::Ping.is_privileged() && !Call::Status.is_privileged() && !Call::Mounts.is_privileged());
+        let path = Bytes::default();
+        assert!(Call::Reload.is_privileged() && Call::Expire { path: None }.is_privileged());
+        assert!(Call::Explain { path: path.clone() }.is_privileged());
+        assert!(Call::SetLogLevel { path, level: Level::Basic }.is_privileged());
+    }
+}

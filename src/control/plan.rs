@@ -1,0 +1,111 @@
+//! A plan as it is shown to others: the same tree with every action as a list of attempts.
+
+use std::os::unix::ffi::OsStrExt as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::Bytes;
+use crate::map::SourceSpec;
+use crate::plan::{Action, Plan};
+
+/// What is done at a place, and the places below it that are mounted on demand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanTree {
+    /// The place.
+    pub at: Bytes,
+    /// Tried in order until one succeeds; empty: only directories are made.
+    pub attempts: Vec<Attempt>,
+    /// Any failing part fails the whole.
+    pub strict: bool,
+    /// The triggers below.
+    pub offsets: Vec<PlanTree>,
+}
+
+/// One way to do it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// A file system type; `bind`, `symlink`, or `autofs` for a submount.
+    pub fstype: Bytes,
+    /// What is mounted, where the link points to, or the map of the submount.
+    pub source: Bytes,
+    /// Options, joined by commas.
+    pub options: Bytes,
+}
+
+impl From<&Plan> for PlanTree {
+    fn from(plan: &Plan) -> Self {
+        let attempt = |fstype: &[u8], source: &[u8], options: &[u8]| Attempt {
+            fstype: fstype.into(),
+            source: source.into(),
+            options: options.into(),
+        };
+        let attempts = match &plan.action {
+            Action::Nothing => Vec::new(),
+            Action::Mount(mounts) => mounts.iter().map(|m| attempt(&m.fstype, &m.source, &m.options)).collect(),
+            Action::Symlink(text) => vec![attempt(b"symlink", text, b"")],
+            Action::Autofs(submount) => {
+                vec![attempt(b"autofs", &map_name(&submount.source), &submount.options.mount_options)]
+            }
+        };
+        Self {
+            at: plan.at.as_os_str().as_bytes().into(),
+            attempts,
+            strict: plan.strict,
+            offsets: plan.offsets.iter().map(|offset| Self::from(&**offset)).collect(),
+        }
+    }
+}
+
+/// A map as a master map names it: `file:/etc/auto.home`, `auto.home`, `-hosts`.
+pub fn map_name(spec: &SourceSpec) -> Vec<u8> {
+    use crate::map::SourceKind;
+    match spec.kind {
+        Some(kind @ (SourceKind::Hosts | SourceKind::Null)) => format!("-{}", kind.name()).into_bytes(),
+        Some(SourceKind::Multi) => {
+            let parts: Vec<_> = spec.parts.iter().map(|(part, _)| map_name(part)).collect();
+            [&b"multi "[..], &parts.join(&b" -- "[..])].concat()
+        }
+        Some(kind) => [kind.name().as_bytes(), b":", &spec.name].concat(),
+        None => spec.name.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::map::{Propagation, SourceKind};
+    use crate::plan::Mount;
+
+    fn spec(kind: Option<SourceKind>, name: &[u8]) -> SourceSpec {
+        SourceSpec { kind, format: None, name: name.to_vec(), parts: Vec::new() }
+    }
+
+    #[test]
+    fn a_plan_becomes_a_tree_of_attempts() {
+        let leaf = |at: &str, action| Plan { at: at.into(), action, offsets: Vec::new(), strict: false };
+        let mount = Mount {
+            fstype: b"nfs".to_vec(),
+            source: b"srv:/x".to_vec(),
+            options: b"ro".to_vec(),
+            propagation: Propagation::Slave,
+            fsck: None,
+        };
+        let plan = Plan {
+            offsets: vec![Arc::new(leaf("/m/k/sub", Action::Mount(vec![mount.clone(), mount])))],
+            ..leaf("/m/k", Action::Symlink(b"/there".to_vec()))
+        };
+        let tree = PlanTree::from(&plan);
+        assert_eq!(tree.attempts[0].source.0, b"/there");
+        assert_eq!(tree.offsets[0].attempts.len(), 2);
+        assert_eq!(tree.offsets[0].attempts[0].options.0, b"ro");
+    }
+
+    #[test]
+    fn maps_are_named_as_in_a_master_map() {
+        assert_eq!(map_name(&spec(Some(SourceKind::File), b"/etc/x")), b"file:/etc/x");
+        assert_eq!(map_name(&spec(None, b"auto.home")), b"auto.home");
+        assert_eq!(map_name(&spec(Some(SourceKind::Hosts), b"")), b"-hosts");
+    }
+}
