@@ -42,14 +42,12 @@ impl<'a> From<&'a [u8]> for Expanded<'a> {
     }
 }
 
+/// Gives the values of variables; `None`: there is no such variable.
+pub type Lookup<'a, 'm> = dyn Fn(&[u8]) -> Option<Cow<'m, [u8]>> + 'a;
+
 /// Expands `text`, the entry of `key`. Unknown variables (`lookup` says `None`) expand to nothing. With
 /// `slashify_colons`, a colon in a path becomes a slash: `srv:/a:b` is `srv:/a/b`.
-pub fn expand<'a, 'm>(
-    text: &'a [u8],
-    key: &[u8],
-    lookup: &dyn Fn(&[u8]) -> Option<Cow<'m, [u8]>>,
-    slashify_colons: bool,
-) -> Expanded<'a> {
+pub fn expand<'a, 'm>(text: &'a [u8], key: &[u8], lookup: &Lookup<'_, 'm>, slashify_colons: bool) -> Expanded<'a> {
     let mut out = Vec::new();
     let mut pieces = Vec::new();
     let (mut copied, mut end, mut cut) = (0, text.len(), None);

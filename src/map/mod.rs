@@ -17,7 +17,7 @@ pub mod table;
 mod words;
 
 pub use entry::{Body, Entry, Location, Part};
-pub use expand::{Expanded, expand, variables};
+pub use expand::{Expanded, Lookup, expand, variables};
 pub use key::{KeyError, unescape};
 pub use macros::{Macros, Scope, System, User};
 pub use master::{Include, Item, MasterEntry};
