@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::options::{self, Command, Options};
+use super::options::{self, Command};
 use super::set_log;
 use crate::text::Escaped;
 use crate::{control, sys};
@@ -34,15 +34,10 @@ pub fn main() -> ExitCode {
             say(&format!("{program}: this program must be run by root."));
             ExitCode::FAILURE
         }
-        Command::Run(options) => start(options),
+        Command::Run(options) => crate::keeper::run(options),
         Command::SetLogPriority { priority, paths } => set_log::run(Path::new(control::SOCKET), priority, &paths),
         Command::Dump { .. } => ExitCode::FAILURE,
     }
-}
-
-/// Becomes the daemon.
-fn start(_options: Options) -> ExitCode {
-    ExitCode::FAILURE
 }
 
 /// A line on stderr; `eprintln!` would panic where stderr is closed.

@@ -1,1 +1,16 @@
-//! keeper
+//! The keeper: leader of the process group, holder of every pipe, and nothing else.
+//!
+//! The kernel's owner of an autofs mount is the process group, and it dies with the last member. The keeper is that
+//! member: it has no threads, reads no map and mounts nothing, so that it outlives what happens to the worker that
+//! does. When a worker dies, the next one is forked with the same pipes and the same [journal](journal::Journal) and
+//! goes on; the processes that wait in the kernel notice the delay at most.
+
+pub mod channel;
+mod flag;
+mod guard;
+pub mod journal;
+mod start;
+
+pub use channel::{Link, Message};
+pub use guard::Inheritance;
+pub use start::{START_FAILED, run};

@@ -408,6 +408,19 @@ pub fn mount_autofs(
     }
 }
 
+/// Whether this kernel lets us mount autofs: makes such a file system and shows it to nobody.
+///
+/// # Errors
+/// ENODEV without autofs in the kernel, EPERM without the right to mount.
+pub fn probe() -> io::Result<()> {
+    let (_read_end, write_end) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    match detached(OsStr::new("probe"), write_end.as_fd(), Kind::Indirect, Options::default()) {
+        // Before 5.2 it cannot be tried without being seen.
+        Ok(_) | Err(Os::ENOSYS) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// With fsopen(2) and its like (5.2): the mount is complete before move_mount(2) makes it appear.
 fn mount_detached(
     source: &OsStr,
@@ -416,6 +429,14 @@ fn mount_detached(
     kind: Kind,
     options: Options,
 ) -> nix::Result<u32> {
+    let (mount, dev) = detached(source, write_end, kind, options)?;
+    let flags = fs::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | fs::MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+    fs::move_mount(&mount, "", rustix::fs::CWD, target, flags).map_err(os)?;
+    Ok(dev)
+}
+
+/// A complete mount that stands nowhere yet, and its device number.
+fn detached(source: &OsStr, write_end: BorrowedFd<'_>, kind: Kind, options: Options) -> nix::Result<(OwnedFd, u32)> {
     let context = fs::fsopen("autofs", fs::FsOpenFlags::FSOPEN_CLOEXEC).map_err(os)?;
     let set = |key: &str, value: &OsStr| fs::fsconfig_set_string(&context, key, value).map_err(os);
     let number = |key: &str, value: i32| set(key, value.to_string().as_ref());
@@ -433,9 +454,7 @@ fn mount_detached(
     // What fsmount gives is an O_PATH descriptor, which takes no ioctl.
     let root = openat(&mount, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     let dev = configure(root, options)?;
-    let flags = fs::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | fs::MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
-    fs::move_mount(&mount, "", rustix::fs::CWD, target, flags).map_err(os)?;
-    Ok(dev)
+    Ok((mount, dev))
 }
 
 /// With mount(2). Somebody may look a name up before the timeout is set, which does no harm as nothing is answered

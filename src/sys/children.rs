@@ -170,6 +170,18 @@ pub fn exists(pid: i32) -> bool {
     pid > 0 && !matches!(nix::sys::signal::kill(Pid::from_raw(pid), None), Err(Os::ESRCH))
 }
 
+/// Kills the children of this process that are in its process group: what a dead worker of ours has left under way.
+/// Best effort: one that cannot be found out about is left alone.
+pub fn kill_own_group() {
+    let list = format!("/proc/self/task/{0}/children", pid());
+    for child in std::fs::read_to_string(list).unwrap_or_default().split_ascii_whitespace() {
+        let Ok(child) = child.parse() else { continue };
+        if nix::unistd::getpgid(Some(Pid::from_raw(child))).is_ok_and(|group| group == nix::unistd::getpgrp()) {
+            let _ = kill(child, Signal::Kill);
+        }
+    }
+}
+
 /// Takes note of one child that has ended, if there is one; does not block.
 ///
 /// # Errors

@@ -3,9 +3,11 @@
 use std::ffi::OsStr;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::time::Duration;
 
 use nix::errno::Errno as Os;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
@@ -74,6 +76,40 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<M
     }
     let (length, fd) = (received.bytes, fds.pop());
     Ok(if length == 0 && fd.is_none() { None } else { Some(Message { length, fd }) })
+}
+
+/// A pipe: read end and write end, with CLOEXEC set.
+///
+/// # Errors
+/// Those of pipe2(2).
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
+}
+
+/// Waits until something can be read from one of these (or its other end is gone), or until `timeout` is over; `None`
+/// waits for ever. Says which.
+///
+/// # Errors
+/// Those of poll(2): EINTR too.
+pub fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: Option<Duration>) -> io::Result<[bool; N]> {
+    let mut polled = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    // Rounded up: a wait that ends too early is a busy loop.
+    let timeout = timeout.map_or(PollTimeout::NONE, |t| {
+        PollTimeout::try_from(t.as_millis().saturating_add(1)).unwrap_or(PollTimeout::MAX)
+    });
+    nix::poll::poll(&mut polled, timeout)?;
+    Ok(polled.map(|fd| fd.any().unwrap_or(true)))
+}
+
+/// Opens `/dev/null` as standard input, output and error.
+///
+/// # Errors
+/// Those of open(2) and dup2(2).
+pub fn null_stdio() -> io::Result<()> {
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)?;
+    Ok(nix::unistd::dup2_stderr(&null)?)
 }
 
 /// Another descriptor of the same open file, with CLOEXEC set.

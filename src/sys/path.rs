@@ -182,6 +182,11 @@ impl Magic {
     }
 }
 
+/// Sets the umask of this process.
+pub fn set_umask(mask: u32) {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

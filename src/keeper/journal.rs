@@ -1,0 +1,150 @@
+//! The journal: one slot for each request that is read and not answered, in memory that outlives the worker.
+//!
+//! A packet is read from the pipe straight into a slot, so there is no instant at which it exists only in the
+//! worker's memory: either the kernel still has it or the journal does. A slot is taken while the token in its packet
+//! is not 0, which no token of the kernel is. The next worker finds there what a dead one still owed.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
+
+use crate::sys::memory::{Record, SharedMemory};
+use crate::sys::{packet, pipe};
+
+/// Requests that can be under way at once. When all slots are taken, packets wait in the pipes.
+pub const SLOTS: std::num::NonZeroUsize = std::num::NonZeroUsize::new(2048).unwrap();
+
+/// Header words of a slot.
+const PIPE: usize = 0;
+const ATTEMPTS: usize = 1;
+
+/// A slot's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Slot(u32);
+
+/// The journal as a worker sees it.
+#[derive(Debug)]
+pub struct Journal {
+    memory: SharedMemory,
+    /// The free slots; the last one is taken next, so that few pages are ever touched.
+    free: Vec<u32>,
+}
+
+/// What a dead worker still owed.
+#[derive(Debug, Clone, Copy)]
+pub struct Owed {
+    /// Where it stands.
+    pub slot: Slot,
+    /// The pipe on which it came.
+    pub pipe: u32,
+    /// How many workers had begun with it.
+    pub attempts: u32,
+}
+
+impl Journal {
+    /// Takes up the journal in `memory`, with what a worker before this one has left in it.
+    pub fn open(memory: SharedMemory) -> (Self, Vec<Owed>) {
+        let (mut free, mut owed) = (Vec::with_capacity(memory.records().len()), Vec::new());
+        for (number, record) in (0..).zip(memory.records()) {
+            if record.token().load(Ordering::Acquire) == 0 {
+                free.push(number);
+                continue;
+            }
+            let header = record.header();
+            owed.push(Owed {
+                slot: Slot(number),
+                pipe: header[PIPE].load(Ordering::Acquire),
+                attempts: header[ATTEMPTS].fetch_add(1, Ordering::AcqRel) + 1,
+            });
+        }
+        free.reverse();
+        (Self { memory, free }, owed)
+    }
+
+    /// Whether a packet could be taken.
+    pub fn has_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// Reads one packet of pipe number `pipe` into a free slot.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn read(&mut self, pipe: u32, read_end: BorrowedFd<'_>) -> io::Result<Read> {
+        let Some(number) = self.free.pop() else { return Ok(Read::Nothing) };
+        let Some(record) = self.memory.records().get(number as usize) else { return Ok(Read::Nothing) };
+        record.header()[PIPE].store(pipe, Ordering::Release);
+        record.header()[ATTEMPTS].store(0, Ordering::Release);
+        let read = record.read(read_end);
+        if let Ok(pipe::Read::Packet(_)) = read {
+            return Ok(Read::Packet(Slot(number)));
+        }
+        record.clear_packet();
+        self.free.push(number);
+        match read? {
+            pipe::Read::End => Ok(Read::End),
+            _ => Ok(Read::Nothing),
+        }
+    }
+
+    /// The packet in a slot.
+    pub fn packet(&self, slot: Slot) -> Bytes {
+        self.memory.records().get(slot.0 as usize).map_or([0; packet::SIZE], Record::packet)
+    }
+
+    /// The request of this slot has been answered.
+    pub fn clear(&mut self, slot: Slot) {
+        if let Some(record) = self.memory.records().get(slot.0 as usize) {
+            record.clear_packet();
+            self.free.push(slot.0);
+        }
+    }
+}
+
+/// A packet as it came.
+pub type Bytes = [u8; packet::SIZE];
+
+/// What reading a pipe gave.
+#[derive(Debug)]
+pub enum Read {
+    /// A packet stands in this slot.
+    Packet(Slot),
+    /// Nothing to read now.
+    Nothing,
+    /// No mount writes to the pipe any more.
+    End,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+
+    #[test]
+    fn a_request_stands_in_the_journal_from_read_to_answer_whatever_becomes_of_the_worker() {
+        let memory = SharedMemory::create(4.try_into().unwrap()).unwrap();
+        let again = SharedMemory::open(memory.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        let (read_end, write_end) = pipe::ReadEnd::create().unwrap();
+        let (mut journal, owed) = Journal::open(memory);
+        assert!(owed.is_empty());
+        assert!(matches!(journal.read(7, read_end.as_fd()).unwrap(), Read::Nothing));
+        let mut bytes: Bytes = [0; packet::SIZE];
+        bytes[packet::TOKEN_OFFSET] = 9;
+        write(&write_end, &bytes);
+        let Read::Packet(slot) = journal.read(7, read_end.as_fd()).unwrap() else { panic!("the packet is there") };
+        assert_eq!(journal.packet(slot)[packet::TOKEN_OFFSET], 9);
+        drop(journal);
+        let (mut journal, owed) = Journal::open(again);
+        assert_eq!((owed.len(), owed[0].pipe, owed[0].attempts), (1, 7, 1));
+        journal.clear(owed[0].slot);
+        assert_eq!(journal.packet(owed[0].slot), [0; packet::SIZE]);
+        drop(write_end);
+        assert!(matches!(journal.read(7, read_end.as_fd()).unwrap(), Read::End));
+    }
+
+    fn write(fd: &std::os::fd::OwnedFd, bytes: &[u8]) {
+        use std::io::Write as _;
+        std::fs::File::from(fd.try_clone().unwrap()).write_all(bytes).unwrap();
+    }
+}

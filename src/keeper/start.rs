@@ -1,0 +1,180 @@
+//! From the command line to the keeper's loop: checks, detaching, the flag file, the pid file.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::flag::{Flag, Taken};
+use super::guard::{Guard, Waiting};
+use super::journal::SLOTS;
+use crate::cli::options::Options;
+use crate::daemon;
+use crate::sys::children::{self, Fork};
+use crate::sys::memory::SharedMemory;
+use crate::sys::signals::Signals;
+use crate::sys::{autofs, fds, path};
+use crate::text::Escaped;
+
+/// A line on stderr; `eprintln!` would panic where stderr is closed.
+macro_rules! say {
+    ($($part:tt)*) => {{ let _ = writeln!(std::io::stderr(), $($part)*); }};
+}
+
+/// Exit status of a start that failed.
+pub const START_FAILED: u8 = 1;
+
+/// Where the flag file and the control socket live.
+pub(crate) const RUN_DIRECTORY: &str = env!("AUTOFS_RUNDIR");
+
+/// Runs the daemon: in the foreground until it ends, else until it serves or has failed to start.
+pub fn run(options: Options) -> ExitCode {
+    let program = Escaped(&options.program);
+    if let Err(e) = autofs::probe() {
+        say!(
+            "{program}: test mount forbidden or incorrect kernel protocol version, kernel protocol version 5.00 or above \
+             required: {e}"
+        );
+        return ExitCode::from(START_FAILED);
+    }
+    let _ = std::env::set_current_dir("/");
+    path::set_umask(0o022);
+    if options.foreground || options.systemd_service {
+        if let Err(e) = children::lead_group() {
+            say!("{program}: cannot make a process group: {e}");
+            return ExitCode::from(START_FAILED);
+        }
+        return ExitCode::from(keep(options, None));
+    }
+    match detach() {
+        Ok(Detached::Starter(mut status)) => {
+            // No byte: it died before it could say anything.
+            let mut byte = [START_FAILED];
+            let _ = status.read(&mut byte);
+            ExitCode::from(byte[0])
+        }
+        Ok(Detached::Daemon(status)) => ExitCode::from(keep(options, Some(status))),
+        Err(e) => {
+            say!("{program}: cannot detach: {e}");
+            ExitCode::from(START_FAILED)
+        }
+    }
+}
+
+enum Detached {
+    /// Waits for the daemon's word.
+    Starter(File),
+    /// Gives it.
+    Daemon(File),
+}
+
+fn detach() -> std::io::Result<Detached> {
+    let (read, write) = fds::pipe()?;
+    match children::fork()? {
+        Fork::Parent(_) => Ok(Detached::Starter(read.into())),
+        Fork::Child => {
+            children::lead_session()?;
+            Ok(Detached::Daemon(write.into()))
+        }
+    }
+}
+
+/// Tells the starter, once, and the service manager.
+struct Status {
+    starter: Option<File>,
+    notify: bool,
+}
+
+impl Status {
+    fn tell(&mut self, status: u8) {
+        if let Some(mut starter) = self.starter.take() {
+            let _ = starter.write_all(&[status]);
+        }
+    }
+}
+
+impl Waiting for Status {
+    fn started(&mut self) {
+        self.tell(0);
+        if std::mem::take(&mut self.notify) {
+            // Without a service manager that waits there is no socket, and nothing to do.
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        }
+    }
+}
+
+/// The pid file; removed when dropped.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(path: &Path) -> std::io::Result<Self> {
+        fs::write(path, format!("{}\n", children::pid()))?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn keep(options: Options, starter: Option<File>) -> u8 {
+    let program = Escaped(&options.program);
+    let daemonised = starter.is_some();
+    let mut status = Status { starter, notify: options.systemd_service };
+    let mut flag = None;
+    if !options.dont_check_daemon {
+        match Flag::take(Path::new(RUN_DIRECTORY)) {
+            Ok(Taken::Ours(ours)) => flag = Some(ours),
+            Ok(Taken::Running) => {
+                say!("{program}: program is already running.");
+                // So that a second start by an init script is no failure; in the foreground it is one.
+                let code = if daemonised { 0 } else { START_FAILED };
+                status.tell(code);
+                return code;
+            }
+            Err(e) => {
+                say!("{program}: cannot take the flag file in {RUN_DIRECTORY}: {e}");
+                status.tell(START_FAILED);
+                return START_FAILED;
+            }
+        }
+    }
+    let mut pid_file = None;
+    if let Some(path) = &options.pid_file {
+        match PidFile::write(path) {
+            Ok(file) => pid_file = Some(file),
+            Err(e) => say!("{program}: failed to write pid file {}: {e}", Escaped::path(path)),
+        }
+    }
+    if daemonised {
+        if let Err(e) = fds::null_stdio() {
+            say!("{program}: cannot open /dev/null: {e}");
+        }
+    }
+    let guard = children::adopt_orphans()
+        .and_then(|()| Signals::block())
+        .and_then(|signals| Guard::new(signals, SharedMemory::create(SLOTS)?));
+    let guard = match guard {
+        Ok(guard) => guard,
+        Err(e) => {
+            say!("{program}: cannot set up the keeper: {e}");
+            status.tell(START_FAILED);
+            return START_FAILED;
+        }
+    };
+    match guard.run(&mut status) {
+        Ok(code) => {
+            status.tell(code);
+            drop((pid_file, flag));
+            code
+        }
+        Err(inheritance) => {
+            // The files are the keeper's, and so is the word to the starter.
+            std::mem::forget((pid_file, flag));
+            drop(status);
+            daemon::run(options, inheritance)
+        }
+    }
+}
