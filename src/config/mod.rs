@@ -1,5 +1,14 @@
 //! What the administrator decides: autofs.conf, autofs.toml and nsswitch.conf, each with one table of defaults.
 
+pub mod autofs_conf;
+pub mod defaults;
+pub mod native;
 pub mod nsswitch;
+pub mod settings;
+mod value;
 
+pub use defaults::Settings;
+pub use native::Native;
 pub use nsswitch::Nsswitch;
+pub use settings::AutofsConf;
+pub use value::NfsVersion;

@@ -4,8 +4,10 @@ pub mod diagnostic;
 pub mod escape;
 pub mod lines;
 pub mod quote;
+pub mod render;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use escape::Escaped;
 pub use lines::{Line, Lines, lines};
 pub use quote::unquote;
+pub use render::render;

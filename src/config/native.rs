@@ -1,0 +1,224 @@
+//! autofs.toml: what autofs.conf has no words for.
+
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::text::{Diagnostic, Place};
+
+/// The content of autofs.toml; whatever is not said there has its default.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Native {
+    /// `[mount]`
+    pub mount: Mount,
+    /// `[deadlines]`
+    pub deadlines: Deadlines,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[exit]`
+    pub exit: Exit,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// How file systems are mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mount {
+    /// By what.
+    pub method: Method,
+}
+
+/// By what a file system is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// By system call where no helper is needed, by the helper `mount.TYPE` where there is one, else by mount(8).
+    #[default]
+    Auto,
+    /// By mount(8), always.
+    Command,
+}
+
+/// How long things may take, in whole seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deadlines {
+    /// From the access to the answer, whatever happens.
+    #[serde(deserialize_with = "seconds")]
+    pub request: Duration,
+    /// One question to one source of maps; for a program map, its run.
+    #[serde(deserialize_with = "seconds")]
+    pub lookup: Duration,
+    /// One mount.
+    #[serde(deserialize_with = "seconds")]
+    pub mount: Duration,
+    /// One umount.
+    #[serde(deserialize_with = "seconds")]
+    pub umount: Duration,
+    /// Between asking a program to end (SIGTERM) and ending it (SIGKILL).
+    #[serde(deserialize_with = "seconds")]
+    pub helper_kill: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            // More than the two minutes for which mount.nfs tries by itself (nfs(5), retry=).
+            request: Duration::from_secs(180),
+            lookup: Duration::from_secs(60),
+            mount: Duration::from_secs(150),
+            umount: Duration::from_secs(60),
+            helper_kill: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How much is done at the same time.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Mounts.
+    pub mounts: NonZeroU32,
+    /// Questions to sources of maps.
+    pub lookups: NonZeroU32,
+    /// Requests to the kernel for what can be unmounted.
+    pub expires: NonZeroU32,
+    /// Unmounts.
+    pub umounts: NonZeroU32,
+    /// Mounts from one server, so that a dead one cannot take all places.
+    pub per_server: NonZeroU32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let limit = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        Self { mounts: limit(64), lookups: limit(64), expires: limit(16), umounts: limit(32), per_server: limit(16) }
+    }
+}
+
+/// What happens at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Exit {
+    /// On SIGTERM and SIGINT.
+    pub on_exit: OnExit,
+}
+
+/// What happens on SIGTERM and SIGINT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnExit {
+    /// All that is not in use is unmounted.
+    #[default]
+    Clean,
+    /// All stays mounted, for the next start to take over.
+    Detach,
+}
+
+/// How the log looks.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// The form of a line on standard error.
+    pub format: LogFormat,
+}
+
+/// The form of a line of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+impl Native {
+    /// Reads `text`, the content of `file`.
+    pub fn parse(text: &[u8], file: &Arc<Path>) -> Result<Self, Diagnostic> {
+        let diagnose = |at: usize, length: usize, message: String| {
+            let before = text.get(..at).unwrap_or(text);
+            let start = memchr::memrchr(b'\n', before).map_or(0, |n| n + 1);
+            let rest = text.get(start..).unwrap_or_default();
+            let line = rest.split(|&b| b == b'\n').next().unwrap_or_default();
+            let number = u32::try_from(memchr::memchr_iter(b'\n', before).count() + 1).unwrap_or(u32::MAX);
+            let column = u32::try_from(before.len() - start + 1).unwrap_or(u32::MAX);
+            Diagnostic::error("toml::syntax", Place::new(file, number, column), message)
+                .length(length.min((start + line.len()).saturating_sub(at)))
+                .excerpt(line)
+        };
+        let utf8 = std::str::from_utf8(text).map_err(|e| {
+            diagnose(e.valid_up_to(), 1, "not UTF-8".to_owned()).help("TOML is UTF-8: save the file in that encoding")
+        })?;
+        toml::from_str(utf8).map_err(|e| {
+            let span = e.span().unwrap_or(0..0);
+            // The parser's message is one sentence over several lines, or with what was expected behind a comma.
+            let message = e.message().replace('\n', ", ");
+            let (what, expected) = match message.split_once(", expected ") {
+                Some((what, expected)) => (what, format!("expected {expected}")),
+                None => (message.as_str(), "see autofs.toml(5)".to_owned()),
+            };
+            diagnose(span.start, span.len(), what.to_owned()).help(expected)
+        })
+    }
+}
+
+fn seconds<'de, D: Deserializer<'de>>(value: D) -> Result<Duration, D::Error> {
+    NonZeroU64::deserialize(value).map(|n| Duration::from_secs(n.get()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Result<Native, String> {
+        Native::parse(text.as_bytes(), &Path::new("/etc/autofs.toml").into()).map_err(|d| d.to_string())
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        assert_eq!(parse(""), Ok(Native::default()));
+        let native = parse(
+            "[mount]\nmethod = \"command\"\n[deadlines]\nmount = 5\n[limits]\nper_server = 2\n\
+             [exit]\non_exit = \"detach\"\n[log]\nformat = \"json\"\n",
+        )
+        .unwrap();
+        assert_eq!((native.mount.method, native.exit.on_exit), (Method::Command, OnExit::Detach));
+        assert_eq!(native.deadlines, Deadlines { mount: Duration::from_secs(5), ..Deadlines::default() });
+        assert_eq!((native.limits.per_server.get(), native.limits.mounts), (2, Limits::default().mounts));
+        assert_eq!(native.log.format, LogFormat::Json);
+    }
+
+    #[test]
+    fn errors_say_where_and_what_is_expected() {
+        for (text, expected) in [
+            ("[mount]\nmethod = \"magic\"", "2:10: unknown variant `magic`: expected `auto` or `command`"),
+            ("[mount]\nmehtod = 1", "2:1: unknown field `mehtod`: expected `method`"),
+            ("[amd]", "1:2: unknown field `amd`: expected one of `mount`, `deadlines`, `limits`, `exit`, `log`"),
+            ("[limits]\nmounts = 0", "2:10: invalid value: integer `0`: expected a nonzero u32"),
+            ("[deadlines]\nmount = -5", "2:9: invalid value: integer `-5`: expected a nonzero u64"),
+            ("[deadlines]\nmount = \"5s\"", "2:9: invalid type: string \"5s\": expected a nonzero u64"),
+        ] {
+            assert_eq!(parse(text), Err(format!("/etc/autofs.toml:{expected}")), "{text}");
+        }
+        let d = Native::parse(b"# a\nx = \"\xff\"", &Path::new("/t").into()).unwrap_err();
+        assert_eq!(d.to_string(), "/t:2:6: not UTF-8: TOML is UTF-8: save the file in that encoding");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_strange(text in "(\\[limits\\]\n|mounts|mount|[=\"' 0-9\n.#-]|\\PC){0,30}") {
+            if let Err(d) = Native::parse(text.as_bytes(), &Path::new("/t").into()) {
+                let line = text.split('\n').nth(d.place.line as usize - 1).unwrap();
+                prop_assert!((d.place.column + d.length) as usize <= line.len() + 1 && d.help.is_some());
+            }
+        }
+    }
+}

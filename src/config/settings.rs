@@ -1,0 +1,175 @@
+//! The settings of autofs.conf put together: built-in defaults, environment, autofs.conf, the file of the init system,
+//! each over the one before.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::autofs_conf::{self, Section, Setting};
+use super::defaults::Settings;
+use super::defaults::{KEYS, Key};
+use crate::text::{Diagnostic, Escaped, Place};
+
+/// The settings of a section that only amd maps look at, by name.
+pub type AmdSection = BTreeMap<String, Vec<u8>>;
+
+/// All that the two files say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AutofsConf {
+    /// `[ autofs ]`.
+    pub autofs: Settings,
+    /// `[ amd ]`.
+    pub amd: AmdSection,
+    /// `[ /mount/point ]`.
+    pub amd_mounts: BTreeMap<Vec<u8>, AmdSection>,
+}
+
+/// A file and its content.
+pub type Text<'a> = (&'a Arc<Path>, &'a [u8]);
+
+impl AutofsConf {
+    /// Reads autofs.conf and the file of the init system (`/etc/default/autofs`, `/etc/sysconfig/autofs`), of those
+    /// that exist. `environment` gives the value of a variable. What is wrong leaves the value that stood before.
+    pub fn read(
+        conf: Option<Text<'_>>,
+        init: Option<Text<'_>>,
+        environment: impl Fn(&str) -> Option<Vec<u8>>,
+    ) -> (Self, Vec<Diagnostic>) {
+        let mut all = Self::default();
+        let mut diagnostics = Vec::new();
+        for key in KEYS.iter().filter(|key| key.environment) {
+            if let Some(value) = environment(key.name) {
+                if !all.autofs.set(key.name, &value) {
+                    let place = Place::whole(Path::new("environment"));
+                    diagnostics.push(Diagnostic::error("conf::value", place, invalid(key, &value)).help(help(key)));
+                }
+            }
+        }
+        // The init system's file has settings of its own, so an unknown name there is no mistake.
+        for ((file, text), foreign) in [(conf, false), (init, true)].into_iter().filter_map(|(t, f)| Some((t?, f))) {
+            let (settings, syntax) = autofs_conf::parse(text, file);
+            diagnostics.extend(syntax.into_iter().filter(|_| !foreign));
+            diagnostics.extend(settings.iter().filter_map(|setting| all.apply(setting, foreign)));
+        }
+        let standard = Settings::default();
+        for (value, default) in [
+            (&mut all.autofs.negative_timeout, standard.negative_timeout),
+            (&mut all.autofs.positive_timeout, standard.positive_timeout),
+        ] {
+            if *value == 0 {
+                *value = default;
+            }
+        }
+        (all, diagnostics)
+    }
+
+    /// Takes one setting in; says what is wrong with it.
+    fn apply(&mut self, setting: &Setting<'_>, foreign: bool) -> Option<Diagnostic> {
+        let Setting { name, value, .. } = setting;
+        match &setting.section {
+            Section::Autofs => match KEYS.iter().find(|key| key.name == name) {
+                Some(key) if !self.autofs.set(name, value) => {
+                    Some(setting.value_error("conf::value", invalid(key, value)).help(help(key)))
+                }
+                None if !foreign => {
+                    let message = format!("unknown setting \"{}\" is ignored", Escaped(name.as_bytes()));
+                    let help = "the settings are listed in autofs.conf(5)";
+                    Some(warning(setting.name_error("conf::unknown-key", message).help(help)))
+                }
+                _ => None,
+            },
+            Section::Amd => {
+                self.amd.insert(name.clone(), value.to_vec());
+                None
+            }
+            Section::Mount(path) => {
+                self.amd_mounts.entry(path.clone()).or_default().insert(name.clone(), value.to_vec());
+                (name == "map_name").then(|| {
+                    let message = format!("amd map \"{}\" for {} is not mounted", Escaped(value), Escaped(path));
+                    let help = "amd maps are not supported yet: write the map in Sun format, and its mount point in \
+                                the master map";
+                    setting.value_error("conf::amd", message).help(help)
+                })
+            }
+            Section::Other(section) if !foreign => {
+                let message = format!("setting in the unknown section \"{section}\" is ignored");
+                let help = "sections are autofs, amd and paths of amd mount points";
+                Some(warning(setting.name_error("conf::unknown-section", message).help(help)))
+            }
+            Section::Other(_) => None,
+        }
+    }
+}
+
+fn warning(mut d: Diagnostic) -> Diagnostic {
+    d.severity = crate::text::Severity::Warning;
+    d
+}
+
+fn invalid(key: &Key, value: &[u8]) -> String {
+    format!("invalid {} \"{}\"", key.name, Escaped(value))
+}
+
+fn help(key: &Key) -> String {
+    format!("expected {}", key.expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(conf: &str, init: &str, env: &[(&str, &str)]) -> (AutofsConf, Vec<String>) {
+        let files: [Arc<Path>; 2] = [Path::new("/etc/autofs.conf").into(), Path::new("/etc/default/autofs").into()];
+        let lookup = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_bytes().to_vec());
+        let (all, diagnostics) =
+            AutofsConf::read(Some((&files[0], conf.as_bytes())), Some((&files[1], init.as_bytes())), lookup);
+        (all, diagnostics.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn later_ones_win() {
+        let timeout = |conf, init, env| read(conf, init, env).0.autofs.timeout;
+        assert_eq!(timeout("", "", &[]), 600);
+        assert_eq!(timeout("", "", &[("timeout", "5")]), 5);
+        assert_eq!(timeout("timeout = 44", "", &[("timeout", "5")]), 44);
+        assert_eq!(timeout("timeout = 44\ntimeout = 45", "", &[]), 45);
+        assert_eq!(timeout("timeout = 44", "TIMEOUT=66", &[]), 66);
+        assert_eq!(timeout("[ autofs ]\n  timeout = 44", "", &[]), 600);
+        assert_eq!(timeout("[ amd ]\ntimeout = 44", "", &[]), 600);
+        assert_eq!(AutofsConf::read(None, None, |_| None).0, AutofsConf::default());
+    }
+
+    #[test]
+    fn only_some_names_come_from_the_environment() {
+        let (all, said) = read("", "", &[("positive_timeout", "5"), ("negative_timeout", "0"), ("browse_mode", "?")]);
+        assert_eq!((all.autofs.positive_timeout, all.autofs.negative_timeout, all.autofs.browse_mode), (120, 60, true));
+        assert_eq!(said, ["environment: invalid browse_mode \"?\": expected yes or no"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_and_the_rest_counts() {
+        let conf = "timeout = 5m\ntimeuot = 3\nmount_wait = 10\n[ x ]\na = b\n[ /mnt/a ]\nmap_name = amd.x\n";
+        let (all, said) = read(conf, "OPTIONS=\"-v\"\nexport X\nmaster_wait=never\n", &[]);
+        assert_eq!((all.autofs.timeout, all.autofs.mount_wait), (600, Some(10)));
+        assert_eq!(all.amd_mounts[b"/mnt/a".as_slice()]["map_name"], b"amd.x");
+        assert_eq!(
+            said,
+            [
+                "/etc/autofs.conf:1:11: invalid timeout \"5m\": expected a whole number",
+                "/etc/autofs.conf:2:1: unknown setting \"timeuot\" is ignored: the settings are listed in autofs.conf(5)",
+                "/etc/autofs.conf:5:1: setting in the unknown section \"x\" is ignored: \
+                 sections are autofs, amd and paths of amd mount points",
+                "/etc/autofs.conf:7:12: amd map \"amd.x\" for /mnt/a is not mounted: amd maps are not supported yet: \
+                 write the map in Sun format, and its mount point in the master map",
+                "/etc/default/autofs:3:13: invalid master_wait \"never\": expected a whole number",
+            ]
+        );
+    }
+
+    #[test]
+    fn lists_grow_over_both_files() {
+        let (all, _) = read("ldap_uri = ldap://a ldap://b\nsearch_base = dc=a", "LDAP_URI=\"ldap://c\"", &[]);
+        assert_eq!(all.autofs.ldap_uri, [b"ldap://a ldap://b".as_slice(), b"ldap://c"]);
+        assert_eq!(all.autofs.search_base, [b"dc=a"]);
+    }
+}
