@@ -1,1 +1,209 @@
-//! source
+//! Where maps come from: files on disk, alone or through nsswitch, and the master map that names them.
+//!
+//! A source has two halves. [`Source::lookup_now`] never blocks and may run on the reactor: it answers from memory when
+//! calls that cannot wait prove that memory is what is on disk. Else somebody calls [`Source::load`], which may block
+//! for as long as a disk or a server does, in a lane of its own, and then [`Source::lookup`].
+
+mod chain;
+mod error;
+mod file;
+pub mod index;
+pub mod names;
+mod pass;
+mod read;
+pub mod stamp;
+
+use std::sync::Arc;
+
+pub use chain::Chain;
+pub use error::SourceError;
+pub use file::{FileMap, Origin};
+pub use index::Index;
+pub use names::Names;
+pub use pass::Report;
+pub use stamp::Stamp;
+
+use crate::map::{Format, SourceKind, SourceSpec};
+use crate::text::Place;
+
+use pass::{Keys, Pass};
+
+/// How many maps may include each other in a row.
+pub const DEPTH_MAX: usize = 16;
+
+/// What the keys of a map are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Names below one mount point.
+    Indirect,
+    /// Mount points.
+    Direct,
+}
+
+/// The entry of a key, as it stands in a map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raw {
+    /// All after the blanks behind the key; continued lines are joined.
+    pub text: Vec<u8>,
+    /// Where it starts.
+    pub place: Place,
+}
+
+/// What a source says of a key.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// It has this entry. It may be one of before: a source that cannot be read now answers what it knew.
+    Found(Raw),
+    /// It has none, certainly: this may be remembered.
+    NotFound,
+    /// It could not be asked, and what it knew before does not tell.
+    Unavailable(Arc<SourceError>),
+}
+
+/// One map of a master map line.
+#[derive(Debug)]
+pub enum Source {
+    /// A file.
+    File(FileMap),
+    /// A name that goes through nsswitch.conf.
+    Chain(Chain),
+    /// A kind of map that this version cannot read.
+    Unsupported(Unsupported),
+}
+
+/// A map that this version cannot read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsupported {
+    /// The type as the master map would write it.
+    pub kind: &'static str,
+    /// The map.
+    pub name: Vec<u8>,
+    /// What it is, in the plural.
+    pub what: &'static str,
+}
+
+/// A source as dumps and status show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// The type, where the master map says one.
+    pub kind: Option<&'static str>,
+    /// Else the types of what was found.
+    pub instances: Vec<&'static str>,
+    /// The name of the map; empty for a built-in one.
+    pub map: Vec<u8>,
+}
+
+impl Source {
+    /// The map that `spec` names. Nothing is read yet.
+    pub fn from_spec(spec: &SourceSpec, mode: Mode, names: &Arc<Names>) -> Self {
+        let unsupported = |what| {
+            let kind = spec.kind.map_or("file", SourceKind::name);
+            Self::Unsupported(Unsupported { kind, name: spec.name.clone(), what })
+        };
+        let file = |origin| Self::File(FileMap::new(names.path(&spec.name), mode, origin, Arc::clone(names)));
+        match (spec.format, spec.kind) {
+            (Some(Format::Amd), _) => unsupported("am-utils maps"),
+            (Some(Format::Hesiod), _) | (_, Some(SourceKind::Hesiod)) => unsupported("Hesiod maps"),
+            (_, Some(SourceKind::File)) => file(Origin::Typed),
+            (_, None) if spec.name.starts_with(b"/") => file(Origin::Path),
+            (_, None) => Self::Chain(Chain::new(&spec.name, mode, names)),
+            (_, Some(SourceKind::Program)) => unsupported("program maps"),
+            (_, Some(SourceKind::Sss)) => unsupported("sss maps"),
+            (_, Some(SourceKind::Yp | SourceKind::Nis)) => unsupported("NIS maps"),
+            (_, Some(SourceKind::NisPlus)) => unsupported("NIS+ maps"),
+            (_, Some(SourceKind::Ldap | SourceKind::Ldaps)) => unsupported("LDAP maps"),
+            (_, Some(SourceKind::Userdir)) => unsupported("userdir maps"),
+            (_, Some(SourceKind::Multi)) => unsupported("multi maps"),
+            (_, Some(SourceKind::Dir)) => unsupported("directories as maps"),
+            (_, Some(SourceKind::Hosts)) => unsupported("hosts maps"),
+            (_, Some(SourceKind::Null)) => unsupported("null maps"),
+        }
+    }
+
+    /// The answer for `key` without waiting. `None`: it is not certain that memory is what is on disk; [`load`] where
+    /// waiting is allowed, then [`lookup`].
+    ///
+    /// [`load`]: Self::load
+    /// [`lookup`]: Self::lookup
+    pub fn lookup_now(&self, key: &[u8]) -> Option<Answer> {
+        match self {
+            Self::File(file) => file.lookup_now(key),
+            Self::Chain(chain) => chain.lookup_now(key),
+            Self::Unsupported(_) => Some(Answer::NotFound),
+        }
+    }
+
+    /// The answer for `key` from what was loaded last. Does not wait.
+    pub fn lookup(&self, key: &[u8]) -> Answer {
+        match self {
+            Self::File(file) => file.lookup(key),
+            Self::Chain(chain) => chain.lookup(key),
+            Self::Unsupported(_) => Answer::NotFound,
+        }
+    }
+
+    /// Brings the map and what it includes up to date; reads only what has changed. May wait for disks and servers.
+    ///
+    /// An error says that there is nothing to answer from. A map that was read once stays in force; if it cannot be read
+    /// again, that is a diagnostic.
+    pub fn load(&self) -> Result<Report, Arc<SourceError>> {
+        let mut pass = Pass::default();
+        self.load_in(&mut pass)?;
+        Ok(pass.report)
+    }
+
+    /// Loads as part of a larger map.
+    fn load_in(&self, pass: &mut Pass) -> Result<(), Arc<SourceError>> {
+        match self {
+            Self::File(file) => file.load(pass),
+            Self::Chain(chain) => chain.load(pass),
+            Self::Unsupported(Unsupported { name, what, .. }) => {
+                Err(Arc::new(SourceError::Unsupported { name: name.clone(), what }))
+            }
+        }
+    }
+
+    /// The keys of what was loaded last, in order, each once; wildcards left out.
+    pub fn keys(&self) -> Vec<Vec<u8>> {
+        let mut keys = Keys::default();
+        self.collect(&mut keys);
+        keys.into_vec()
+    }
+
+    fn collect(&self, keys: &mut Keys) {
+        match self {
+            Self::File(file) => file.keys(keys),
+            Self::Chain(chain) => chain.keys(keys),
+            Self::Unsupported(_) => {}
+        }
+    }
+
+    /// Whether a load may find something new. Does not wait, so that thousands of maps may be asked at each reload.
+    pub fn is_stale_now(&self) -> bool {
+        match self {
+            Self::File(file) => file.is_stale_now(),
+            Self::Chain(chain) => chain.is_stale_now(),
+            Self::Unsupported(_) => false,
+        }
+    }
+
+    /// What it is, for people.
+    pub fn describe(&self) -> Description {
+        match self {
+            Self::File(file) => file.describe(),
+            Self::Chain(chain) => chain.describe(),
+            Self::Unsupported(Unsupported { kind, name, .. }) => {
+                Description { kind: Some(kind), instances: Vec::new(), map: name.clone() }
+            }
+        }
+    }
+
+    /// Whether something was read.
+    fn is_loaded(&self) -> bool {
+        match self {
+            Self::File(file) => file.is_loaded(),
+            Self::Chain(chain) => chain.is_loaded(),
+            Self::Unsupported(_) => false,
+        }
+    }
+}

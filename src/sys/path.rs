@@ -4,6 +4,7 @@
 //! may wait for a server says that too: the reactor thread may only call what may not.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
@@ -97,6 +98,13 @@ pub fn open_cached(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
+/// Opens `path` to read a file, links followed. It waits for no writer of a FIFO and takes no terminal as the controlling
+/// one; what was opened tells [`fstat`]. For files on servers it may wait.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(fs::openat(CWD, path, flags, Mode::empty())?.into())
+}
+
 /// Opens `path` (`O_PATH`), links followed. It may wait; the last component triggers nothing.
 pub fn open(path: &Path) -> io::Result<OwnedFd> {
     Ok(fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
@@ -164,6 +172,26 @@ impl Magic {
         self.0 == 0x187
     }
 
+    /// Is what the kernel has in memory of a file known to be the truth? So for file systems that only this kernel
+    /// changes: ext2 to ext4, xfs, btrfs, bcachefs, f2fs, zfs, tmpfs, ramfs, overlay, squashfs, erofs, FAT.
+    pub fn is_local(self) -> bool {
+        matches!(
+            self.0,
+            0xef53
+                | 0x5846_5342
+                | 0x9123_683e
+                | 0xca45_1a4e
+                | 0xf2f5_2010
+                | 0x2fc1_2fc1
+                | 0x0102_1994
+                | 0x8584_58f6
+                | 0x794c_7630
+                | 0x7371_7368
+                | 0xe0f5_e1e2
+                | 0x4d44
+        )
+    }
+
     /// Is it a file system of another machine, on which no directory of ours has a place? NFS, SMB (three numbers), NCP,
     /// AFS, Coda, Ceph, 9P; linux/magic.h and the sources of those without an entry there.
     pub fn is_remote(self) -> bool {
@@ -223,6 +251,15 @@ mod tests {
             Ok(fd) => assert!(fstat(fd.as_fd()).unwrap().is_dir()),
             Err(e) => assert_eq!(e.kind(), io::ErrorKind::WouldBlock),
         }
+    }
+
+    #[test]
+    fn a_fifo_does_not_hold_the_reader() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        let opened = open_to_read(&path).unwrap();
+        assert!(!fstat(opened.as_fd()).unwrap().is_file());
     }
 
     #[test]

@@ -1,0 +1,158 @@
+//! Reading a whole map file, one version of it.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::sys::path::{self, Magic, Stat};
+
+use super::{SourceError, Stamp};
+
+/// The longest map file in bytes: twenty million entries.
+pub(super) const FILE_MAX: u64 = 1 << 30;
+
+/// For how long a file must have been left alone before it replaces what was read of it earlier. It covers a tick of
+/// the kernel's clock, so that a writer who is half-way has left his mark.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// Likewise for an empty file: most often that is one which somebody has opened to write it anew.
+const QUIET_EMPTY: Duration = Duration::from_millis(300);
+
+/// For how long a file is waited for that changes all the time.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A file and what it is known by.
+pub(super) struct Opened {
+    file: File,
+    /// Type, identity and times when it was opened.
+    pub(super) stamp: Stamp,
+    /// Its attributes can be asked without waiting.
+    pub(super) local: bool,
+}
+
+/// One version of a file.
+pub(super) struct Content {
+    /// All of it.
+    pub(super) text: Vec<u8>,
+    /// What tells it from any other version...
+    pub(super) stamp: Stamp,
+    /// ...unless this is false: it was written just now, and the next change may get the same stamp.
+    pub(super) settled: bool,
+    /// The attributes of the file can be asked without waiting.
+    pub(super) local: bool,
+}
+
+/// Opens a regular file.
+pub(super) fn open(path: &Arc<Path>) -> Result<Opened, SourceError> {
+    let failed = |error| failed(path, error);
+    let file = path::open_to_read(path).map_err(failed)?;
+    let stat = path::fstat(file.as_fd()).map_err(failed)?;
+    if !stat.is_file() {
+        return Err(SourceError::NotAFile { path: Arc::clone(path), what: kind(&stat) });
+    }
+    let local = Magic::of(&file).map_err(failed)?.is_local();
+    Ok(Opened { file, stamp: Stamp::of(&stat), local })
+}
+
+/// Reads `path` as a whole. `replaces`: an earlier version is in force, so that a file in the middle of a rewrite is
+/// given some time to come to its end.
+pub(super) fn read(path: &Arc<Path>, replaces: bool) -> Result<Content, SourceError> {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        let opened = open(path)?;
+        let now = SystemTime::now();
+        let quiet = if opened.stamp.size() == 0 { QUIET_EMPTY } else { QUIET };
+        let rest = opened.stamp.age(now).and_then(|age| quiet.checked_sub(age));
+        if let Some(rest) = rest.filter(|_| replaces) {
+            thread::sleep(rest.min(QUIET));
+            continue;
+        }
+        let text = text(path, &opened)?;
+        let after = path::fstat(opened.file.as_fd()).map_err(|error| failed(path, error))?;
+        if Stamp::of(&after) == opened.stamp {
+            let settled = !opened.stamp.may_hide_a_change(now);
+            return Ok(Content { text, stamp: opened.stamp, settled, local: opened.local });
+        }
+        thread::sleep(QUIET);
+    }
+    Err(SourceError::Changing { path: Arc::clone(path) })
+}
+
+fn text(path: &Arc<Path>, opened: &Opened) -> Result<Vec<u8>, SourceError> {
+    let too_long = || SourceError::TooLong { path: Arc::clone(path) };
+    let size = opened.stamp.size();
+    if size > FILE_MAX {
+        return Err(too_long());
+    }
+    let mut text = Vec::new();
+    let reserved = usize::try_from(size).ok().map(|size| text.try_reserve_exact(size));
+    if !matches!(reserved, Some(Ok(()))) {
+        return Err(failed(path, io::ErrorKind::OutOfMemory.into()));
+    }
+    (&opened.file).take(FILE_MAX + 1).read_to_end(&mut text).map_err(|error| failed(path, error))?;
+    if text.len() as u64 > FILE_MAX { Err(too_long()) } else { Ok(text) }
+}
+
+fn failed(path: &Arc<Path>, error: io::Error) -> SourceError {
+    let path = Arc::clone(path);
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceError::Missing { path },
+        _ => SourceError::Read { path, error },
+    }
+}
+
+/// What it is instead of a file.
+fn kind(stat: &Stat) -> &'static str {
+    if stat.is_dir() { "a directory" } else { "a FIFO or a device" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::FileExt as _;
+
+    fn path(dir: &tempfile::TempDir, name: &str) -> Arc<Path> {
+        dir.path().join(name).into()
+    }
+
+    #[test]
+    fn only_files_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = |path: &Arc<Path>| read(path, false).err().unwrap().to_string();
+        assert!(error(&dir.path().into()).ends_with("is a directory, not a file"));
+        assert_eq!(error(&Path::new("/dev/zero").into()), "/dev/zero is a FIFO or a device, not a file");
+        assert!(matches!(read(&path(&dir, "none"), false), Err(SourceError::Missing { .. })));
+        let long = path(&dir, "long");
+        File::create(&long).unwrap().set_len(FILE_MAX + 1).unwrap();
+        assert!(matches!(read(&long, false), Err(SourceError::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_rewrite_is_waited_for_when_there_is_something_to_lose() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path(&dir, "map");
+        fs::write(&path, "").unwrap();
+        let first = read(&path, false).unwrap();
+        assert!(first.text.is_empty() && !first.settled);
+        let writer = {
+            let path = Arc::clone(&path);
+            thread::spawn(move || {
+                let file = File::create(&path).unwrap();
+                for n in 0..10 {
+                    file.write_all_at(b"line\n", n * 5).unwrap();
+                    thread::sleep(Duration::from_millis(2));
+                }
+            })
+        };
+        thread::sleep(Duration::from_millis(5));
+        let second = read(&path, true).unwrap();
+        writer.join().unwrap();
+        assert_eq!(second.text.len(), 50);
+        assert!(second.settled);
+    }
+}
