@@ -79,7 +79,8 @@ pub enum Effect {
         /// What is wanted.
         wanted: Wanted,
     },
-    /// Give an autofs mount new options (timeout, map). Not answered.
+    /// Give a top-level autofs mount, and the triggers and submounts below it, new options (timeout, map). Not
+    /// answered.
     Update {
         /// Which.
         mount: MountId,

@@ -104,15 +104,15 @@ pub enum Event {
     Timer,
 }
 
-/// How the daemon ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// How the daemon ends. A later word counts if it is a harder one; they are ordered so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Shutdown {
+    /// Leave everything for the next start.
+    Detach,
     /// Unmount what is unused; what is in use stays, its autofs mounts catatonic: TERM and INT.
     Clean,
     /// Unmount everything, lazily where it is in use: USR2.
     Forced,
-    /// Leave everything for the next start.
-    Detach,
 }
 
 /// What the maps say of a key.
@@ -131,7 +131,7 @@ pub enum Resolution {
 /// What a plan has left in the mount table besides its own mount.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Done {
-    /// The offset triggers, each with its plan.
+    /// The offset triggers, each with its plan. Those that are known already may be left out.
     pub offsets: Vec<(MountId, Arc<Plan>)>,
     /// The autofs mount of `Action::Autofs`, with its negative timeout in seconds.
     pub submount: Option<(MountId, Wanted)>,

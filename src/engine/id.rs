@@ -4,10 +4,24 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-/// One autofs mount of ours, for its life. The shell deals the numbers out; device and inode numbers are no identity,
-/// as a restore changes them.
+/// One autofs mount of ours, for its life; device and inode numbers are no identity, as a restore changes them.
+///
+/// The engine deals the numbers of top-level mounts out, in [`Effect::Attach`](super::Effect::Attach); they have the
+/// high bit set. The shell deals those of offset triggers and submounts out, in [`Done`](super::Done); they have it
+/// not. Neither deals a number twice. No packet of an autofs mount may reach the engine before the event or effect
+/// that brings its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MountId(pub u32);
+
+impl MountId {
+    /// The bit that only the numbers of top-level mounts have.
+    pub const TOP: u32 = 0x8000_0000;
+
+    /// Whether this is the number of a top-level mount.
+    pub const fn is_top(self) -> bool {
+        self.0 & Self::TOP != 0
+    }
+}
 
 /// The kernel's wait queue token: one counter for the machine, never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,8 +32,20 @@ pub struct Token(pub NonZeroU32);
 pub struct JobId(pub u64);
 
 /// Milliseconds since some moment of the shell's choice; only differences count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Tick(pub u64);
+
+impl Tick {
+    /// The moment so many milliseconds later.
+    pub const fn after(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds that have passed since an earlier moment.
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
 
 /// The name of an entry below an autofs mount, as the kernel gives it. Empty for direct and offset mounts, which have
 /// just one entry.

@@ -3,11 +3,175 @@
 //! `handle(now, event, &mut effects)` is all there is: no clock, no system call, no lock. Every token that comes in
 //! leaves exactly once, as READY or FAIL with an errno of the whitelist, within the deadline of the request. Effects
 //! are idempotent: what a dead worker had begun is begun again by its successor.
+//!
+//! A successor starts with a `Want` of all that it has found attached or that the configuration names; then come
+//! `Attached` and `Adopted` from what the mount table says, then the tokens that are still owed as `Missing` and
+//! `Expire`, then a `Want` of what the configuration names, so that the rest is taken down.
 
 mod effect;
+mod entry;
 mod event;
+mod expire;
 mod id;
+mod leave;
+mod limits;
+mod mount;
+mod negative;
+mod reload;
+mod request;
+mod round;
+#[cfg(test)]
+mod stage;
+mod stop;
+mod timer;
+mod tree;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 
 pub use effect::{Effect, Layer};
+use entry::{Entry, Phase, Piece, Place, Repair, Waiter};
 pub use event::{Done, Event, Resolution, Shutdown};
 pub use id::{Errno, JobId, Key, Kind, MountId, Requester, Tick, Token, Wanted};
+pub use limits::Limits;
+use mount::{Mount, Site, Stage, State, Top};
+pub use negative::Failure;
+use negative::Negatives;
+use stop::Stop;
+use timer::{Alarm, Timers};
+pub use view::{EntryPhase, EntryView, MountState, MountView};
+
+/// The state machine. The same events bring the same effects in the same order, so a history can be played again:
+/// what is iterated over is ordered.
+#[derive(Debug)]
+pub struct Engine {
+    limits: Limits,
+    now: Tick,
+    /// What the event under way has brought so far.
+    effects: Vec<Effect>,
+    mounts: BTreeMap<MountId, Mount>,
+    /// What the top-level ones of `mounts` have besides.
+    tops: BTreeMap<MountId, Top>,
+    /// The top-level mounts by their paths.
+    paths: HashMap<PathBuf, MountId>,
+    /// The paths of those that are leaving, so that one that lies below another is found.
+    leaving: BTreeSet<PathBuf>,
+    /// New mounts that wait until another one is attached or gone.
+    behind: HashMap<MountId, Vec<Wanted>>,
+    /// Mounts that somebody unmounted, and when they are attached again.
+    vanished: HashMap<PathBuf, (Option<Tick>, Wanted)>,
+    jobs: BTreeMap<JobId, Place>,
+    timers: Timers,
+    negatives: Negatives,
+    stop: Option<Stop>,
+    last_mount: u32,
+    last_job: u64,
+    /// Counts the `Want`s.
+    generation: u64,
+    /// The sum over all top-level mounts.
+    in_flight: usize,
+    /// How many top-level mounts the end of the daemon has to wait for.
+    moving: usize,
+}
+
+impl Engine {
+    /// One that knows of nothing.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            now: Tick(0),
+            effects: Vec::new(),
+            mounts: BTreeMap::new(),
+            tops: BTreeMap::new(),
+            paths: HashMap::new(),
+            leaving: BTreeSet::new(),
+            behind: HashMap::new(),
+            vanished: HashMap::new(),
+            jobs: BTreeMap::new(),
+            timers: Timers::default(),
+            negatives: Negatives::new(limits.negatives),
+            stop: None,
+            last_mount: 0,
+            last_job: 0,
+            generation: 0,
+            in_flight: 0,
+            moving: 0,
+        }
+    }
+
+    /// Takes an event in and appends what is to be done, in order.
+    pub fn handle(&mut self, now: Tick, event: Event, effects: &mut Vec<Effect>) {
+        self.now = self.now.max(now);
+        std::mem::swap(&mut self.effects, effects);
+        while let Some(alarm) = self.timers.pop(self.now) {
+            self.ring(alarm);
+        }
+        match event {
+            Event::Missing { mount, token, .. } if self.exited() => self.reply(mount, token, Some(Errno::ENOENT)),
+            Event::Expire { mount, token, .. } if self.exited() => self.reply(mount, token, Some(Errno::EBUSY)),
+            _ if self.exited() => {}
+            Event::Missing { mount, token, key, who } => self.missing(Place { mount, key }, token, who),
+            Event::Expire { mount, token, key } => self.expire(Place { mount, key }, token),
+            Event::Resolved { job, outcome } => self.resolved(job, outcome),
+            Event::Performed { job, outcome } => self.performed(job, outcome),
+            Event::Checked { job, mounted } => self.checked(job, mounted),
+            Event::Unmounted { job, gone } => self.unmounted(job, gone),
+            Event::ExpireRan { mount } => self.expire_ran(mount),
+            Event::Attached { mount, ok } => self.attached(mount, ok),
+            Event::Adopted { mount, key, plan, done } => self.adopted(Place { mount, key }, plan, done),
+            Event::Detached { mount, gone } => self.detached(mount, gone),
+            Event::Vanished { mount } => self.vanish(mount),
+            Event::Want(wanted) => self.want(wanted),
+            Event::Forget => self.negatives.clear(),
+            Event::Prune => self.prune(),
+            Event::Stop(how) => self.shut_down(how),
+            Event::Timer => {}
+        }
+        self.exit_if_done();
+        std::mem::swap(&mut self.effects, effects);
+    }
+
+    /// The earliest moment at which [`Event::Timer`] is wanted; none: nothing is due, ever.
+    pub fn deadline(&self) -> Option<Tick> {
+        self.timers.first()
+    }
+
+    fn ring(&mut self, alarm: Alarm) {
+        match alarm {
+            Alarm::Entry(at) => self.late(&at),
+            Alarm::Tick(top) => self.tick(top),
+            Alarm::Reattach(path) => self.reattach(&path),
+            Alarm::Grace => self.grace_is_over(),
+        }
+    }
+
+    fn reply(&mut self, mount: MountId, token: Token, error: Option<Errno>) {
+        self.effects.push(Effect::Reply { mount, token, error });
+    }
+
+    fn entry(&self, at: &Place) -> Option<&Entry> {
+        self.mounts.get(&at.mount)?.entries.get(&at.key)
+    }
+
+    fn entry_mut(&mut self, at: &Place) -> Option<&mut Entry> {
+        self.mounts.get_mut(&at.mount)?.entries.get_mut(&at.key)
+    }
+
+    /// The entry, made if there is none; none if there is no such mount.
+    fn entry_or_new(&mut self, at: &Place) -> Option<&mut Entry> {
+        let entries = &mut self.mounts.get_mut(&at.mount)?.entries;
+        if !entries.contains_key(&at.key) {
+            entries.insert(at.key.clone(), Entry::default());
+        }
+        entries.get_mut(&at.key)
+    }
+
+    /// A number for a job that begins at an entry.
+    fn new_job(&mut self, at: &Place) -> JobId {
+        self.last_job += 1;
+        let job = JobId(self.last_job);
+        self.jobs.insert(job, at.clone());
+        job
+    }
+}

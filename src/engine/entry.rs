@@ -1,0 +1,197 @@
+//! One entry below an autofs mount: what is done with it now, who waits for it, and what stands there.
+
+use std::sync::Arc;
+
+use super::{JobId, Key, Limits, MountId, Requester, Tick, Token};
+use crate::plan::Plan;
+
+/// Where an entry is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// Below this autofs mount.
+    pub(super) mount: MountId,
+    /// Empty for direct and offset mounts.
+    pub(super) key: Key,
+}
+
+/// A lookup that waits in the kernel.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) token: Token,
+    pub(super) who: Requester,
+}
+
+/// What is being done with an entry. At most one job runs on it.
+#[derive(Debug, Default)]
+pub(super) enum Phase {
+    /// Nothing is mounted as far as we know, nothing runs.
+    #[default]
+    Idle,
+    /// The maps are asked.
+    Resolving(JobId),
+    /// A plan is carried out.
+    Performing(JobId, Arc<Plan>),
+    /// Mounted, nothing runs.
+    Mounted,
+    /// Believed to be mounted; the mount table is asked.
+    Checking(JobId),
+    /// The entry and all that stands on it is unmounted, in this order.
+    Unmounting(JobId, Vec<Piece>),
+    /// The unmount stopped halfway; the triggers that are gone are mounted again, one place after the other, the last
+    /// of the list now. The entry that was to be unmounted keeps this phase for all of them.
+    Restoring(JobId, Vec<Repair>),
+}
+
+impl Phase {
+    pub(super) fn job(&self) -> Option<JobId> {
+        match self {
+            Self::Idle | Self::Mounted => None,
+            Self::Resolving(job)
+            | Self::Performing(job, _)
+            | Self::Checking(job)
+            | Self::Unmounting(job, _)
+            | Self::Restoring(job, _) => Some(*job),
+        }
+    }
+
+    /// Whether the tree below is being taken down (or put up again): nothing else may begin there.
+    pub(super) fn holds_tree(&self) -> bool {
+        matches!(self, Self::Unmounting(..) | Self::Restoring(..))
+    }
+}
+
+/// What one layer of an unmount is to us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// What an entry mounted.
+    Entry(Place),
+    /// A trigger or submount.
+    Trigger(MountId),
+}
+
+/// Triggers to be mounted again below an entry.
+#[derive(Debug)]
+pub(super) struct Repair {
+    pub(super) at: Place,
+    pub(super) plan: Arc<Plan>,
+}
+
+/// An entry. It exists as long as there is anything to be said of it.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    pub(super) phase: Phase,
+    /// Lookups to be answered; all of them when the entry is mounted or fails.
+    pub(super) waiting: Vec<Waiter>,
+    /// When the first of those came.
+    pub(super) asked: Tick,
+    /// An expire packet to be answered when the unmount that it began has ended.
+    pub(super) expire: Option<Token>,
+    /// When the running job is overdue (of no meaning when none runs).
+    pub(super) due: Option<Tick>,
+    /// The job has taken too long: nobody waits for it any more, and nobody else may begin to.
+    pub(super) overdue: bool,
+    /// What is mounted, if we know.
+    pub(super) plan: Option<Arc<Plan>>,
+    /// The triggers or the submount that stand below it.
+    pub(super) children: Vec<MountId>,
+    /// When it was mounted (or found mounted).
+    pub(super) since: Tick,
+    /// When we last knew that it is mounted.
+    pub(super) seen: Tick,
+    /// Who keeps asking although it is mounted.
+    pub(super) askers: Askers,
+    /// Its mount is leaving, and has tried this entry.
+    pub(super) tried: bool,
+    /// Where the alarm stands in the timers.
+    pub(super) alarm: Option<Tick>,
+    /// As it was counted last: occupied, in flight.
+    pub(super) counted: (bool, bool),
+}
+
+impl Entry {
+    /// Whether something stands there that may have to be unmounted.
+    pub(super) fn occupied(&self) -> bool {
+        let mounted =
+            matches!(self.phase, Phase::Mounted | Phase::Checking(_) | Phase::Unmounting(..) | Phase::Restoring(..));
+        mounted || !self.children.is_empty()
+    }
+
+    /// Whether a job runs or somebody waits, overdue or not.
+    pub(super) fn busy(&self) -> bool {
+        self.phase.job().is_some() || !self.waiting.is_empty()
+    }
+
+    /// Whether something is going on that will end within its time.
+    pub(super) fn in_flight(&self) -> bool {
+        self.busy() && !self.overdue
+    }
+
+    /// When the entry wants to be woken up.
+    pub(super) fn wakes(&self, limits: &Limits) -> Option<Tick> {
+        let asked = (!self.waiting.is_empty()).then(|| self.asked.after(limits.request));
+        let due = self.due.filter(|_| self.phase.job().is_some() && !self.overdue);
+        due.into_iter().chain(asked).min()
+    }
+}
+
+/// Processes that asked for an entry while it was mounted: the few last ones.
+#[derive(Debug, Default)]
+pub(super) struct Askers(Vec<Asker>);
+
+#[derive(Debug)]
+struct Asker {
+    tgid: u32,
+    since: Tick,
+    times: u32,
+}
+
+impl Askers {
+    const MAX: usize = 8;
+
+    /// Counts one more question; true: it is asked too often.
+    pub(super) fn ask(&mut self, tgid: u32, now: Tick, limits: &Limits) -> bool {
+        self.0.retain(|asker| now.since(asker.since) < limits.loop_window);
+        if let Some(asker) = self.0.iter_mut().find(|asker| asker.tgid == tgid) {
+            asker.times = asker.times.saturating_add(1);
+            return asker.times > limits.loop_limit;
+        }
+        if self.0.len() == Self::MAX {
+            self.0.remove(0);
+        }
+        self.0.push(Asker { tgid, since: now, times: 1 });
+        limits.loop_limit == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_process_within_a_short_while_asks_too_often() {
+        let limits = Limits { loop_limit: 2, loop_window: 100, ..Limits::default() };
+        let mut askers = Askers::default();
+        assert!(!askers.ask(1, Tick(0), &limits) && !askers.ask(1, Tick(1), &limits));
+        assert!(!askers.ask(2, Tick(2), &limits));
+        assert!(askers.ask(1, Tick(3), &limits));
+        assert!(!askers.ask(1, Tick(100), &limits), "the window has passed");
+        for tgid in 10..1000 {
+            askers.ask(tgid, Tick(101), &limits);
+        }
+        assert!(askers.0.len() <= Askers::MAX);
+    }
+
+    #[test]
+    fn an_entry_wakes_for_the_nearer_of_job_and_waiters() {
+        let limits = Limits { request: 50, ..Limits::default() };
+        let mut entry = Entry { due: Some(Tick(70)), asked: Tick(10), ..Entry::default() };
+        assert_eq!(entry.wakes(&limits), None);
+        entry.phase = Phase::Checking(JobId(1));
+        assert_eq!(entry.wakes(&limits), Some(Tick(70)));
+        entry.waiting.push(Waiter { token: Token(std::num::NonZeroU32::MIN), who: Requester::default() });
+        assert_eq!(entry.wakes(&limits), Some(Tick(60)));
+        entry.overdue = true;
+        entry.waiting.clear();
+        assert_eq!(entry.wakes(&limits), None);
+    }
+}

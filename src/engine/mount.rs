@@ -1,0 +1,171 @@
+//! The autofs mounts: triggers of every kind, and what the top-level ones are doing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::round::Round;
+use super::{Entry, Key, Kind, MountId, Place, Tick, Wanted};
+use crate::plan::Plan;
+
+/// One autofs mount, top-level or below an entry.
+#[derive(Debug)]
+pub(super) struct Mount {
+    pub(super) path: PathBuf,
+    pub(super) kind: Kind,
+    /// Seconds for which a failed key is remembered.
+    pub(super) negative_timeout: u64,
+    /// The entry on which it stands; none: it is a top-level mount.
+    pub(super) owner: Option<Place>,
+    /// The top-level mount of its tree; itself, if it is one.
+    pub(super) top: MountId,
+    /// How many autofs mounts are above it.
+    pub(super) depth: usize,
+    /// Offset triggers: what is to be mounted.
+    pub(super) plan: Option<Arc<Plan>>,
+    pub(super) entries: BTreeMap<Key, Entry>,
+    /// How many entries are occupied.
+    pub(super) occupied: usize,
+    /// The kernel is being asked for what is unused.
+    pub(super) expiring: bool,
+}
+
+impl Mount {
+    pub(super) fn top_level(id: MountId, wanted: &Wanted) -> Self {
+        Self {
+            path: wanted.path.clone(),
+            kind: wanted.kind,
+            negative_timeout: wanted.negative_timeout,
+            owner: None,
+            top: id,
+            depth: 0,
+            plan: None,
+            entries: BTreeMap::new(),
+            occupied: 0,
+            expiring: false,
+        }
+    }
+
+    /// An offset trigger (with its plan) or a submount on an entry of this mount.
+    pub(super) fn below(&self, owner: &Place, site: Site) -> Self {
+        let (path, kind, negative_timeout, plan) = match site {
+            Site::Offset(plan) => (plan.at.clone(), Kind::Offset, self.negative_timeout, Some(plan)),
+            Site::Submount(wanted) => (wanted.path, Kind::Indirect, wanted.negative_timeout, None),
+        };
+        Self {
+            path,
+            kind,
+            negative_timeout,
+            owner: Some(owner.clone()),
+            top: self.top,
+            depth: self.depth + 1,
+            plan,
+            entries: BTreeMap::new(),
+            occupied: 0,
+            expiring: false,
+        }
+    }
+
+    /// Whether the kernel can ask for such a key here. The root of an indirect mount is no entry.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        match self.kind {
+            Kind::Indirect => !key.0.is_empty() && !key.0.contains(&b'/'),
+            Kind::Direct | Kind::Offset => key.0.is_empty(),
+        }
+    }
+
+    /// Where an entry is mounted.
+    pub(super) fn path_of(&self, key: &Key) -> PathBuf {
+        match self.kind {
+            Kind::Indirect => self.path.join(OsStr::from_bytes(&key.0)),
+            Kind::Direct | Kind::Offset => self.path.clone(),
+        }
+    }
+}
+
+/// What stands on an entry besides its own mount.
+#[derive(Debug)]
+pub(super) enum Site {
+    Offset(Arc<Plan>),
+    Submount(Wanted),
+}
+
+/// What only a top-level mount has.
+#[derive(Debug)]
+pub(super) struct Top {
+    pub(super) wanted: Wanted,
+    pub(super) state: State,
+    /// The last `Want` that named it.
+    pub(super) generation: u64,
+    /// The options changed while it was being attached.
+    pub(super) changed: bool,
+    /// Its alarm: the next look for unused mounts, or the next attempt to remove it.
+    pub(super) alarm: Option<Tick>,
+    /// The look for unused mounts that is under way.
+    pub(super) round: Option<Round>,
+    /// Another look is wanted as soon as this one has ended.
+    pub(super) prune: bool,
+    /// How many entries of the tree are in flight, and mounts are being expired.
+    pub(super) in_flight: usize,
+    /// The autofs mounts below it.
+    pub(super) below: BTreeSet<MountId>,
+}
+
+impl Top {
+    pub(super) fn new(wanted: Wanted, generation: u64) -> Self {
+        Self {
+            wanted,
+            state: State::Attaching { leave: false },
+            generation,
+            changed: false,
+            alarm: None,
+            round: None,
+            prune: false,
+            in_flight: 0,
+            below: BTreeSet::new(),
+        }
+    }
+}
+
+/// The life of a top-level mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// The shell is mounting it. Packets may come already.
+    Attaching {
+        /// It is not wanted any more.
+        leave: bool,
+    },
+    Serving,
+    /// It is to go: nothing is mounted any more.
+    Leaving(Stage),
+}
+
+/// How far a leaving mount is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Mounts below its path go first.
+    Deferred,
+    /// Its entries are unmounted.
+    Emptying,
+    /// The shell is unmounting it.
+    Detaching {
+        /// Lazily.
+        lazy: bool,
+    },
+    /// Something is in use.
+    Stuck,
+}
+
+impl State {
+    /// Whether lookups are served.
+    pub(super) fn serves(self) -> bool {
+        matches!(self, Self::Serving | Self::Attaching { leave: false })
+    }
+
+    /// Whether the end of the daemon has to wait for it.
+    pub(super) fn moves(self) -> bool {
+        self != Self::Leaving(Stage::Stuck)
+    }
+}

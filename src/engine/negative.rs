@@ -1,0 +1,114 @@
+//! Keys that failed a short while ago. The kernel remembers none: each lookup of a missing key is a packet.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::{MountId, Place, Tick};
+
+/// Why a key failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// No map has it.
+    NotFound,
+    /// A map has it, but nothing can be made of it.
+    Invalid,
+    /// It could not be mounted.
+    Mount,
+}
+
+#[derive(Debug)]
+struct Record {
+    until: Tick,
+    why: Failure,
+    /// Tells this record from earlier ones of the same key in the queue.
+    serial: u64,
+}
+
+/// The failed keys, at most as many as the limit says; the oldest go first.
+#[derive(Debug)]
+pub(super) struct Negatives {
+    limit: usize,
+    serial: u64,
+    records: HashMap<Place, Record>,
+    queue: VecDeque<(u64, Place)>,
+}
+
+impl Negatives {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, serial: 0, records: HashMap::new(), queue: VecDeque::new() }
+    }
+
+    /// Remembers a failure for some seconds.
+    pub(super) fn insert(&mut self, now: Tick, at: Place, seconds: u64, why: Failure) {
+        while let Some((serial, oldest)) = self.queue.front() {
+            let record = self.records.get(oldest).filter(|record| record.serial == *serial);
+            if self.queue.len() < self.limit && record.is_some_and(|record| record.until > now) {
+                break;
+            }
+            if record.is_some() {
+                self.records.remove(oldest);
+            }
+            self.queue.pop_front();
+        }
+        if seconds == 0 || self.limit == 0 {
+            return;
+        }
+        self.serial += 1;
+        let until = now.after(seconds.saturating_mul(1000));
+        self.records.insert(at.clone(), Record { until, why, serial: self.serial });
+        self.queue.push_back((self.serial, at));
+    }
+
+    /// Whether a key is known to fail.
+    pub(super) fn get(&self, now: Tick, at: &Place) -> Option<Failure> {
+        self.records.get(at).filter(|record| record.until > now).map(|record| record.why)
+    }
+
+    /// The failed keys below one mount, with the moments until which they are remembered.
+    pub(super) fn below(&self, now: Tick, mount: MountId) -> impl Iterator<Item = (&Place, Failure, Tick)> {
+        let of = move |(at, record): &(&Place, &Record)| at.mount == mount && record.until > now;
+        self.records.iter().filter(of).map(|(at, record)| (at, record.why, record.until))
+    }
+
+    /// The key is there after all.
+    pub(super) fn remove(&mut self, at: &Place) {
+        if !self.records.is_empty() {
+            self.records.remove(at);
+        }
+    }
+
+    /// Anything may be there now.
+    pub(super) fn clear(&mut self) {
+        self.records.clear();
+        self.queue.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(key: &str) -> Place {
+        Place { mount: MountId(1), key: key.as_bytes().into() }
+    }
+
+    #[test]
+    fn a_failure_is_remembered_for_its_time() {
+        let mut negatives = Negatives::new(8);
+        negatives.insert(Tick(0), at("a"), 2, Failure::NotFound);
+        assert_eq!(negatives.get(Tick(1999), &at("a")), Some(Failure::NotFound));
+        assert_eq!(negatives.get(Tick(2000), &at("a")), None);
+        negatives.insert(Tick(0), at("b"), 0, Failure::Mount);
+        assert_eq!(negatives.get(Tick(0), &at("b")), None);
+    }
+
+    #[test]
+    fn the_oldest_give_way() {
+        let mut negatives = Negatives::new(2);
+        for key in ["a", "b", "a", "c"] {
+            negatives.insert(Tick(0), at(key), 9, Failure::Invalid);
+        }
+        assert_eq!(negatives.get(Tick(1), &at("b")), None);
+        assert!(negatives.get(Tick(1), &at("a")).is_some() && negatives.get(Tick(1), &at("c")).is_some());
+        assert!(negatives.queue.len() <= 2 && negatives.records.len() <= 2);
+    }
+}

@@ -1,0 +1,174 @@
+//! What the configuration wants, against what is there.
+
+use std::path::Path;
+
+use super::{Alarm, Effect, Engine, MountId, Stage, State, Top, Wanted};
+
+impl Engine {
+    /// These top-level mounts are wanted, and no others.
+    pub(super) fn want(&mut self, wanted: Vec<Wanted>) {
+        if self.stop.is_some() {
+            return;
+        }
+        self.generation += 1;
+        self.behind.clear();
+        self.forget_vanished();
+        let (mut new, mut kept) = (Vec::new(), 0);
+        for wanted in wanted {
+            match self.paths.get(&wanted.path).copied() {
+                Some(id) => kept += usize::from(self.want_again(id, wanted)),
+                None => new.push(wanted),
+            }
+        }
+        if kept < self.tops.len() {
+            let unwanted = |(_, top): &(_, &Top)| {
+                top.generation != self.generation && matches!(top.state, State::Attaching { .. } | State::Serving)
+            };
+            let unwanted = self.tops.iter().filter(unwanted).map(|(id, _)| *id).collect();
+            self.leave(unwanted);
+        }
+        // Parents before children, else in the order of the configuration.
+        new.sort_by_cached_key(|wanted| wanted.path.components().count());
+        for wanted in new {
+            self.attach(wanted);
+        }
+    }
+
+    /// A mount is wanted whose path has one. False: not this one (it is of another kind, and must go first), or the
+    /// path was named before, and that stands.
+    fn want_again(&mut self, id: MountId, wanted: Wanted) -> bool {
+        let Some(top) = self.tops.get_mut(&id).filter(|top| top.generation != self.generation) else { return false };
+        if wanted.kind != top.wanted.kind {
+            self.behind.entry(id).or_default().push(wanted);
+            return false;
+        }
+        top.generation = self.generation;
+        match top.state {
+            State::Serving => self.update(id, wanted),
+            State::Attaching { .. } => {
+                top.changed |= top.wanted != wanted;
+                self.set_state(id, State::Attaching { leave: false });
+                self.set_wanted(id, wanted);
+            }
+            State::Leaving(Stage::Detaching { .. }) => self.behind.entry(id).or_default().push(wanted),
+            State::Leaving(_) => self.serve_again(id, wanted),
+        }
+        true
+    }
+
+    /// A mount that was leaving stays after all.
+    fn serve_again(&mut self, id: MountId, wanted: Wanted) {
+        self.set_state(id, State::Serving);
+        self.restart_tick(id);
+        self.update(id, wanted);
+        if let Some(path) = self.tops.get(&id).map(|top| top.wanted.path.clone()) {
+            self.proceed_above(&path);
+        }
+    }
+
+    /// If the same mount is wanted again that could not be unmounted, it stays.
+    pub(super) fn revive(&mut self, id: MountId) -> bool {
+        let Some(top) = self.tops.get(&id) else { return false };
+        let same = |wanted: &Wanted| wanted.path == top.wanted.path && wanted.kind == top.wanted.kind;
+        let Some(behind) = self.behind.get_mut(&id) else { return false };
+        let Some(index) = behind.iter().position(same) else { return false };
+        let wanted = behind.remove(index);
+        self.serve_again(id, wanted);
+        self.release(id);
+        true
+    }
+
+    /// Gives a mount that is served new options, if they are new.
+    fn update(&mut self, id: MountId, wanted: Wanted) {
+        if self.tops.get(&id).is_some_and(|top| top.wanted != wanted) {
+            self.effects.push(Effect::Update { mount: id, wanted: wanted.clone() });
+            self.set_wanted(id, wanted);
+        }
+    }
+
+    fn set_wanted(&mut self, id: MountId, wanted: Wanted) {
+        let (Some(top), Some(mount)) = (self.tops.get_mut(&id), self.mounts.get_mut(&id)) else { return };
+        let timeout = top.wanted.timeout;
+        mount.negative_timeout = wanted.negative_timeout;
+        top.wanted = wanted;
+        if top.wanted.timeout != timeout {
+            self.restart_tick(id);
+        }
+    }
+
+    /// Attaches a new mount, as soon as what is at its path or above it is neither coming nor going.
+    fn attach(&mut self, wanted: Wanted) {
+        let settled = |id: &MountId| self.tops.get(id).is_none_or(|top| top.state == State::Serving);
+        let in_the_way = wanted.path.ancestors().filter_map(|path| self.paths.get(path)).find(|id| !settled(id));
+        if let Some(id) = in_the_way.copied() {
+            self.behind.entry(id).or_default().push(wanted);
+            return;
+        }
+        if self.paths.contains_key(&wanted.path) {
+            return;
+        }
+        let id = self.new_mount();
+        self.effects.push(Effect::Attach { mount: id, wanted: wanted.clone() });
+        self.insert_top(id, Top::new(wanted, self.generation));
+    }
+
+    /// Attaches what has waited for a mount.
+    pub(super) fn release(&mut self, id: MountId) {
+        for wanted in self.behind.remove(&id).unwrap_or_default() {
+            self.attach(wanted);
+        }
+    }
+
+    /// The shell has tried to attach a mount.
+    pub(super) fn attached(&mut self, id: MountId, ok: bool) {
+        let Some(top) = self.tops.get_mut(&id) else { return };
+        let State::Attaching { leave } = top.state else { return };
+        if !ok {
+            return self.depart(id);
+        }
+        let changed = std::mem::take(&mut top.changed).then(|| top.wanted.clone());
+        self.set_state(id, State::Serving);
+        if leave {
+            return self.leave(vec![id]);
+        }
+        if let Some(wanted) = changed {
+            self.effects.push(Effect::Update { mount: id, wanted });
+        }
+        self.release(id);
+    }
+
+    /// Somebody has unmounted an autofs mount.
+    pub(super) fn vanish(&mut self, id: MountId) {
+        let Some(top) = self.tops.get(&id) else {
+            let owner = self.mounts.get(&id).and_then(|mount| mount.owner.clone());
+            self.drop_below(id);
+            if let Some(owner) = owner {
+                self.settle(&owner);
+            }
+            return;
+        };
+        if top.state.serves() && self.stop.is_none() {
+            let wanted = top.wanted.clone();
+            let mut alarm = None;
+            let path = wanted.path.clone();
+            let at = self.now.after(self.limits.reattach);
+            self.timers.reset(&mut alarm, Some(at), || Alarm::Reattach(path.clone()));
+            self.vanished.insert(path, (alarm, wanted));
+        }
+        self.depart(id);
+    }
+
+    /// The time has come to attach a mount again that vanished.
+    pub(super) fn reattach(&mut self, path: &Path) {
+        if let Some((_, wanted)) = self.vanished.remove(path) {
+            self.attach(wanted);
+        }
+    }
+
+    /// What has vanished is not attached again.
+    pub(super) fn forget_vanished(&mut self) {
+        for (path, (mut alarm, _)) in std::mem::take(&mut self.vanished) {
+            self.timers.reset(&mut alarm, None, || Alarm::Reattach(path));
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Looking for what is unused: the timers of top-level mounts, and the rounds that they begin.
+//!
+//! The kernel judges idleness; we only ask it. A round asks the autofs mounts of one tree, those that are deepest
+//! first, and the next level when all of one have been asked, so that a tree can go in one round.
+
+use std::collections::BTreeSet;
+
+use super::{Alarm, Effect, Engine, Kind, MountId, Phase, Place, Stage, State, Tick};
+
+/// A look for what is unused in one tree.
+#[derive(Debug)]
+pub(super) struct Round {
+    /// How deep the mounts are that are being asked.
+    level: usize,
+    /// Those of them that have not been asked to the end.
+    pub(super) outstanding: BTreeSet<MountId>,
+    immediate: bool,
+}
+
+/// Seconds between two attempts to remove a mount that has no timeout.
+const RETRY: u64 = 60;
+
+impl Engine {
+    /// Unmounts all that is unused, now.
+    pub(super) fn prune(&mut self) {
+        if self.stop.is_some() {
+            return;
+        }
+        for id in self.tops.keys().copied().collect::<Vec<_>>() {
+            let Some(top) = self.tops.get_mut(&id).filter(|top| top.state.serves()) else { continue };
+            if top.round.is_some() {
+                top.prune = true;
+            } else {
+                self.begin_round(id, true);
+            }
+        }
+    }
+
+    /// The alarm of a top-level mount has rung.
+    pub(super) fn tick(&mut self, id: MountId) {
+        let Some(top) = self.tops.get_mut(&id) else { return };
+        top.alarm = None;
+        match top.state {
+            State::Attaching { .. } | State::Serving => {
+                if top.round.is_none() {
+                    self.begin_round(id, false);
+                }
+            }
+            State::Leaving(Stage::Stuck) => self.leave(vec![id]),
+            State::Leaving(Stage::Detaching { .. }) => self.stuck(id),
+            State::Leaving(_) => {}
+        }
+        self.reset_tick(id);
+    }
+
+    /// Sets the alarm of a top-level mount as its state demands. All mounts with the same timeout wake us up together.
+    pub(super) fn reset_tick(&mut self, id: MountId) {
+        let Some(top) = self.tops.get_mut(&id) else { return };
+        let ending = self.stop.is_some();
+        let occupied = self.mounts.get(&id).is_some_and(|mount| mount.occupied > 0);
+        let timeout = top.wanted.timeout;
+        let period = match top.state {
+            State::Attaching { .. } | State::Serving if occupied && timeout > 0 && !ending => Some(timeout),
+            State::Leaving(Stage::Stuck) if !ending => Some(if timeout > 0 { timeout } else { RETRY }),
+            _ => None,
+        };
+        let to = match (top.state, period) {
+            (State::Leaving(Stage::Detaching { .. }), _) if ending => Some(self.now.after(self.limits.unmount)),
+            (_, Some(timeout)) => top.alarm.or_else(|| {
+                let period = self.limits.period(timeout);
+                Some(Tick((self.now.0 / period).saturating_add(1).saturating_mul(period)))
+            }),
+            (_, None) => None,
+        };
+        self.timers.reset(&mut top.alarm, to, || Alarm::Tick(id));
+    }
+
+    /// The timeout has changed: the alarm is set anew.
+    pub(super) fn restart_tick(&mut self, id: MountId) {
+        let Some(top) = self.tops.get_mut(&id) else { return };
+        self.timers.reset(&mut top.alarm, None, || Alarm::Tick(id));
+        self.reset_tick(id);
+    }
+
+    fn begin_round(&mut self, id: MountId, immediate: bool) {
+        if let Some(top) = self.tops.get_mut(&id) {
+            top.round = Some(Round { level: usize::MAX, outstanding: BTreeSet::new(), immediate });
+            self.next_level(id);
+        }
+    }
+
+    /// Ends the round of a mount that is not served any more.
+    pub(super) fn cancel_round(&mut self, id: MountId) {
+        if let Some(top) = self.tops.get_mut(&id) {
+            top.round = None;
+            top.prune = false;
+        }
+    }
+
+    /// Asks the deepest mounts that have not had their turn in this round.
+    fn next_level(&mut self, id: MountId) {
+        let Some(top) = self.tops.get(&id) else { return };
+        let Some(Round { level, immediate, .. }) = top.round else { return };
+        let tree = top.below.iter().chain([&id]).filter_map(|id| Some((*id, self.mounts.get(id)?)));
+        let mut turn = (0, BTreeSet::new());
+        for (id, mount) in tree {
+            if mount.occupied > 0 && !mount.expiring && mount.depth < level && mount.depth >= turn.0 {
+                if mount.depth > turn.0 {
+                    turn = (mount.depth, BTreeSet::new());
+                }
+                turn.1.insert(id);
+            }
+        }
+        let (level, outstanding) = turn;
+        if outstanding.is_empty() {
+            return self.end_round(id, immediate);
+        }
+        self.drop_empty_submounts(id, level);
+        for mount in &outstanding {
+            self.set_expiring(*mount, true);
+            self.effects.push(Effect::ExpireRun { mount: *mount, immediate });
+        }
+        if let Some(top) = self.tops.get_mut(&id) {
+            top.round = Some(Round { level, outstanding, immediate });
+        }
+    }
+
+    /// A mount has been asked to the end.
+    pub(super) fn expire_ran(&mut self, id: MountId) {
+        let Some(mount) = self.mounts.get(&id).filter(|mount| mount.expiring) else { return };
+        let (top, owner) = (mount.top, mount.owner.clone());
+        self.set_expiring(id, false);
+        if let Some(round) = self.tops.get_mut(&top).and_then(|top| top.round.as_mut()) {
+            if round.outstanding.remove(&id) {
+                self.level_done(top);
+            }
+        }
+        self.go_on(top, owner.as_ref());
+    }
+
+    /// Goes on with the round when all mounts of the level have been asked (or are no more).
+    pub(super) fn level_done(&mut self, id: MountId) {
+        let round = self.tops.get(&id).and_then(|top| top.round.as_ref());
+        if round.is_some_and(|round| round.outstanding.is_empty()) {
+            self.next_level(id);
+        }
+    }
+
+    fn end_round(&mut self, id: MountId, immediate: bool) {
+        self.check_old(id, immediate);
+        let Some(top) = self.tops.get_mut(&id) else { return };
+        top.round = None;
+        if std::mem::take(&mut top.prune) {
+            self.begin_round(id, true);
+        }
+    }
+
+    /// The kernel never expires an indirect mount that stands on an entry of another: those that are empty go with
+    /// their entry, if they are deeper than the level that is asked now.
+    fn drop_empty_submounts(&mut self, id: MountId, level: usize) {
+        let Some(top) = self.tops.get(&id) else { return };
+        let mut owners = BTreeSet::new();
+        for mount in top.below.iter().filter_map(|id| self.mounts.get(id)) {
+            if mount.kind == Kind::Indirect && mount.depth > level {
+                owners.extend(mount.owner.clone());
+            }
+        }
+        for at in owners {
+            let Some(entry) = self.entry(&at) else { continue };
+            let vacant = |child| self.mounts.get(child).is_none_or(|mount| mount.occupied == 0);
+            let unused = matches!(entry.phase, Phase::Mounted) && entry.children.iter().all(vacant);
+            if unused && self.quiet(&at) && self.held(&at).is_none() {
+                self.unmount(&at, false);
+            }
+        }
+    }
+
+    /// What somebody unmounted by hand, nothing tells us: entries that have been mounted for long without a word are
+    /// looked at, so that their mount is not asked for ever.
+    fn check_old(&mut self, id: MountId, immediate: bool) {
+        let Some(top) = self.tops.get(&id) else { return };
+        let age = if immediate { 0 } else { top.wanted.timeout.saturating_mul(1000) };
+        let mut old = Vec::new();
+        for (id, mount) in top.below.iter().chain([&id]).filter_map(|id| Some((*id, self.mounts.get(id)?))) {
+            for (key, entry) in &mount.entries {
+                if matches!(entry.phase, Phase::Mounted) && !entry.busy() && self.now.since(entry.seen) >= age {
+                    old.push(Place { mount: id, key: key.clone() });
+                }
+            }
+        }
+        for at in old {
+            if self.held(&at).is_none() {
+                self.check(&at);
+                self.settle(&at);
+            }
+        }
+    }
+}

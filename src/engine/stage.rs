@@ -1,0 +1,212 @@
+//! For the tests: an engine, its time, and its effects in short words.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::plan::{Action, Plan};
+
+/// Each test plays the shell on it. Entries are named by their path.
+pub(super) struct Stage {
+    pub(super) engine: Engine,
+    pub(super) now: Tick,
+    said: Vec<Effect>,
+    /// The autofs mounts and the last job at each entry, by path.
+    ids: HashMap<String, MountId>,
+    jobs: HashMap<String, JobId>,
+}
+
+pub(super) fn wanted(path: &str, kind: Kind) -> Wanted {
+    Wanted { path: path.into(), kind, map: 0, timeout: 40, negative_timeout: 60 }
+}
+
+pub(super) fn plan(at: &str, offsets: &[Arc<Plan>]) -> Arc<Plan> {
+    Arc::new(Plan { at: at.into(), action: Action::Mount(Vec::new()), offsets: offsets.to_vec(), strict: false })
+}
+
+/// Offsets without anything below them.
+pub(super) fn offsets(paths: &[(u32, &str)]) -> Done {
+    let offset = |(id, path): &(u32, &str)| (MountId(*id), plan(path, &[]));
+    Done { offsets: paths.iter().map(offset).collect(), submount: None }
+}
+
+pub(super) fn submount(id: u32, path: &str) -> Done {
+    Done { offsets: Vec::new(), submount: Some((MountId(id), wanted(path, Kind::Indirect))) }
+}
+
+fn token(number: u32) -> Token {
+    Token(NonZeroU32::new(number).unwrap())
+}
+
+impl Stage {
+    /// With these indirect mounts attached.
+    pub(super) fn new(paths: &[&str]) -> Self {
+        let limits = Limits { request: 10_000, unmount: 20_000, loop_limit: 3, ..Limits::default() };
+        let engine = Engine::new(limits);
+        let (said, ids, jobs) = Default::default();
+        let mut stage = Self { engine, now: Tick(1), said, ids, jobs };
+        stage.want(paths);
+        for path in paths {
+            stage.attached(path, true);
+        }
+        stage.said();
+        stage
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        let from = self.said.len();
+        self.engine.handle(self.now, event, &mut self.said);
+        for effect in &self.said[from..] {
+            match effect {
+                Effect::Attach { mount, wanted } => {
+                    self.ids.insert(wanted.path.display().to_string(), *mount);
+                }
+                Effect::Resolve { job, mount, key, .. }
+                | Effect::Perform { job, mount, key, .. }
+                | Effect::Check { job, mount, key }
+                | Effect::Unmount { job, mount, key, .. } => {
+                    let path = self.engine.mounts[mount].path_of(key);
+                    self.jobs.insert(path.display().to_string(), *job);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Lets time pass, ringing every alarm at its moment.
+    pub(super) fn pass(&mut self, ms: u64) {
+        let end = self.now.after(ms);
+        while let Some(tick) = self.engine.deadline().filter(|tick| *tick <= end) {
+            self.now = self.now.max(tick);
+            self.event(Event::Timer);
+        }
+        self.now = end;
+    }
+
+    pub(super) fn want(&mut self, paths: &[&str]) {
+        self.event(Event::Want(paths.iter().map(|path| wanted(path, Kind::Indirect)).collect()));
+    }
+
+    pub(super) fn attached(&mut self, path: &str, ok: bool) {
+        let mount = self.ids[path];
+        self.event(Event::Attached { mount, ok });
+    }
+
+    pub(super) fn detached(&mut self, path: &str, gone: bool) {
+        let mount = self.ids[path];
+        self.event(Event::Detached { mount, gone });
+    }
+
+    pub(super) fn id(&self, path: &str) -> MountId {
+        self.ids[path]
+    }
+
+    /// The place of an entry of the mount at a path (or with a number), by the entry's name.
+    fn place(&self, path: &str) -> (MountId, Key) {
+        if let Some(id) = path.strip_prefix('#') {
+            let (id, key) = id.split_once('/').unwrap_or((id, ""));
+            return (MountId(id.parse().unwrap()), key.as_bytes().into());
+        }
+        let path = Path::new(path);
+        let mount = self.ids[path.parent().unwrap().to_str().unwrap()];
+        (mount, path.file_name().unwrap().as_encoded_bytes().into())
+    }
+
+    /// A lookup; the process has the number of the token, or is 1 if that is above 100.
+    pub(super) fn missing(&mut self, path: &str, number: u32) {
+        let (mount, key) = self.place(path);
+        let who = Requester { tgid: if number > 100 { 1 } else { number }, ..Requester::default() };
+        self.event(Event::Missing { mount, token: token(number), key, who });
+    }
+
+    pub(super) fn expire(&mut self, path: &str, number: u32) {
+        let (mount, key) = self.place(path);
+        self.event(Event::Expire { mount, token: token(number), key });
+    }
+
+    pub(super) fn resolved(&mut self, path: &str, outcome: Resolution) {
+        let job = self.jobs[path];
+        self.event(Event::Resolved { job, outcome });
+    }
+
+    pub(super) fn found(&mut self, path: &str) {
+        self.resolved(path, Resolution::Found(plan(path, &[])));
+    }
+
+    pub(super) fn performed(&mut self, path: &str, outcome: Result<Done, ()>) {
+        let job = self.jobs[path];
+        self.event(Event::Performed { job, outcome });
+    }
+
+    pub(super) fn checked(&mut self, path: &str, mounted: bool) {
+        let job = self.jobs[path];
+        self.event(Event::Checked { job, mounted });
+    }
+
+    pub(super) fn unmounted(&mut self, path: &str, gone: usize) {
+        let job = self.jobs[path];
+        self.event(Event::Unmounted { job, gone });
+    }
+
+    pub(super) fn expire_ran(&mut self, path: &str) {
+        let mount = self.ids.get(path).copied().unwrap_or_else(|| self.place(path).0);
+        self.event(Event::ExpireRan { mount });
+    }
+
+    /// Mounts an entry with what stands below it, and forgets what was said.
+    pub(super) fn mount(&mut self, path: &str, done: Done) {
+        self.missing(path, 99);
+        let at = self.engine.jobs.last_key_value().map(|(_, at)| at.clone()).unwrap();
+        let path = self.engine.mounts[&at.mount].path_of(&at.key).display().to_string();
+        if self.engine.mounts[&at.mount].plan.is_none() {
+            self.found(&path);
+        }
+        self.performed(&path, Ok(done));
+        assert_eq!(self.said().last().unwrap(), "ready 99");
+    }
+
+    /// How many entries the engine keeps.
+    pub(super) fn entries(&self) -> usize {
+        self.engine.mounts.values().map(|mount| mount.entries.len()).sum()
+    }
+
+    /// What has been said since the last time.
+    pub(super) fn said(&mut self) -> Vec<String> {
+        let path = |mount: &MountId| match self.engine.mounts.get(mount) {
+            Some(mount) => mount.path.display().to_string(),
+            None => self.ids.iter().find(|(_, id)| *id == mount).map_or(format!("{mount:?}"), |(path, _)| path.clone()),
+        };
+        let entry = |mount: &MountId, key: &Key| self.engine.mounts[mount].path_of(key).display().to_string();
+        let lazily = |lazy: &bool| if *lazy { " lazily" } else { "" };
+        let words = |effect: &Effect| match effect {
+            Effect::Reply { token, error: None, .. } => format!("ready {}", token.0),
+            Effect::Reply { token, error: Some(error), .. } => format!("fail {} {error:?}", token.0),
+            Effect::Resolve { mount, key, .. } => format!("resolve {}", entry(mount, key)),
+            Effect::Perform { mount, key, plan, .. } => {
+                let offsets: Vec<_> = plan.offsets.iter().map(|plan| format!(" +{}", plan.at.display())).collect();
+                format!("perform {}{}", entry(mount, key), offsets.concat())
+            }
+            Effect::Check { mount, key, .. } => format!("check {}", entry(mount, key)),
+            Effect::Unmount { layers, lazy, .. } => {
+                let layer = |layer: &Layer| match layer {
+                    Layer::FileSystem(path) => format!(" {}", path.display()),
+                    Layer::Trigger(_, path) => format!(" ^{}", path.display()),
+                };
+                format!("unmount{}{}", layers.iter().map(layer).collect::<Vec<_>>().concat(), lazily(lazy))
+            }
+            Effect::ExpireRun { mount, immediate: false } => format!("expire {}", path(mount)),
+            Effect::ExpireRun { mount, immediate: true } => format!("expire {} now", path(mount)),
+            Effect::Attach { wanted, .. } => format!("attach {}", wanted.path.display()),
+            Effect::Update { wanted, .. } => format!("update {} {}", wanted.path.display(), wanted.timeout),
+            Effect::Detach { mount, lazy } => format!("detach {}{}", path(mount), lazily(lazy)),
+            Effect::Exit { left, .. } => {
+                format!("exit{}", left.iter().map(|id| format!(" {}", path(id))).collect::<String>())
+            }
+        };
+        let said = self.said.iter().map(words).collect();
+        self.said.clear();
+        said
+    }
+}

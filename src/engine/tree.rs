@@ -1,0 +1,254 @@
+//! The tree of autofs mounts and entries, and the counts that are kept of it.
+
+use super::{Alarm, Done, Engine, Entry, Errno, Mount, MountId, Phase, Piece, Place, Site, Stage, State, Top};
+
+impl Engine {
+    /// The top-level mount of the tree in which a mount is.
+    pub(super) fn top_of(&self, mount: MountId) -> Option<&Top> {
+        self.tops.get(&self.mounts.get(&mount)?.top)
+    }
+
+    /// The nearest entry above whose tree is being taken down: nothing may begin here meanwhile.
+    pub(super) fn held(&self, at: &Place) -> Option<&Entry> {
+        let mut mount = self.mounts.get(&at.mount)?;
+        while let Some(owner) = &mount.owner {
+            mount = self.mounts.get(&owner.mount)?;
+            let entry = mount.entries.get(&owner.key)?;
+            if entry.phase.holds_tree() {
+                return Some(entry);
+            }
+        }
+        None
+    }
+
+    /// The entry of the top-level mount in whose tree an entry is.
+    pub(super) fn root_of(&self, at: &Place) -> Place {
+        let mut at = at;
+        while let Some(owner) = self.mounts.get(&at.mount).and_then(|mount| mount.owner.as_ref()) {
+            at = owner;
+        }
+        at.clone()
+    }
+
+    /// The tree at an entry, each thing after all that stands on it.
+    pub(super) fn pieces(&self, at: &Place) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut stack = vec![Piece::Entry(at.clone())];
+        while let Some(piece) = stack.pop() {
+            match &piece {
+                Piece::Entry(place) => {
+                    let children = self.entry(place).map(|entry| entry.children.as_slice()).unwrap_or_default();
+                    stack.extend(children.iter().map(|child| Piece::Trigger(*child)));
+                }
+                Piece::Trigger(id) => {
+                    let Some(mount) = self.mounts.get(id) else { continue };
+                    let occupied = mount.entries.iter().filter(|(_, entry)| entry.occupied());
+                    stack.extend(occupied.map(|(key, _)| Piece::Entry(Place { mount: *id, key: key.clone() })));
+                }
+            }
+            pieces.push(piece);
+        }
+        pieces.reverse();
+        pieces
+    }
+
+    /// Whether nothing runs and nobody waits in the tree below an entry.
+    pub(super) fn quiet_below(&self, at: &Place) -> bool {
+        let mut stack: Vec<MountId> = self.entry(at).map(|entry| entry.children.clone()).unwrap_or_default();
+        while let Some(id) = stack.pop() {
+            let Some(mount) = self.mounts.get(&id) else { continue };
+            if mount.expiring || mount.entries.values().any(Entry::busy) {
+                return false;
+            }
+            stack.extend(mount.entries.values().flat_map(|entry| entry.children.iter()));
+        }
+        true
+    }
+
+    /// The entries below one at which somebody waits.
+    pub(super) fn waiting_below(&self, at: &Place) -> Vec<Place> {
+        let mut waiting = Vec::new();
+        let mut stack: Vec<MountId> = self.entry(at).map(|entry| entry.children.clone()).unwrap_or_default();
+        while let Some(id) = stack.pop() {
+            let Some(mount) = self.mounts.get(&id) else { continue };
+            for (key, entry) in &mount.entries {
+                if !entry.waiting.is_empty() {
+                    waiting.push(Place { mount: id, key: key.clone() });
+                }
+                stack.extend(&entry.children);
+            }
+        }
+        waiting
+    }
+
+    /// Puts what stands below an entry into the tree; what is there already stays as it is.
+    pub(super) fn install(&mut self, at: &Place, done: Done) {
+        let old = self.entry(at).map(|entry| entry.children.clone()).unwrap_or_default();
+        let offsets = done.offsets.into_iter().map(|(id, plan)| (id, Site::Offset(plan)));
+        let submount = done.submount.map(|(id, wanted)| (id, Site::Submount(wanted)));
+        for (id, site) in offsets.chain(submount) {
+            if id.is_top() {
+                log::error!("{id:?} is no number for a trigger");
+                continue;
+            }
+            if let Some(known) = self.mounts.get_mut(&id) {
+                if known.owner.as_ref() == Some(at) {
+                    if let Site::Offset(plan) = site {
+                        known.plan = Some(plan);
+                    }
+                    continue;
+                }
+                self.drop_below(id);
+            }
+            let Some(mount) = self.mounts.get(&at.mount).map(|mount| mount.below(at, site)) else { return };
+            let replaced =
+                old.iter().find(|old| self.mounts.get(old).is_some_and(|old| old.path == mount.path)).copied();
+            if let Some(replaced) = replaced {
+                self.drop_below(replaced);
+            }
+            if let Some(top) = self.tops.get_mut(&mount.top) {
+                top.below.insert(id);
+            }
+            self.mounts.insert(id, mount);
+            if let Some(entry) = self.entry_mut(at) {
+                entry.children.push(id);
+            }
+        }
+    }
+
+    /// What stood on an entry is gone with it. While something is in flight there, nothing is forgotten: no second job
+    /// may begin at such a place.
+    pub(super) fn forget_below(&mut self, at: &Place) {
+        if self.quiet_below(at) {
+            for child in self.entry(at).map(|entry| entry.children.clone()).unwrap_or_default() {
+                self.drop_below(child);
+            }
+        }
+    }
+
+    /// Forgets a trigger or submount that is gone, with all below it; the entry on which it stood is not settled.
+    pub(super) fn drop_below(&mut self, id: MountId) {
+        let Some(mount) = self.mounts.get(&id) else { return };
+        let (top, owner) = (mount.top, mount.owner.clone());
+        if let Some(entry) = owner.and_then(|owner| self.entry_mut(&owner)) {
+            entry.children.retain(|child| *child != id);
+        }
+        self.drop_tree(id);
+        self.level_done(top);
+    }
+
+    /// Forgets a mount with all below it. Who waits there is failed, what runs there is of no interest.
+    pub(super) fn drop_tree(&mut self, id: MountId) {
+        let mut stack = vec![id];
+        while let Some(id) = stack.pop() {
+            let Some(mount) = self.mounts.remove(&id) else { continue };
+            let mut flights = usize::from(mount.expiring);
+            for (key, mut entry) in mount.entries {
+                flights += usize::from(entry.counted.1);
+                self.timers.reset(&mut entry.alarm, None, || Alarm::Entry(Place { mount: id, key }));
+                if let Some(job) = entry.phase.job() {
+                    self.jobs.remove(&job);
+                }
+                let tokens = entry.waiting.iter().map(|waiter| waiter.token).chain(entry.expire);
+                for token in tokens.collect::<Vec<_>>() {
+                    self.reply(id, token, Some(Errno::ENOENT));
+                }
+                stack.append(&mut entry.children);
+            }
+            self.in_flight -= flights;
+            if let Some(top) = self.tops.get_mut(&mount.top) {
+                top.in_flight -= flights;
+                top.below.remove(&id);
+                if let Some(round) = &mut top.round {
+                    round.outstanding.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// To be called after every change of an entry: counts it anew, sets its alarm, forgets it when there is nothing
+    /// to be said of it, and lets its top-level mount go on with what waits for it.
+    pub(super) fn settle(&mut self, at: &Place) {
+        let Some(mount) = self.mounts.get_mut(&at.mount) else { return };
+        let Some(entry) = mount.entries.get_mut(&at.key) else { return };
+        let (occupied, in_flight) = (entry.occupied(), entry.in_flight());
+        let (was_occupied, was_in_flight) = std::mem::replace(&mut entry.counted, (occupied, in_flight));
+        let wakes = entry.wakes(&self.limits);
+        self.timers.reset(&mut entry.alarm, wakes, || Alarm::Entry(at.clone()));
+        if !occupied && !entry.busy() {
+            mount.entries.remove(&at.key);
+        }
+        mount.occupied = mount.occupied + usize::from(occupied) - usize::from(was_occupied);
+        let (top, is_top) = (mount.top, mount.owner.is_none());
+        let Some(state) = self.tops.get_mut(&top) else { return };
+        state.in_flight = state.in_flight + usize::from(in_flight) - usize::from(was_in_flight);
+        self.in_flight = self.in_flight + usize::from(in_flight) - usize::from(was_in_flight);
+        let leaves = state.state == State::Leaving(Stage::Emptying);
+        if is_top && occupied != was_occupied {
+            self.reset_tick(top);
+        }
+        if leaves {
+            self.go_on(top, Some(at));
+        }
+    }
+
+    /// Sets the state of an entry whose file system is gone.
+    pub(super) fn clear(&mut self, at: &Place) {
+        if let Some(entry) = self.entry_mut(at) {
+            entry.phase = Phase::Idle;
+            entry.plan = None;
+        }
+        self.settle(at);
+    }
+
+    /// Deals the number of a new top-level mount out.
+    pub(super) fn new_mount(&mut self) -> MountId {
+        loop {
+            self.last_mount = self.last_mount.wrapping_add(1);
+            let id = MountId(MountId::TOP | self.last_mount);
+            if !self.mounts.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Counts a mount that is being expired, or not any more.
+    pub(super) fn set_expiring(&mut self, id: MountId, expiring: bool) {
+        let Some(mount) = self.mounts.get_mut(&id) else { return };
+        let was = std::mem::replace(&mut mount.expiring, expiring);
+        let Some(top) = self.tops.get_mut(&mount.top) else { return };
+        top.in_flight = top.in_flight + usize::from(expiring) - usize::from(was);
+        self.in_flight = self.in_flight + usize::from(expiring) - usize::from(was);
+    }
+
+    /// Sets the state of a top-level mount and counts it.
+    pub(super) fn set_state(&mut self, id: MountId, state: State) {
+        let Some(top) = self.tops.get_mut(&id) else { return };
+        let was = std::mem::replace(&mut top.state, state);
+        self.moving = self.moving + usize::from(state.moves()) - usize::from(was.moves());
+        if matches!(state, State::Leaving(_)) {
+            self.leaving.insert(top.wanted.path.clone());
+        } else {
+            self.leaving.remove(&top.wanted.path);
+        }
+    }
+
+    /// A new top-level mount.
+    pub(super) fn insert_top(&mut self, id: MountId, top: Top) {
+        self.moving += usize::from(top.state.moves());
+        self.paths.insert(top.wanted.path.clone(), id);
+        self.mounts.insert(id, Mount::top_level(id, &top.wanted));
+        self.tops.insert(id, top);
+    }
+
+    /// A top-level mount that is no more.
+    pub(super) fn remove_top(&mut self, id: MountId) -> Option<Top> {
+        self.drop_tree(id);
+        let mut top = self.tops.remove(&id)?;
+        self.moving -= usize::from(top.state.moves());
+        self.timers.reset(&mut top.alarm, None, || Alarm::Tick(id));
+        self.leaving.remove(&top.wanted.path);
+        self.paths.remove(&top.wanted.path);
+        Some(top)
+    }
+}

@@ -1,0 +1,132 @@
+//! The engine's state, to be read by others.
+
+use std::path::Path;
+
+use super::{Engine, Failure, Key, Kind, Mount, MountId, Phase, Place, Stage, State, Tick};
+
+/// How an autofs mount is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MountState {
+    /// Being mounted.
+    Attaching,
+    /// Its lookups are served.
+    Serving,
+    /// Not wanted any more, and being unmounted.
+    Leaving,
+    /// Not wanted any more, but in use: its removal is tried again and again.
+    Pending,
+}
+
+/// How an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EntryPhase {
+    /// It failed, and is not tried again before that moment.
+    Failed(Failure, Tick),
+    /// It waits until a tree above it has been unmounted (or not).
+    Waiting,
+    /// The maps are being asked.
+    Resolving,
+    /// It is being mounted.
+    Mounting,
+    /// It is mounted.
+    Mounted,
+    /// It is mounted; the mount table is being asked whether it really is.
+    Checking,
+    /// It is being unmounted.
+    Unmounting,
+    /// It could not be unmounted as a whole and is being put together again.
+    Restoring,
+}
+
+/// An autofs mount, seen from outside.
+#[derive(Debug, Clone, Copy)]
+pub struct MountView<'a> {
+    engine: &'a Engine,
+    mount: &'a Mount,
+    /// Its number.
+    pub id: MountId,
+}
+
+/// An entry, seen from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryView<'a> {
+    /// Empty for direct and offset mounts.
+    pub key: &'a Key,
+    /// What is being done with it.
+    pub phase: EntryPhase,
+    /// A job runs that nobody waits for any more, because it takes too long.
+    pub overdue: bool,
+    /// How many lookups wait for it.
+    pub waiting: usize,
+    /// When it was mounted; none: it is not.
+    pub since: Option<Tick>,
+}
+
+impl Engine {
+    /// All autofs mounts: the triggers and submounts, then the top-level ones.
+    pub fn mounts(&self) -> impl Iterator<Item = MountView<'_>> {
+        self.mounts.iter().map(|(id, mount)| MountView { engine: self, mount, id: *id })
+    }
+
+    /// One autofs mount.
+    pub fn mount(&self, id: MountId) -> Option<MountView<'_>> {
+        self.mounts.get(&id).map(|mount| MountView { engine: self, mount, id })
+    }
+}
+
+impl<'a> MountView<'a> {
+    /// The mount point.
+    pub fn path(&self) -> &'a Path {
+        &self.mount.path
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        self.mount.kind
+    }
+
+    /// The entry on which it stands; none: a top-level mount.
+    pub fn parent(&self) -> Option<(MountId, &'a Key)> {
+        self.mount.owner.as_ref().map(|owner| (owner.mount, &owner.key))
+    }
+
+    /// How its top-level mount is.
+    pub fn state(&self) -> MountState {
+        match self.engine.tops.get(&self.mount.top).map(|top| top.state) {
+            Some(State::Attaching { .. }) => MountState::Attaching,
+            Some(State::Leaving(Stage::Stuck)) => MountState::Pending,
+            Some(State::Leaving(_)) => MountState::Leaving,
+            Some(State::Serving) | None => MountState::Serving,
+        }
+    }
+
+    /// Seconds until an unused entry goes; 0: never. Triggers and submounts have that of their top-level mount.
+    pub fn timeout(&self) -> u64 {
+        self.engine.tops.get(&self.mount.top).map_or(0, |top| top.wanted.timeout)
+    }
+
+    /// The entries of which there is something to be said, then those that failed a short while ago.
+    pub fn entries(&self) -> impl Iterator<Item = EntryView<'a>> + use<'a> {
+        let Self { engine, mount, id } = *self;
+        let entries = mount.entries.iter().map(|(key, entry)| {
+            let phase = match entry.phase {
+                Phase::Idle => EntryPhase::Waiting,
+                Phase::Resolving(_) => EntryPhase::Resolving,
+                Phase::Performing(..) => EntryPhase::Mounting,
+                Phase::Mounted => EntryPhase::Mounted,
+                Phase::Checking(_) => EntryPhase::Checking,
+                Phase::Unmounting(..) => EntryPhase::Unmounting,
+                Phase::Restoring(..) => EntryPhase::Restoring,
+            };
+            let since = (entry.occupied() && entry.phase.job().is_none()).then_some(entry.since);
+            EntryView { key, phase, overdue: entry.overdue, waiting: entry.waiting.len(), since }
+        });
+        let failed = engine.negatives.below(engine.now, id);
+        let failed = failed.filter(|(at, ..)| !mount.entries.contains_key(&at.key));
+        let failed = failed.map(|(Place { key, .. }, why, until)| {
+            let phase = EntryPhase::Failed(why, until);
+            EntryView { key, phase, overdue: false, waiting: 0, since: None }
+        });
+        entries.chain(failed)
+    }
+}
