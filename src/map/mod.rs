@@ -1,12 +1,26 @@
 //! The map language: what master maps and Sun maps say, as data.
+//!
+//! A Sun entry goes through [`expand`](expand::expand), then [`sun::parse`]; what becomes of the [`Entry`] is the matter
+//! of [`plan`](crate::plan).
 
+pub mod entry;
+pub mod expand;
 pub mod key;
+mod location;
+pub mod macros;
 pub mod master;
+pub mod mount_options;
 mod options;
 pub mod spec;
+pub mod sun;
 pub mod table;
+mod words;
 
+pub use entry::{Body, Entry, Location, Part};
+pub use expand::{Expanded, Lookup, expand, variables};
 pub use key::{KeyError, unescape};
+pub use macros::{Macros, Scope, System, User};
 pub use master::{Include, Item, MasterEntry};
+pub use mount_options::{OptionList, Pseudo};
 pub use spec::{Format, MasterOptions, Propagation, SourceError, SourceKind, SourceSpec, Verbosity};
 pub use table::Table;

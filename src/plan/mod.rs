@@ -1,4 +1,19 @@
 //! What is to be done for a request, as data: printable, comparable, and executed elsewhere.
+//!
+//! [`build`] makes a [`Plan`] of an entry of a map. What it has to know about hosts, [`hosts`] names beforehand, for
+//! somebody who may wait for a name server.
+
+mod build;
+mod context;
+mod method;
+mod nfs;
+mod print;
+#[cfg(test)]
+mod recorded;
+mod submount;
+
+pub use build::{build, hosts};
+pub use context::{Context, Facts, Host};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,0 +1,331 @@
+//! Sun map entries, `autofs(5)`: what stands behind the key in a map, after expansion.
+//!
+//! ```text
+//! entry  := {-options} location {location}
+//!         | {-options} [part] {offset {-options} location {location}}
+//! offset := path that begins with "/", below the key
+//! ```
+
+use std::collections::HashMap;
+
+use super::entry::{Body, Entry, Location, Part};
+use super::expand::Expanded;
+use super::location::{Flaw, location};
+use super::mount_options::OptionList;
+use super::words::{Unbalanced, Word, dequote, words};
+use crate::text::{Diagnostic, Escaped, Place};
+
+/// Reads an entry. `place` is where its unexpanded text begins. What is doubtful but works goes to `warnings`.
+pub fn parse(text: &Expanded<'_>, place: &Place, warnings: &mut Vec<Diagnostic>) -> Result<Entry, Diagnostic> {
+    let reader = Reader { text, place };
+    if let Some(at) = text.cut {
+        warnings.push(
+            Diagnostic::warning(
+                "sun::variable",
+                reader.place_of(at),
+                "\"${\" without \"}\": the rest of the entry is lost",
+            )
+            .help("write ${NAME}, or \\$ for a plain dollar"),
+        );
+    }
+    if let Some(at) = memchr::memchr(0, &text.text) {
+        return Err(Diagnostic::error("sun::nul", reader.place_of(text.origin(at)), "a NUL byte in the entry"));
+    }
+    reader.entry(warnings)
+}
+
+struct Reader<'a> {
+    text: &'a Expanded<'a>,
+    place: &'a Place,
+}
+
+/// A part as it is being read.
+#[derive(Default)]
+struct Draft<'a> {
+    /// Its place and path; `None` for what stands before the first offset.
+    offset: Option<(Word<'a>, Vec<u8>)>,
+    options: OptionList,
+    locations: Vec<Location>,
+    /// A location without a colon: none with one may follow it.
+    plain: Option<Word<'a>>,
+}
+
+impl<'a> Reader<'a> {
+    fn entry(&self, warnings: &mut Vec<Diagnostic>) -> Result<Entry, Diagnostic> {
+        let mut first = Draft::default();
+        let mut others: Vec<Draft<'a>> = Vec::new();
+        let mut empty = true;
+        for word in words(&self.text.text) {
+            let current = others.last_mut().unwrap_or(&mut first);
+            match word.raw {
+                b"-null" if empty => return Ok(hidden()),
+                raw if empty && raw.starts_with(b"-null,") => return Ok(hidden()),
+                [b'-', options @ ..] => self.option_word(current, word, options)?,
+                [b'/', ..] | [b'"', b'/', ..] => {
+                    let offset = Some((word, self.offset(word)?));
+                    others.push(Draft { offset, ..Draft::default() });
+                }
+                _ => self.location(current, word)?,
+            }
+            empty = false;
+        }
+        if empty {
+            return Err(Diagnostic::error("sun::empty", self.place.clone(), "the entry is empty")
+                .help("write a location: host:/path, or :/path for a local one"));
+        }
+        if others.is_empty() {
+            self.check_located(&first, &first.options)?;
+            return Ok(Entry { options: first.options, body: Body::Single(first.locations) });
+        }
+        self.multi(first, others, warnings)
+    }
+
+    fn option_word(&self, draft: &mut Draft<'a>, word: Word<'a>, options: &[u8]) -> Result<(), Diagnostic> {
+        if !draft.locations.is_empty() {
+            let flaw = Flaw::new(0, "options after a location", "write the options before the location");
+            return Err(self.error(word, Flaw { code: "sun::options", ..flaw }));
+        }
+        // Positions count from the dash on, which the options do not have.
+        let text = dequote(options).map_err(|Unbalanced(at)| self.error(word, Unbalanced(at + 1).into()))?;
+        draft.options.push(&text);
+        Ok(())
+    }
+
+    fn location(&self, draft: &mut Draft<'a>, word: Word<'a>) -> Result<(), Diagnostic> {
+        let text = location(word.raw).map_err(|flaw| self.error(word, flaw))?;
+        if memchr::memchr(b':', &text).is_none() {
+            draft.plain = draft.plain.or(Some(word));
+        } else if let Some(plain) = draft.plain {
+            let help = "write host1,host2:/path, with commas and without blanks";
+            return Err(self.error(plain, Flaw::new(0, "a blank in a list of hosts", help)));
+        }
+        draft.locations.push(Location(text));
+        Ok(())
+    }
+
+    /// The path of an offset without quotes and needless slashes.
+    fn offset(&self, word: Word<'a>) -> Result<Vec<u8>, Diagnostic> {
+        let text = dequote(word.raw).map_err(|e| self.error(word, e.into()))?;
+        let mut path = Vec::with_capacity(text.len());
+        for name in text.split(|&b| b == b'/').filter(|n| !n.is_empty()) {
+            if matches!(name, b"." | b"..") {
+                let flaw = Flaw::new(0, "an offset with \".\" or \"..\" in it", "write the path from the key on");
+                return Err(self.error(word, Flaw { code: "sun::offset", ..flaw }));
+            }
+            path.push(b'/');
+            path.extend_from_slice(name);
+        }
+        if path.is_empty() {
+            path.push(b'/');
+        }
+        Ok(path)
+    }
+
+    fn multi(
+        &self,
+        first: Draft<'a>,
+        others: Vec<Draft<'a>>,
+        warnings: &mut Vec<Diagnostic>,
+    ) -> Result<Entry, Diagnostic> {
+        let mut parts: Vec<Part> = Vec::with_capacity(others.len() + 1);
+        let mut places: HashMap<Vec<u8>, usize> = HashMap::with_capacity(others.len() + 1);
+        if !first.locations.is_empty() {
+            places.insert(b"/".to_vec(), 0);
+            parts.push(Part { path: b"/".to_vec(), options: OptionList::default(), locations: first.locations });
+        }
+        for draft in others {
+            self.check_located(&draft, &first.options)?;
+            let Draft { offset: Some((word, path)), options, locations, .. } = draft else { continue };
+            let part = Part { path: path.clone(), options, locations };
+            match places.get(&path).and_then(|&at| parts.get_mut(at)) {
+                Some(earlier) => {
+                    let message = format!("the offset {} stands here twice: the last one counts", Escaped(&path));
+                    let place = self.place_of(self.text.origin(word.at));
+                    warnings.push(Diagnostic::warning("sun::duplicate", place, message).length(word.raw.len()));
+                    *earlier = part;
+                }
+                None => {
+                    places.insert(path, parts.len());
+                    parts.push(part);
+                }
+            }
+        }
+        Ok(Entry { options: first.options, body: Body::Multi(parts) })
+    }
+
+    /// There has to be a location; only a submount of the hosts map goes without.
+    fn check_located(&self, draft: &Draft<'_>, general: &OptionList) -> Result<(), Diagnostic> {
+        if !draft.locations.is_empty() || general.contains(b"hosts") || draft.options.contains(b"hosts") {
+            return Ok(());
+        }
+        Err(match &draft.offset {
+            Some((word, _)) => {
+                let message = format!("no location for the offset {}", Escaped(word.raw));
+                self.error(*word, Flaw::new(0, message, "write :/path for a local directory or device"))
+            }
+            None => Diagnostic::error("sun::location", self.place.clone(), "no location in the entry")
+                .help("write host:/path, or :/path for a local one"),
+        })
+    }
+
+    fn error(&self, word: Word<'_>, flaw: Flaw) -> Diagnostic {
+        let place = self.place_of(self.text.origin(word.at + flaw.at));
+        Diagnostic::error(flaw.code, place, flaw.message).length(word.raw.len().saturating_sub(flaw.at)).help(flaw.help)
+    }
+
+    fn place_of(&self, offset: usize) -> Place {
+        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+        Place::new(&self.place.file, self.place.line, self.place.column.saturating_add(offset))
+    }
+}
+
+fn hidden() -> Entry {
+    Entry { options: OptionList::default(), body: Body::Hidden }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::expand;
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    fn place() -> Place {
+        Place::new(&Path::new("/etc/auto.test").into(), 3, 5)
+    }
+
+    fn read(text: &str) -> Result<Entry, Diagnostic> {
+        parse(&Expanded::from(text.as_bytes()), &place(), &mut Vec::new())
+    }
+
+    /// `[options] location location` or `[options] /path[options]location ...`
+    fn shown(text: &str) -> String {
+        let entry = read(text).unwrap();
+        let words = |l: &[Location]| l.iter().map(|l| Escaped(&l.0).to_string()).collect::<Vec<_>>().join("|");
+        let body = match &entry.body {
+            Body::Hidden => "hidden".to_owned(),
+            Body::Single(locations) => words(locations),
+            Body::Multi(parts) => {
+                let part = |p: &Part| format!("{}[{}]{}", Escaped(&p.path), p.options, words(&p.locations));
+                parts.iter().map(part).collect::<Vec<_>>().join(" ")
+            }
+        };
+        format!("[{}] {body}", entry.options)
+    }
+
+    #[test]
+    fn entries() {
+        for (text, want) in [
+            ("srv1:/x", "[] srv1:/x"),
+            ("-ro,soft,timeo=5 srv1:/x", "[ro,soft,timeo=5] srv1:/x"),
+            ("-ro -soft srv1:/x", "[ro,soft] srv1:/x"),
+            ("-ro,,soft, srv1:/x", "[ro,soft] srv1:/x"),
+            ("- srv1:/x", "[] srv1:/x"),
+            ("\t-ro\tsrv1:/x\r", "[ro] srv1:/x"),
+            ("srv1:/x # trailing", "[] srv1:/x"),
+            (r"srv1:/with\ space/x", "[] srv1:/with space/x"),
+            (r#""srv1:/with space/y""#, "[] srv1:/with space/y"),
+            (r#"-o="a b" srv1:/y"#, "[o=a b] srv1:/y"),
+            ("srv1:/x :/opt", "[] srv1:/x|:/opt"),
+            ("-fstype=tmpfs tmpfs", "[fstype=tmpfs] tmpfs"),
+            ("-fstype=autofs,hosts -hosts", "[fstype=autofs,hosts,hosts] "),
+            ("-ro / srv1:/r /usr srv1:/u /home -rw srv2:/h", "[ro] /[]srv1:/r /usr[]srv1:/u /home[rw]srv2:/h"),
+            ("-ro srv1:/r /usr srv1:/u", "[ro] /[]srv1:/r /usr[]srv1:/u"),
+            ("/x srv1:/x /y/z -ro srv1:/yz", "[] /x[]srv1:/x /y/z[ro]srv1:/yz"),
+            ("/ srv1:/r //b/ srv1:/b", "[] /[]srv1:/r /b[]srv1:/b"),
+            ("\"/b c\" srv1:/b", "[] /b c[]srv1:/b"),
+            ("/t -fstype=tmpfs tmpfs /s srv1:/s", "[] /t[fstype=tmpfs]tmpfs /s[]srv1:/s"),
+            ("-null", "[] hidden"),
+            ("-null,ro srv1:/x", "[] hidden"),
+            ("-nullx srv1:/x", "[nullx] srv1:/x"),
+        ] {
+            assert_eq!(shown(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_two_equal_offsets_counts() {
+        let mut warnings = Vec::new();
+        let text = Expanded::from(&b"/a srv1:/1 /b srv1:/b /a/ srv1:/2"[..]);
+        let entry = parse(&text, &place(), &mut warnings).unwrap();
+        assert_eq!(entry.to_bytes(), b"/a srv1:/2 /b srv1:/b");
+        assert_eq!(
+            warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["/etc/auto.test:3:27: the offset /a stands here twice: the last one counts"]
+        );
+    }
+
+    #[test]
+    fn refused() {
+        for (text, code, column) in [
+            ("", "sun::empty", 5),
+            (" # comment", "sun::empty", 5),
+            ("-ro", "sun::location", 5),
+            ("/x", "sun::location", 5),
+            ("-ro /opt", "sun::location", 9),
+            ("srv1:x", "sun::location", 9),
+            ("srv1, srv2:/x", "sun::location", 5),
+            ("srv1,,srv2:/x", "sun::location", 10),
+            ("srv1:/x -ro", "sun::options", 13),
+            ("srv1:\"/x", "sun::quote", 10),
+            ("-a\"b srv1:/x", "sun::quote", 7),
+            ("/a/../b srv1:/x", "sun::offset", 5),
+            ("srv1:/x\0y", "sun::nul", 12),
+        ] {
+            let e = read(text).unwrap_err();
+            assert_eq!((e.code, e.place.column), (code, column), "{text}: {e}");
+        }
+    }
+
+    #[test]
+    fn a_column_is_that_of_the_map() {
+        let text = expand(b"-ro,x=&& srv1:x", b"a-long-key", &|_| None, true);
+        assert_eq!(parse(&text, &place(), &mut Vec::new()).unwrap_err().place.column, 5 + 13);
+        let mut warnings = Vec::new();
+        parse(&expand(b"srv:/${X", b"k", &|_| None, true), &place(), &mut warnings).unwrap();
+        assert_eq!((warnings[0].code, warnings[0].place.column), ("sun::variable", 10));
+    }
+
+    fn locations() -> impl Strategy<Value = Vec<Location>> {
+        let location = prop_oneof![
+            "[a-z]{1,4}(,[a-z]\\(5\\)){0,2}:/[a-z :$&#\"\\\\]{0,6}",
+            ":[/a-z #:\"]{0,8}",
+            "\\[fd00::1\\]:/x",
+        ];
+        proptest::collection::vec(location.prop_map(|l| Location(l.into_bytes())), 1..3)
+    }
+
+    fn options() -> impl Strategy<Value = OptionList> {
+        "([a-z]{1,4}(=[a-z0-9 $&\"#\\\\]{0,4})?,){0,3}".prop_map(|o| OptionList::parse(o.as_bytes()))
+    }
+
+    fn entries_of_all_kinds() -> impl Strategy<Value = Entry> {
+        let parts = proptest::collection::btree_map("(/[a-z #:&]{1,3}){1,3}", (options(), locations()), 1..5);
+        let multi = parts.prop_map(|parts| {
+            let part = |(path, (options, locations)): (String, _)| Part { path: path.into_bytes(), options, locations };
+            Body::Multi(parts.into_iter().map(part).collect())
+        });
+        (options(), prop_oneof![locations().prop_map(Body::Single), multi])
+            .prop_map(|(options, body)| Entry { options, body })
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = parse(&Expanded::from(&text[..]), &place(), &mut Vec::new());
+        }
+
+        #[test]
+        fn never_panics_on_nearly_an_entry(text in "[-/:,a \"\\\\#&$({})\\[\\]]{0,40}") {
+            let text = expand(text.as_bytes(), b"key", &|_| None, true);
+            let _ = parse(&text, &place(), &mut Vec::new());
+        }
+
+        #[test]
+        fn what_is_printed_reads_the_same(entry in entries_of_all_kinds()) {
+            let printed = entry.to_bytes();
+            let text = expand(&printed, b"key", &|_| None, true);
+            prop_assert_eq!(parse(&text, &place(), &mut Vec::new()), Ok(entry));
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Entry to plan: options from all sides joined, a method for each part, the parts of a multi-mount in a tree.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::context::{Context, Facts};
+use super::method::{self, Role};
+use super::{Action, Plan, nfs};
+use crate::map::{Body, Entry, OptionList, Part};
+use crate::text::{Diagnostic, Escaped, Severity};
+
+/// PATH_MAX of linux/limits.h without the NUL: nothing longer can be named to the kernel.
+const LONGEST_PATH: usize = 4095;
+
+/// The hosts about which [`build`] will ask, each once: those of NFS locations.
+pub fn hosts<'e>(entry: &'e Entry, ctx: &Context<'_>) -> BTreeSet<&'e [u8]> {
+    let general = ctx.options(&entry.options);
+    match &entry.body {
+        Body::Single(locations) if ctx.wishes(&general).is_nfs() => nfs::hosts(locations).collect(),
+        Body::Multi(parts) => parts
+            .iter()
+            .filter(|part| ctx.wishes(&OptionList::join(&general, &part.options)).is_nfs())
+            .flat_map(|part| nfs::hosts(&part.locations))
+            .collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// What is to be done when the key of `entry` is accessed. Parts of a nonstrict multi-mount of which nothing can be made
+/// are left out; `warnings` say so.
+pub fn build(
+    entry: &Entry,
+    ctx: &Context<'_>,
+    facts: &Facts<'_>,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<Arc<Plan>, Diagnostic> {
+    let general = ctx.options(&entry.options);
+    let strict = ctx.wishes(&general).strict;
+    let at = ctx.at.to_path_buf();
+    match &entry.body {
+        Body::Hidden => Err(ctx.error("plan::hidden", "the key is hidden by -null")),
+        Body::Single(locations) => {
+            let action = method::action(ctx, &at, &general, locations, Role::Whole, facts)?;
+            Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict }))
+        }
+        Body::Multi(parts) => {
+            let mut root = Plan { at, action: Action::Nothing, offsets: Vec::new(), strict };
+            let mut offsets = Vec::new();
+            for part in parts {
+                let role = if part.is_root() { Role::Root } else { Role::Offset };
+                match plan_part(ctx, &general, part, role, facts) {
+                    Ok(plan) if part.is_root() => root = plan,
+                    Ok(plan) => offsets.push(plan),
+                    Err(error) if strict => return Err(error),
+                    Err(error) => warnings.push(Diagnostic { severity: Severity::Warning, ..error }),
+                }
+            }
+            if offsets.is_empty() && root.action == Action::Nothing {
+                return Err(ctx.error("plan::empty", "nothing of the entry can be mounted"));
+            }
+            Ok(tree(root, offsets))
+        }
+    }
+}
+
+fn plan_part(
+    ctx: &Context<'_>,
+    general: &OptionList,
+    part: &Part,
+    role: Role,
+    facts: &Facts<'_>,
+) -> Result<Plan, Diagnostic> {
+    let options = OptionList::join(general, &part.options);
+    let at = below(ctx.at, &part.path);
+    if at.as_os_str().len() > LONGEST_PATH {
+        return Err(ctx.error("plan::path", format!("the path of an offset is longer than {LONGEST_PATH} bytes")));
+    }
+    let action = method::action(ctx, &at, &options, &part.locations, role, facts)
+        .map_err(|e| Diagnostic { message: format!("{}: {}", Escaped(&part.path), e.message), ..e })?;
+    Ok(Plan { at, action, offsets: Vec::new(), strict: ctx.wishes(&options).strict })
+}
+
+fn below(key: &Path, offset: &[u8]) -> PathBuf {
+    match offset.strip_prefix(b"/") {
+        Some(b"") | None => key.to_path_buf(),
+        Some(relative) => key.join(OsStr::from_bytes(relative)),
+    }
+}
+
+/// Hangs each of `offsets` below the nearest one above it, or below `root`.
+fn tree(root: Plan, mut offsets: Vec<Plan>) -> Arc<Plan> {
+    // Paths compare name by name, so that what is below an offset follows it directly.
+    offsets.sort_by(|a, b| a.at.cmp(&b.at));
+    let mut root = root;
+    let mut branch: Vec<Plan> = Vec::new();
+    for plan in offsets {
+        while branch.last().is_some_and(|upper| !plan.at.starts_with(&upper.at)) {
+            fold(&mut branch, &mut root);
+        }
+        branch.push(plan);
+    }
+    while !branch.is_empty() {
+        fold(&mut branch, &mut root);
+    }
+    Arc::new(root)
+}
+
+/// Hangs the lowest plan of `branch` below the one above it.
+fn fold(branch: &mut Vec<Plan>, root: &mut Plan) {
+    if let Some(done) = branch.pop() {
+        branch.last_mut().unwrap_or(root).offsets.push(Arc::new(done));
+    }
+}

@@ -1,0 +1,123 @@
+//! How a location is mounted, by the type of its file system.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use super::context::{Context, Facts};
+use super::{Action, Fsck, Mount, nfs, submount};
+use crate::map::{Location, OptionList, Propagation, Pseudo};
+use crate::text::{Diagnostic, Escaped};
+
+/// What of an entry is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// All of it, as it has no offsets.
+    Whole,
+    /// The root of a multi-mount.
+    Root,
+    /// One of its offsets.
+    Offset,
+}
+
+/// What is done at `at` with `options`, all of them, for `locations`.
+pub(super) fn action(
+    ctx: &Context<'_>,
+    at: &Path,
+    options: &OptionList,
+    locations: &[Location],
+    role: Role,
+    facts: &Facts<'_>,
+) -> Result<Action, Diagnostic> {
+    let wishes = ctx.wishes(options);
+    if wishes.fstype == b"autofs" {
+        return submount::action(ctx, options, locations);
+    }
+    if locations.is_empty() {
+        return Err(ctx.error("plan::location", "no location").help("only -fstype=autofs,hosts goes without one"));
+    }
+    let mut kept = options.filter(|word| match Pseudo::of(word) {
+        None => true,
+        Some(Pseudo::NoBind | Pseudo::Symlink) => !wishes.is_nfs() && wishes.fstype != b"bind",
+        Some(_) => false,
+    });
+    if ctx.hosts_map {
+        secure(&mut kept);
+    }
+    let action = match wishes.fstype {
+        b"nfs" | b"nfs4" => nfs::action(ctx, &kept, wishes, locations, facts, role != Role::Offset)?,
+        b"bind" => Action::Mount(vec![bind(ctx, &source(locations), &kept)]),
+        b"afs" if role == Role::Whole && !ctx.direct => return Ok(Action::Symlink(source(locations))),
+        b"afs" | b"changer" => {
+            let message = format!("file system type {} is not supported here", Escaped(wishes.fstype));
+            return Err(ctx.error("plan::fstype", message));
+        }
+        // It becomes part of the name of a program.
+        name if name.contains(&b'/') => {
+            return Err(ctx.error("plan::fstype", format!("no file system type: {}", Escaped(name))));
+        }
+        name => Action::Mount(vec![mount(name, source(locations), &kept)]),
+    };
+    check_binds(ctx, at, action, wishes.symlink && role == Role::Whole && !ctx.direct)
+}
+
+/// A mount by type, with a check of the device before where that is the custom.
+pub(super) fn mount(fstype: &[u8], source: Vec<u8>, options: &OptionList) -> Mount {
+    let fsck = match fstype {
+        b"ext2" | b"ext3" | b"ext4" => Some(if options.read_only() { Fsck::ReadOnly } else { Fsck::Preen }),
+        _ => None,
+    };
+    Mount {
+        fstype: fstype.to_vec(),
+        source,
+        options: options.as_bytes().to_vec(),
+        propagation: Propagation::default(),
+        fsck,
+    }
+}
+
+/// A bind mount of a directory of this machine.
+pub(super) fn bind(ctx: &Context<'_>, path: &[u8], options: &OptionList) -> Mount {
+    Mount {
+        fstype: b"bind".to_vec(),
+        source: path.to_vec(),
+        options: options.as_bytes().to_vec(),
+        propagation: ctx.master.propagation.unwrap_or_default(),
+        fsck: None,
+    }
+}
+
+/// What mount(8) takes as the source: the locations as they are, without the colon that says "here".
+fn source(locations: &[Location]) -> Vec<u8> {
+    let all = locations.iter().map(|l| &*l.0).collect::<Vec<_>>().join(&b' ');
+    match all.strip_prefix(b":") {
+        Some(path) => path.to_vec(),
+        None => all,
+    }
+}
+
+/// Whatever a server of the hosts map exports gives no privileges, unless the options mention them.
+fn secure(options: &mut OptionList) {
+    for (word, topic) in [(&b"nosuid"[..], &b"suid"[..]), (b"nodev", b"dev")] {
+        if memchr::memmem::find(options.as_bytes(), topic).is_none() {
+            options.push(word);
+        }
+    }
+}
+
+/// Binds have to be of some other directory; with `link`, one that comes first becomes a symbolic link.
+fn check_binds(ctx: &Context<'_>, at: &Path, action: Action, link: bool) -> Result<Action, Diagnostic> {
+    let Action::Mount(mut mounts) = action else { return Ok(action) };
+    let is_bind = |m: &Mount| m.fstype == b"bind";
+    if let Some(relative) = mounts.iter().find(|m| is_bind(m) && !m.source.starts_with(b"/")) {
+        let message = format!("{} is no directory of this machine", Escaped(&relative.source));
+        return Err(ctx.error("plan::bind", message).help("write :/path"));
+    }
+    let all = mounts.len();
+    mounts.retain(|m| !is_bind(m) || Path::new(OsStr::from_bytes(&m.source)) != at);
+    match mounts.first() {
+        None if all > 0 => Err(ctx.error("plan::bind", "a directory cannot be mounted on itself")),
+        Some(first) if link && is_bind(first) => Ok(Action::Symlink(first.source.clone())),
+        _ => Ok(Action::Mount(mounts)),
+    }
+}

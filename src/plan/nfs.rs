@@ -1,0 +1,124 @@
+//! NFS locations: replicas with weights, and which of them are tried, how and in which order.
+
+use super::context::{Context, Facts, Host, Wishes};
+use super::method::{bind, mount};
+use super::{Action, Mount};
+use crate::map::{Location, OptionList};
+use crate::text::{Diagnostic, Escaped};
+
+/// One of several places where the same file system is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Replica<'a> {
+    /// As written, IPv6 addresses in brackets; `None`: a path of this machine.
+    host: Option<&'a [u8]>,
+    /// Higher is worse.
+    weight: u32,
+    path: &'a [u8],
+}
+
+/// The names of hosts in `locations`, without brackets.
+pub(super) fn hosts(locations: &[Location]) -> impl Iterator<Item = &[u8]> {
+    locations.iter().filter_map(|l| replicas(&l.0)).flatten().filter_map(|r| r.host).map(unbracketed)
+}
+
+/// What mounts the first of `locations` that can be mounted: a directory of this machine by a bind mount, others by NFS
+/// in the order of their weights. `first` is false for an offset, which is mounted later: hosts that nobody knows now
+/// may be known then.
+pub(super) fn action(
+    ctx: &Context<'_>,
+    options: &OptionList,
+    wishes: Wishes<'_>,
+    locations: &[Location],
+    facts: &Facts<'_>,
+    first: bool,
+) -> Result<Action, Diagnostic> {
+    let mut near = Vec::new();
+    let mut far: Vec<(u32, Mount)> = Vec::new();
+    for Location(text) in locations {
+        let Some(replicas) = replicas(text) else {
+            return Err(ctx
+                .error("plan::location", format!("no path in the location {}", Escaped(text)))
+                .help("write host:/path, or say -fstype= for something other than NFS"));
+        };
+        for replica in replicas {
+            let by_nfs = |host: &[u8]| mount(wishes.fstype, [host, b":", replica.path].concat(), options);
+            let Some(host) = replica.host else {
+                if !wishes.nobind {
+                    near.push(bind(ctx, replica.path, &bind_options(options)));
+                }
+                continue;
+            };
+            match facts(unbracketed(host)) {
+                Host::Local { serves } => {
+                    if !wishes.nobind {
+                        near.push(bind(ctx, replica.path, &bind_options(options)));
+                    }
+                    // Without a server it would take mount.nfs two minutes to find out.
+                    if serves {
+                        near.push(by_nfs(host));
+                    }
+                }
+                Host::Remote => far.push((replica.weight, by_nfs(host))),
+                Host::Unknown if first => {}
+                Host::Unknown => far.push((u32::MAX, by_nfs(host))),
+            }
+        }
+    }
+    // Stable: among equal weights, the order in which they were written.
+    far.sort_by_key(|(weight, _)| *weight);
+    let mut mounts = near;
+    mounts.extend(far.into_iter().map(|(_, mount)| mount));
+    if mounts.is_empty() && first {
+        return Err(ctx.error("plan::hosts", "no hosts available"));
+    }
+    Ok(Action::Mount(mounts))
+}
+
+/// `ro` is all of NFS's options that means the same for a bind mount.
+fn bind_options(options: &OptionList) -> OptionList {
+    OptionList::parse(if options.read_only() { b"ro" } else { b"" })
+}
+
+/// The replicas of `h1,h2(3):/path` or `:/path`; `None` when there is no path.
+fn replicas(location: &[u8]) -> Option<impl Iterator<Item = Replica<'_>>> {
+    let colon = memchr::memmem::find(location, b":/")?;
+    let (list, path) = (location.get(..colon)?, location.get(colon + 1..)?);
+    Some(list.split(|&b| b == b',').map(move |host| match host {
+        b"" => Replica { host: None, weight: 0, path },
+        _ => {
+            let (name, weight) = weighed(host);
+            Replica { host: Some(name), weight, path }
+        }
+    }))
+}
+
+/// `host(3)` is weighed 3; what is no number weighs nothing.
+fn weighed(host: &[u8]) -> (&[u8], u32) {
+    let Some((name, weight)) = host.split_last().filter(|(last, _)| **last == b')').and_then(|(_, rest)| {
+        let open = memchr::memrchr(b'(', rest)?;
+        Some((rest.get(..open)?, rest.get(open + 1..)?))
+    }) else {
+        return (host, 0);
+    };
+    (name, std::str::from_utf8(weight).ok().and_then(|w| w.parse().ok()).unwrap_or(0))
+}
+
+fn unbracketed(host: &[u8]) -> &[u8] {
+    host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_hosts() {
+        let all: Vec<_> = replicas(b"h1,h2(3),[fd00::9](x):/p").unwrap().map(|r| (r.host, r.weight)).collect();
+        assert_eq!(all, [(Some(&b"h1"[..]), 0), (Some(b"h2"), 3), (Some(b"[fd00::9]"), 0)]);
+        assert!(replicas(b"srv1").is_none());
+        let local: Vec<_> = replicas(b":/opt").unwrap().collect();
+        assert_eq!(local, [Replica { host: None, weight: 0, path: b"/opt" }]);
+        let locations = [Location(b"[fd00::9],b:/p".to_vec()), Location(b":/q".to_vec()), Location(b"x".to_vec())];
+        assert_eq!(hosts(&locations).collect::<Vec<_>>(), [&b"fd00::9"[..], b"b"]);
+    }
+}

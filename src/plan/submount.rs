@@ -1,0 +1,49 @@
+//! `-fstype=autofs`: an automount point inside another, with a map of its own.
+
+use super::context::Context;
+use super::{Action, Submount};
+use crate::map::{Location, OptionList, Pseudo, SourceKind, SourceSpec};
+use crate::text::{Diagnostic, Escaped};
+
+/// The submount that `locations` name. It has the options of the mount point above it, its `-D` too; of `options` it
+/// takes those that are about automounting, the others go on to its entries.
+pub(super) fn action(ctx: &Context<'_>, options: &OptionList, locations: &[Location]) -> Result<Action, Diagnostic> {
+    let mut own = ctx.master.clone();
+    own.mode = None;
+    for word in options.words() {
+        match (word, Pseudo::of(word)) {
+            (b"strictexpire", _) => own.strictexpire = true,
+            (_, Some(Pseudo::Browse(browse))) => own.browse = Some(browse),
+            (_, Some(Pseudo::NoBind)) => own.nobind = true,
+            (_, Some(Pseudo::Symlink)) => own.symlink = true,
+            (_, Some(Pseudo::Timeout(seconds))) => own.timeout = Some(timeout(ctx, seconds)?),
+            _ => {}
+        }
+    }
+    let consumed = |word: &[u8]| matches!(word, b"strictexpire" | b"hosts") || Pseudo::of(word).is_some();
+    own.mount_options = options.filter(|word| !consumed(word)).as_bytes().to_vec();
+    let source = match locations {
+        _ if options.contains(b"hosts") => {
+            SourceSpec { kind: Some(SourceKind::Hosts), format: None, name: Vec::new(), parts: Vec::new() }
+        }
+        [Location(text)] => source(ctx, text)?,
+        [] => {
+            return Err(ctx.error("plan::submount", "no map for the submount").help("write -fstype=autofs file:/path"));
+        }
+        _ => return Err(ctx.error("plan::submount", "more than one map for the submount")),
+    };
+    Ok(Action::Autofs(Submount { source, options: own }))
+}
+
+fn timeout(ctx: &Context<'_>, seconds: &[u8]) -> Result<u64, Diagnostic> {
+    std::str::from_utf8(seconds).ok().and_then(|s| s.parse().ok()).ok_or_else(|| {
+        ctx.error("plan::timeout", format!("invalid timeout \"{}\"", Escaped(seconds)))
+            .help("write a whole number of seconds: timeout=300")
+    })
+}
+
+/// `[type[,format]:]name`, or `:/path`.
+fn source(ctx: &Context<'_>, text: &[u8]) -> Result<SourceSpec, Diagnostic> {
+    SourceSpec::parse(text.strip_prefix(b":").unwrap_or(text))
+        .map_err(|e| ctx.error("plan::submount", e.to_string()).help(e.help()))
+}
