@@ -107,8 +107,15 @@ pub enum Effect {
 /// One thing in a tree of mounts that is to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layer {
-    /// The file system (or symbolic link, or bare directory) of an entry at this path.
-    FileSystem(PathBuf),
+    /// The file system (or symbolic link, or bare directory) of an entry.
+    FileSystem {
+        /// Below this autofs mount.
+        mount: MountId,
+        /// Empty for direct and offset mounts.
+        key: Key,
+        /// Where it stands.
+        path: PathBuf,
+    },
     /// An offset trigger or submount.
     Trigger(MountId, PathBuf),
 }

@@ -38,7 +38,10 @@ impl Engine {
 
     fn layer(&self, piece: &Piece) -> Option<Layer> {
         match piece {
-            Piece::Entry(at) => Some(Layer::FileSystem(self.mounts.get(&at.mount)?.path_of(&at.key))),
+            Piece::Entry(at) => {
+                let path = self.mounts.get(&at.mount)?.path_of(&at.key);
+                Some(Layer::FileSystem { mount: at.mount, key: at.key.clone(), path })
+            }
             Piece::Trigger(id) => Some(Layer::Trigger(*id, self.mounts.get(id)?.path.clone())),
         }
     }

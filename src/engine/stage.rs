@@ -191,7 +191,7 @@ impl Stage {
             Effect::Check { mount, key, .. } => format!("check {}", entry(mount, key)),
             Effect::Unmount { layers, lazy, .. } => {
                 let layer = |layer: &Layer| match layer {
-                    Layer::FileSystem(path) => format!(" {}", path.display()),
+                    Layer::FileSystem { path, .. } => format!(" {}", path.display()),
                     Layer::Trigger(_, path) => format!(" ^{}", path.display()),
                 };
                 format!("unmount{}{}", layers.iter().map(layer).collect::<Vec<_>>().concat(), lazily(lazy))
