@@ -31,7 +31,16 @@ pub fn parse(text: &Expanded<'_>, place: &Place, warnings: &mut Vec<Diagnostic>)
     if let Some(at) = memchr::memchr(0, &text.text) {
         return Err(Diagnostic::error("sun::nul", reader.place_of(text.origin(at)), "a NUL byte in the entry"));
     }
+    if is_hidden(&text.text) {
+        return Ok(Entry { options: OptionList::default(), body: Body::Hidden });
+    }
     reader.entry(warnings)
+}
+
+/// Whether the entry `text`, expanded or not, begins with `-null`: its key is as good as none.
+pub fn is_hidden(text: &[u8]) -> bool {
+    let null = words(text).next().and_then(|word| word.raw.strip_prefix(b"-null"));
+    null.is_some_and(|rest| rest.is_empty() || rest.starts_with(b","))
 }
 
 struct Reader<'a> {
@@ -58,8 +67,6 @@ impl<'a> Reader<'a> {
         for word in words(&self.text.text) {
             let current = others.last_mut().unwrap_or(&mut first);
             match word.raw {
-                b"-null" if empty => return Ok(hidden()),
-                raw if empty && raw.starts_with(b"-null,") => return Ok(hidden()),
                 [b'-', options @ ..] => self.option_word(current, word, options)?,
                 [b'/', ..] | [b'"', b'/', ..] => {
                     let offset = Some((word, self.offset(word)?));
@@ -177,10 +184,6 @@ impl<'a> Reader<'a> {
         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
         Place::new(&self.place.file, self.place.line, self.place.column.saturating_add(offset))
     }
-}
-
-fn hidden() -> Entry {
-    Entry { options: OptionList::default(), body: Body::Hidden }
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub(super) fn action(
                 .help("write host:/path, or say -fstype= for something other than NFS"));
         };
         for replica in replicas {
-            let by_nfs = |host: &[u8]| mount(wishes.fstype, [host, b":", replica.path].concat(), options);
+            let by_nfs = |host: &[u8]| mount(wishes.fstype, remote(host, replica.path), options);
             let Some(host) = replica.host else {
                 if !wishes.nobind {
                     near.push(bind(ctx, replica.path, &bind_options(options)));
@@ -101,6 +101,14 @@ fn weighed(host: &[u8]) -> (&[u8], u32) {
         return (host, 0);
     };
     (name, std::str::from_utf8(weight).ok().and_then(|w| w.parse().ok()).unwrap_or(0))
+}
+
+/// `host:/path`, with brackets around an IPv6 address that a key has brought along without.
+fn remote(host: &[u8], path: &[u8]) -> Vec<u8> {
+    if host.contains(&b':') && !host.starts_with(b"[") {
+        return [b"[", host, b"]:", path].concat();
+    }
+    [host, b":", path].concat()
 }
 
 fn unbracketed(host: &[u8]) -> &[u8] {

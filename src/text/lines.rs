@@ -91,6 +91,20 @@ impl<'a> Line<'a> {
         self.error(code, self.entry_at, part, message.into())
     }
 
+    /// `d` with its line shown and its real place, if its column counts on from that of the entry as though there were
+    /// no joints: that is how those count who see only the entry.
+    #[must_use]
+    pub fn locate(&self, d: Diagnostic) -> Diagnostic {
+        let entry = self.entry_place();
+        let start = d.place.column.saturating_sub(entry.column) as usize;
+        if d.place.line != entry.line || d.place.column < entry.column {
+            return d;
+        }
+        let Diagnostic { place, length, excerpt, .. } =
+            self.entry_error(d.code, start..start.saturating_add(d.length as usize), "");
+        Diagnostic { place, length, excerpt, ..d }
+    }
+
     /// An error about `part`, counted from `base` on without joints.
     fn error(&self, code: &'static str, base: usize, part: Range<usize>, message: String) -> Diagnostic {
         let rest = self.raw.get(base..).unwrap_or_default();
@@ -470,6 +484,16 @@ mod tests {
         assert_eq!(d.excerpt.as_deref(), Some(&b"  one two"[..]));
         let d = line.key_error("x::y", 1..2, "bad");
         assert_eq!((d.to_string().as_str(), d.length), ("/etc/auto.x:3:1: bad", 1));
+    }
+
+    #[test]
+    fn what_was_found_in_the_entry_is_found_in_the_file() {
+        let (text, file) = (b"a -ro \\\n  srv1:x\n", file());
+        let line = lines(text, &file).next().unwrap().unwrap();
+        let Place { file, line: number, column } = line.entry_place();
+        let d = line.locate(Diagnostic::error("x", Place { file, line: number, column: column + 6 }, "y").length(6));
+        assert_eq!((d.place.line, d.place.column, d.length, d.message.as_str()), (2, 3, 6, "y"));
+        assert_eq!(d.excerpt.as_deref(), Some(&b"  srv1:x"[..]));
     }
 
     #[test]
