@@ -8,10 +8,12 @@ mod chain;
 mod error;
 mod file;
 pub mod index;
+pub mod master;
 pub mod names;
 mod pass;
 mod read;
 pub mod stamp;
+mod version;
 
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ pub use chain::Chain;
 pub use error::SourceError;
 pub use file::{FileMap, Origin};
 pub use index::Index;
+pub use master::Master;
 pub use names::Names;
 pub use pass::Report;
 pub use stamp::Stamp;

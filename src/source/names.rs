@@ -1,9 +1,12 @@
 //! How maps that are named without a path are found.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::nsswitch::Nsswitch;
+use crate::map::SourceKind;
 use crate::text::{Diagnostic, Place};
 
 use super::{SourceError, Stamp, read};
@@ -40,14 +43,18 @@ impl Names {
                 return Err(Diagnostic::error("nsswitch::read", Place::whole(conf), error.to_string()));
             }
         };
-        let (nsswitch, diagnostics) = Nsswitch::parse(&content.text, conf)?;
+        let (nsswitch, mut diagnostics) = Nsswitch::parse(&content.text, conf)?;
+        for service in nsswitch.services.iter().filter(|service| service.kind != SourceKind::File) {
+            let message = format!("nsswitch source \"{}\" is not supported yet", service.kind.name());
+            let d = Diagnostic::warning("nsswitch::unsupported", Place::whole(conf), message);
+            diagnostics.push(d.help("no map is looked for there"));
+        }
         Ok((Self { nsswitch, stamp: Some(content.stamp), ..Self::default() }, diagnostics))
     }
 
     /// The file of the map called `name`, which may be a path.
     pub(super) fn path(&self, name: &[u8]) -> Arc<Path> {
-        use std::os::unix::ffi::OsStrExt as _;
-        self.directory.join(std::ffi::OsStr::from_bytes(name)).into()
+        self.directory.join(OsStr::from_bytes(name)).into()
     }
 }
 
@@ -65,6 +72,7 @@ mod tests {
         let (names, said) = Names::read(&conf).unwrap();
         assert_eq!(names.nsswitch.services.len(), 2);
         assert!(names.stamp.is_some());
+        assert_eq!(said[1].message, "nsswitch source \"nis\" is not supported yet");
         assert!(said[0].message.starts_with("ignored unsupported autofs nsswitch source \"foo\""));
         fs::write(&conf, "automount: files [\n").unwrap();
         assert_eq!(Names::read(&conf).unwrap_err().code, "nsswitch::syntax");
