@@ -1,6 +1,5 @@
 //! File descriptors: handing them to another process, over fork and exec, and having enough of them.
 
-use std::ffi::OsStr;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
@@ -190,13 +189,6 @@ pub fn raise_limit(wanted: u64) -> io::Result<(u64, u64)> {
     Ok((soft, soft))
 }
 
-/// The number of an inherited descriptor in an environment variable or argument.
-///
-/// `None` for anything that is not a whole number from 0 on.
-pub fn number(text: &OsStr) -> Option<RawFd> {
-    text.to_str()?.parse().ok().filter(|&n: &RawFd| n >= 0)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd as _;
@@ -237,8 +229,6 @@ mod tests {
         assert!(numbers.contains(&a.as_raw_fd()));
         assert!(inherit(-1).is_err());
         assert_eq!(inherit(1_000_000).unwrap_err().raw_os_error(), Some(libc::EBADF));
-        assert_eq!(number(OsStr::new("7")), Some(7));
-        assert_eq!(number(OsStr::new("-7")), None);
     }
 
     #[test]
