@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::getopt::{Argument, BadOption, Getopt, Opt};
 use super::priority::{Priority, PriorityError};
+use crate::config::native::OnExit;
 use crate::map::Verbosity;
 use crate::text::Escaped;
 
@@ -65,16 +66,6 @@ pub const TABLE: &[Opt<Id>] = &[
     Opt { id: Id::OnExit, short: None, long: "on-exit", argument: Argument::Required },
 ];
 
-/// What happens to the mounts when the daemon is told to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnExit {
-    /// `clean`: unmount what is unused, leave the rest catatonic, as automount does.
-    #[default]
-    Clean,
-    /// `detach`: leave everything as it is for the next start.
-    Detach,
-}
-
 /// How the daemon is to run. `None` and `false`: not said on the command line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
@@ -110,8 +101,8 @@ pub struct Options {
     pub force: bool,
     /// `-U`: do that and end.
     pub force_exit: bool,
-    /// `--on-exit`.
-    pub on_exit: OnExit,
+    /// `--on-exit`: what happens on SIGTERM.
+    pub on_exit: Option<OnExit>,
     /// The master map's name.
     pub master_map: Option<Vec<u8>>,
 }
@@ -242,8 +233,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, notes: &mut dyn Write) ->
             Id::Dumpmaps => dump = true,
             Id::OnExit => {
                 o.on_exit = match argument {
-                    b"clean" => OnExit::Clean,
-                    b"detach" => OnExit::Detach,
+                    b"clean" => Some(OnExit::Clean),
+                    b"detach" => Some(OnExit::Detach),
                     _ => return Err(OptionsError::NotOnExit { program, got: argument.to_vec() }),
                 }
             }
@@ -361,7 +352,7 @@ mod tests {
             }
         );
         assert!(run("automount -U").foreground);
-        assert_eq!(run("automount --on-exit=detach").on_exit, OnExit::Detach);
+        assert_eq!(run("automount --on-exit=detach").on_exit, Some(OnExit::Detach));
     }
 
     #[test]

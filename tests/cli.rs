@@ -1,0 +1,152 @@
+//! The two programs as a shell sees them, as far as that needs no privileges.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Output};
+
+const AUTOMOUNT: &str = env!("CARGO_BIN_EXE_automount");
+const AUTOFSCTL: &str = env!("CARGO_BIN_EXE_autofsctl");
+
+/// Exit status, stdout, stderr.
+type Outcome = (i32, String, String);
+
+fn outcome(output: Output) -> Outcome {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Runs automount under that name, as everybody calls it.
+fn automount(args: &[&str]) -> Outcome {
+    outcome(Command::new(AUTOMOUNT).arg0("automount").args(args).output().unwrap())
+}
+
+fn autofsctl(args: &[&str]) -> Outcome {
+    outcome(Command::new(AUTOFSCTL).args(args).env_remove("CLICOLOR_FORCE").output().unwrap())
+}
+
+fn am_root() -> bool {
+    std::fs::File::open("/proc/self").unwrap().metadata().unwrap().uid() == 0
+}
+
+#[test]
+fn help_goes_to_stderr() {
+    for option in ["-h", "--help", "--he"] {
+        let (status, out, err) = automount(&[option]);
+        assert_eq!((status, out.as_str()), (0, ""));
+        assert_eq!(err.lines().next(), Some("Usage: automount [options] [master_map_name]"));
+        for word in ["--pid-file", "--set-log-priority", "--dumpmaps", "--force-exit", "--on-exit"] {
+            assert!(err.contains(word), "{word}");
+        }
+    }
+}
+
+#[test]
+fn version_has_the_known_layout() {
+    let (status, out, err) = automount(&["-V"]);
+    assert_eq!((status, err.as_str()), (0, ""));
+    let lines: Vec<&str> = out.split('\n').collect();
+    assert_eq!(lines[0], "");
+    assert!(lines[1].starts_with(concat!("Linux automount version ", env!("CARGO_PKG_VERSION"))), "{}", lines[1]);
+    assert_eq!(lines[2..4], ["", "Directories:"]);
+    for (line, name) in lines[4..7].iter().zip(["config dir", "maps dir", "modules dir"]) {
+        assert!(line.starts_with(&format!("\t{name}:\t/")), "{line}");
+    }
+    assert_eq!(lines[7..9], ["", "Compile options:"]);
+    let (list, end) = lines[9..].split_at(lines.len() - 11);
+    assert!(!list.is_empty() && list.iter().all(|l| l.starts_with("  ") && l.ends_with(' ')), "{list:?}");
+    assert_eq!(end, ["", ""]);
+}
+
+#[test]
+fn bad_options_are_refused() {
+    let refusal = "automount: Ambiguous or unknown options\nTry `automount --help` for more information\n";
+    let lines: &[&[&str]] = &[
+        &["--bogus"],
+        &["-Z"],
+        &["-t"],
+        &["-t", ""],
+        &["--ver"],
+        &["--forc"],
+        &["--dump-map"],
+        &["-l"],
+        &["--help=x"],
+    ];
+    for args in lines {
+        assert_eq!(automount(args), (1, String::new(), refusal.into()), "{args:?}");
+    }
+}
+
+#[test]
+fn numbers_are_checked() {
+    for (option, word) in [("-t", "abc"), ("-n", "x"), ("-M", "5x"), ("-P", "0x")] {
+        let refusal = format!("automount: option {option} requires a numeric argument, got {word}\n");
+        assert_eq!(automount(&[option, word]), (1, String::new(), refusal));
+    }
+    let good: &[&[&str]] = &[
+        &["-t", "0x10", "-n", "010", "-V"],
+        &["--time=5", "-V"],
+        &["-DA=b", "-t5", "-n6", "-M7", "-P", "5", "-V"],
+        &["-d-1", "-d", "--debug=3", "-V"],
+        &["--force", "--vers"],
+        &["", "-V", "bogus", "--bogus"],
+    ];
+    for args in good {
+        assert_eq!(automount(args).0, 0, "{args:?}");
+    }
+}
+
+#[test]
+fn all_but_help_and_version_is_for_root() {
+    let (mut plain, mut version) = (Command::new(AUTOMOUNT), Command::new(AUTOMOUNT));
+    plain.arg0("automount").args(["-f", "/nonexistent/master"]);
+    version.arg0("automount").arg("-V");
+    if am_root() {
+        plain.uid(65534);
+        version.uid(65534);
+    }
+    // The program may lie where only we can read it.
+    let Ok(output) = plain.output() else { return };
+    let refusal = "automount: this program must be run by root.\n".to_owned();
+    assert_eq!(outcome(output), (1, String::new(), refusal));
+    assert_eq!(version.output().unwrap().status.code(), Some(0));
+}
+
+#[test]
+fn log_priorities_are_checked() {
+    let priority = |word| automount(&["-l", word, "/nonexistent"]);
+    assert_eq!(priority("bogus"), (1, String::new(), "Invalid log priority: bogus\n".into()));
+    assert_eq!(priority("9").0, 1);
+    let refusal = "non-alphanumeric character found in log priority.  Aborting.\n";
+    assert_eq!(priority("+1"), (1, String::new(), refusal.into()));
+    if am_root() {
+        let refusal = "--set-log-priority requires a path.\n";
+        assert_eq!(automount(&["-l", "debug"]), (1, String::new(), refusal.into()));
+        let (status, out, err) = automount(&["-l", "7", "/nonexistent/a", "/nonexistent/b"]);
+        assert_eq!((status, out.as_str(), err.lines().count()), (1, "", 2), "{err}");
+    }
+}
+
+#[test]
+fn autofsctl_without_a_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("control");
+    let socket = socket.to_str().unwrap();
+    for verb in [&["ping"][..], &["status"], &["mounts", "--json"], &["reload"], &["expire", "/x"], &["explain", "/x"]]
+    {
+        let (status, out, err) = autofsctl(&[&["--socket", socket], verb].concat());
+        assert_eq!((status, out.as_str()), (3, ""), "{verb:?}");
+        assert_eq!(err, format!("autofsctl: the daemon is not running (nobody listens at {socket})\n"));
+    }
+    let _deaf = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    let (status, _, err) = autofsctl(&["--socket", socket, "--timeout", "0", "ping"]);
+    assert_eq!((status, err.as_str()), (124, "autofsctl: no answer from the daemon within 0 s\n"));
+}
+
+#[test]
+fn autofsctl_wants_to_be_used_rightly() {
+    assert_eq!(autofsctl(&["--help"]).0, 0);
+    assert!(autofsctl(&["--version"]).1.starts_with(concat!("autofsctl ", env!("CARGO_PKG_VERSION"))));
+    for args in [&[][..], &["fly"], &["log-level", "/x"], &["log-level", "/x", "loud"], &["status", "/x", "/y"]] {
+        assert_eq!(autofsctl(args).0, 2, "{args:?}");
+    }
+}

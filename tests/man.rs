@@ -1,0 +1,129 @@
+//! The manual says what the programs know: no option, setting or default is missing there or different.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use autofs::cli::options;
+use autofs::config::{Native, defaults};
+
+macro_rules! page {
+    ($name:literal) => {
+        include_str!(concat!("../packaging/man/", $name))
+    };
+}
+
+const PAGES: &[(&str, &str)] = &[
+    ("automount.8", page!("automount.8")),
+    ("autofsctl.8", page!("autofsctl.8")),
+    ("autofs.8", page!("autofs.8")),
+    ("autofs.5", page!("autofs.5")),
+    ("auto.master.5", page!("auto.master.5")),
+    ("autofs.conf.5", page!("autofs.conf.5")),
+    ("autofs.toml.5", page!("autofs.toml.5")),
+];
+
+#[test]
+fn automount_8_has_every_option() {
+    let page = page!("automount.8");
+    for option in options::TABLE {
+        assert!(page.contains(&format!("Fl Fl {}", option.long)), "--{}", option.long);
+        if let Some(letter) = option.short {
+            assert!(page.contains(&format!("\n.It Fl {}", char::from(letter))), "-{}", char::from(letter));
+        }
+    }
+}
+
+#[test]
+fn autofs_conf_5_has_every_setting_and_its_default() {
+    let page = page!("autofs.conf.5");
+    let mut settings = page.lines().filter_map(|line| line.strip_prefix(".It Ic ")).collect::<Vec<_>>();
+    for key in defaults::KEYS {
+        let line = match key.default {
+            "" => key.name.to_owned(),
+            default => format!("{} = {default}", key.name),
+        };
+        let at = settings.iter().position(|s| *s == line).unwrap_or_else(|| panic!("{line} is not in the page"));
+        settings.remove(at);
+        // The asterisk stands at the beginning of the text, which several settings may share.
+        let text = page.split_once(&format!(".It Ic {line}\n")).unwrap().1;
+        let text = text.lines().find(|l| !l.starts_with(".It")).unwrap();
+        assert_eq!(text.starts_with("(*)"), !key.environment, "{line}: {text}");
+    }
+    assert_eq!(settings, [""; 0], "the page has settings that do not exist");
+}
+
+#[test]
+fn autofs_toml_5_has_every_key_and_its_default() {
+    let parse = |text: &str| Native::parse(text.as_bytes(), &Arc::from(Path::new("autofs.toml")));
+    let page = page!("autofs.toml.5");
+    let listing = page.split_once(".Bd -literal -offset indent\n").unwrap().1.split_once(".Ed").unwrap().0;
+    assert_eq!(parse(listing).unwrap(), Native::default());
+    // The parser tells the names that it knows when it meets another.
+    let names = |text: &str| {
+        let help = parse(text).unwrap_err().help.unwrap();
+        help.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for table in names("[?]".replace('?', "unknown").as_str()) {
+        assert!(page.contains(&format!(".Ss [{table}]\n")), "[{table}]");
+        let part = listing.split_once(&format!("[{table}]\n")).unwrap().1.split("\n\n").next().unwrap();
+        for key in names(&format!("[{table}]\nunknown = 1")) {
+            assert!(part.contains(&format!("{key} = ")), "{key} of [{table}]");
+            assert!(page.contains(&format!(".It Ic {key}\n")), "{key} of [{table}]");
+        }
+    }
+}
+
+#[test]
+fn autofsctl_8_has_every_command_and_option() {
+    let page = page!("autofsctl.8");
+    let help = Command::new(env!("CARGO_BIN_EXE_autofsctl")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let commands = help.split_once("Commands:\n").unwrap().1.split("\n\n").next().unwrap();
+    for command in commands.lines().filter_map(|line| line.split_whitespace().next()).filter(|c| *c != "help") {
+        let item = format!("\n.It Cm {command}");
+        assert!(page.contains(&(item.clone() + "\n")) || page.contains(&(item + " ")), "{command}");
+    }
+    for option in help.split_whitespace().filter_map(|word| word.strip_prefix("--")) {
+        assert!(
+            page.contains(&format!("Fl Fl {option}\n")) || page.contains(&format!("Fl Fl {option} ")),
+            "--{option}"
+        );
+    }
+}
+
+#[test]
+fn pages_refer_to_pages_that_exist() {
+    let elsewhere = [
+        "df.1",
+        "mount.8",
+        "mount.nfs.8",
+        "mount_namespaces.7",
+        "nsswitch.conf.5",
+        "sssd.8",
+        "syslog.3",
+        "systemd.1",
+        "umount.8",
+    ];
+    for (name, page) in PAGES {
+        for reference in page.lines().filter_map(|line| line.strip_prefix(".Xr ")) {
+            let mut words = reference.split_whitespace();
+            let target = format!("{}.{}", words.next().unwrap(), words.next().unwrap());
+            let known = PAGES.iter().any(|(page, _)| *page == target) || elsewhere.contains(&target.as_str());
+            assert!(known, "{name} refers to {target}");
+        }
+    }
+}
+
+/// groff says what it does not understand; without it there is nobody to ask.
+#[test]
+fn pages_are_good_mdoc() {
+    for (name, _) in PAGES {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man").join(name);
+        let Ok(output) = Command::new("groff").args(["-mdoc", "-Tutf8", "-ww", "-z"]).arg(path).output() else {
+            eprintln!("skipped: no groff");
+            return;
+        };
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{name}");
+    }
+}
