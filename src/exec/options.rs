@@ -4,16 +4,16 @@ use crate::sys::mount::Flags;
 
 /// Options that the kernel takes as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Options {
+pub(super) struct Options {
     /// The generic ones.
-    pub flags: Flags,
+    pub(super) flags: Flags,
     /// What remains, for the file system, joined by commas.
-    pub data: Vec<u8>,
+    pub(super) data: Vec<u8>,
 }
 
 impl Options {
     /// Parts the text after `-o`. `None`: there is something in it that mount(8) must see to.
-    pub fn for_kernel(text: &[u8]) -> Option<Self> {
+    pub(super) fn for_kernel(text: &[u8]) -> Option<Self> {
         if needs_mount_program(text) {
             return None;
         }
@@ -40,7 +40,7 @@ impl Options {
 
 /// Do options hold something that neither the kernel nor a helper `mount.TYPE` understands, but mount(8) itself? Those
 /// are the words for user space of mount(8) and fstab(5), other operations than a new mount, and quoted values.
-pub fn needs_mount_program(text: &[u8]) -> bool {
+pub(super) fn needs_mount_program(text: &[u8]) -> bool {
     const WORDS: &[&[u8]] = &[
         b"auto",
         b"noauto",
@@ -82,7 +82,7 @@ pub fn needs_mount_program(text: &[u8]) -> bool {
 }
 
 /// The options for a helper `mount.TYPE`: without `defaults`, which mount(8) does not pass on either.
-pub fn for_helper(text: &[u8]) -> Vec<u8> {
+pub(super) fn for_helper(text: &[u8]) -> Vec<u8> {
     words(text).filter(|word| *word != b"defaults").collect::<Vec<_>>().join(&b',')
 }
 

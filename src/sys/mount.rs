@@ -186,9 +186,7 @@ pub fn bind(source: BorrowedFd<'_>, target: Target<'_>, flags: Flags, propagatio
     // Only now: what is attached to a shared mount becomes shared.
     let attr = MountAttr { set: 0, clear: 0, propagation: propagation_flag(propagation).bits().into(), userns: 0 };
     match set_attributes(&tree, &attr) {
-        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
-            Ok(mount_change(target.path, propagation_flag(propagation))?)
-        }
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => set_propagation(target.path, propagation),
         done => done,
     }
 }
@@ -201,9 +199,14 @@ fn bind_by_path(source: BorrowedFd<'_>, target: Target<'_>, flags: Flags, how: P
             let flags = u32::try_from(flags.0 | libc::MS_BIND).map_err(|_| io::ErrorKind::InvalidInput)?;
             rustix::mount::mount_remount(target.path, MountFlags::from_bits_retain(flags), "")?;
         }
-        Ok(mount_change(target.path, propagation_flag(how))?)
+        set_propagation(target.path, how)
     };
     change().inspect_err(|_| drop(unmount(target.path, true)))
+}
+
+/// Sets where the mount on top at `path` passes mounts on to.
+pub fn set_propagation(path: &Path, propagation: Propagation) -> io::Result<()> {
+    Ok(mount_change(path, propagation_flag(propagation))?)
 }
 
 fn propagation_flag(propagation: Propagation) -> MountPropagationFlags {
@@ -245,6 +248,29 @@ fn set_attributes(tree: &OwnedFd, attr: &MountAttr) -> io::Result<()> {
 pub fn unmount(path: &Path, lazy: bool) -> io::Result<()> {
     let flags = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() };
     Ok(rustix::mount::unmount(path, flags | UnmountFlags::NOFOLLOW)?)
+}
+
+/// Has mount(2) refused something for which mount(8) may know a way: a loop device, another type, read-only?
+pub fn is_refusal(e: &io::Error) -> bool {
+    const REFUSALS: [i32; 6] = [libc::EPERM, libc::EACCES, libc::ENODEV, libc::ENOTBLK, libc::EINVAL, libc::EROFS];
+    e.raw_os_error().is_some_and(|number| REFUSALS.contains(&number))
+}
+
+/// Does the error of [`unmount`] say that nothing is mounted there?
+pub fn is_not_mounted(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOENT))
+}
+
+/// Is `fd` open on an autofs mount, that is, on one where nothing is mounted? Never waits. `None` where the kernel
+/// cannot tell: before 6.8, and only for file systems that look like autofs.
+pub fn is_autofs(fd: BorrowedFd<'_>) -> Option<bool> {
+    /// Those of autofs, and of few others: it has no device, and blocks of 1 KiB since Linux 2.6.
+    const BLOCK: u32 = 1024;
+    let found = statx(fd, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::empty()).ok()?;
+    if found.stx_dev_major != 0 || found.stx_blksize != BLOCK {
+        return Some(false);
+    }
+    Some(fs_type(fd)? == b"autofs")
 }
 
 /// The type of the file system on which `fd` is open, as the mount table has it. Never waits, as it asks the table and

@@ -155,6 +155,20 @@ pub fn readlink_at(dir: BorrowedFd<'_>, name: &Path) -> io::Result<PathBuf> {
     Ok(OsString::from_vec(fs::readlinkat(dir, name, Vec::new())?.into_bytes()).into())
 }
 
+/// The names in the directory `dir`, without `.` and `..`.
+pub fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut names = Vec::new();
+    for entry in fs::Dir::new(fs::openat(dir, ".", flags, Mode::empty())?)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
+}
+
 /// The kind of a file system as its magic number, `statfs(2)`, tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Magic(u32);

@@ -1,0 +1,100 @@
+//! The fast way of a plan: on the reactor's own thread, for what is sure not to wait.
+//!
+//! A bind mount whose source the dentry cache knows, a tmpfs and a symbolic link need no disk, no server and no program,
+//! and cost less than handing them to another thread.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use log::{debug, info};
+
+use super::options::Options;
+use super::place::Stands;
+use super::way;
+use super::{Mounter, Performed, Place};
+use crate::engine::Kind;
+use crate::plan::{Action, Mount, Plan};
+use crate::sys::{mount, path};
+use crate::text::Escaped;
+
+/// What is mounted, ready to be.
+enum Ready {
+    Bind(OwnedFd, Options),
+    Tmpfs(Options),
+}
+
+impl Mounter {
+    /// Carries the plan out at once, if it can be done without waiting for anything. `None`: it cannot, or it failed, and
+    /// nothing was changed; [`perform`](Self::perform) then does it, or says why it does not work. `root` is the root of
+    /// the autofs mount, opened at least with `O_PATH`.
+    pub fn try_now(&self, plan: &Plan, place: &Place, root: BorrowedFd<'_>) -> Option<Performed> {
+        if !self.in_process() || !plan.offsets.is_empty() {
+            return None;
+        }
+        let path = place.path();
+        let site = place.site(root, &path)?;
+        let mount = match &plan.action {
+            Action::Symlink(text) if place.kind == Kind::Indirect => return link(site, text),
+            Action::Mount(mounts) => mounts.first()?,
+            _ => return None,
+        };
+        let ready = ready(mount, &path)?;
+        let made = match place.kind {
+            Kind::Indirect => site.make().ok()?,
+            // Only what is cached may be looked at, and it has to be, as a predecessor may have mounted it.
+            Kind::Direct | Kind::Offset => {
+                if path::fstat(path::open_cached(&path).ok()?.as_fd()).ok()?.dev != place.dev {
+                    return Some(Performed::Already);
+                }
+                true
+            }
+        };
+        if !made {
+            match site.look().ok()? {
+                Stands::Mount => return Some(Performed::Already),
+                Stands::Directory => {}
+                Stands::Link | Stands::Nothing => return None,
+            }
+        }
+        let done = match ready {
+            Ready::Bind(source, options) => mount::bind(source.as_fd(), site.target, options.flags, mount.propagation),
+            Ready::Tmpfs(options) => mount::mount(&mount.source, site.target, b"tmpfs", options.flags, &options.data),
+        };
+        if let Err(e) = done {
+            debug!(target: &place.label, "{} is not mounted at once: {e}", Escaped::path(&path));
+            if made {
+                let _ = site.remove(Stands::Directory);
+            }
+            return None;
+        }
+        info!(target: &place.label, "mounted {}", Escaped::path(&path));
+        Some(Performed::Now)
+    }
+}
+
+fn link(site: super::place::Site<'_>, text: &[u8]) -> Option<Performed> {
+    if site.look().ok()? == Stands::Mount {
+        return Some(Performed::Already);
+    }
+    site.link(text).ok()?;
+    Some(Performed::Now)
+}
+
+fn ready(mount: &Mount, path: &Path) -> Option<Ready> {
+    match &*mount.fstype {
+        b"bind" => {
+            let source = Path::new(OsStr::from_bytes(&mount.source));
+            if !source.is_absolute() || source == path {
+                return None;
+            }
+            let options = way::bind_options(&mount.options)?;
+            let source = path::open_cached(source).ok()?;
+            // A trigger has to be triggered first. To ask the file system for its type could wait for its server.
+            (!mount::is_autofs(source.as_fd())?).then_some(Ready::Bind(source, options))
+        }
+        b"tmpfs" => Options::for_kernel(&mount.options).map(Ready::Tmpfs),
+        _ => None,
+    }
+}

@@ -1,0 +1,249 @@
+//! Which way a mount goes: by system call, by its helper `mount.TYPE`, or by mount(8); and the words for those programs.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::options::{self, Options};
+use super::settings::{Method, Settings};
+use crate::plan::Mount;
+use crate::sys::process::Program;
+
+/// A way to make one mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Way {
+    /// A bind mount by system call.
+    Bind(Options),
+    /// By mount(2).
+    Kernel(Options),
+    /// By this helper; `subtype` if it serves many types and must be told which.
+    Helper { program: PathBuf, subtype: bool },
+    /// By mount(8).
+    Command,
+}
+
+/// Types for which mount(8) would do nothing but call mount(2): no helper, and plain options.
+const IN_KERNEL: &[&[u8]] = &[
+    b"tmpfs",
+    b"ramfs",
+    b"ext2",
+    b"ext3",
+    b"ext4",
+    b"xfs",
+    b"btrfs",
+    b"f2fs",
+    b"squashfs",
+    b"erofs",
+    b"overlay",
+    b"iso9660",
+    b"udf",
+    b"vfat",
+    b"msdos",
+    b"exfat",
+    b"ntfs3",
+    b"hfsplus",
+    b"minix",
+    b"romfs",
+    b"cramfs",
+    b"proc",
+    b"sysfs",
+    b"cgroup2",
+    b"debugfs",
+    b"tracefs",
+    b"configfs",
+    b"bpf",
+    b"hugetlbfs",
+    b"mqueue",
+    b"efivarfs",
+];
+
+impl Way {
+    /// Chooses; `exists` tells whether a program is there.
+    pub(super) fn choose(mount: &Mount, settings: &Settings, exists: impl Fn(&Path) -> bool) -> Self {
+        if settings.method == Method::Command || is_tag(&mount.source) {
+            return Self::Command;
+        }
+        if mount.fstype == b"bind" {
+            return bind_options(&mount.options).map_or(Self::Command, Self::Bind);
+        }
+        if !options::needs_mount_program(&mount.options) && !mount.source.starts_with(b"-") {
+            let program = settings.sbin.join(program_name("mount.", &mount.fstype));
+            if exists(&program) {
+                return Self::Helper { program, subtype: false };
+            }
+            // As for fuse.sshfs, mount(8).
+            if let Some(at) = memchr::memchr(b'.', &mount.fstype) {
+                let program = settings.sbin.join(program_name("mount.", mount.fstype.get(..at).unwrap_or_default()));
+                if exists(&program) {
+                    return Self::Helper { program, subtype: true };
+                }
+            }
+        }
+        if IN_KERNEL.contains(&&*mount.fstype) {
+            return Options::for_kernel(&mount.options).map_or(Self::Command, Self::Kernel);
+        }
+        Self::Command
+    }
+}
+
+/// The options of a bind mount, if the kernel can have them all on one.
+pub(super) fn bind_options(text: &[u8]) -> Option<Options> {
+    Options::for_kernel(text).filter(|options| options.data.is_empty() && options.flags.fit_bind())
+}
+
+/// May this be part of the name of a program? A map names types, and a slash would name anything.
+pub(super) fn is_type(fstype: &[u8]) -> bool {
+    !fstype.is_empty() && !fstype.starts_with(b"-") && !fstype.iter().any(|b| matches!(b, b'/' | 0))
+}
+
+/// `LABEL=x` and its like, which mount(8) resolves.
+fn is_tag(source: &[u8]) -> bool {
+    [&b"LABEL="[..], b"UUID=", b"PARTLABEL=", b"PARTUUID=", b"ID="].iter().any(|tag| source.starts_with(tag))
+}
+
+/// `PREFIXfstype`.
+pub(super) fn program_name(prefix: &str, fstype: &[u8]) -> PathBuf {
+    OsStr::from_bytes(&[prefix.as_bytes(), fstype].concat()).into()
+}
+
+fn is_nfs(fstype: &[u8]) -> bool {
+    matches!(fstype, b"nfs" | b"nfs4")
+}
+
+/// The part of the old daemon that would make the mount: its name stands before log lines.
+pub(super) fn module(fstype: &[u8]) -> &'static str {
+    match fstype {
+        b"bind" => "bind",
+        b"ext2" | b"ext3" | b"ext4" => "ext2",
+        _ if is_nfs(fstype) => "nfs",
+        _ => "generic",
+    }
+}
+
+/// The server on which a mount depends: `host:/path`, `[address]:/path`, `//host/share`.
+pub(super) fn server(source: &[u8]) -> Option<&[u8]> {
+    if let Some(rest) = source.strip_prefix(b"//") {
+        return rest.split(|b| *b == b'/').next().filter(|host| !host.is_empty());
+    }
+    let path = memchr::memmem::find(source, b":/")?;
+    source.get(..path).filter(|host| !host.is_empty() && !host.contains(&b'/'))
+}
+
+/// The call of a helper, with the arguments that mount(8) would give it.
+pub(super) fn helper(program: &Path, subtype: bool, mount: &Mount, target: &Path, settings: &Settings) -> Program {
+    let options = options::for_helper(&mount.options);
+    let mut call = Program::new(program, settings.mount_deadline);
+    call = call.arg(OsStr::from_bytes(&mount.source)).arg(target).arg("-n");
+    if settings.verbose {
+        call = call.arg("-v");
+    }
+    if !options.is_empty() {
+        if is_nfs(&mount.fstype) {
+            // Sloppy: what it does not know it ignores.
+            call = call.arg("-s");
+        }
+        call = call.arg("-o").arg(OsStr::from_bytes(&options));
+    }
+    if subtype {
+        call = call.arg("-t").arg(OsStr::from_bytes(&mount.fstype));
+    }
+    call
+}
+
+/// The call of mount(8).
+pub(super) fn command(mount: &Mount, target: &Path, settings: &Settings) -> Program {
+    let mut call = Program::new(&settings.mount, settings.mount_deadline);
+    if settings.verbose {
+        call = call.arg("-v");
+    }
+    if mount.fstype == b"bind" {
+        let options: &[u8] = if mount.options.is_empty() { b"defaults" } else { &mount.options };
+        call = call.arg("--bind").arg("-n").arg("-o").arg(OsStr::from_bytes(options));
+    } else {
+        call = call.arg("-n").arg("-t").arg(OsStr::from_bytes(&mount.fstype));
+        if !mount.options.is_empty() {
+            if is_nfs(&mount.fstype) {
+                call = call.arg("-s");
+            }
+            call = call.arg("-o").arg(OsStr::from_bytes(&mount.options));
+        }
+    }
+    if mount.source.starts_with(b"-") {
+        call = call.arg("--");
+    }
+    call.arg(OsStr::from_bytes(&mount.source)).arg(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::Propagation;
+
+    fn mount(fstype: &str, options: &str, source: &str) -> Mount {
+        let propagation = Propagation::Slave;
+        Mount { fstype: fstype.into(), source: source.into(), options: options.into(), propagation, fsck: None }
+    }
+
+    fn way(mount: &Mount) -> String {
+        let there = ["/sbin/mount.nfs", "/sbin/mount.fuse", "/sbin/mount.exfat"];
+        let settings = Settings { sbin: "/sbin".into(), ..Settings::default() };
+        match Way::choose(mount, &settings, |path| there.contains(&path.to_str().unwrap())) {
+            Way::Bind(_) => "bind".into(),
+            Way::Kernel(options) => format!("kernel {}", String::from_utf8(options.data).unwrap()),
+            Way::Helper { program, subtype } => format!("{} {subtype}", program.display()),
+            Way::Command => "mount(8)".into(),
+        }
+    }
+
+    #[test]
+    fn no_program_where_none_is_needed() {
+        assert_eq!(way(&mount("bind", "ro", "/a")), "bind");
+        assert_eq!(way(&mount("tmpfs", "ro,size=1m", "t")), "kernel size=1m");
+        assert_eq!(way(&mount("ext4", "", "/dev/sda1")), "kernel ");
+    }
+
+    #[test]
+    fn helpers_where_they_are() {
+        assert_eq!(way(&mount("nfs", "soft", "h:/x")), "/sbin/mount.nfs false");
+        assert_eq!(way(&mount("exfat", "", "/dev/sdb1")), "/sbin/mount.exfat false");
+        assert_eq!(way(&mount("fuse.sshfs", "", "h:")), "/sbin/mount.fuse true");
+        assert_eq!(way(&mount("cifs", "", "//h/x")), "mount(8)");
+    }
+
+    #[test]
+    fn mount_for_what_only_it_understands() {
+        assert_eq!(way(&mount("iso9660", "loop,ro", "/a.iso")), "mount(8)");
+        assert_eq!(way(&mount("nfs", "_netdev", "h:/x")), "mount(8)");
+        assert_eq!(way(&mount("bind", "sync", "/a")), "mount(8)");
+        assert_eq!(way(&mount("ext4", "", "LABEL=x")), "mount(8)");
+        assert_eq!(way(&mount("nfs", "", "-h:/x")), "mount(8)");
+    }
+
+    #[test]
+    fn words_for_programs() {
+        let settings = Settings { mount: "/bin/mount".into(), ..Settings::default() };
+        let text = |program: &Program| {
+            program.words().iter().map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+        };
+        let at = Path::new("/m/k");
+        let words = |fstype, options, source| text(&command(&mount(fstype, options, source), at, &settings));
+        assert_eq!(words("bind", "", "/a"), "/bin/mount --bind -n -o defaults /a /m/k");
+        assert_eq!(words("nfs", "ro", "h:/x"), "/bin/mount -n -t nfs -s -o ro h:/x /m/k");
+        assert_eq!(words("nfs", "", "h:/x"), "/bin/mount -n -t nfs h:/x /m/k");
+        assert_eq!(words("cifs", "user=a", "-x"), "/bin/mount -n -t cifs -o user=a -- -x /m/k");
+        let call = helper(Path::new("/sbin/mount.nfs"), false, &mount("nfs", "ro", "h:/x"), at, &settings);
+        assert_eq!(text(&call), "/sbin/mount.nfs h:/x /m/k -n -s -o ro");
+        let call = helper(Path::new("/sbin/mount.fuse"), true, &mount("fuse.x", "defaults", "h:"), at, &settings);
+        assert_eq!(text(&call), "/sbin/mount.fuse h: /m/k -n -t fuse.x");
+    }
+
+    #[test]
+    fn servers_and_types() {
+        assert_eq!(server(b"host:/x"), Some(&b"host"[..]));
+        assert_eq!(server(b"[fe80::1]:/x"), Some(&b"[fe80::1]"[..]));
+        assert_eq!(server(b"//host/share"), Some(&b"host"[..]));
+        assert_eq!(server(b"/dev/x:/y"), None);
+        assert_eq!(server(b"tmpfs"), None);
+        assert!(is_type(b"fuse.x") && !is_type(b"../../tmp/x") && !is_type(b"") && !is_type(b"-t"));
+    }
+}
