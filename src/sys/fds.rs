@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::errno::Errno as Os;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
 };
@@ -174,15 +174,15 @@ pub fn open_numbers() -> io::Result<Vec<RawFd>> {
     Ok(numbers)
 }
 
-/// Raises the soft limit of open files to the hard limit, or to `wanted` if that is higher and we may. Gives the soft
-/// limit before and now.
+/// Raises the soft limit of open files to `wanted`, or as near to it as the hard limit and our rights allow; it never
+/// falls. Gives the soft limit before and now.
 ///
 /// # Errors
 /// Those of getrlimit(2).
 pub fn raise_limit(wanted: u64) -> io::Result<(u64, u64)> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    for (new, hard) in [(hard.max(wanted), hard.max(wanted)), (hard, hard)] {
-        if new > soft && setrlimit(Resource::RLIMIT_NOFILE, new as rlim_t, hard as rlim_t).is_ok() {
+    for (new, hard) in [(wanted, hard.max(wanted)), (hard.min(wanted), hard)] {
+        if new > soft && setrlimit(Resource::RLIMIT_NOFILE, new, hard).is_ok() {
             return Ok((soft, new));
         }
     }
@@ -232,9 +232,12 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_never_falls() {
-        let (old, new) = raise_limit(0).unwrap();
-        assert!(new >= old);
-        assert_eq!(raise_limit(0).unwrap(), (new, new));
+    fn the_limit_rises_and_never_falls() {
+        let (old, now) = raise_limit(0).unwrap();
+        assert_eq!(old, now);
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let wanted = hard.min(old + 1);
+        assert_eq!(raise_limit(wanted).unwrap(), (old, wanted));
+        assert_eq!(raise_limit(1).unwrap(), (wanted, wanted));
     }
 }
