@@ -180,9 +180,10 @@ pub fn open_numbers() -> io::Result<Vec<RawFd>> {
 /// # Errors
 /// Those of getrlimit(2).
 pub fn raise_limit(wanted: u64) -> io::Result<(u64, u64)> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    // The C library's type has 32 bits on some machines.
+    let (soft, hard): (u64, u64) = getrlimit(Resource::RLIMIT_NOFILE).map(|(s, h)| (s as _, h as _))?;
     for (new, hard) in [(wanted, hard.max(wanted)), (hard.min(wanted), hard)] {
-        if new > soft && setrlimit(Resource::RLIMIT_NOFILE, new, hard).is_ok() {
+        if new > soft && setrlimit(Resource::RLIMIT_NOFILE, new as _, hard as _).is_ok() {
             return Ok((soft, new));
         }
     }

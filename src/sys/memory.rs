@@ -101,7 +101,7 @@ impl SharedMemory {
             Err(Os::EINVAL) => memfd_create(c"autofs-journal", flags)?,
             other => other?,
         };
-        let size = count.get().checked_mul(size_of::<Record>()).and_then(|n| i64::try_from(n).ok());
+        let size = count.get().checked_mul(size_of::<Record>()).and_then(|n| libc::off_t::try_from(n).ok());
         nix::unistd::ftruncate(&fd, size.ok_or(Os::EFBIG)?)?;
         // Nobody can take the pages from under the mapping.
         fcntl(&fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL))?;

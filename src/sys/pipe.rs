@@ -75,7 +75,7 @@ impl ReadEnd {
     /// # Errors
     /// Those of fstat(2).
     pub fn inode(&self) -> io::Result<u64> {
-        Ok(fstat(&self.0)?.st_ino)
+        Ok(fstat(&self.0)?.st_ino as _)
     }
 
     /// Bytes that wait to be read, of all packets together.

@@ -20,7 +20,7 @@ pub fn same_program(pid: i32, other: i32) -> bool {
 /// # Errors
 /// ENOENT: no such process. EACCES: not ours to know.
 pub fn mount_namespace(pid: i32) -> io::Result<u64> {
-    Ok(stat(format!("/proc/{pid}/ns/mnt").as_str())?.st_ino)
+    Ok(stat(format!("/proc/{pid}/ns/mnt").as_str())?.st_ino as _)
 }
 
 /// Whether a process holds the read end of the pipe with this inode number open: whether it is the one that serves
