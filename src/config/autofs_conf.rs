@@ -103,7 +103,7 @@ fn named(name: &[u8]) -> Section {
         b"autofs" => Section::Autofs,
         b"amd" => Section::Amd,
         [b'/', ..] => Section::Mount(name.to_vec()),
-        other => Section::Other(Escaped(other).to_string()),
+        other => Section::Other(Escaped::start_of(other).to_string()),
     }
 }
 

@@ -1,10 +1,12 @@
 //! autofs.toml: what autofs.conf has no words for.
 
-use std::num::{NonZeroU32, NonZeroU64};
+use std::fmt;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::text::{Diagnostic, Place};
@@ -83,14 +85,19 @@ impl Default for Deadlines {
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Mounts.
+    #[serde(deserialize_with = "count")]
     pub mounts: NonZeroU32,
     /// Questions to sources of maps.
+    #[serde(deserialize_with = "count")]
     pub lookups: NonZeroU32,
     /// Requests to the kernel for what can be unmounted.
+    #[serde(deserialize_with = "count")]
     pub expires: NonZeroU32,
     /// Unmounts.
+    #[serde(deserialize_with = "count")]
     pub umounts: NonZeroU32,
     /// Mounts from one server, so that a dead one cannot take all places.
+    #[serde(deserialize_with = "count")]
     pub per_server: NonZeroU32,
 }
 
@@ -164,13 +171,35 @@ impl Native {
                 Some((what, expected)) => (what, format!("expected {expected}")),
                 None => (message.as_str(), "see autofs.toml(5)".to_owned()),
             };
+            // It repeats what is written in the file, however long.
+            let what = what.char_indices().nth(200).map_or(what, |(n, _)| what.get(..n).unwrap_or(what));
             diagnose(span.start, span.len(), what.to_owned()).help(expected)
         })
     }
 }
 
 fn seconds<'de, D: Deserializer<'de>>(value: D) -> Result<Duration, D::Error> {
-    NonZeroU64::deserialize(value).map(|n| Duration::from_secs(n.get()))
+    value.deserialize_u32(Positive).map(|n| Duration::from_secs(n.get().into()))
+}
+
+fn count<'de, D: Deserializer<'de>>(value: D) -> Result<NonZeroU32, D::Error> {
+    value.deserialize_u32(Positive)
+}
+
+/// A whole number from 1 on, with an error that says so.
+struct Positive;
+
+impl Visitor<'_> for Positive {
+    type Value = NonZeroU32;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number, 1 or more")
+    }
+
+    fn visit_i64<E: de::Error>(self, n: i64) -> Result<NonZeroU32, E> {
+        let positive = u32::try_from(n).ok().and_then(NonZeroU32::new);
+        positive.ok_or_else(|| E::invalid_value(Unexpected::Signed(n), &self))
+    }
 }
 
 #[cfg(test)]
@@ -202,9 +231,9 @@ mod tests {
             ("[mount]\nmethod = \"magic\"", "2:10: unknown variant `magic`: expected `auto` or `command`"),
             ("[mount]\nmehtod = 1", "2:1: unknown field `mehtod`: expected `method`"),
             ("[amd]", "1:2: unknown field `amd`: expected one of `mount`, `deadlines`, `limits`, `exit`, `log`"),
-            ("[limits]\nmounts = 0", "2:10: invalid value: integer `0`: expected a nonzero u32"),
-            ("[deadlines]\nmount = -5", "2:9: invalid value: integer `-5`: expected a nonzero u64"),
-            ("[deadlines]\nmount = \"5s\"", "2:9: invalid type: string \"5s\": expected a nonzero u64"),
+            ("[limits]\nmounts = 0", "2:10: invalid value: integer `0`: expected a whole number, 1 or more"),
+            ("[deadlines]\nmount = -5", "2:9: invalid value: integer `-5`: expected a whole number, 1 or more"),
+            ("[deadlines]\nmount = \"5s\"", "2:9: invalid type: string \"5s\": expected a whole number, 1 or more"),
         ] {
             assert_eq!(parse(text), Err(format!("/etc/autofs.toml:{expected}")), "{text}");
         }

@@ -143,7 +143,7 @@ impl<'a> Line<'a> {
             match kind {
                 Some(kind) => services.push(Service { kind, actions: Vec::new() }),
                 None => {
-                    let message = format!("ignored unsupported autofs nsswitch source \"{}\"", Escaped(word));
+                    let message = format!("ignored unsupported autofs nsswitch source \"{}\"", Escaped::start_of(word));
                     let d = Diagnostic::warning("nsswitch::service", self.place(start), message).length(word.len());
                     let d = d.help("services for automount are files, nis, yp, nisplus, ldap, hesiod and sss");
                     warnings.push(d.excerpt(self.text));

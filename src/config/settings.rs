@@ -48,8 +48,10 @@ impl AutofsConf {
         // The init system's file has settings of its own, so an unknown name there is no mistake.
         for ((file, text), foreign) in [(conf, false), (init, true)].into_iter().filter_map(|(t, f)| Some((t?, f))) {
             let (settings, syntax) = autofs_conf::parse(text, file);
-            diagnostics.extend(syntax.into_iter().filter(|_| !foreign));
-            diagnostics.extend(settings.iter().filter_map(|setting| all.apply(setting, foreign)));
+            let mut said: Vec<_> = settings.iter().filter_map(|setting| all.apply(setting, foreign)).collect();
+            said.extend(syntax.into_iter().filter(|_| !foreign));
+            said.sort_by_key(|d| d.place.line);
+            diagnostics.append(&mut said);
         }
         let standard = Settings::default();
         for (value, default) in [
@@ -72,9 +74,9 @@ impl AutofsConf {
                     Some(setting.value_error("conf::value", invalid(key, value)).help(help(key)))
                 }
                 None if !foreign => {
-                    let message = format!("unknown setting \"{}\" is ignored", Escaped(name.as_bytes()));
+                    let message = format!("unknown setting \"{}\" is ignored", Escaped::start_of(name.as_bytes()));
                     let help = "the settings are listed in autofs.conf(5)";
-                    Some(warning(setting.name_error("conf::unknown-key", message).help(help)))
+                    Some(setting.name_error("conf::unknown-key", message).help(help).into_warning())
                 }
                 _ => None,
             },
@@ -85,7 +87,11 @@ impl AutofsConf {
             Section::Mount(path) => {
                 self.amd_mounts.entry(path.clone()).or_default().insert(name.clone(), value.to_vec());
                 (name == "map_name").then(|| {
-                    let message = format!("amd map \"{}\" for {} is not mounted", Escaped(value), Escaped(path));
+                    let message = format!(
+                        "amd map \"{}\" for {} is not mounted",
+                        Escaped::start_of(value),
+                        Escaped::start_of(path)
+                    );
                     let help = "amd maps are not supported yet: write the map in Sun format, and its mount point in \
                                 the master map";
                     setting.value_error("conf::amd", message).help(help)
@@ -94,20 +100,15 @@ impl AutofsConf {
             Section::Other(section) if !foreign => {
                 let message = format!("setting in the unknown section \"{section}\" is ignored");
                 let help = "sections are autofs, amd and paths of amd mount points";
-                Some(warning(setting.name_error("conf::unknown-section", message).help(help)))
+                Some(setting.name_error("conf::unknown-section", message).help(help).into_warning())
             }
             Section::Other(_) => None,
         }
     }
 }
 
-fn warning(mut d: Diagnostic) -> Diagnostic {
-    d.severity = crate::text::Severity::Warning;
-    d
-}
-
 fn invalid(key: &Key, value: &[u8]) -> String {
-    format!("invalid {} \"{}\"", key.name, Escaped(value))
+    format!("invalid {} \"{}\"", key.name, Escaped::start_of(value))
 }
 
 fn help(key: &Key) -> String {

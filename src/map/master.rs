@@ -172,7 +172,7 @@ fn one_source(words: &mut Words<'_>, format: Option<Format>) -> Result<(SourceSp
     let head = raw.get(..head_len).unwrap_or(raw);
     let Some(typed) = SourceSpec::parse_type(head) else {
         let name = unquote(raw);
-        if name.is_empty() {
+        if name.is_empty() || raw == b"--" {
             return Err(no_map(word));
         }
         let mut source = SourceSpec::parse(&name).map_err(|e| bad(word, e))?;
@@ -187,7 +187,7 @@ fn one_source(words: &mut Words<'_>, format: Option<Format>) -> Result<(SourceSp
         start = words.at;
         if kind != SourceKind::Multi {
             let next = words.word().filter(|next| !words.get(next).starts_with(b"-"));
-            next.ok_or_else(|| bad(word.clone(), SourceError::NoMap(Escaped(head).to_string())))?;
+            next.ok_or_else(|| bad(word.clone(), SourceError::NoMap(Escaped::start_of(head).to_string())))?;
         }
     }
     let name = match kind {
@@ -204,7 +204,7 @@ fn one_source(words: &mut Words<'_>, format: Option<Format>) -> Result<(SourceSp
 fn syntax_error(line: &Line<'_>, flaw: Flaw) -> Diagnostic {
     let near = line.entry.get(flaw.part.start..).unwrap_or_default().trim_ascii();
     let near = if near.is_empty() { line.key.as_ref() } else { near };
-    let near = Escaped(near.get(..64).unwrap_or(near));
+    let near = Escaped::start_of(near);
     let message = format!("syntax error in map near [ {near} ]: {}", flaw.message);
     line.entry_error(flaw.code, flaw.part, message).help(flaw.help)
 }

@@ -106,9 +106,7 @@ pub(super) fn parse(
             _ => {
                 if let Some(warning) = option(words, part, options)? {
                     let Flaw { code, part, message, help } = warning;
-                    let mut d = line.entry_error(code, part, message).help(help);
-                    d.severity = crate::text::Severity::Warning;
-                    warnings.push(d);
+                    warnings.push(line.entry_error(code, part, message).help(help).into_warning());
                 }
             }
         }
@@ -202,7 +200,7 @@ fn seconds(words: &Words<'_>, value: Range<usize>, name: &str) -> Result<u64, Fl
         None => "expected a whole number of seconds".to_owned(),
     };
     let code = if name == "timeout" { "master::timeout" } else { "master::negative-timeout" };
-    Err(Flaw::new(code, value, format!("invalid {name} \"{}\"", Escaped(text)), help))
+    Err(Flaw::new(code, value, format!("invalid {name} \"{}\"", Escaped::start_of(text)), help))
 }
 
 fn unit_seconds(unit: u8) -> Option<u64> {
@@ -222,7 +220,7 @@ fn mode(words: &Words<'_>, value: Range<usize>) -> Result<u32, Flaw> {
         _ => Err(Flaw::new(
             "master::mode",
             value,
-            format!("invalid mode \"{}\"", Escaped(&text)),
+            format!("invalid mode \"{}\"", Escaped::start_of(&text)),
             "expected octal permission bits, as in --mode=0755",
         )),
     }
@@ -243,7 +241,7 @@ fn define(words: &Words<'_>, value: Range<usize>) -> Result<(Vec<u8>, Vec<u8>), 
         _ => Err(Flaw::new(
             "master::define",
             value,
-            format!("\"{}\" defines no variable", Escaped(text)),
+            format!("\"{}\" defines no variable", Escaped::start_of(text)),
             "write -DNAME=VALUE",
         )),
     }
@@ -259,7 +257,7 @@ fn mount_option(raw: &[u8], part: Range<usize>, options: &mut Vec<u8>) -> Result
     let name = plain.split(|&b| b == b'=').next().unwrap_or_default();
     let starts = name.first().is_some_and(|&b| b.is_ascii_alphabetic() || b == b'_');
     if !starts || !name.iter().all(|&b| b.is_ascii_alphanumeric() || b"_-.:+".contains(&b)) {
-        let message = format!("\"{}\" is no option", Escaped(raw));
+        let message = format!("\"{}\" is no option", Escaped::start_of(raw));
         let help = "options are words as ro, soft or timeo=5; a blank in the name of the map is written \"\\ \"";
         return Err(Flaw::new("master::option", part, message, help));
     }
@@ -267,12 +265,12 @@ fn mount_option(raw: &[u8], part: Range<usize>, options: &mut Vec<u8>) -> Result
         options.push(b',');
     }
     options.extend_from_slice(plain);
-    let shown = Escaped(raw);
+    let shown = Escaped::start_of(raw);
     let warning = match (dashes, name) {
         (0 | 1, b"timeout") => {
-            format!("\"{shown}\" is not the expire timeout: write --{}", Escaped(plain))
+            format!("\"{shown}\" is not the expire timeout: write --{}", Escaped::start_of(plain))
         }
-        (2, _) => format!("unknown option \"{shown}\" is passed on to mount as \"{}\"", Escaped(plain)),
+        (2, _) => format!("unknown option \"{shown}\" is passed on to mount as \"{}\"", Escaped::start_of(plain)),
         _ => return Ok(None),
     };
     let help = "options for automount start with two dashes, options for mount with one or none";

@@ -150,7 +150,7 @@ impl SourceSpec {
     ///
     /// A colon alone makes no type: a name as `server:ou=auto.home` is one for LDAP.
     pub fn parse(word: &[u8]) -> Result<Self, SourceError> {
-        let text = |bytes| Escaped(bytes).to_string();
+        let text = |bytes| Escaped::start_of(bytes).to_string();
         let named = |kind, format, name: &[u8]| Self { kind, format, name: name.to_vec(), parts: Vec::new() };
         match word {
             b"-hosts" => return Ok(named(Some(SourceKind::Hosts), None, b"")),
@@ -183,7 +183,7 @@ impl SourceSpec {
             None => Ok((kind, None)),
             Some(format) => match Format::from_word(format) {
                 Some(format) => Ok((kind, Some(format))),
-                None => Err(SourceError::Format(Escaped(format).to_string())),
+                None => Err(SourceError::Format(Escaped::start_of(format).to_string())),
             },
         })
     }

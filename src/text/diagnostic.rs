@@ -37,6 +37,9 @@ impl fmt::Display for Place {
     }
 }
 
+/// The longest line that is kept with a diagnostic.
+const EXCERPT_MAX: usize = 4096;
+
 /// Whether the input was refused or only looks wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -76,6 +79,13 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(code, place, message) }
     }
 
+    /// The same, but only doubtful.
+    #[must_use]
+    pub fn into_warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
     /// With what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
@@ -90,10 +100,10 @@ impl Diagnostic {
         self
     }
 
-    /// With the line that it stands on.
+    /// With the line that it stands on, if that is not too long to be worth showing.
     #[must_use]
     pub fn excerpt(mut self, line: &[u8]) -> Self {
-        self.excerpt = Some(line.to_vec());
+        self.excerpt = (line.len() <= EXCERPT_MAX).then(|| line.to_vec());
         self
     }
 }

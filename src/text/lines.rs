@@ -22,9 +22,6 @@ pub const KEY_MAX: usize = 255;
 /// The longest entry in bytes, joints taken out.
 pub const ENTRY_MAX: usize = 16384;
 
-/// The longest line that is worth showing in a diagnostic.
-const EXCERPT_MAX: usize = 4096;
-
 /// Reads the lines of `text`, the content of `file`.
 pub fn lines<'a>(text: &'a [u8], file: &'a Arc<Path>) -> Lines<'a> {
     Lines { text, file, at: 0, number: 1, special: 0, ahead: None }
@@ -117,10 +114,7 @@ impl<'a> Line<'a> {
         let start = self.raw.get(..at).and_then(|b| memrchr(b'\n', b)).map_or(0, |n| n + 1);
         let end = self.raw.get(at..).and_then(|b| memchr(b'\n', b)).map_or(self.raw.len(), |n| at + n);
         let d = Diagnostic::error(code, self.place(at), message).length(length.min(end.saturating_sub(at)));
-        match self.raw.get(start..end) {
-            Some(line) if line.len() <= EXCERPT_MAX => d.excerpt(line),
-            _ => d,
-        }
+        d.excerpt(self.raw.get(start..end).unwrap_or_default())
     }
 
     /// The place of byte `at` of `raw`.
@@ -273,8 +267,8 @@ impl<'a> Lines<'a> {
         let spoiled = self.skip_indented().then(|| {
             let message = format!(
                 "bad map entry \"{}\" for key \"{}\": the next line starts with a blank",
-                cut(&line.entry),
-                cut(&line.key)
+                Escaped::start_of(&line.entry),
+                Escaped::start_of(&line.key)
             );
             line.key_error("line::indented", 0..line.key.len(), message)
                 .help("end the line with a backslash to continue it, or remove the blank from the next line")
@@ -328,13 +322,8 @@ impl Line<'_> {
     }
 }
 
-/// The first bytes, for a message.
-fn cut(bytes: &[u8]) -> Escaped<'_> {
-    Escaped(bytes.get(..64).unwrap_or(bytes))
-}
-
 fn quoted(bytes: &[u8]) -> String {
-    format!("\"{}\"", cut(bytes))
+    format!("\"{}\"", Escaped::start_of(bytes))
 }
 
 /// What separates key and entry: a carriage return is not one.
