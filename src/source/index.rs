@@ -451,25 +451,4 @@ mod tests {
             }
         }
     }
-
-    /// A million entries, to be run in a release build.
-    #[test]
-    #[ignore = "measures"]
-    fn a_million_entries() {
-        let text: String =
-            (0..1_000_000).map(|n| format!("user{n:07} -rw,soft  server{:03}:/export/h\n", n % 100)).collect();
-        let text = text.into_bytes();
-        let (bytes, file) = (text.len(), Path::new("/etc/auto.x").into());
-        let start = std::time::Instant::now();
-        let map = Index::build(&file, text, Mode::Indirect).unwrap();
-        let built = start.elapsed();
-        for key in ["user0000000", "user0999999", "nobody"] {
-            let start = std::time::Instant::now();
-            for _ in 0..1000 {
-                std::hint::black_box(map.find(key.as_bytes()).and_then(|o| map.entry(o)));
-            }
-            println!("{key}: {:?} each", start.elapsed() / 1000);
-        }
-        println!("{bytes} bytes, {} slots, built in {built:?}", map.table.len());
-    }
 }

@@ -12,6 +12,7 @@ pub mod master;
 pub mod names;
 mod pass;
 mod read;
+mod seen;
 pub mod stamp;
 mod version;
 
@@ -208,5 +209,144 @@ impl Source {
             Self::Chain(chain) => chain.is_loaded(),
             Self::Unsupported(_) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Diagnostic;
+    use std::fs;
+    use std::path::PathBuf;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    /// A directory of maps.
+    pub(super) struct Dir(pub(super) tempfile::TempDir);
+
+    impl Dir {
+        pub(super) fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        pub(super) fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        /// Writes a map; `@` is the directory.
+        pub(super) fn write(&self, name: &str, text: &str) {
+            fs::write(self.path(name), text.replace('@', self.0.path().to_str().unwrap())).unwrap();
+        }
+
+        /// The map `word`; a name is one in this directory.
+        pub(super) fn source(&self, word: &str, mode: Mode) -> Source {
+            let spec = SourceSpec::parse(word.replace('@', self.0.path().to_str().unwrap()).as_bytes()).unwrap();
+            let names = Names { directory: self.0.path().into(), ..Names::default() };
+            Source::from_spec(&spec, mode, &Arc::new(names))
+        }
+    }
+
+    /// What the source answers now, after loading if need be.
+    pub(super) fn ask(source: &Source, key: &str) -> String {
+        let answer = source.lookup_now(key.as_bytes()).unwrap_or_else(|| {
+            source.load().unwrap();
+            source.lookup(key.as_bytes())
+        });
+        match answer {
+            Answer::Found(raw) => String::from_utf8(raw.text).unwrap(),
+            Answer::NotFound => "-".to_owned(),
+            Answer::Unavailable(why) => format!("! {why}"),
+        }
+    }
+
+    pub(super) fn ask_all(source: &Source, keys: &[&str]) -> Vec<String> {
+        keys.iter().map(|key| ask(source, key)).collect()
+    }
+
+    pub(super) fn keys(source: &Source) -> Vec<String> {
+        source.keys().into_iter().map(|key| String::from_utf8(key).unwrap()).collect()
+    }
+
+    /// Messages of a load, `@` for the directory.
+    pub(super) fn said(dir: &Dir, source: &Source) -> Vec<String> {
+        let show = |d: &Diagnostic| d.to_string().replace(dir.0.path().to_str().unwrap(), "@");
+        source.load().unwrap().diagnostics.iter().map(show).collect()
+    }
+
+    /// Until what was written can be recognized without reading it.
+    pub(super) fn settle() {
+        thread::sleep(Duration::from_millis(50));
+    }
+
+    #[test]
+    fn the_place_of_an_include_gives_its_precedence() {
+        let dir = Dir::new();
+        dir.write("two.map", "a inc\nb inc\nc inc\n");
+        dir.write("map", "a first\n+two.map\nb late\nd late\n* wild\n");
+        let source = dir.source("@/map", Mode::Indirect);
+        assert_eq!(ask_all(&source, &["a", "b", "c", "d", "e"]), ["first", "inc", "inc", "late", "wild"]);
+        assert_eq!(keys(&source), ["a", "b", "c", "d"]);
+        dir.write("two.map", "* two/&\n");
+        assert_eq!(ask_all(&source, &["a", "b", "d", "e"]), ["first", "two/&", "two/&", "two/&"]);
+        assert_eq!(keys(&source), ["a", "b", "d"]);
+        settle();
+        source.load().unwrap();
+        assert!(!source.is_stale_now() && source.lookup_now(b"d").is_some());
+        fs::remove_file(dir.path("two.map")).unwrap();
+        assert!(source.is_stale_now());
+        assert_eq!(ask(&source, "e"), "two/&", "stays in force");
+    }
+
+    #[test]
+    fn an_include_that_cannot_be_read_takes_nothing_else_away() {
+        let dir = Dir::new();
+        dir.write("map", "a one\n+none\n+ldap:ou=x\n+file:@/map\n+file,amd:@/x\nb two\n");
+        let source = dir.source("@/map", Mode::Indirect);
+        let expected = [
+            "@/map:2:1: file map @/none missing or not readable",
+            "@/map:3:1: map ou=x: LDAP maps are not supported yet",
+            "@/map:4:1: map @/map includes itself",
+            "@/map:5:1: map @/x: am-utils maps are not supported yet",
+        ];
+        assert_eq!(said(&dir, &source), expected);
+        assert_eq!(said(&dir, &source), [""; 0], "once");
+        assert_eq!(ask_all(&source, &["a", "b", "c"]), ["one", "two", "-"]);
+        dir.write("none", "c three\n");
+        assert_eq!(ask(&source, "c"), "three");
+    }
+
+    #[test]
+    fn a_map_that_includes_its_own_name_is_read_once() {
+        let dir = Dir::new();
+        dir.write("auto.home", "a one\n+auto.home\nb two\n");
+        let source = dir.source("auto.home", Mode::Indirect);
+        assert_eq!(said(&dir, &source), [""; 0]);
+        assert_eq!(ask_all(&source, &["a", "b"]), ["one", "two"]);
+        assert_eq!(source.describe().instances, ["files"]);
+    }
+
+    #[test]
+    fn maps_that_include_each_other_end() {
+        let dir = Dir::new();
+        let all: String = (0..30).map(|n| format!("+@/m{n}\n")).collect();
+        for n in 0..30 {
+            dir.write(&format!("m{n}"), &format!("{all}k{n} v{n}\n"));
+        }
+        let source = dir.source("@/m0", Mode::Indirect);
+        let start = Instant::now();
+        assert!(said(&dir, &source).iter().all(|m| m.contains("includes itself") || m.contains("levels deep")));
+        assert!(start.elapsed() < Duration::from_secs(5));
+        assert_eq!(ask_all(&source, &["k0", "k15", "k30"]), ["v0", "v15", "-"]);
+    }
+
+    #[test]
+    fn direct_maps_have_paths_for_keys() {
+        let dir = Dir::new();
+        dir.write("inc", "/b y\nrel x\n");
+        dir.write("map", "/a/ x\n+inc\nrel x\n* x\n");
+        let source = dir.source("map", Mode::Direct);
+        assert_eq!(said(&dir, &source).len(), 3);
+        assert_eq!(keys(&source), ["/a", "/b"]);
+        assert_eq!(ask_all(&source, &["/a", "/b", "rel", "/c"]), ["x", "y", "-", "-"]);
     }
 }

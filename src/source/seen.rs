@@ -1,0 +1,54 @@
+//! What was found at the path of a map, and whether it is still that.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use crate::sys::path::{self, Stat};
+
+use super::Stamp;
+use super::read::Content;
+
+/// What the last load found at the path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Seen {
+    /// Nothing that could be recognized.
+    #[default]
+    Unknown,
+    /// This version, which can be recognized without waiting.
+    Version(Stamp),
+    /// This version, but only reading tells whether it is still the same.
+    Unsettled(Stamp),
+    /// This version, on a file system that may wait.
+    Remote(Stamp),
+    /// Nothing.
+    Absent,
+    /// It did not look: the map is included by itself, or for a second time.
+    Skipped,
+}
+
+impl Seen {
+    /// What reading has found.
+    pub(super) fn of(content: &Content) -> Self {
+        match (content.settled, content.local) {
+            (false, _) => Self::Unsettled(content.stamp),
+            (true, true) => Self::Version(content.stamp),
+            (true, false) => Self::Remote(content.stamp),
+        }
+    }
+
+    /// Whether the path may lead to something else by now. Never waits.
+    pub(super) fn may_differ(self, path: &Path) -> bool {
+        match self {
+            Self::Unknown | Self::Unsettled(_) | Self::Remote(_) => true,
+            Self::Skipped => false,
+            Self::Version(stamp) => !cached_stat(path).is_ok_and(|stat| Stamp::of(&stat) == stamp),
+            Self::Absent => !cached_stat(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound),
+        }
+    }
+}
+
+/// What the kernel's caches know of the path.
+fn cached_stat(path: &Path) -> io::Result<Stat> {
+    path::fstat(path::open_cached(path)?.as_fd())
+}
