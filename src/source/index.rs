@@ -194,7 +194,8 @@ impl Index {
         // The reader looks ahead: it gets no more than the line, which goes on where a newline follows a backslash.
         loop {
             end = memchr(b'\n', self.text.get(end..)?).map_or(self.text.len(), |n| end + n);
-            if end == self.text.len() || self.text.get(end - 1) != Some(&b'\\') {
+            let last = self.text.get(..end)?.last();
+            if end == self.text.len() || last != Some(&b'\\') {
                 break;
             }
             end += 1;

@@ -12,8 +12,9 @@ use crate::sys::path::{self, Magic, Stat};
 
 use super::{SourceError, Stamp};
 
-/// The longest map file in bytes: twenty million entries.
-pub(super) const FILE_MAX: u64 = 1 << 30;
+/// The longest map file in bytes: some five million entries. What it takes in memory stays below six times as much
+/// even with the shortest lines.
+pub(super) const FILE_MAX: u64 = 256 << 20;
 
 /// For how long a file must have been left alone before it replaces what was read of it earlier. It covers a tick of
 /// the kernel's clock, so that a writer who is half-way has left his mark.
