@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::options::{self, Command};
-use super::set_log;
+use super::{dump, set_log};
 use crate::text::Escaped;
 use crate::{control, sys};
 
@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
         }
         Command::Run(options) => crate::keeper::run(options),
         Command::SetLogPriority { priority, paths } => set_log::run(Path::new(control::SOCKET), priority, &paths),
-        Command::Dump { .. } => ExitCode::FAILURE,
+        Command::Dump { options, map } => dump::run(&options, map.as_ref()),
     }
 }
 

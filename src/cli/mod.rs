@@ -2,6 +2,7 @@
 
 pub mod automount;
 pub mod ctl;
+mod dump;
 pub mod getopt;
 pub mod options;
 pub mod priority;

@@ -1,5 +1,6 @@
 //! The worker's half.
 
+pub mod configuration;
 pub mod serve;
 
 /// Runs the worker.

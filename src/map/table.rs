@@ -13,6 +13,8 @@ pub struct Table {
     pub indirect: Vec<MasterEntry>,
     /// Direct maps, in the order of their lines: of two with the same key, the first counts.
     pub direct: Vec<MasterEntry>,
+    /// How many of the indirect mount points stand before the first direct map.
+    pub direct_at: usize,
     /// Paths that `-null` hides, and how many direct maps stand before the line that says so.
     nulls: BTreeMap<Vec<u8>, usize>,
 }
@@ -41,6 +43,9 @@ impl Table {
             } else if entry.direct {
                 // Whether local mounts are bound is one decision for all direct maps: the first one's.
                 entry.options.nobind = table.direct.first().map_or(entry.options.nobind, |first| first.options.nobind);
+                if table.direct.is_empty() {
+                    table.direct_at = table.indirect.len();
+                }
                 table.direct.push(entry);
             } else if let Some(first) = first {
                 let help = format!("{first} comes first");
@@ -116,6 +121,7 @@ mod tests {
     fn direct_maps_add_up() {
         let (table, said) = build("/- a nobind\n/- b -t 5\n");
         assert_eq!(maps(&table.direct), ["/- a", "/- b"]);
+        assert_eq!(table.direct_at, 0);
         assert_eq!(table.direct[1].options.timeout, Some(5));
         assert!(table.direct[1].options.nobind, "the first line decides for all");
         assert_eq!(said, [""; 0]);

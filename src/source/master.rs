@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use log::{debug, info};
 
+use crate::config::Settings;
 use crate::config::nsswitch::{Outcome, Search};
 use crate::map::{Include, Item, MasterEntry, SourceKind, SourceSpec, Table, master};
 use crate::sys::path;
@@ -29,6 +30,13 @@ pub struct Master {
     /// Whether the map was found.
     pub status: Status,
     inputs: Vec<Input>,
+}
+
+/// The name of the master map, from the command line or else from autofs.conf, and whether its dot may be an underscore:
+/// where autofs.conf names none.
+pub fn name(given: Option<&[u8]>, settings: &Settings) -> (Vec<u8>, bool) {
+    let configured = settings.master_map_name.as_deref();
+    (given.or(configured).unwrap_or(b"auto.master").to_vec(), configured.is_none())
 }
 
 /// How reading a master map ended.
