@@ -1,9 +1,155 @@
-//! The worker's half.
+//! The worker's half: the loop between kernel, engine and maps.
 
+mod asked;
+mod attach;
+mod attaching;
+mod browsing;
 pub mod configuration;
+mod context;
+mod detaching;
+mod expiring;
+mod line;
+pub mod log;
+mod mounting;
+mod pipes;
+mod reactor;
+mod reload;
+mod resolve;
 pub mod serve;
+mod table;
+mod watching;
+mod worker;
 
-/// Runs the worker.
-pub fn run(_options: crate::cli::options::Options, _inheritance: crate::keeper::Inheritance) -> u8 {
-    1
+use std::path::Path;
+use std::rc::Rc;
+
+use ::log::{debug, error, info, warn};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::cli::options::Options;
+use crate::config::native::OnExit;
+use crate::control;
+use crate::engine::{Event, Shutdown};
+use crate::exec::lanes::Lanes;
+use crate::keeper::{Inheritance, START_FAILED};
+use crate::sys::{fds, signals};
+
+use configuration::Configuration;
+use worker::Worker;
+
+/// The stack of a thread that does blocking work: it parses nothing and recurses nowhere.
+const STACK: usize = 256 << 10;
+
+/// Runs the worker until the daemon ends; returns its exit status.
+pub fn run(options: Options, inheritance: Inheritance) -> u8 {
+    let sink = if options.foreground { log::Sink::Stderr } else { log::Sink::Syslog };
+    let logger = log::install(sink, options.verbosity);
+    let configuration = Configuration::read(None);
+    logger.set_global(options.verbosity.max(configuration.conf.autofs.logging));
+    if let Err(e) = fds::raise_limit(configuration.conf.autofs.open_file_limit) {
+        warn!("can't increase open file limit - continuing: {e}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(Lanes::threads())
+        .thread_stack_size(STACK)
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            error!("cannot start: {e}");
+            return START_FAILED;
+        }
+    };
+    let status = LocalSet::new().block_on(&runtime, live(options, configuration, logger, inheritance));
+    // A thread that hangs in a system call ends with the process.
+    runtime.shutdown_background();
+    status
+}
+
+async fn live(
+    options: Options,
+    configuration: Configuration,
+    logger: &'static log::Logger,
+    inheritance: Inheritance,
+) -> u8 {
+    // Handlers first, then the signals that have been held back since the fork.
+    let signals = match Signals::install().and_then(|installed| signals::unblock().map(|()| installed)) {
+        Ok(signals) => signals,
+        Err(e) => {
+            error!("cannot receive signals: {e}");
+            return START_FAILED;
+        }
+    };
+    let on_exit = match options.on_exit.unwrap_or(configuration.native.exit.on_exit) {
+        OnExit::Clean => Shutdown::Clean,
+        OnExit::Detach => Shutdown::Detach,
+    };
+    if inheritance.again {
+        warn!("the worker has died; another one goes on");
+    }
+    let (worker, owed) = match Worker::new(inheritance, configuration, options, logger) {
+        Ok(new) => new,
+        Err(e) => {
+            error!("cannot start: {e}");
+            return START_FAILED;
+        }
+    };
+    spawn_local(Rc::clone(&worker).timers());
+    spawn_local(signals.serve(Rc::clone(&worker), on_exit));
+    spawn_local(watching::watch(Rc::clone(&worker)));
+    let socket = Path::new(control::SOCKET);
+    match serve::listen(socket) {
+        Ok(listener) => {
+            let (sender, asked) = mpsc::channel(16);
+            tokio::spawn(serve::serve(listener, sender));
+            spawn_local(asked::answer(Rc::clone(&worker), asked));
+        }
+        Err(e) => warn!("no control socket {}: {e}", control::SOCKET),
+    }
+    reload::start(&worker).await;
+    worker.take_up(owed);
+    worker.started();
+    let (how, left) = worker.ended().await;
+    debug!("the end: {how:?}, {} autofs mounts stay", left.len());
+    detaching::leave(&worker, &left);
+    serve::remove(socket);
+    info!("autofs stopped");
+    worker.ending(0);
+    0
+}
+
+/// The signals that have a meaning.
+struct Signals {
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn serve(mut self, worker: Rc<Worker>, on_exit: Shutdown) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => drop(spawn_local(reload::reload(Rc::clone(&worker)))),
+                _ = self.user1.recv() => worker.event(Event::Prune),
+                _ = self.user2.recv() => worker.event(Event::Stop(Shutdown::Forced)),
+                _ = self.terminate.recv() => worker.event(Event::Stop(on_exit)),
+                _ = self.interrupt.recv() => worker.event(Event::Stop(on_exit)),
+            }
+        }
+    }
 }

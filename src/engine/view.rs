@@ -1,6 +1,9 @@
 //! The engine's state, to be read by others.
 
 use std::path::Path;
+use std::sync::Arc;
+
+use crate::plan::Plan;
 
 use super::{Engine, Failure, Key, Kind, Mount, MountId, Phase, Place, Stage, State, Tick};
 
@@ -60,6 +63,8 @@ pub struct EntryView<'a> {
     pub waiting: usize,
     /// When it was mounted; none: it is not.
     pub since: Option<Tick>,
+    /// What was done there, as far as it is known.
+    pub plan: Option<&'a Arc<Plan>>,
 }
 
 impl Engine {
@@ -119,13 +124,14 @@ impl<'a> MountView<'a> {
                 Phase::Restoring(..) => EntryPhase::Restoring,
             };
             let since = (entry.occupied() && entry.phase.job().is_none()).then_some(entry.since);
-            EntryView { key, phase, overdue: entry.overdue, waiting: entry.waiting.len(), since }
+            let plan = entry.plan.as_ref();
+            EntryView { key, phase, overdue: entry.overdue, waiting: entry.waiting.len(), since, plan }
         });
         let failed = engine.negatives.below(engine.now, id);
         let failed = failed.filter(|(at, ..)| !mount.entries.contains_key(&at.key));
         let failed = failed.map(|(Place { key, .. }, why, until)| {
             let phase = EntryPhase::Failed(why, until);
-            EntryView { key, phase, overdue: false, waiting: 0, since: None }
+            EntryView { key, phase, overdue: false, waiting: 0, since: None, plan: None }
         });
         entries.chain(failed)
     }

@@ -50,17 +50,25 @@ impl Made {
         self.dirs.is_empty()
     }
 
-    /// Removes them again, the deepest first, up to the first that is not empty or no longer the one that was made. May
-    /// wait.
-    pub fn remove(self) {
-        for (dir, ino) in self.dirs.iter().rev() {
-            let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { return };
-            let Ok(parent) = path::open_nofollow(parent) else { return };
-            let same = path::lstat_at(parent.as_fd(), name.as_ref()).is_ok_and(|found| found.ino == *ino);
-            if !same || path::rmdir_at(parent.as_fd(), name.as_ref()).is_err() {
-                return;
+    /// Removes them again, the deepest first, up to the first that is not empty or no longer the one that was made.
+    /// Returns those that are left because something else stands in them. May wait.
+    pub fn remove(mut self) -> Self {
+        while let Some((dir, ino)) = self.dirs.pop() {
+            let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { break };
+            let Ok(parent) = path::open_nofollow(parent) else { break };
+            if !path::lstat_at(parent.as_fd(), name.as_ref()).is_ok_and(|found| found.ino == ino) {
+                break;
+            }
+            match path::rmdir_at(parent.as_fd(), name.as_ref()) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                    self.dirs.push((dir, ino));
+                    return self;
+                }
+                Err(_) => break,
             }
         }
+        Self::default()
     }
 }
 

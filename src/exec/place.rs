@@ -38,6 +38,21 @@ impl Place {
         }
     }
 
+    /// Is something mounted here, or linked? Directories in the entry's own count: they carry the triggers of a
+    /// multi-mount without a root. May wait.
+    pub fn is_mounted(self: &Arc<Self>) -> bool {
+        let Ok(opened) = Opened::new(self) else { return false };
+        let Some(opened) = opened else { return true };
+        match opened.site().look() {
+            Ok(Stands::Mount | Stands::Link) => true,
+            Ok(Stands::Directory) if self.kind == Kind::Indirect => {
+                let dir = path::open_dir_at(opened.root.as_fd(), self.name());
+                dir.and_then(|dir| path::names(dir.as_fd())).is_ok_and(|names| !names.is_empty())
+            }
+            _ => false,
+        }
+    }
+
     fn name(&self) -> &Path {
         match self.kind {
             Kind::Indirect => Path::new(OsStr::from_bytes(&self.key.0)),

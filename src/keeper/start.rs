@@ -10,10 +10,11 @@ use super::guard::{Guard, Waiting};
 use super::journal::SLOTS;
 use crate::cli::options::Options;
 use crate::daemon;
+use crate::sys::autofs::{self, Control};
 use crate::sys::children::{self, Fork};
 use crate::sys::memory::SharedMemory;
 use crate::sys::signals::Signals;
-use crate::sys::{autofs, fds, path};
+use crate::sys::{fds, path};
 use crate::text::Escaped;
 
 /// A line on stderr; `eprintln!` would panic where stderr is closed.
@@ -30,10 +31,15 @@ pub(crate) const RUN_DIRECTORY: &str = env!("AUTOFS_RUNDIR");
 /// Runs the daemon: in the foreground until it ends, else until it serves or has failed to start.
 pub fn run(options: Options) -> ExitCode {
     let program = Escaped(&options.program);
-    if let Err(e) = autofs::probe() {
+    let too_old = match Control::open().and_then(|control| autofs::protocol(&control)) {
+        Ok(None | Some((5.., _))) => None,
+        Ok(Some((major, minor))) => Some(format!("it is {major}.{minor:02}")),
+        Err(e) => Some(e.to_string()),
+    };
+    if let Some(why) = too_old {
         say!(
             "{program}: test mount forbidden or incorrect kernel protocol version, kernel protocol version 5.00 or above \
-             required: {e}"
+             required: {why}"
         );
         return ExitCode::from(START_FAILED);
     }

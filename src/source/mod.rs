@@ -23,7 +23,7 @@ pub use error::SourceError;
 pub use file::{FileMap, Origin};
 pub use index::Index;
 pub use master::Master;
-pub use names::Names;
+pub use names::{NSSWITCH_CONF, Names};
 pub use pass::Report;
 pub use stamp::Stamp;
 

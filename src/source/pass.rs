@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::text::Diagnostic;
+use crate::text::{Diagnostic, Severity};
 
 /// What a load has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +13,18 @@ pub struct Report {
     pub changed: bool,
     /// What is wrong; each once, when it is new.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Report {
+    /// Puts what is wrong into the log.
+    pub fn log(&self) {
+        for diagnostic in &self.diagnostics {
+            match diagnostic.severity {
+                Severity::Error => log::error!("{diagnostic}"),
+                Severity::Warning => log::warn!("{diagnostic}"),
+            }
+        }
+    }
 }
 
 /// State of a load: each file is read once, so that maps that include each other cost no more than their number.

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use autofs_sys::*;
 use nix::errno::Errno as Os;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::stat::{Mode, fstat};
 use nix::{request_code_none, request_code_read, request_code_readwrite, request_code_write};
@@ -433,29 +433,38 @@ pub fn mount_autofs(
     Ok(encode(fstat(&root)?.st_dev))
 }
 
-/// Whether this kernel lets us mount autofs: makes such a file system and shows it to nobody.
+/// Version and subversion of the protocol that the kernel speaks, asked of an autofs that nobody sees; so it also tells
+/// whether we may mount such file systems at all. `None`: before 5.2 that cannot be tried without being seen.
 ///
 /// # Errors
 /// ENODEV without autofs in the kernel, EPERM without the right to mount.
-pub fn probe() -> io::Result<()> {
+pub fn protocol(control: &Control) -> io::Result<Option<(u32, u32)>> {
     let (_read_end, write_end) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-    match create_unseen(write_end.as_fd()) {
-        // Before 5.2 it cannot be tried without being seen.
-        Ok(()) | Err(rustix::io::Errno::NOSYS) => Ok(()),
-        Err(e) => Err(e.into()),
-    }
+    let mount = match create_unseen(write_end.as_fd()) {
+        Err(rustix::io::Errno::NOSYS) => return Ok(None),
+        other => other?,
+    };
+    // What fsmount gives is an O_PATH descriptor, which takes no ioctl.
+    let root = openat(&mount, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    Ok(Some((control.proto_version(root.as_fd())?, control.proto_subversion(root.as_fd())?)))
 }
 
-fn create_unseen(write_end: BorrowedFd<'_>) -> rustix::io::Result<()> {
+fn create_unseen(write_end: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
     let context = fs::fsopen("autofs", fs::FsOpenFlags::FSOPEN_CLOEXEC)?;
     // As text: before 6.7 a descriptor as such is not understood.
     fs::fsconfig_set_string(&context, "fd", write_end.as_raw_fd().to_string())?;
-    fs::fsconfig_create(&context)
+    fs::fsconfig_create(&context)?;
+    fs::fsmount(&context, fs::FsMountFlags::FSMOUNT_CLOEXEC, fs::MountAttrFlags::empty())
 }
 
 /// The kernel's `new_encode_dev` of a device number: what packets and `/dev/autofs` say.
 pub fn encode(dev: libc::dev_t) -> u32 {
     encode_parts(nix::sys::stat::major(dev) as u32, nix::sys::stat::minor(dev) as u32)
+}
+
+/// The device number of stat(2) for what packets and `/dev/autofs` say.
+pub const fn decode(dev: u32) -> u64 {
+    libc::makedev((dev >> 8) & 0xfff, (dev & 0xff) | ((dev >> 12) & 0xfff00))
 }
 
 /// [`encode`] of a major and minor number, as the mount table has them.

@@ -224,6 +224,14 @@ impl Magic {
     }
 }
 
+/// Sets the permission bits of an open file or directory.
+///
+/// # Errors
+/// Those of fchmod(2).
+pub fn chmod(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    Ok(fs::fchmod(fd, Mode::from_raw_mode(mode))?)
+}
+
 /// Sets the umask of this process.
 pub fn set_umask(mask: u32) {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));

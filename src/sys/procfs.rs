@@ -50,6 +50,31 @@ pub fn reads_pipe(pid: i32, inode: u64) -> io::Result<bool> {
     Ok(false)
 }
 
+/// A process of this process group that holds the read end of the pipe with this inode number open; without a number
+/// (a kernel that shows none), any process of the group.
+pub fn group_reader(pgrp: i32, inode: Option<u64>) -> Option<i32> {
+    let serves = |pid: i32| match inode {
+        Some(inode) => reads_pipe(pid, inode).unwrap_or(true),
+        None => true,
+    };
+    let in_group = |pid: i32| {
+        let group = nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid)));
+        group.is_ok_and(|group| group.as_raw() == pgrp)
+    };
+    // Most often it is the leader; only then it is worth a walk over all processes.
+    if in_group(pgrp) && serves(pgrp) {
+        return Some(pgrp);
+    }
+    let processes = std::fs::read_dir("/proc").ok()?;
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.into_iter().find(|pid| in_group(*pid) && serves(*pid))
+}
+
+/// The name of a process's program, as `ps` shows it; empty if there is no such process.
+pub fn name(pid: i32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+}
+
 fn same_file(one: &FileStat, two: &FileStat) -> bool {
     (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino)
 }

@@ -26,6 +26,8 @@ pub struct Machine {
     pub host: OsString,
     /// Release of the kernel.
     pub release: OsString,
+    /// Version of this build of it.
+    pub version: OsString,
     /// Kind of processor.
     pub machine: OsString,
 }
@@ -83,6 +85,7 @@ pub fn machine() -> io::Result<Machine> {
         system: uname.sysname().to_owned(),
         host: uname.nodename().to_owned(),
         release: uname.release().to_owned(),
+        version: uname.version().to_owned(),
         machine: uname.machine().to_owned(),
     })
 }

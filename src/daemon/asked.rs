@@ -1,0 +1,202 @@
+//! Answering what comes by the control socket.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
+
+use super::line::Line;
+use super::resolve;
+use super::serve::Asked;
+use super::worker::{State, Worker};
+use crate::control::{Answer, Bytes, Call, ControlError, Explanation, MountKind, MountPoint, Mounted, Mounts, Outcome};
+use crate::control::{Description, Info, Pong, Status, plan};
+use crate::engine::{EntryPhase, Event, Key, Kind, MountId, Requester};
+use crate::plan::Action;
+use crate::sys::children;
+
+/// Answers until the socket is gone.
+pub(super) async fn answer(worker: Rc<Worker>, mut asked: mpsc::Receiver<Asked>) {
+    while let Some(asked) = asked.recv().await {
+        let worker = Rc::clone(&worker);
+        spawn_local(async move {
+            let answer = one(&worker, &asked).await;
+            // Who has stopped waiting misses nothing.
+            let _ = asked.reply.send(answer);
+        });
+    }
+}
+
+async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError> {
+    match &asked.call {
+        Call::Ping => Ok(Answer::Pong(Pong { version: version(), pid: keeper() })),
+        Call::Status => Ok(Answer::Status(status(worker))),
+        Call::Mounts => Ok(Answer::Mounts(mounts(&worker.state.borrow()))),
+        Call::Reload => {
+            spawn_local(super::reload::reload(Rc::clone(worker)));
+            Ok(Answer::Done)
+        }
+        Call::Expire { path: None } => {
+            worker.event(Event::Prune);
+            Ok(Answer::Done)
+        }
+        Call::Expire { path: Some(path) } => expire(worker, path),
+        Call::SetLogLevel { path, level } => {
+            let state = worker.state.borrow();
+            let (_, line) = serving(&state, path.as_path()).ok_or_else(|| no_such(path))?;
+            let at = if line.direct() { path.as_path() } else { Path::new(OsStr::from_bytes(&line.mount_point)) };
+            state.logger.set_mount(at, Some((*level).into()));
+            Ok(Answer::Done)
+        }
+        Call::Explain { path } => {
+            let who = Requester { uid: asked.uid, gid: asked.gid, ..Requester::default() };
+            explain(worker, path, who).await
+        }
+        Call::GetInfo => Ok(Answer::Info(Info::own())),
+        Call::GetInterfaceDescription { .. } => {
+            Ok(Answer::Description(Description { description: crate::control::interface::DEFINITION.to_owned() }))
+        }
+    }
+}
+
+fn version() -> String {
+    env!("AUTOFS_VERSION").to_owned()
+}
+
+/// The pid in the pid file.
+fn keeper() -> u32 {
+    u32::try_from(children::parent()).unwrap_or_default()
+}
+
+fn no_such(path: &Bytes) -> ControlError {
+    ControlError::NoSuchMount { path: path.clone() }
+}
+
+fn maps(line: &Line) -> Vec<Bytes> {
+    vec![Bytes(plan::map_name(&line.spec))]
+}
+
+fn status(worker: &Rc<Worker>) -> Status {
+    let state = worker.state.borrow();
+    let mount_points = state.order.iter().filter_map(|number| state.lines.get(number)).map(|line| {
+        let (mut mounted, mut waiting) = (0, 0);
+        for view in state.engine.mounts() {
+            if state.triggers.get(&view.id).is_none_or(|t| t.line.number != line.number) {
+                continue;
+            }
+            for entry in view.entries() {
+                mounted += u32::from(matches!(entry.phase, EntryPhase::Mounted | EntryPhase::Checking));
+                waiting += u32::try_from(entry.waiting).unwrap_or(u32::MAX);
+            }
+        }
+        let path = PathBuf::from(OsStr::from_bytes(&line.mount_point));
+        MountPoint {
+            path: Bytes(line.mount_point.clone()),
+            kind: if line.direct() { MountKind::Direct } else { MountKind::Indirect },
+            maps: maps(line),
+            timeout: line.timeout(),
+            mounted,
+            waiting,
+            log_level: state.logger.level(&path).into(),
+        }
+    });
+    Status {
+        version: version(),
+        pid: keeper(),
+        uptime: worker.age().as_secs(),
+        reloaded: state.reloaded.elapsed().as_secs(),
+        mount_points: mount_points.collect(),
+    }
+}
+
+fn mounts(state: &State) -> Mounts {
+    let mut mounts = Vec::new();
+    for view in state.engine.mounts() {
+        let Some(trigger) = state.triggers.get(&view.id) else { continue };
+        for entry in view.entries().filter(|e| matches!(e.phase, EntryPhase::Mounted | EntryPhase::Checking)) {
+            let (fstype, source) = match entry.plan.map(|plan| &plan.action) {
+                Some(Action::Mount(tried)) => {
+                    tried.first().map(|m| (m.fstype.clone(), m.source.clone())).unwrap_or_default()
+                }
+                Some(Action::Symlink(text)) => (b"symlink".to_vec(), text.clone()),
+                Some(Action::Autofs(submount)) => (b"autofs".to_vec(), plan::map_name(&submount.source)),
+                Some(Action::Nothing) | None => continue,
+            };
+            mounts.push(Mounted {
+                path: Bytes(trigger.entry(entry.key).as_os_str().as_bytes().to_vec()),
+                mount_point: Bytes(trigger.line.mount_point.clone()),
+                fstype: Bytes(fstype),
+                source: Bytes(source),
+            });
+        }
+    }
+    mounts.sort_by(|a, b| a.path.0.cmp(&b.path.0));
+    Mounts { mounts }
+}
+
+/// The autofs mount of ours that serves `path`: the deepest.
+fn serving(state: &State, path: &Path) -> Option<(MountId, Rc<Line>)> {
+    state
+        .triggers
+        .iter()
+        .filter(|(_, t)| path.starts_with(&t.path))
+        .max_by_key(|(_, t)| t.path.as_os_str().len())
+        .map(|(id, t)| (*id, Rc::clone(&t.line)))
+}
+
+fn expire(worker: &Rc<Worker>, path: &Bytes) -> Result<Answer, ControlError> {
+    let mount = {
+        let state = worker.state.borrow();
+        serving(&state, path.as_path()).ok_or_else(|| no_such(path))?.0
+    };
+    let worker = Rc::clone(worker);
+    spawn_local(async move { super::expiring::run(&worker, mount, true).await });
+    Ok(Answer::Done)
+}
+
+async fn explain(worker: &Rc<Worker>, path: &Bytes, who: Requester) -> Result<Answer, ControlError> {
+    let (question, line) = {
+        let state = worker.state.borrow();
+        let (mount, line) = serving(&state, path.as_path()).ok_or_else(|| no_such(path))?;
+        let trigger = state.triggers.get(&mount).ok_or_else(|| no_such(path))?;
+        let key = match trigger.kind {
+            Kind::Indirect => path.as_path().strip_prefix(&trigger.path).ok().and_then(|rest| rest.iter().next()),
+            Kind::Direct | Kind::Offset => None,
+        };
+        let key = Key::from(key.map(OsStr::as_bytes).unwrap_or_default());
+        if trigger.kind == Kind::Indirect && key.0.is_empty() {
+            return Err(ControlError::Failed {
+                message: "a mount point has no entry: name a path below it".to_owned(),
+            });
+        }
+        let at = trigger.entry(&key);
+        let context = Rc::clone(&state.context);
+        (resolve::Question { line: Rc::clone(&line), context, at, kind: trigger.kind, key, who }, line)
+    };
+    let explained = resolve::explain(question.clone()).await;
+    Ok(Answer::Explanation(Explanation {
+        path: path.clone(),
+        mount_point: Bytes(line.mount_point.clone()),
+        kind: if question.kind == Kind::Indirect { MountKind::Indirect } else { MountKind::Direct },
+        key: Bytes(question.name().to_vec()),
+        maps: maps(&line),
+        outcome: explained.outcome,
+        place: explained.place.map(|place| Bytes(place.to_string().into_bytes())),
+        entry: explained.entry.map(Bytes),
+        plan: explained.plan.as_deref().map(Into::into),
+        notes: explained.notes,
+    }))
+}
+
+/// What is known of a key without mounting it.
+#[derive(Debug)]
+pub(super) struct Explained {
+    pub(super) outcome: Outcome,
+    pub(super) place: Option<crate::text::Place>,
+    pub(super) entry: Option<Vec<u8>>,
+    pub(super) plan: Option<std::sync::Arc<crate::plan::Plan>>,
+    pub(super) notes: Vec<String>,
+}

@@ -1,0 +1,212 @@
+//! Attach: from what is wanted and what the mount table says to autofs mounts that we serve.
+//!
+//! The same at every start: a fresh one, after a crash, after an upgrade. An autofs mount is never recognised by a
+//! remembered device or mount id but by its pipe: `pipe_ino=` in the mount table is the inode of a read end of ours,
+//! or it is not ours.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::table::{MountTable, Mounted};
+use crate::engine::{Kind, MountId};
+use crate::exec::dirs::{self, DirError, Made};
+use crate::sys::autofs::{self, Control};
+use crate::sys::{children, path, procfs};
+use crate::text::Escaped;
+
+/// How long a dying owner may take to die: the worker of a keeper that was killed a moment ago.
+const OWNER_GRACE: Duration = Duration::from_secs(1);
+
+/// One autofs mount that is to be there.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// Its number.
+    pub(super) id: MountId,
+    /// Mount point.
+    pub(super) path: PathBuf,
+    /// Kind.
+    pub(super) kind: Kind,
+    /// Shown as the source in the mount table: the map's name.
+    pub(super) source: Vec<u8>,
+    /// Timeout and options of the mount.
+    pub(super) options: autofs::Options,
+    /// Permission bits for the root directory (`--mode`).
+    pub(super) mode: Option<u32>,
+    /// The pipe that it is to write to.
+    pub(super) pipe: u32,
+}
+
+/// An autofs mount that is ours now.
+#[derive(Debug)]
+pub(super) struct Attached {
+    /// Its number.
+    pub(super) id: MountId,
+    /// The pipe that it writes to: not the wanted one if it was alive already.
+    pub(super) pipe: u32,
+    /// Encoded as in packets.
+    pub(super) dev: u32,
+    /// Directories that were made for it, to be removed with it.
+    pub(super) created: Made,
+    /// It was there before: what is mounted below is to be looked at.
+    pub(super) found: bool,
+}
+
+/// Why a mount point cannot be ours.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AttachError {
+    /// Another master serves it.
+    #[error(
+        "{} is served by another automounter, process {owner} ({program}); it is left alone: stop that one, or take the \
+         mount point out of the master map",
+        Escaped::path(path)
+    )]
+    Foreign {
+        /// Mount point.
+        path: PathBuf,
+        /// Leader of the group that owns it.
+        owner: i32,
+        /// Its program.
+        program: String,
+    },
+    /// The owner is in a pid namespace that cannot be seen from here.
+    #[error(
+        "{} belongs to a process group of another pid namespace (pgrp=0); taking it over would only kill it: run the daemon \
+         in that pid namespace, or unmount it first",
+        Escaped::path(path)
+    )]
+    OtherPidNamespace {
+        /// Mount point.
+        path: PathBuf,
+    },
+    /// Something else is mounted there.
+    #[error("{}: already mounted as other than autofs ({})", Escaped::path(path), Escaped(fstype))]
+    OtherFileSystem {
+        /// Mount point.
+        path: PathBuf,
+        /// What.
+        fstype: Vec<u8>,
+    },
+    /// There is no directory to mount on.
+    #[error("{0}")]
+    Directory(#[from] DirError),
+    /// A system call failed.
+    #[error("{}: cannot {what}: {source}", Escaped::path(path))]
+    Io {
+        /// Mount point.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// What attaching needs.
+#[derive(Debug)]
+pub(super) struct Attacher {
+    /// The control device.
+    pub(super) control: Arc<Control>,
+    /// The mount table, read once for all jobs.
+    pub(super) table: Arc<MountTable>,
+    /// Our pipes: inode number of each, and its number.
+    pub(super) own: HashMap<u64, u32>,
+    /// Write ends of the pipes that jobs name.
+    pub(super) write_ends: HashMap<u32, OwnedFd>,
+}
+
+impl Attacher {
+    /// Does all jobs in their order, parents before children. The write ends are closed when it returns.
+    pub(super) fn run(self, jobs: Vec<Job>) -> Vec<(MountId, Result<Attached, AttachError>)> {
+        jobs.into_iter().map(|job| (job.id, self.attach(job))).collect()
+    }
+
+    fn attach(&self, job: Job) -> Result<Attached, AttachError> {
+        let there = self.table.at(&job.path);
+        // An autofs may lie below the file system of a direct mount.
+        let Some((line, shown)) = there.iter().rev().find_map(|line| Some((line, line.autofs?))) else {
+            return match there.last() {
+                Some(other) if job.kind == Kind::Indirect => {
+                    Err(AttachError::OtherFileSystem { path: job.path, fstype: other.fstype.clone() })
+                }
+                _ => self.mount(job),
+            };
+        };
+        let inode = shown.pipe_ino.and_then(|inode| u64::try_from(inode).ok());
+        if inode.is_some_and(|inode| self.own.contains_key(&inode)) {
+            let root = self.control.open_mount(&job.path, line.dev);
+            let set = root.and_then(|root| self.control.set_timeout(root.as_fd(), job.options.timeout));
+            set.map_err(|source| AttachError::Io { path: job.path.clone(), what: "set the timeout", source })?;
+        } else if shown.kind != job.kind {
+            return Err(AttachError::OtherFileSystem { path: job.path, fstype: b"autofs of another kind".to_vec() });
+        } else {
+            if shown.pipe_ino != Some(-1) {
+                orphaned(&job.path, shown.pgrp, inode)?;
+            }
+            self.take_over(&job, line)?;
+        }
+        Ok(Attached { id: job.id, pipe: job.pipe, dev: line.dev, created: Made::default(), found: true })
+    }
+
+    /// Takes over the mount of a dead master: what waits for it is thrown out with ENOENT, what is mounted below stays.
+    fn take_over(&self, job: &Job, line: &Mounted) -> Result<(), AttachError> {
+        let fail = |what| move |source| AttachError::Io { path: job.path.clone(), what, source };
+        let write_end = self.write_end(job)?;
+        let root = self.control.open_mount(&job.path, line.dev).map_err(fail("open the autofs mount that is there"))?;
+        self.control.catatonic(root.as_fd()).map_err(fail("set it catatonic"))?;
+        self.control.set_pipe(root.as_fd(), write_end.as_fd()).map_err(fail("give it our pipe"))?;
+        self.control.set_timeout(root.as_fd(), job.options.timeout).map_err(fail("set the timeout"))?;
+        Ok(())
+    }
+
+    fn write_end(&self, job: &Job) -> Result<&OwnedFd, AttachError> {
+        self.write_ends.get(&job.pipe).ok_or_else(|| AttachError::Io {
+            path: job.path.clone(),
+            what: "find its pipe",
+            source: io::Error::from(io::ErrorKind::NotFound),
+        })
+    }
+
+    fn mount(&self, job: Job) -> Result<Attached, AttachError> {
+        let write_end = self.write_end(&job)?;
+        let created = dirs::make(&job.path)?;
+        let source = OsStr::from_bytes(&job.source);
+        let mounted = autofs::mount_autofs(source, &job.path, write_end.as_fd(), job.kind, job.options);
+        match mounted {
+            Ok(dev) => {
+                if let Some(mode) = job.mode {
+                    let root = self.control.open_mount(&job.path, dev);
+                    let set = root.and_then(|root| path::chmod(root.as_fd(), mode));
+                    set.map_err(|source| AttachError::Io { path: job.path.clone(), what: "set its mode", source })?;
+                }
+                Ok(Attached { id: job.id, pipe: job.pipe, dev, created, found: false })
+            }
+            Err(source) => {
+                created.remove();
+                Err(AttachError::Io { path: job.path, what: "mount autofs", source })
+            }
+        }
+    }
+}
+
+/// Makes sure that nobody serves the autofs mount at `path` any more. The group's number alone proves nothing: it may
+/// have been used again, and the group may live without its leader.
+fn orphaned(path: &Path, pgrp: i32, inode: Option<u64>) -> Result<(), AttachError> {
+    if pgrp == 0 {
+        return Err(AttachError::OtherPidNamespace { path: path.to_owned() });
+    }
+    let deadline = Instant::now() + OWNER_GRACE;
+    while let Some(owner) = procfs::group_reader(pgrp, inode) {
+        // One of our own kind that was killed a moment ago is waited for.
+        if !procfs::same_program(owner, children::pid()) || Instant::now() >= deadline {
+            return Err(AttachError::Foreign { path: path.to_owned(), owner, program: procfs::name(owner) });
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! The directories of keys: shown before they are mounted where browsing is on, gone with the mount elsewhere.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use log::debug;
+
+use super::worker::{Worker, target};
+use crate::engine::{Kind, MountId};
+use crate::exec::lanes::Lane;
+use crate::sys::path;
+use crate::text::Escaped;
+
+/// Makes the directories of all keys below a mount with browsing, and removes those whose keys are gone. Directories
+/// that are mount points stay: they cannot be removed.
+pub(super) async fn fill(worker: &Rc<Worker>, id: MountId) {
+    let (root, keys, lanes, path) = {
+        let state = worker.state.borrow();
+        let Some(trigger) = state.triggers.get(&id) else { return };
+        if trigger.kind != Kind::Indirect || !trigger.line.browse() {
+            return;
+        }
+        let root = state.control.open_mount(&trigger.path, trigger.dev);
+        let keys: HashSet<Vec<u8>> = trigger.line.source.keys().into_iter().collect();
+        (root, keys, Arc::clone(&state.context.lanes), trigger.path.clone())
+    };
+    let filled = lanes.run(Lane::Mount, move || make(&root?, &keys)).await;
+    if let Err(e) = filled {
+        debug!(target: &target(&path), "{}: cannot make the directories of all keys: {e}", Escaped::path(&path));
+    }
+}
+
+fn make(root: &OwnedFd, keys: &HashSet<Vec<u8>>) -> io::Result<()> {
+    for name in path::names(root.as_fd())? {
+        if !keys.contains(&name) {
+            // In use, or a link to something mounted: it stays until it expires.
+            let _ = path::rmdir_at(root.as_fd(), Path::new(OsStr::from_bytes(&name)));
+        }
+    }
+    for key in keys {
+        match path::mkdir_at(root.as_fd(), Path::new(OsStr::from_bytes(key))) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}

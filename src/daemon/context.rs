@@ -1,0 +1,80 @@
+//! What a request is served with besides its map: the configuration as it stands, the lanes, the tools.
+
+use std::os::unix::ffi::OsStringExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::configuration::Configuration;
+use crate::cli::options::Options;
+use crate::config::{Settings, native};
+use crate::exec::lanes::Lanes;
+use crate::exec::{self, Mounter, Unmounter};
+use crate::map::{Macros, OptionList, System};
+use crate::sys::user;
+
+/// All of it. A reload makes a new one; requests under way keep theirs.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// autofs.conf.
+    pub(super) settings: Settings,
+    /// Predefined variables and those of `-D` on the command line.
+    pub(super) macros: Macros,
+    /// `-O` of the command line.
+    pub(super) global_options: OptionList,
+    /// Where blocking work is done.
+    pub(super) lanes: Arc<Lanes>,
+    /// How things are mounted.
+    pub(super) mounter: Mounter,
+    /// How they are unmounted.
+    pub(super) unmounter: Unmounter,
+}
+
+impl Context {
+    /// The context that a configuration makes; the lanes of the one before go on.
+    pub(super) fn new(configuration: &Configuration, options: &Options, lanes: &Arc<Lanes>) -> Self {
+        let settings = configuration.conf.autofs.clone();
+        let mut macros = Macros::predefined(&system());
+        for (name, value) in &options.defines {
+            macros.define(name, value);
+        }
+        let tools = Arc::new(tools(configuration, &settings));
+        Self {
+            macros,
+            global_options: OptionList::parse(options.global_options.as_deref().unwrap_or_default()),
+            lanes: Arc::clone(lanes),
+            mounter: Mounter::new(Arc::clone(&tools), Arc::clone(lanes)),
+            unmounter: Unmounter::new(tools, Arc::clone(lanes)),
+            settings,
+        }
+    }
+}
+
+fn tools(configuration: &Configuration, settings: &Settings) -> exec::Settings {
+    let deadlines = &configuration.native.deadlines;
+    exec::Settings {
+        method: match configuration.native.mount.method {
+            native::Method::Auto => exec::Method::Auto,
+            native::Method::Command => exec::Method::Command,
+        },
+        mount_deadline: settings.mount_wait.map_or(deadlines.mount, Duration::from_secs),
+        umount_deadline: settings.umount_wait.map_or(deadlines.umount, Duration::from_secs),
+        verbose: settings.mount_verbose,
+        ..exec::Settings::default()
+    }
+}
+
+/// What uname(2) says, and the domain that the host's name ends in.
+fn system() -> System {
+    let Ok(machine) = user::machine() else { return System::default() };
+    let nodename = machine.host.into_vec();
+    let domain =
+        nodename.iter().position(|&b| b == b'.').and_then(|dot| nodename.get(dot + 1..)).unwrap_or_default().to_vec();
+    System {
+        sysname: machine.system.into_vec(),
+        nodename,
+        release: machine.release.into_vec(),
+        version: machine.version.into_vec(),
+        machine: machine.machine.into_vec(),
+        domain,
+    }
+}

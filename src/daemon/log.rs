@@ -1,0 +1,155 @@
+//! Where messages go: standard error in the foreground, syslog else.
+//!
+//! Three levels, as automount has them: errors and unconditional messages (`error!`), what is done (`info!`, `warn!`),
+//! and how (`debug!`). A mount point can say more than the rest: a record's target is its path.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::RwLock;
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use crate::map::Verbosity;
+use crate::sys::children;
+
+/// Where messages go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sink {
+    /// One line per message on standard error, without time and pid.
+    Stderr,
+    /// `/dev/log`, facility daemon. Each message is a datagram of its own from a socket that is not connected: a
+    /// restarted syslog daemon loses nothing, a full one blocks nobody, and there is no connection that a checkpoint
+    /// could trip over. syslog(3) keeps one.
+    Syslog,
+}
+
+/// The logger. There is one per process.
+#[derive(Debug)]
+pub struct Logger {
+    sink: Sink,
+    levels: RwLock<Levels>,
+}
+
+#[derive(Debug)]
+struct Levels {
+    global: Verbosity,
+    mounts: HashMap<PathBuf, Verbosity>,
+}
+
+/// The level of the `log` crate up to which `verbosity` lets messages through.
+fn filter(verbosity: Verbosity) -> LevelFilter {
+    match verbosity {
+        Verbosity::Basic => LevelFilter::Error,
+        Verbosity::Verbose => LevelFilter::Info,
+        Verbosity::Debug => LevelFilter::Debug,
+    }
+}
+
+/// Installs the logger. Messages go through from now on.
+pub fn install(sink: Sink, global: Verbosity) -> &'static Logger {
+    let levels = RwLock::new(Levels { global, mounts: HashMap::new() });
+    let logger = Box::leak(Box::new(Logger { sink, levels }));
+    // A second call is a programming error of a test at most; the first logger stays.
+    let _ = log::set_logger(logger);
+    log::set_max_level(filter(global));
+    logger
+}
+
+impl Logger {
+    /// Sets the level for everything that no mount point's own level is above.
+    pub fn set_global(&self, verbosity: Verbosity) {
+        self.change(|levels| levels.global = verbosity);
+    }
+
+    /// Sets the level of one mount point; `None`: that of everything.
+    pub fn set_mount(&self, path: &Path, verbosity: Option<Verbosity>) {
+        self.change(|levels| {
+            match verbosity {
+                Some(verbosity) => levels.mounts.insert(path.to_owned(), verbosity),
+                None => levels.mounts.remove(path),
+            };
+        });
+    }
+
+    /// How much is logged about a mount point.
+    pub fn level(&self, path: &Path) -> Verbosity {
+        let Ok(levels) = self.levels.read() else { return Verbosity::Basic };
+        levels.mounts.get(path).copied().unwrap_or_default().max(levels.global)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Levels)) {
+        let Ok(mut levels) = self.levels.write() else { return };
+        change(&mut levels);
+        let highest = levels.mounts.values().copied().fold(levels.global, Verbosity::max);
+        log::set_max_level(filter(highest));
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let Ok(levels) = self.levels.read() else { return true };
+        let mut verbosity = levels.global;
+        if !levels.mounts.is_empty() && metadata.target().starts_with('/') {
+            // The path of an entry stands below that of its mount point.
+            for path in Path::new(metadata.target()).ancestors() {
+                if let Some(own) = levels.mounts.get(path) {
+                    verbosity = verbosity.max(*own);
+                    break;
+                }
+            }
+        }
+        metadata.level() <= filter(verbosity)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        match self.sink {
+            Sink::Stderr => {
+                // One write per line; nobody can be told when it fails.
+                let line = format!("{}\n", record.args());
+                let _ = std::io::stderr().write_all(line.as_bytes());
+            }
+            Sink::Syslog => syslog(record.level(), &record.args().to_string()),
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn syslog(level: Level, message: &str) {
+    const DAEMON: u8 = 3 << 3;
+    let severity = match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    };
+    let Ok(socket) = UnixDatagram::unbound() else { return };
+    if socket.set_nonblocking(true).is_ok() {
+        let datagram = format!("<{}>automount[{}]: {message}", DAEMON | severity, children::pid());
+        let _ = socket.send_to(datagram.as_bytes(), "/dev/log");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_point_can_say_more_than_the_rest() {
+        let levels = RwLock::new(Levels { global: Verbosity::Basic, mounts: HashMap::new() });
+        let logger = Logger { sink: Sink::Stderr, levels };
+        let enabled = |target, level| logger.enabled(&Metadata::builder().target(target).level(level).build());
+        logger.set_mount(Path::new("/home"), Some(Verbosity::Debug));
+        assert!(enabled("/home/anna", Level::Debug));
+        assert!(enabled("/home", Level::Info));
+        assert!(!enabled("/homes", Level::Info));
+        assert!(enabled("autofs", Level::Error));
+        logger.set_mount(Path::new("/home"), None);
+        assert!(!enabled("/home", Level::Info));
+    }
+}

@@ -1,0 +1,105 @@
+//! The control pipes: one for each indirect mount, one for all direct mounts of a line of the master map.
+//!
+//! A pipe outlives the worker: its read end is in the keeper's table as well. So its number is one that no other
+//! worker of this daemon has dealt out.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use tokio::io::unix::AsyncFd;
+
+use super::reactor::{self, Steady};
+use crate::keeper::{Link, Message};
+use crate::sys::pipe::ReadEnd;
+
+/// A pipe of ours.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    /// Its number.
+    pub(super) number: u32,
+    /// The read end, registered with the reactor.
+    pub(super) read_end: AsyncFd<Steady<ReadEnd>>,
+    /// Inode number: what the mount table shows as `pipe_ino=`. A restore changes it.
+    pub(super) inode: Cell<u64>,
+    /// Autofs mounts that write to it.
+    pub(super) mounts: Cell<usize>,
+    /// Whether a task reads it.
+    pub(super) read: Cell<bool>,
+}
+
+impl Pipe {
+    fn new(number: u32, read_end: ReadEnd) -> io::Result<Rc<Self>> {
+        let inode = Cell::new(read_end.inode()?);
+        let read_end = reactor::register(read_end)?;
+        Ok(Rc::new(Self { number, read_end, inode, mounts: Cell::new(0), read: Cell::new(false) }))
+    }
+
+    /// The descriptor.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.read_end.get_ref().0.as_fd()
+    }
+
+    /// Another write end, for another mount on the same pipe.
+    pub(super) fn write_end(&self) -> io::Result<OwnedFd> {
+        self.read_end.get_ref().0.write_end()
+    }
+}
+
+/// All pipes.
+#[derive(Debug)]
+pub(super) struct Pipes {
+    link: Link,
+    pipes: HashMap<u32, Rc<Pipe>>,
+    next: u32,
+}
+
+impl Pipes {
+    /// With the pipes that earlier workers have left.
+    pub(super) fn new(link: Link, inherited: Vec<(u32, OwnedFd)>) -> Self {
+        let mut pipes = Self { link, pipes: HashMap::new(), next: 0 };
+        for (number, fd) in inherited {
+            pipes.next = pipes.next.max(number.wrapping_add(1));
+            if let Ok(pipe) = ReadEnd::from_fd(fd).and_then(|read_end| Pipe::new(number, read_end)) {
+                pipes.pipes.insert(number, pipe);
+            }
+        }
+        pipes
+    }
+
+    /// Makes a pipe, and gives the keeper its read end before anything can write to it.
+    pub(super) fn create(&mut self) -> io::Result<Rc<Pipe>> {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        let (read_end, _write_end) = ReadEnd::create()?;
+        self.link.hold(number, read_end.as_fd())?;
+        let pipe = Pipe::new(number, read_end)?;
+        self.pipes.insert(number, Rc::clone(&pipe));
+        Ok(pipe)
+    }
+
+    /// The pipe of this number.
+    pub(super) fn get(&self, number: u32) -> Option<&Rc<Pipe>> {
+        self.pipes.get(&number)
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Rc<Pipe>> {
+        self.pipes.values()
+    }
+
+    /// Lets go of a pipe that no mount writes to any more.
+    pub(super) fn release(&mut self, number: u32) {
+        if self.pipes.remove(&number).is_some() {
+            let _ = self.link.send(Message::Drop(number));
+        }
+    }
+
+    /// Says something else to the keeper.
+    pub(super) fn tell(&self, message: Message) {
+        // Without a keeper there is no worker: nobody is left who could miss it.
+        let _ = self.link.send(message);
+    }
+}

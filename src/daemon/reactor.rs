@@ -1,0 +1,32 @@
+//! Descriptors in the reactor.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Something with a descriptor that stays the same for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Steady<T>(pub(super) T);
+
+impl<T: AsFd> AsRawFd for Steady<T> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl<T: AsFd> AsFd for Steady<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Registers a descriptor for reading.
+#[allow(
+    deprecated,
+    reason = "what replaces it in tokio 1.54 is unsafe, and missing in the versions that distributions have"
+)]
+pub(super) fn register<T: AsFd>(inner: T) -> io::Result<AsyncFd<Steady<T>>> {
+    AsyncFd::with_interest(Steady(inner), Interest::READABLE)
+}

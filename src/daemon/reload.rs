@@ -1,0 +1,251 @@
+//! Reading the configuration and the maps: at the start, and again when asked to.
+//!
+//! A reload is a transaction. Everything is read first, off the reactor; what cannot be read leaves in force what was
+//! read before; then the engine is told at once what is wanted, and finds the difference.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{error, info, warn};
+
+use super::configuration::Configuration;
+use super::line::Line;
+use super::worker::{State, Worker};
+use super::{attaching, browsing, detaching};
+use crate::cli::options::Options;
+use crate::config::Settings;
+use crate::engine::{Event, Kind, Shutdown, Wanted};
+use crate::exec::lanes::Lane;
+use crate::map::{MasterEntry, MasterOptions, Table};
+use crate::source::Source;
+use crate::source::master::{Master, Status};
+use crate::sys::autofs;
+use crate::text::{Escaped, Severity};
+
+/// The master map when nobody names one.
+const DEFAULT_MASTER: &[u8] = b"auto.master";
+
+/// Between two tries to read a master map that is not available at the start.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The first reading: waits for a master map that is not available yet, then mounts what it names.
+pub(super) async fn start(worker: &Rc<Worker>) {
+    let (wait, force, force_exit) = {
+        let state = worker.state.borrow();
+        let wait = state.options.master_wait.unwrap_or(state.configuration.conf.autofs.master_wait);
+        (wait, state.options.force, state.options.force_exit)
+    };
+    let name = master_name(&worker.state.borrow());
+    info!("Starting automounter version {}, master map {}", env!("AUTOFS_VERSION"), Escaped(&name.0));
+    match autofs::protocol(&worker.state.borrow().control) {
+        Ok(Some((major, minor))) => info!("using kernel protocol version {major}.{minor:02}"),
+        Ok(None) => {}
+        Err(e) => warn!("cannot find out the version of the kernel's protocol: {e}"),
+    }
+    let begun = Instant::now();
+    let mut master = read_master(worker, false).await;
+    while master.status == Status::Unavailable && !worker.is_stopping() {
+        if wait > 0 && begun.elapsed() >= Duration::from_secs(wait) {
+            error!("problem reading master map, maximum wait exceeded");
+            break;
+        }
+        tokio::time::sleep(RETRY).await;
+        master = read_master(worker, false).await;
+    }
+    if force || force_exit {
+        let paths = apply(worker, master, false).await;
+        detaching::force(worker, paths.into_iter().map(|w| w.path).collect()).await;
+        if force_exit {
+            worker.event(Event::Stop(Shutdown::Detach));
+            return;
+        }
+        let wanted = wanted(&worker.state.borrow());
+        want(worker, wanted).await;
+        return;
+    }
+    let wanted = apply(worker, master, false).await;
+    want(worker, wanted).await;
+}
+
+/// Reads everything again. Only one reload runs at a time; a wish that comes meanwhile is served after it.
+pub(super) async fn reload(worker: Rc<Worker>) {
+    if !worker.begin_reload() {
+        return;
+    }
+    loop {
+        again(&worker).await;
+        if !worker.end_reload() {
+            return;
+        }
+    }
+}
+
+async fn again(worker: &Rc<Worker>) {
+    let (name, lanes) = {
+        let state = worker.state.borrow();
+        (master_name(&state), Arc::clone(&state.context.lanes))
+    };
+    info!("re-reading master map {}", Escaped(&name.0));
+    let before = worker.state.borrow().configuration.clone();
+    let read = lanes.run(Lane::Lookup, move || Configuration::read(Some(&before))).await;
+    let changed = worker.state.borrow_mut().configure(read);
+    let current = worker.state.borrow().master.clone();
+    let sources: Vec<Arc<Source>> = worker.state.borrow().lines.values().map(|line| Arc::clone(&line.source)).collect();
+    let same = lanes.run(Lane::Lookup, move || {
+        current.is_some_and(|master| master.is_current()) && !sources.iter().any(|source| source.is_stale_now())
+    });
+    if !changed && same.await {
+        worker.event(Event::Forget);
+        return;
+    }
+    let master = read_master(worker, true).await;
+    if master.status != Status::Read {
+        error!("the master map cannot be read; what it said before stays in force");
+        worker.event(Event::Forget);
+        return;
+    }
+    let wanted = apply(worker, master, true).await;
+    want(worker, wanted).await;
+    worker.event(Event::Forget);
+}
+
+/// Name of the master map, and whether `auto.master` may be called `auto_master`.
+fn master_name(state: &State) -> (Vec<u8>, bool) {
+    let named = state.options.master_map.clone();
+    let configured = state.configuration.conf.autofs.master_map_name.clone();
+    let underscore = configured.is_none();
+    (named.or(configured).unwrap_or_else(|| DEFAULT_MASTER.to_vec()), underscore)
+}
+
+async fn read_master(worker: &Rc<Worker>, reload: bool) -> Master {
+    let (name, names, lanes) = {
+        let state = worker.state.borrow();
+        (master_name(&state), Arc::clone(&state.configuration.names), Arc::clone(&state.context.lanes))
+    };
+    let master = lanes.run(Lane::Lookup, move || Master::read(&name.0, name.1, &names, reload)).await;
+    for diagnostic in &master.diagnostics {
+        match diagnostic.severity {
+            Severity::Error => error!("{diagnostic}"),
+            Severity::Warning => warn!("{diagnostic}"),
+        }
+    }
+    master
+}
+
+/// Puts the lines of a master map in force and reads their maps. Returns what is to be mounted.
+async fn apply(worker: &Rc<Worker>, master: Master, reload: bool) -> Vec<Wanted> {
+    let lanes = Arc::clone(&worker.state.borrow().context.lanes);
+    let entries: Vec<MasterEntry> = master.table.indirect.iter().chain(&master.table.direct).cloned().collect();
+    let mut lines = Vec::new();
+    for entry in &entries {
+        lines.push(worker.state.borrow_mut().line(entry));
+    }
+    let sources: Vec<Arc<Source>> = lines.iter().map(|(line, _)| Arc::clone(&line.source)).collect();
+    let loaded = lanes.run(Lane::Lookup, move || sources.iter().map(|source| source.load()).collect::<Vec<_>>()).await;
+    let mut usable = Vec::new();
+    for ((line, known), result) in lines.into_iter().zip(loaded) {
+        let path = Escaped(&line.mount_point);
+        match result {
+            Ok(report) => {
+                report.log();
+                if reload {
+                    info!(target: &line.label(&PathBuf::new()), "re-reading map for {path}");
+                }
+                usable.push(line);
+            }
+            Err(e) => {
+                error!("failed to read map for {path}: {e}");
+                // What was read before stays in force.
+                if known {
+                    usable.push(line);
+                }
+            }
+        }
+    }
+    if usable.is_empty() {
+        warn!("no mounts in table");
+    }
+    {
+        let mut state = worker.state.borrow_mut();
+        state.master = Some(Arc::new(master));
+        state.order = usable.iter().map(|line| line.number).collect();
+        let submounts: Vec<Rc<Line>> = state.submount_lines();
+        let kept = usable.iter().cloned().chain(submounts).map(|line| (line.number, line)).collect();
+        let old = std::mem::replace(&mut state.lines, kept);
+        for line in usable {
+            let path = PathBuf::from(OsString::from_vec(line.mount_point.clone()));
+            state.logger.set_mount(&path, line.options.verbosity);
+        }
+        drop(old);
+    }
+    wanted(&worker.state.borrow())
+}
+
+/// What the lines in force want mounted.
+fn wanted(state: &State) -> Vec<Wanted> {
+    let Some(master) = &state.master else { return Vec::new() };
+    let mut wanted = Vec::new();
+    let mut taken: HashSet<Vec<u8>> = HashSet::new();
+    let mut direct = 0;
+    for number in &state.order {
+        let Some(line) = state.lines.get(number) else { continue };
+        let mut want = |path: Vec<u8>, kind| {
+            wanted.push(Wanted {
+                path: OsString::from_vec(path).into(),
+                kind,
+                map: *number,
+                timeout: line.timeout(),
+                negative_timeout: line.negative_timeout(),
+            });
+        };
+        if !line.direct() {
+            want(line.mount_point.clone(), Kind::Indirect);
+            continue;
+        }
+        let index = direct_index(&master.table, line, &mut direct);
+        for key in line.source.keys() {
+            if !master.table.hides(index, &key) && taken.insert(key.clone()) {
+                want(key, Kind::Direct);
+            }
+        }
+    }
+    wanted
+}
+
+/// The position of a line among the direct maps of the table: some may have been left out since.
+fn direct_index(table: &Table, line: &Line, from: &mut usize) -> usize {
+    let rest = table.direct.get(*from..).unwrap_or_default();
+    let index = rest.iter().position(|entry| entry.source == line.spec).map_or(*from, |n| *from + n);
+    *from = index + 1;
+    index
+}
+
+/// Tells the engine, and waits until what is new is mounted.
+async fn want(worker: &Rc<Worker>, wanted: Vec<Wanted>) {
+    worker.event(Event::Want(wanted));
+    worker.quiet().await;
+    let mounts: Vec<_> = {
+        let state = worker.state.borrow();
+        state.triggers.iter().filter(|(_, t)| t.kind == Kind::Indirect && t.line.browse()).map(|(id, _)| *id).collect()
+    };
+    for id in mounts {
+        browsing::fill(worker, id).await;
+    }
+    attaching::release_unused(worker);
+}
+
+/// The options of a line with the defaults of configuration and command line filled in.
+pub(super) fn effective(options: &MasterOptions, settings: &Settings, command_line: &Options) -> MasterOptions {
+    let mut effective = options.clone();
+    effective.timeout = options.timeout.or(command_line.timeout).or(Some(settings.timeout));
+    effective.negative_timeout =
+        options.negative_timeout.or(command_line.negative_timeout).or(Some(settings.negative_timeout));
+    effective.browse = options.browse.or(Some(settings.browse_mode));
+    effective.random |= command_line.random;
+    effective
+}

@@ -1,0 +1,84 @@
+//! The mount table at one moment, with the questions that attaching asks.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::sys::mountinfo::{self, AutofsOptions};
+
+/// A line of it.
+#[derive(Debug, Clone)]
+pub(super) struct Mounted {
+    /// Mount point.
+    pub(super) target: PathBuf,
+    /// Type of the file system.
+    pub(super) fstype: Vec<u8>,
+    /// Device, encoded as in packets.
+    pub(super) dev: u32,
+    /// What an autofs mount shows.
+    pub(super) autofs: Option<AutofsOptions>,
+}
+
+/// All lines: those of a mount point in the order in which they were mounted.
+#[derive(Debug)]
+pub(super) struct MountTable {
+    by_target: Vec<Mounted>,
+}
+
+impl MountTable {
+    /// Reads it. May take milliseconds with many mounts.
+    pub(super) fn read() -> io::Result<Self> {
+        let text = mountinfo::read()?;
+        let mounts = mountinfo::parse(&text).map(|entry| Mounted {
+            target: entry.path().to_owned(),
+            fstype: entry.fstype.to_vec(),
+            dev: entry.dev,
+            autofs: entry.autofs(),
+        });
+        Ok(Self::of(mounts.collect()))
+    }
+
+    /// A table of these lines.
+    pub(super) fn of(mut mounts: Vec<Mounted>) -> Self {
+        mounts.sort_by(|a, b| a.target.cmp(&b.target));
+        Self { by_target: mounts }
+    }
+
+    /// All lines, parents before children.
+    pub(super) fn mounts(&self) -> &[Mounted] {
+        &self.by_target
+    }
+
+    /// The mounts at exactly this path, the one on top last.
+    pub(super) fn at(&self, path: &Path) -> &[Mounted] {
+        let start = self.by_target.partition_point(|m| m.target.as_path() < path);
+        let rest = self.by_target.get(start..).unwrap_or_default();
+        rest.get(..rest.partition_point(|m| m.target == path)).unwrap_or_default()
+    }
+
+    /// The mounts strictly below this path.
+    pub(super) fn below<'t>(&'t self, path: &'t Path) -> impl Iterator<Item = &'t Mounted> {
+        // Paths compare by component, so what lies below stands together right behind.
+        let start = self.by_target.partition_point(|m| m.target.as_path() <= path);
+        self.by_target.get(start..).unwrap_or_default().iter().take_while(move |m| m.target.starts_with(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_below_is_found_by_component() {
+        let mounts = ["/a", "/a/b", "/a-b", "/a/b/c", "/a", "/b"].map(|path| Mounted {
+            target: path.into(),
+            fstype: b"tmpfs".to_vec(),
+            dev: 1,
+            autofs: None,
+        });
+        let table = MountTable::of(mounts.to_vec());
+        let below: Vec<_> = table.below(Path::new("/a")).map(|m| m.target.to_str().unwrap()).collect();
+        assert_eq!(below, ["/a/b", "/a/b/c"]);
+        assert_eq!(table.at(Path::new("/a")).len(), 2);
+        assert!(table.at(Path::new("/c")).is_empty());
+    }
+}

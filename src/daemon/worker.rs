@@ -1,0 +1,748 @@
+//! The worker: carries out what the engine decides, and tells it what came of it.
+//!
+//! Everything here runs on the reactor thread, which never touches a path that could block, never resolves a name and
+//! never waits for a child: what can block is handed to a [lane](crate::exec::lanes). The one short cut is for work
+//! that provably cannot block: a request whose map is in memory and whose mount needs nothing that is not cached by
+//! the kernel is answered in the turn in which its packet was read.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{debug, error, info, warn};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use super::configuration::Configuration;
+use super::context::Context;
+use super::line::Line;
+use super::log::Logger;
+use super::pipes::{Pipe, Pipes};
+use super::{attaching, detaching, expiring, mounting, reload, resolve};
+use crate::cli::options::Options;
+use crate::engine::{
+    Effect, Engine, Errno, Event, Key, Kind, Limits, MountId, Resolution, Shutdown, Tick, Token, Wanted,
+};
+use crate::exec::dirs::Made;
+use crate::exec::lanes::{Lane, Lanes};
+use crate::keeper::journal::{Journal, Owed, Read, Slot};
+use crate::keeper::{Inheritance, Message};
+use crate::map::MasterEntry;
+use crate::plan::Plan;
+use crate::source::master::Master;
+use crate::source::{Mode, Source};
+use crate::sys::autofs::Control;
+use crate::sys::packet::{Packet, Request};
+use crate::text::Escaped;
+
+/// A request on which so many workers have died is answered with EIO: the next one would die as well.
+const ATTEMPTS: u32 = 3;
+
+/// An autofs mount of ours.
+#[derive(Debug)]
+pub(super) struct Trigger {
+    pub(super) path: PathBuf,
+    pub(super) kind: Kind,
+    /// Encoded as in packets.
+    pub(super) dev: u32,
+    pub(super) pipe: u32,
+    pub(super) line: Rc<Line>,
+    /// Directories that were made for it and go with it.
+    pub(super) created: Made,
+    /// Its parent is a network file system: even to reach it may block.
+    pub(super) remote: bool,
+    /// Its root directory, opened for the requests at hand and closed when there are no more: an open one would keep
+    /// direct mounts from expiring and a checkpoint from working.
+    root: Option<OwnedFd>,
+}
+
+impl Trigger {
+    /// The path of an entry.
+    pub(super) fn entry(&self, key: &Key) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt as _;
+        match self.kind {
+            Kind::Indirect => self.path.join(std::ffi::OsStr::from_bytes(&key.0)),
+            Kind::Direct | Kind::Offset => self.path.clone(),
+        }
+    }
+}
+
+/// All that changes.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) engine: Engine,
+    pub(super) control: Arc<Control>,
+    pub(super) journal: Journal,
+    pub(super) pipes: Pipes,
+    pub(super) triggers: HashMap<MountId, Trigger>,
+    pub(super) devices: HashMap<u32, MountId>,
+    /// The lines in force, submounts' included.
+    pub(super) lines: HashMap<u32, Rc<Line>>,
+    /// Those of the master map, in its order.
+    pub(super) order: Vec<u32>,
+    pub(super) master: Option<Arc<Master>>,
+    /// What is to be done at offset triggers.
+    pub(super) plans: HashMap<MountId, Arc<Plan>>,
+    pub(super) options: Options,
+    pub(super) configuration: Configuration,
+    pub(super) context: Rc<Context>,
+    pub(super) logger: &'static Logger,
+    /// Where the packet of an unanswered token stands.
+    slots: HashMap<Token, Slot>,
+    /// Packets whose mount is not known (yet): it is being mounted, or a restore has changed its device.
+    parked: Vec<(Slot, u32)>,
+    /// Jobs under way that make triggers.
+    pub(super) making: usize,
+    /// Those of them that attach top-level mounts.
+    pub(super) attaching: usize,
+    /// Directories that were made for mounts that are gone, and that others still stand in.
+    pub(super) left: Vec<Made>,
+    /// Triggers that are being unmounted.
+    pub(super) leaving: HashSet<MountId>,
+    /// Mounts of ours that have been unmounted since somebody looked.
+    pub(super) unmounted: usize,
+    /// Effects of one kind that are carried out together.
+    attach: Vec<(MountId, Wanted)>,
+    detach: Vec<(MountId, bool)>,
+    opened: Vec<MountId>,
+    /// Packets are being read: more requests may want the same roots.
+    reading: bool,
+    next: u32,
+    next_line: u32,
+    stopping: bool,
+    reloading: bool,
+    reload_again: bool,
+    pub(super) reloaded: Instant,
+}
+
+/// The worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) state: RefCell<State>,
+    born: Instant,
+    /// The engine's deadline has changed.
+    timer: Notify,
+    /// The journal has room again.
+    room: Notify,
+    /// An attach has ended.
+    attached: Notify,
+    exit: Notify,
+    ended: RefCell<Option<(Shutdown, Vec<MountId>)>>,
+}
+
+impl State {
+    /// Puts a configuration in force. False: nothing is other than before.
+    pub(super) fn configure(&mut self, configuration: Configuration) -> bool {
+        if configuration == self.configuration {
+            return false;
+        }
+        self.context = Rc::new(Context::new(&configuration, &self.options, &self.context.lanes));
+        self.logger.set_global(self.options.verbosity.max(configuration.conf.autofs.logging));
+        self.configuration = configuration;
+        true
+    }
+
+    /// The number of a line.
+    pub(super) fn line_number(&mut self) -> u32 {
+        let number = self.next_line;
+        self.next_line += 1;
+        number
+    }
+
+    /// The line of an entry of the master map: the one that is in force, if it says the same, else a new one. Says
+    /// which.
+    pub(super) fn line(&mut self, entry: &MasterEntry) -> (Rc<Line>, bool) {
+        let options = reload::effective(&entry.options, &self.configuration.conf.autofs, &self.options);
+        let same_map = |line: &&Rc<Line>| line.mount_point == entry.mount_point && line.spec == entry.source;
+        let known = self.order.iter().filter_map(|number| self.lines.get(number)).find(same_map).map(Rc::clone);
+        if let Some(line) = known.as_ref().filter(|line| line.options == options) {
+            return (Rc::clone(line), true);
+        }
+        let number = self.line_number();
+        let (mount_point, spec) = (entry.mount_point.clone(), entry.source.clone());
+        // The same map with other options: what is known of it, and the pipe of its mounts, stay.
+        let (source, pipe, known) = match known {
+            Some(line) => (Arc::clone(&line.source), line.pipe.get(), true),
+            None => {
+                let mode = if entry.direct { Mode::Direct } else { Mode::Indirect };
+                (Arc::new(Source::from_spec(&spec, mode, &self.configuration.names)), None, false)
+            }
+        };
+        let line = Line::new(number, mount_point, spec, options, source);
+        line.pipe.set(pipe);
+        (Rc::new(line), known)
+    }
+
+    /// The lines of submounts.
+    pub(super) fn submount_lines(&self) -> Vec<Rc<Line>> {
+        self.lines.values().filter(|line| !self.order.contains(&line.number)).map(Rc::clone).collect()
+    }
+
+    /// The number of a trigger that the shell makes.
+    pub(super) fn number(&mut self) -> MountId {
+        let id = MountId(self.next & 0x7fff_ffff);
+        self.next = self.next.wrapping_add(1);
+        id
+    }
+
+    /// The root directory of an autofs mount, for the requests at hand.
+    pub(super) fn root(&mut self, mount: MountId) -> io::Result<std::os::fd::BorrowedFd<'_>> {
+        let trigger = self.triggers.get_mut(&mount).ok_or(io::ErrorKind::NotFound)?;
+        if trigger.root.is_none() {
+            trigger.root = Some(self.control.open_mount(&trigger.path, trigger.dev)?);
+            self.opened.push(mount);
+        }
+        trigger.root.as_ref().map(OwnedFd::as_fd).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn close_roots(&mut self) {
+        for mount in self.opened.drain(..) {
+            if let Some(trigger) = self.triggers.get_mut(&mount) {
+                trigger.root = None;
+            }
+        }
+    }
+
+    /// The mount that a packet is about. The device decides where several mounts share a pipe; a pipe of its own
+    /// decides for an indirect mount even when the device has changed.
+    fn route(&mut self, pipe: u32, request: &Request<'_>) -> Option<MountId> {
+        let Request { dev, kind, .. } = *request;
+        if let Some(mount) = self.devices.get(&dev) {
+            if self.triggers.get(mount).is_some_and(|t| t.pipe == pipe) {
+                return Some(*mount);
+            }
+        }
+        if kind != Kind::Indirect {
+            return None;
+        }
+        let (mount, old) = self
+            .triggers
+            .iter()
+            .find(|(_, t)| t.pipe == pipe && t.kind == Kind::Indirect)
+            .map(|(mount, t)| (*mount, t.dev))?;
+        self.move_device(mount, old, dev);
+        Some(mount)
+    }
+
+    /// A mount has a new device number: it was restored.
+    pub(super) fn move_device(&mut self, mount: MountId, old: u32, new: u32) {
+        if self.devices.get(&old) == Some(&mount) {
+            self.devices.remove(&old);
+        }
+        self.devices.insert(new, mount);
+        if let Some(trigger) = self.triggers.get_mut(&mount) {
+            trigger.dev = new;
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn new(
+        inheritance: Inheritance,
+        configuration: Configuration,
+        options: Options,
+        logger: &'static Logger,
+    ) -> io::Result<(Rc<Self>, Vec<Owed>)> {
+        let (journal, owed) = Journal::open(inheritance.journal);
+        let deadlines = &configuration.native.deadlines;
+        let limits = Limits {
+            request: u64::try_from(deadlines.request.as_millis()).unwrap_or(u64::MAX),
+            unmount: u64::try_from(deadlines.umount.as_millis()).unwrap_or(u64::MAX),
+            ..Limits::default()
+        };
+        let lanes = Arc::new(Lanes::default());
+        let state = State {
+            engine: Engine::new(limits),
+            control: Arc::new(Control::open()?),
+            journal,
+            pipes: Pipes::new(inheritance.link, inheritance.pipes),
+            triggers: HashMap::new(),
+            devices: HashMap::new(),
+            lines: HashMap::new(),
+            order: Vec::new(),
+            master: None,
+            plans: HashMap::new(),
+            context: Rc::new(Context::new(&configuration, &options, &lanes)),
+            options,
+            configuration,
+            logger,
+            slots: HashMap::new(),
+            parked: Vec::new(),
+            making: 0,
+            attaching: 0,
+            left: Vec::new(),
+            leaving: HashSet::new(),
+            unmounted: 0,
+            attach: Vec::new(),
+            detach: Vec::new(),
+            opened: Vec::new(),
+            reading: false,
+            next: 1,
+            next_line: 1,
+            stopping: false,
+            reloading: false,
+            reload_again: false,
+            reloaded: Instant::now(),
+        };
+        let worker = Self {
+            state: RefCell::new(state),
+            born: Instant::now(),
+            timer: Notify::new(),
+            room: Notify::new(),
+            attached: Notify::new(),
+            exit: Notify::new(),
+            ended: RefCell::new(None),
+        };
+        Ok((Rc::new(worker), owed))
+    }
+
+    /// Whether the end has begun.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.state.borrow().stopping
+    }
+
+    /// Whether a reload may begin. If one is under way already, there will be another one after it.
+    pub(super) fn begin_reload(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        state.reload_again = state.reloading;
+        !std::mem::replace(&mut state.reloading, true)
+    }
+
+    /// A reload has ended. True: there is to be another one.
+    pub(super) fn end_reload(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        state.reloading = std::mem::take(&mut state.reload_again);
+        state.reloaded = Instant::now();
+        state.reloading
+    }
+
+    /// Waits until no top-level mount is being attached.
+    pub(super) async fn quiet(&self) {
+        while self.state.borrow().attaching > 0 {
+            self.attached.notified().await;
+        }
+    }
+
+    /// An attach has ended.
+    pub(super) fn settled(&self) {
+        self.state.borrow_mut().attaching -= 1;
+        self.attached.notify_waiters();
+    }
+
+    /// How many mounts of ours have been unmounted since the last call.
+    pub(super) fn take_unmounted(&self) -> usize {
+        std::mem::take(&mut self.state.borrow_mut().unmounted)
+    }
+
+    /// Whether a trigger is being unmounted.
+    pub(super) fn is_leaving(&self, id: MountId) -> bool {
+        self.state.borrow().leaving.contains(&id)
+    }
+
+    /// Seconds for which this worker has lived.
+    pub(super) fn age(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    pub(super) fn now(&self) -> Tick {
+        Tick(u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Waits for the engine's last effect.
+    pub(super) async fn ended(&self) -> (Shutdown, Vec<MountId>) {
+        loop {
+            if let Some(ended) = self.ended.borrow_mut().take() {
+                return ended;
+            }
+            self.exit.notified().await;
+        }
+    }
+
+    /// Sleeps until the engine wants to be woken, and wakes it. While it wants nothing, nothing runs.
+    pub(super) async fn timers(self: Rc<Self>) {
+        loop {
+            let deadline = self.state.borrow().engine.deadline();
+            match deadline {
+                None => self.timer.notified().await,
+                Some(Tick(at)) => {
+                    let moment = tokio::time::Instant::from_std(self.born + Duration::from_millis(at));
+                    tokio::select! {
+                        () = tokio::time::sleep_until(moment) => self.event(Event::Timer),
+                        () = self.timer.notified() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the engine what has happened, and does what it says.
+    pub(super) fn event(self: &Rc<Self>, event: Event) {
+        let mut guard = self.state.borrow_mut();
+        let state = &mut *guard;
+        let before = state.engine.deadline();
+        state.stopping |= matches!(event, Event::Stop(_));
+        let (mut events, mut effects) = (VecDeque::from([event]), Vec::new());
+        while let Some(event) = events.pop_front() {
+            state.engine.handle(self.now(), event, &mut effects);
+            for effect in effects.drain(..) {
+                events.extend(self.carry_out(state, effect));
+            }
+        }
+        if !state.reading {
+            state.close_roots();
+        }
+        if state.engine.deadline() != before {
+            self.timer.notify_one();
+        }
+        if !state.attach.is_empty() {
+            let wanted = std::mem::take(&mut state.attach);
+            state.making += 1;
+            state.attaching += 1;
+            spawn_local(attaching::attach(Rc::clone(self), wanted));
+        }
+        if !state.detach.is_empty() {
+            let leaving = std::mem::take(&mut state.detach);
+            state.leaving.extend(leaving.iter().map(|(id, _)| *id));
+            spawn_local(detaching::detach(Rc::clone(self), leaving));
+        }
+    }
+
+    /// Carries out one effect, or has it carried out; what is known at once is returned.
+    fn carry_out(self: &Rc<Self>, state: &mut State, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::Reply { mount, token, error } => {
+                self.reply(state, mount, token, error);
+                None
+            }
+            Effect::Resolve { job, mount, key, who } => {
+                let Some(trigger) = state.triggers.get(&mount) else {
+                    return Some(Event::Resolved { job, outcome: Resolution::NotFound });
+                };
+                let question = resolve::Question {
+                    line: Rc::clone(&trigger.line),
+                    context: Rc::clone(&state.context),
+                    at: trigger.entry(&key),
+                    kind: trigger.kind,
+                    key,
+                    who,
+                };
+                info!(target: &question.target(), "attempting to mount entry {}", Escaped::path(&question.at));
+                if let Some(outcome) = resolve::now(&question) {
+                    return Some(Event::Resolved { job, outcome });
+                }
+                let worker = Rc::clone(self);
+                spawn_local(async move {
+                    let outcome = resolve::later(question).await;
+                    worker.event(Event::Resolved { job, outcome });
+                });
+                None
+            }
+            Effect::Perform { job, mount, key, plan } => {
+                if let Some(outcome) = mounting::now(state, mount, &key, &plan) {
+                    return Some(Event::Performed { job, outcome });
+                }
+                state.making += 1;
+                let worker = Rc::clone(self);
+                spawn_local(async move {
+                    let outcome = mounting::later(&worker, mount, &key, plan).await;
+                    worker.state.borrow_mut().making -= 1;
+                    worker.event(Event::Performed { job, outcome });
+                    worker.unpark();
+                });
+                None
+            }
+            Effect::Check { job, mount, key } => {
+                let worker = Rc::clone(self);
+                spawn_local(async move {
+                    let mounted = mounting::check(&worker, mount, &key).await;
+                    worker.event(Event::Checked { job, mounted });
+                });
+                None
+            }
+            Effect::Unmount { job, mount, key, layers, lazy } => {
+                let worker = Rc::clone(self);
+                spawn_local(async move {
+                    let gone = detaching::unmount(&worker, mount, &key, layers, lazy).await;
+                    worker.event(Event::Unmounted { job, gone });
+                });
+                None
+            }
+            Effect::ExpireRun { mount, immediate } => {
+                let worker = Rc::clone(self);
+                spawn_local(async move {
+                    expiring::run(&worker, mount, immediate).await;
+                    worker.event(Event::ExpireRan { mount });
+                });
+                None
+            }
+            Effect::Attach { mount, wanted } => {
+                state.attach.push((mount, wanted));
+                None
+            }
+            Effect::Update { mount, wanted } => {
+                attaching::update(state, mount, &wanted);
+                None
+            }
+            Effect::Detach { mount, lazy } => {
+                state.detach.push((mount, lazy));
+                None
+            }
+            Effect::Exit { how, left } => {
+                *self.ended.borrow_mut() = Some((how, left));
+                self.exit.notify_one();
+                None
+            }
+        }
+    }
+
+    fn reply(self: &Rc<Self>, state: &mut State, mount: MountId, token: Token, error: Option<Errno>) {
+        let slot = state.slots.remove(&token);
+        let Some(trigger) = state.triggers.get(&mount) else {
+            // Its mount is gone, and with it whoever waited.
+            self.forget(state, slot);
+            return;
+        };
+        if trigger.remote {
+            let (control, path, dev) = (Arc::clone(&state.control), trigger.path.clone(), trigger.dev);
+            let (worker, lanes) = (Rc::clone(self), Arc::clone(&state.context.lanes));
+            spawn_local(async move {
+                let answer = move || control.open_mount(&path, dev).and_then(|root| say(&control, &root, token, error));
+                if let Err(e) = lanes.run(Lane::Umount, answer).await {
+                    debug!("cannot answer token {}: {e}", token.0);
+                }
+                worker.forget(&mut worker.state.borrow_mut(), slot);
+            });
+            return;
+        }
+        let control = Arc::clone(&state.control);
+        if let Err(e) = state.root(mount).and_then(|root| say(&control, root, token, error)) {
+            // EINVAL: the waiter was served by a worker that died before it could strike the request out.
+            debug!("cannot answer token {}: {e}", token.0);
+        }
+        self.forget(state, slot);
+    }
+
+    /// Strikes a request out of the journal.
+    fn forget(&self, state: &mut State, slot: Option<Slot>) {
+        let Some(slot) = slot else { return };
+        let full = !state.journal.has_room();
+        state.journal.clear(slot);
+        if full {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Makes an autofs mount known: from now on its packets are served.
+    pub(super) fn register(self: &Rc<Self>, state: &mut State, id: MountId, trigger: NewTrigger) {
+        let NewTrigger { path, kind, dev, pipe, line, created, remote } = trigger;
+        state.lines.entry(line.number).or_insert_with(|| Rc::clone(&line));
+        state.devices.insert(dev, id);
+        if let Some(pipe) = state.pipes.get(pipe) {
+            pipe.mounts.set(pipe.mounts.get() + 1);
+            if !pipe.read.replace(true) {
+                spawn_local(Rc::clone(self).serve(Rc::clone(pipe)));
+            }
+        }
+        state.triggers.insert(id, Trigger { path, kind, dev, pipe, line, created, remote, root: None });
+    }
+
+    /// An autofs mount is gone.
+    pub(super) fn unregister(&self, state: &mut State, id: MountId) -> Option<Trigger> {
+        let trigger = state.triggers.remove(&id)?;
+        if state.devices.get(&trigger.dev) == Some(&id) {
+            state.devices.remove(&trigger.dev);
+        }
+        if let Some(pipe) = state.pipes.get(trigger.pipe) {
+            pipe.mounts.set(pipe.mounts.get().saturating_sub(1));
+            // The pipe of a line of direct mounts stays for those that a reload adds.
+            if pipe.mounts.get() == 0 && trigger.kind == Kind::Indirect {
+                state.pipes.release(trigger.pipe);
+            }
+        }
+        state.leaving.remove(&id);
+        state.plans.remove(&id);
+        if !state.order.contains(&trigger.line.number) && trigger.kind == Kind::Indirect {
+            state.lines.remove(&trigger.line.number);
+        }
+        Some(trigger)
+    }
+
+    /// Reads a pipe for as long as mounts write to it.
+    async fn serve(self: Rc<Self>, pipe: Rc<Pipe>) {
+        loop {
+            let Ok(mut ready) = pipe.read_end.readable().await else { return };
+            match self.read(&pipe) {
+                Halt::Empty => ready.clear_ready(),
+                Halt::Full => self.room.notified().await,
+                Halt::End => {
+                    pipe.read.set(false);
+                    return self.abandoned(&pipe);
+                }
+            }
+        }
+    }
+
+    /// Serves all packets that are in a pipe now.
+    fn read(self: &Rc<Self>, pipe: &Pipe) -> Halt {
+        self.state.borrow_mut().reading = true;
+        let halt = loop {
+            let read = {
+                let mut state = self.state.borrow_mut();
+                if !state.journal.has_room() {
+                    break Halt::Full;
+                }
+                state.journal.read(pipe.number, pipe.fd())
+            };
+            match read {
+                Ok(Read::Packet(slot)) => self.packet(slot, pipe.number),
+                Ok(Read::Nothing) => break Halt::Empty,
+                Ok(Read::End) => break Halt::End,
+                Err(e) => {
+                    error!("cannot read control pipe {}: {e}", pipe.number);
+                    break Halt::Empty;
+                }
+            }
+        };
+        let mut state = self.state.borrow_mut();
+        state.reading = false;
+        state.close_roots();
+        halt
+    }
+
+    /// No mount writes to the pipe any more: they were unmounted behind our back, or made catatonic.
+    fn abandoned(self: &Rc<Self>, pipe: &Pipe) {
+        let lost: Vec<MountId> = {
+            let state = self.state.borrow();
+            state.triggers.iter().filter(|(_, t)| t.pipe == pipe.number).map(|(id, _)| *id).collect()
+        };
+        for mount in lost {
+            let gone = self.state.borrow_mut().triggers.get(&mount).map(|t| t.path.clone());
+            if let Some(path) = gone {
+                warn!(target: &path.to_string_lossy(), "{} is no longer ours: it was unmounted", Escaped::path(&path));
+            }
+            self.vanished(mount);
+        }
+    }
+
+    /// An autofs mount has gone without us.
+    pub(super) fn vanished(self: &Rc<Self>, mount: MountId) {
+        self.unregister(&mut self.state.borrow_mut(), mount);
+        self.event(Event::Vanished { mount });
+    }
+
+    fn packet(self: &Rc<Self>, slot: Slot, pipe: u32) {
+        let mut guard = self.state.borrow_mut();
+        let state = &mut *guard;
+        let bytes = state.journal.packet(slot);
+        let packet = match Packet::decode(&bytes) {
+            Ok(packet) => packet,
+            Err(e) => {
+                error!("a packet that makes no sense came by control pipe {pipe}: {e}");
+                self.forget(state, Some(slot));
+                return;
+            }
+        };
+        let request = packet.request();
+        let Some(mount) = state.route(pipe, request) else {
+            state.parked.push((slot, pipe));
+            if state.making == 0 {
+                spawn_local(attaching::rescan(Rc::clone(self)));
+            }
+            return;
+        };
+        state.slots.insert(request.token, slot);
+        drop(guard);
+        // For direct mounts the name is empty, as their one key is.
+        let (token, key) = (request.token, Key::from(request.name));
+        self.event(match packet {
+            Packet::Missing(_) => Event::Missing { mount, token, key, who: request.who },
+            Packet::Expire(_) => Event::Expire { mount, token, key },
+        });
+    }
+
+    /// Tries again to find the mounts of parked packets.
+    pub(super) fn unpark(self: &Rc<Self>) {
+        let parked = std::mem::take(&mut self.state.borrow_mut().parked);
+        for (slot, pipe) in parked {
+            self.packet(slot, pipe);
+        }
+        self.state.borrow_mut().close_roots();
+    }
+
+    /// Parked packets whose mounts a look at the mount table has not found either.
+    pub(super) fn unroutable(self: &Rc<Self>) -> Vec<(Slot, u32)> {
+        std::mem::take(&mut self.state.borrow_mut().parked)
+    }
+
+    /// Takes up what a dead worker owed.
+    pub(super) fn take_up(self: &Rc<Self>, owed: Vec<Owed>) {
+        for Owed { slot, pipe, attempts } in owed {
+            if attempts >= ATTEMPTS {
+                let mut guard = self.state.borrow_mut();
+                let state = &mut *guard;
+                let bytes = state.journal.packet(slot);
+                let routed = Packet::decode(&bytes).ok().and_then(|packet| {
+                    let token = packet.request().token;
+                    Some((state.route(pipe, packet.request())?, token))
+                });
+                if let Some((mount, token)) = routed {
+                    error!("request {} has ended {attempts} workers; it is answered with an error", token.0);
+                    state.slots.insert(token, slot);
+                    self.reply(state, mount, token, Some(Errno::EIO));
+                    continue;
+                }
+            }
+            self.packet(slot, pipe);
+        }
+        self.state.borrow_mut().close_roots();
+    }
+
+    /// Tells the keeper that the daemon serves.
+    pub(super) fn started(&self) {
+        self.state.borrow().pipes.tell(Message::Started);
+    }
+
+    /// Tells the keeper that the daemon ends, with this status.
+    pub(super) fn ending(&self, status: u8) {
+        self.state.borrow().pipes.tell(Message::Ending(status));
+    }
+}
+
+/// Why no more packets are read now.
+enum Halt {
+    /// There are none.
+    Empty,
+    /// The journal has no room.
+    Full,
+    /// There will never be any.
+    End,
+}
+
+/// An autofs mount to be made known.
+#[derive(Debug)]
+pub(super) struct NewTrigger {
+    pub(super) path: PathBuf,
+    pub(super) kind: Kind,
+    pub(super) dev: u32,
+    pub(super) pipe: u32,
+    pub(super) line: Rc<Line>,
+    pub(super) created: Made,
+    pub(super) remote: bool,
+}
+
+fn say(control: &Control, root: impl AsFd, token: Token, error: Option<Errno>) -> io::Result<()> {
+    match error {
+        None => control.ready(root.as_fd(), token),
+        Some(error) => control.fail(root.as_fd(), token, error),
+    }
+}
+
+/// The target of log records about a path.
+pub(super) fn target(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.to_string_lossy()
+}
