@@ -11,7 +11,7 @@ use std::path::Path;
 use log::{debug, info};
 
 use super::options::Options;
-use super::place::Stands;
+use super::place::{Site, Stands};
 use super::way;
 use super::{Mounter, Performed, Place};
 use crate::engine::Kind;
@@ -36,7 +36,7 @@ impl Mounter {
         let path = place.path();
         let site = place.site(root, &path)?;
         let mount = match &plan.action {
-            Action::Symlink(text) if place.kind == Kind::Indirect => return link(site, text),
+            Action::Symlink(text) if place.kind == Kind::Indirect => return link(site, text, &place.label),
             Action::Mount(mounts) => mounts.first()?,
             _ => return None,
         };
@@ -74,11 +74,12 @@ impl Mounter {
     }
 }
 
-fn link(site: super::place::Site<'_>, text: &[u8]) -> Option<Performed> {
+fn link(site: Site<'_>, text: &[u8], label: &str) -> Option<Performed> {
     if site.look().ok()? == Stands::Mount {
         return Some(Performed::Already);
     }
     site.link(text).ok()?;
+    info!(target: label, "mounted {}", Escaped::path(site.target.path));
     Some(Performed::Now)
 }
 

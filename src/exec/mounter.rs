@@ -70,6 +70,9 @@ impl Mounter {
             return Ok(Performed::Already);
         };
         let Action::Mount(mounts) = &plan.action else {
+            if matches!(plan.action, Action::Symlink(_)) {
+                info!(target: &place.label, "mounted {}", Escaped::path(&opened.path));
+            }
             return Ok(Performed::Now);
         };
         let mut result = Err(Failure::Empty(opened.path.clone()));
