@@ -150,3 +150,86 @@ fn autofsctl_wants_to_be_used_rightly() {
         assert_eq!(autofsctl(args).0, 2, "{args:?}");
     }
 }
+
+/// Writes files to a directory of their own, `@` in a text standing for its path, and checks those that `args` name.
+/// In the output the directory is `@` again.
+fn check(files: &[(&str, &str)], args: &[&str]) -> Outcome {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text.replace('@', path)).unwrap();
+    }
+    let args: Vec<String> = args.iter().map(|arg| arg.replace('@', path)).collect();
+    let (status, out, err) =
+        autofsctl(&[&["check"], &args.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
+    (status, out.replace(path, "@"), err.replace(path, "@"))
+}
+
+#[test]
+fn check_finds_nothing_in_good_files() {
+    let files = [
+        ("auto.master", "/home file:@/home --timeout=5 -ro\n/- file:@/direct\n+@/more\n"),
+        ("more", "/sub file:@/top\n"),
+        ("home", "alice srv:/$ARCH/$USER\n* -fstype=tmpfs :tmpfs\n"),
+        ("direct", "/d/one -fstype=bind :/usr\n"),
+        ("top", "a -fstype=autofs file:@/inner\n"),
+        ("inner", "b /x srv:/x /y srv:/y\n"),
+        ("autofs.conf", "[ autofs ]\ntimeout = 5\n"),
+        ("autofs.toml", "[limits]\nmounts = 5\n"),
+        ("nsswitch.conf", "automount: files\n"),
+    ];
+    let args = ["@/auto.master", "@/autofs.conf", "@/autofs.toml", "@/nsswitch.conf"];
+    assert_eq!(check(&files, &args), (0, "0 errors, 0 warnings in 9 files\n".into(), String::new()));
+}
+
+#[test]
+fn check_shows_all_that_is_wrong() {
+    let files = [
+        ("auto.master", "/home file:@/home --timeout=5m\nhome x\n/srv file:@/none\n/ok file:@/map\n"),
+        ("map", "a srv\\:x:y\nb -ro /x srv:/x /x\nc $NOPE:/x\n\nd \"srv:/x\n"),
+        ("autofs.conf", "timeout = 5m\ntimeuot = 5\n"),
+        ("autofs.toml", "[limits]\nmount = 5\n"),
+    ];
+    let (status, out, err) = check(&files, &["@/auto.master", "@/autofs.conf", "@/autofs.toml", "@/missing"]);
+    assert_eq!((status, err.as_str()), (1, ""));
+    for expected in [
+        " --> @/auto.master:1:",
+        "1 | /home file:@/home --timeout=5m\n",
+        " --> @/auto.master:2:1\n",
+        "file map @/none missing or not readable",
+        " --> @/map:5:",
+        "unknown variable $NOPE",
+        " --> @/autofs.conf:1:11\n",
+        "unknown setting \"timeuot\"",
+        " --> @/autofs.toml:2:1\n",
+        "cannot read it: No such file or directory",
+        " in 4 files\n",
+    ] {
+        assert!(out.contains(expected), "{expected} is not in\n{out}");
+    }
+}
+
+#[test]
+fn check_prints_json() {
+    let (status, out, _) = check(&[("home", "/a srv:/x\nb srv:/x\n")], &["--json", "@/home"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((status, &json["errors"], &json["files"]), (0, &0.into(), &serde_json::json!(["@/home"])), "{out}");
+    let (status, out, _) = check(&[("x.toml", "[limits]\nmounts = 0\n")], &["@/x.toml", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let expected = serde_json::json!({
+        "errors": 1, "warnings": 0, "files": ["@/x.toml"],
+        "diagnostics": [{
+            "severity": "error", "code": "toml::syntax", "file": "@/x.toml", "line": 2, "column": 10, "length": 1,
+            "message": "invalid value: integer `0`", "help": "expected a whole number, 1 or more",
+        }],
+    });
+    assert_eq!((status, json), (1, expected));
+}
+
+#[test]
+fn check_without_files_reads_the_system() {
+    let (status, out, err) = autofsctl(&["check"]);
+    assert!(status == 0 || status == 1, "{status}");
+    assert_eq!(err, "");
+    assert!(out.trim_end().ends_with("files") || out.trim_end().ends_with("file"), "{out}");
+}

@@ -21,6 +21,9 @@ pub const INIT_CONF: &str = concat!(env!("AUTOFS_SYSCONFDIR"), "/autofs");
 /// autofs.toml.
 pub const AUTOFS_TOML: &str = concat!(env!("AUTOFS_MAPDIR"), "/autofs.toml");
 
+/// All files that are read here.
+pub const FILES: [&str; 4] = [AUTOFS_CONF, INIT_CONF, AUTOFS_TOML, NSSWITCH_CONF];
+
 /// Bytes of a configuration file at most.
 const LONGEST: u64 = 1 << 20;
 
@@ -93,7 +96,11 @@ fn text(name: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<(Arc<Path>, Vec
     }
 }
 
-fn read(file: &Path) -> io::Result<Vec<u8>> {
+/// The content of a regular file of bearable length.
+///
+/// # Errors
+/// When it is not one, or cannot be read.
+pub fn read(file: &Path) -> io::Result<Vec<u8>> {
     let opened = path::open_to_read(file)?;
     if !path::fstat(opened.as_fd())?.is_file() {
         return Err(io::Error::other("not a regular file"));

@@ -1,5 +1,6 @@
 //! The face of autofsctl(8): one verb per question. Data goes to stdout, everything else to stderr.
 
+mod check;
 pub mod client;
 pub mod exit;
 mod explain;
@@ -80,6 +81,11 @@ enum Verb {
         /// A path below a mount point
         path: PathBuf,
     },
+    /// Show what is wrong with the configuration and the maps
+    Check {
+        /// Only these files; what they are is told by their names
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -152,6 +158,7 @@ impl Session {
                 };
                 self.order(Call::SetLogLevel { path: absolute(&path)?, level })
             }
+            Verb::Check { files } => Ok(check::check(self, &files)),
             Verb::Explain { path } => explain::explain(self, absolute(&path)?),
         }
     }

@@ -1,0 +1,117 @@
+//! `autofsctl check`: reads the whole configuration, or some files of it, and shows everything that is wrong.
+
+mod maps;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use self::maps::Maps;
+use self::report::Report;
+use super::Session;
+use super::exit::Exit;
+use crate::config::{AutofsConf, Native, Nsswitch};
+use crate::daemon::configuration::{self, Configuration};
+use crate::source::Mode;
+use crate::source::master::{self, Master, Status};
+use crate::sys::path;
+use crate::text::{Diagnostic, Escaped, Place};
+
+/// Checks `files`, or everything that the daemon would read; errors make the answer no.
+pub(super) fn check(session: &Session, files: &[PathBuf]) -> Exit {
+    let mut check = Check::new();
+    if files.is_empty() {
+        check.everything();
+    }
+    for file in files {
+        check.file(file);
+    }
+    let report = check.report;
+    session.show(&report.json(), || report.text(session.bold));
+    if report.errors() > 0 { Exit::No } else { Exit::Yes }
+}
+
+struct Check {
+    configuration: Configuration,
+    report: Report,
+}
+
+impl Check {
+    fn new() -> Self {
+        let (configuration, diagnostics) = Configuration::look(None);
+        // They are told only when these files are asked about.
+        drop(diagnostics);
+        Self { configuration, report: Report::default() }
+    }
+
+    fn everything(&mut self) {
+        let (configuration, diagnostics) = Configuration::look(None);
+        self.report.extend(diagnostics);
+        for file in configuration::FILES {
+            self.count(Path::new(file));
+        }
+        let (name, underscore) = master::name(None, &configuration.conf.autofs);
+        self.configuration = configuration;
+        self.master(&name, underscore);
+    }
+
+    /// A file of which only the name is known.
+    fn file(&mut self, file: &Path) {
+        let Ok(file) = std::path::absolute(file) else { return };
+        let name = file.file_name().unwrap_or_default().as_encoded_bytes();
+        if name.ends_with(b".autofs") || memchr::memmem::find(name, b"master").is_some() {
+            self.master(file.as_os_str().as_encoded_bytes(), false);
+            return;
+        }
+        let text = match configuration::read(&file) {
+            Ok(text) => text,
+            Err(error) => {
+                let place = Place::whole(&file);
+                self.report.push(Diagnostic::error("check::unreadable", place, format!("cannot read it: {error}")));
+                return;
+            }
+        };
+        self.report.count(&file);
+        let shared: Arc<Path> = file.as_path().into();
+        let diagnostics = if name == b"nsswitch.conf" {
+            Nsswitch::parse(&text, &shared).map_or_else(|error| vec![error], |(_, diagnostics)| diagnostics)
+        } else if name.ends_with(b".conf") {
+            AutofsConf::read(Some((&shared, &text)), None, |_| None).1
+        } else if name.ends_with(b".toml") {
+            Native::parse(&text, &shared).err().into_iter().collect()
+        } else {
+            Maps::new(&self.configuration, &mut self.report).file(&file, mode(&text));
+            return;
+        };
+        self.report.extend(diagnostics);
+    }
+
+    /// A master map, all that it includes, and all maps that are named there.
+    fn master(&mut self, name: &[u8], underscore: bool) {
+        let master = Master::read(name, underscore, &self.configuration.names, false);
+        for input in master.inputs() {
+            self.count(input);
+        }
+        if master.status == Status::NotFound && master.diagnostics.is_empty() {
+            let place = Place::whole(Path::new(&*String::from_utf8_lossy(name)));
+            let message = format!("there is no master map {}", Escaped(name));
+            let help = "write one, see auto.master(5); until then nothing is mounted";
+            self.report.push(Diagnostic::error("master::missing", place, message).help(help));
+        }
+        self.report.extend(master.diagnostics);
+        Maps::new(&self.configuration, &mut self.report).table(&master.table);
+    }
+
+    fn count(&mut self, file: &Path) {
+        if path::stat(file).is_ok_and(|stat| stat.is_file()) {
+            self.report.count(file);
+        }
+    }
+}
+
+/// Whether a map looks like a direct one: its first key is a path.
+fn mode(text: &[u8]) -> Mode {
+    let file: Arc<Path> = Path::new("-").into();
+    let first = crate::text::lines(text, &file).filter_map(Result::ok).find(|line| !line.is_include());
+    if first.is_some_and(|line| line.key.starts_with(b"/")) { Mode::Direct } else { Mode::Indirect }
+}

@@ -1,0 +1,170 @@
+//! What a check has found, and how it is told.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::control::Bytes;
+use crate::daemon::configuration;
+use crate::text::{self, Diagnostic, Severity};
+
+/// Diagnostics in the order in which they were found, each once, and the files that were read.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    diagnostics: Vec<Diagnostic>,
+    /// The diagnostics as they are logged.
+    told: HashSet<String>,
+    files: BTreeSet<PathBuf>,
+}
+
+impl Report {
+    pub(super) fn push(&mut self, diagnostic: Diagnostic) {
+        if self.told.insert(diagnostic.to_string()) {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    pub(super) fn extend(&mut self, diagnostics: impl IntoIterator<Item = Diagnostic>) {
+        diagnostics.into_iter().for_each(|diagnostic| self.push(diagnostic));
+    }
+
+    /// Counts a file as read.
+    pub(super) fn count(&mut self, file: &Path) {
+        if !self.files.contains(file) {
+            self.files.insert(file.to_owned());
+        }
+    }
+
+    pub(super) fn errors(&self) -> usize {
+        self.diagnostics.iter().filter(|d| d.severity == Severity::Error).count()
+    }
+
+    fn warnings(&self) -> usize {
+        self.diagnostics.len() - self.errors()
+    }
+
+    /// For people: each diagnostic with its line, and a summary.
+    pub(super) fn text(&self, color: bool) -> String {
+        let mut lines = Lines::default();
+        let mut out = String::new();
+        for diagnostic in &self.diagnostics {
+            let mut diagnostic = diagnostic.clone();
+            if diagnostic.excerpt.is_none() {
+                diagnostic.excerpt = lines.line(&diagnostic.place.file, diagnostic.place.line);
+            }
+            out += &text::render(&diagnostic, color);
+            out += "\n\n";
+        }
+        let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        out += &format!(
+            "{}, {} in {}\n",
+            plural(self.errors(), "error"),
+            plural(self.warnings(), "warning"),
+            plural(self.files.len(), "file")
+        );
+        out
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Json<'_> {
+        Json {
+            errors: self.errors(),
+            warnings: self.warnings(),
+            files: self.files.iter().map(|file| Bytes::from(file.as_path())).collect(),
+            diagnostics: self.diagnostics.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// The lines of files, for diagnostics that come without theirs.
+#[derive(Default)]
+struct Lines(HashMap<Arc<Path>, Option<Vec<u8>>>);
+
+impl Lines {
+    /// Line `number`, from 1.
+    fn line(&mut self, file: &Arc<Path>, number: u32) -> Option<Vec<u8>> {
+        let text = self.0.entry(Arc::clone(file)).or_insert_with(|| configuration::read(file).ok()).as_deref()?;
+        let before = usize::try_from(number).ok()?.checked_sub(1)?;
+        text.split(|&b| b == b'\n').nth(before).map(<[u8]>::to_vec)
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Json<'a> {
+    errors: usize,
+    warnings: usize,
+    files: Vec<Bytes>,
+    diagnostics: Vec<JsonDiagnostic<'a>>,
+}
+
+/// Line and column count from 1 and are absent where the file as a whole is meant; column and length are in bytes.
+#[derive(Debug, Serialize)]
+struct JsonDiagnostic<'a> {
+    severity: &'static str,
+    code: &'static str,
+    file: Bytes,
+    #[serde(skip_serializing_if = "is_zero")]
+    line: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    column: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    length: u32,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'a str>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+impl<'a> From<&'a Diagnostic> for JsonDiagnostic<'a> {
+    fn from(d: &'a Diagnostic) -> Self {
+        Self {
+            severity: match d.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            code: d.code,
+            file: Bytes::from(&*d.place.file),
+            line: d.place.line,
+            column: d.place.column,
+            length: d.length,
+            message: &d.message,
+            help: d.help.as_deref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Place;
+
+    #[test]
+    fn diagnostics_are_told_once_with_their_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("map");
+        std::fs::write(&path, "a b\nkey -ro bad:\n").unwrap();
+        let file: Arc<Path> = path.as_path().into();
+        let mut report = Report::default();
+        let d = Diagnostic::error("sun::location", Place::new(&file, 2, 9), "no path").length(4);
+        report.extend([d.clone(), d]);
+        report.push(Diagnostic::warning("map::empty", Place::whole(&path), "empty"));
+        report.count(&path);
+        report.count(&path);
+        assert_eq!(
+            report.text(false).replace(path.to_str().unwrap(), "@"),
+            "error[sun::location]: no path\n --> @:2:9\n  |\n2 | key -ro bad:\n  |         ^^^^\n\n\
+             warning[map::empty]: empty\n --> @\n\n\
+             1 error, 1 warning in 1 file\n"
+        );
+        let json = serde_json::to_value(report.json()).unwrap();
+        assert_eq!((&json["errors"], &json["warnings"]), (&1.into(), &1.into()));
+        assert_eq!(json["diagnostics"][0]["column"], 9);
+        assert!(json["diagnostics"][1].get("line").is_none());
+    }
+}
