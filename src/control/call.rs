@@ -133,6 +133,17 @@ pub enum Level {
     Debug,
 }
 
+impl Level {
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::Verbose => "verbose",
+            Self::Debug => "debug",
+        }
+    }
+}
+
 impl From<Verbosity> for Level {
     fn from(verbosity: Verbosity) -> Self {
         match verbosity {

@@ -5,18 +5,20 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use log::error;
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
 use super::line::Line;
 use super::resolve;
 use super::serve::Asked;
-use super::worker::{State, Worker};
+use super::worker::{State, Worker, target};
 use crate::control::{Answer, Bytes, Call, ControlError, Explanation, MountKind, MountPoint, Mounted, Mounts, Outcome};
 use crate::control::{Description, Info, Pong, Status, plan};
 use crate::engine::{EntryPhase, Event, Key, Kind, MountId, Requester};
 use crate::plan::Action;
 use crate::sys::children;
+use crate::text::Escaped;
 
 /// Answers until the socket is gone.
 pub(super) async fn answer(worker: Rc<Worker>, mut asked: mpsc::Receiver<Asked>) {
@@ -49,6 +51,8 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
             let (_, line) = serving(&state, path.as_path()).ok_or_else(|| no_such(path))?;
             let at = if line.direct() { path.as_path() } else { Path::new(OsStr::from_bytes(&line.mount_point)) };
             state.logger.set_mount(at, Some((*level).into()));
+            // Whatever the level is now: who reads the log must know.
+            error!(target: &target(at), "{} logging set for {}", level.name(), Escaped::path(at));
             Ok(Answer::Done)
         }
         Call::Explain { path } => {
