@@ -101,6 +101,7 @@ async fn again(worker: &Rc<Worker>) {
     });
     if !changed && same.await {
         worker.event(Event::Forget);
+        browse(worker).await;
         return;
     }
     let master = read_master(worker, true).await;
@@ -229,6 +230,12 @@ fn direct_index(table: &Table, line: &Line, from: &mut usize) -> usize {
 async fn want(worker: &Rc<Worker>, wanted: Vec<Wanted>) {
     worker.event(Event::Want(wanted));
     worker.quiet().await;
+    browse(worker).await;
+    attaching::release_unused(worker);
+}
+
+/// Brings the directories of keys up to date, where they are shown.
+async fn browse(worker: &Rc<Worker>) {
     let mounts: Vec<_> = {
         let state = worker.state.borrow();
         state.triggers.iter().filter(|(_, t)| t.kind == Kind::Indirect && t.line.browse()).map(|(id, _)| *id).collect()
@@ -236,7 +243,6 @@ async fn want(worker: &Rc<Worker>, wanted: Vec<Wanted>) {
     for id in mounts {
         browsing::fill(worker, id).await;
     }
-    attaching::release_unused(worker);
 }
 
 /// The options of a line with the defaults of configuration and command line filled in.
