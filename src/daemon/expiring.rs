@@ -29,31 +29,25 @@ pub(super) async fn run(worker: &Rc<Worker>, mount: MountId, immediate: bool) {
     };
     let how = if immediate { How::IMMEDIATE } else { How::NORMAL };
     debug!(target: &target(&path), "expire run on {}", Escaped::path(&path));
-    let once = || one(Arc::clone(&lanes), Arc::clone(&control), path.clone(), dev, how);
-    let mut expired = once().await;
-    if kind != Kind::Indirect {
-        return;
-    }
-    // There is something: look for more with as many as the lane has room for.
-    while expired {
-        let more = (0..PARALLEL).map(|_| tokio::task::spawn_local(once()));
-        expired = false;
+    let search = |most| search(Arc::clone(&lanes), Arc::clone(&control), path.clone(), dev, how, most);
+    // Most runs find nothing, and one thread is enough to find that out.
+    let mut found = search(1).await;
+    while found && kind == Kind::Indirect {
+        let more = (0..PARALLEL).map(|_| tokio::task::spawn_local(search(usize::MAX)));
+        found = false;
         for run in more.collect::<Vec<_>>() {
-            expired |= run.await.unwrap_or(false);
+            found |= run.await.unwrap_or(false);
         }
     }
 }
 
-/// Expires what there is until there is nothing, on one thread. True: there was something.
-async fn one(lanes: Arc<Lanes>, control: Arc<Control>, path: PathBuf, dev: u32, how: How) -> bool {
+/// Expires up to `most` entries, one after the other, on one thread. True: there was something.
+async fn search(lanes: Arc<Lanes>, control: Arc<Control>, path: PathBuf, dev: u32, how: How, most: usize) -> bool {
     let expire = move || {
         let Ok(root) = control.open_mount(&path, dev) else { return false };
-        let mut any = false;
-        // Anything but success ends the run: nothing left, or this one is in use after all.
-        while matches!(control.expire(root.as_fd(), how), Ok(Expired::One)) {
-            any = true;
-        }
-        any
+        // Anything but success ends the run: nothing is left, or this one is in use after all.
+        let expired = |_: &usize| matches!(control.expire(root.as_fd(), how), Ok(Expired::One));
+        (0..most).take_while(expired).count() > 0
     };
     lanes.run(Lane::Expire, expire).await
 }
