@@ -49,10 +49,6 @@ impl Engine {
     /// An unmount has ended.
     pub(super) fn unmounted(&mut self, job: JobId, gone: usize) {
         let Some((at, Phase::Unmounting(_, pieces))) = self.take_phase(job) else { return };
-        if let Some(entry) = self.entry_mut(&at) {
-            // Nothing begins here before all is told.
-            entry.phase = Phase::Unmounting(job, Vec::new());
-        }
         let lost = self.take_down(&at, pieces.iter().take(gone));
         if gone < pieces.len() {
             let ending = self.stop.as_ref().is_some_and(|stop| stop.how != Shutdown::Detach);
@@ -156,3 +152,153 @@ impl Engine {
 
 /// A trigger that is gone: the plan of an offset; none: a submount.
 struct Lost(Option<Arc<Plan>>);
+
+#[cfg(test)]
+mod tests {
+    use super::super::Done;
+    use super::super::stage::{Stage, offsets, submount};
+
+    /// A multi-mount with a mounted offset, on which another trigger stands.
+    fn tree() -> Stage {
+        let mut stage = Stage::new(&["/net"]);
+        stage.mount("/net/srv", offsets(&[(5, "/net/srv/a"), (6, "/net/srv/b")]));
+        stage.mount("#6", offsets(&[(7, "/net/srv/b/x")]));
+        stage
+    }
+
+    #[test]
+    fn an_entry_is_unmounted_and_forgotten() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.mount("/home/joe", Done::default());
+        stage.expire("/home/joe", 1);
+        assert_eq!(stage.said(), ["unmount /home/joe"]);
+        stage.unmounted("/home/joe", 1);
+        assert_eq!(stage.said(), ["ready 1"]);
+        assert_eq!((stage.entries(), stage.engine.deadline()), (0, None));
+    }
+
+    #[test]
+    fn what_is_in_use_stays() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.mount("/home/joe", Done::default());
+        stage.expire("/home/joe", 1);
+        stage.unmounted("/home/joe", 0);
+        assert_eq!(stage.said(), ["unmount /home/joe", "fail 1 EBUSY"]);
+    }
+
+    #[test]
+    fn a_tree_goes_deepest_first() {
+        let mut stage = tree();
+        stage.expire("/net/srv", 1);
+        assert_eq!(stage.said(), ["unmount ^/net/srv/a ^/net/srv/b/x /net/srv/b ^/net/srv/b /net/srv"]);
+        stage.unmounted("/net/srv", 5);
+        assert_eq!(stage.said(), ["ready 1"]);
+        assert_eq!((stage.entries(), stage.engine.mounts().count()), (0, 1));
+    }
+
+    #[test]
+    fn half_a_tree_is_put_together_again_before_anybody_sees_it() {
+        let mut stage = tree();
+        stage.expire("/net/srv", 1);
+        stage.missing("#6", 2);
+        stage.said();
+        stage.unmounted("/net/srv", 2);
+        assert_eq!(stage.said(), ["perform /net/srv +/net/srv/a"]);
+        stage.performed("/net/srv", Ok(offsets(&[(8, "/net/srv/a")])));
+        assert_eq!(stage.said(), ["perform /net/srv/b +/net/srv/b/x"]);
+        stage.performed("/net/srv/b", Ok(offsets(&[(9, "/net/srv/b/x")])));
+        assert_eq!(stage.said(), ["fail 1 EBUSY", "check /net/srv/b"]);
+        stage.checked("/net/srv/b", true);
+        stage.missing("#9", 3);
+        stage.missing("#7", 4);
+        assert_eq!(stage.said(), ["ready 2", "perform /net/srv/b/x", "fail 4 ENOENT"]);
+    }
+
+    #[test]
+    fn who_waits_at_a_trigger_that_is_gone_asks_anew() {
+        let mut stage = tree();
+        stage.expire("/net/srv", 1);
+        stage.missing("#5", 2);
+        stage.missing("#7", 3);
+        stage.said();
+        stage.unmounted("/net/srv", 2);
+        assert_eq!(stage.said(), ["fail 2 ENOENT", "fail 3 ENOENT", "perform /net/srv +/net/srv/a"]);
+    }
+
+    #[test]
+    fn a_repair_that_fails_leaves_the_rest_standing() {
+        let mut stage = tree();
+        stage.expire("/net/srv", 1);
+        stage.unmounted("/net/srv", 1);
+        stage.said();
+        stage.performed("/net/srv", Err(()));
+        assert_eq!(stage.said(), ["fail 1 EBUSY"]);
+        stage.expire("/net/srv", 2);
+        assert_eq!(stage.said(), ["unmount ^/net/srv/b/x /net/srv/b ^/net/srv/b /net/srv"]);
+    }
+
+    #[test]
+    fn lookups_during_an_unmount_are_served_after_it() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.mount("/home/joe", Done::default());
+        stage.mount("/home/ann", Done::default());
+        for (path, number) in [("/home/joe", 1), ("/home/ann", 2)] {
+            stage.expire(path, number);
+            stage.missing(path, number + 10);
+        }
+        stage.said();
+        stage.unmounted("/home/joe", 1);
+        stage.unmounted("/home/ann", 0);
+        assert_eq!(stage.said(), ["ready 1", "resolve /home/joe", "fail 2 EBUSY", "check /home/ann"]);
+    }
+
+    #[test]
+    fn an_entry_at_work_is_not_unmounted() {
+        let mut stage = tree();
+        stage.missing("#5", 1);
+        stage.missing("/net/new", 2);
+        for (number, path) in [(3, "#5"), (4, "/net/srv"), (5, "/net/new")] {
+            stage.expire(path, number);
+        }
+        assert_eq!(stage.said()[2..], ["fail 3 EBUSY", "fail 4 EBUSY", "fail 5 EBUSY"]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_unmounted_too() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.expire("/home/joe", 1);
+        stage.unmounted("/home/joe", 1);
+        assert_eq!(stage.said(), ["unmount /home/joe", "ready 1"]);
+        stage.expire("/home/joe", 2);
+        stage.unmounted("/home/joe", 0);
+        stage.missing("/home/joe", 3);
+        assert_eq!(stage.said(), ["unmount /home/joe", "fail 2 EBUSY", "check /home/joe"]);
+    }
+
+    #[test]
+    fn an_unmount_that_hangs_blocks_nobody_for_ever() {
+        let mut stage = tree();
+        stage.expire("/net/srv", 1);
+        stage.missing("#5", 2);
+        stage.pass(10_000);
+        stage.missing("/net/srv", 3);
+        stage.pass(10_000);
+        stage.missing("/net/srv", 4);
+        stage.missing("#5", 5);
+        let said: Vec<_> = stage.said().into_iter().filter(|said| said.starts_with("fail")).collect();
+        let times = ["fail 2 ETIMEDOUT", "fail 1 EBUSY", "fail 3 ETIMEDOUT", "fail 4 ETIMEDOUT", "fail 5 ETIMEDOUT"];
+        assert_eq!(said, times);
+        stage.unmounted("/net/srv", 5);
+        stage.missing("/net/srv", 6);
+        assert_eq!(stage.said().last().unwrap(), "resolve /net/srv");
+    }
+
+    #[test]
+    fn a_submount_that_cannot_go_is_mounted_again_by_its_plan() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.mount("/home/sub", submount(6, "/home/sub"));
+        stage.expire("/home/sub", 1);
+        stage.unmounted("/home/sub", 1);
+        assert_eq!(stage.said(), ["unmount ^/home/sub /home/sub", "perform /home/sub"]);
+    }
+}

@@ -18,7 +18,10 @@ impl Engine {
                     self.set_state(*id, State::Leaving(Stage::Deferred));
                     self.reset_tick(*id);
                 }
-                State::Leaving(Stage::Deferred | Stage::Detaching { .. }) => {}
+                State::Leaving(Stage::Detaching { .. }) => {
+                    self.set_state(*id, State::Leaving(Stage::Detaching { again: true }));
+                }
+                State::Leaving(Stage::Deferred) => {}
             }
         }
         let path = |id: &MountId| self.tops.get(id).map(|top| std::cmp::Reverse(top.wanted.path.clone()));
@@ -28,17 +31,28 @@ impl Engine {
         }
     }
 
+    /// Tries a mount again that could not go, and those below its path.
+    pub(super) fn leave_again(&mut self, id: MountId) {
+        let Some(top) = self.tops.get(&id) else { return };
+        let below = self.leaving_below(&top.wanted.path).filter(|(_, below)| !below.state.moves());
+        let ids = below.map(|(id, _)| id).chain([id]).collect();
+        self.leave(ids);
+    }
+
+    /// The mounts that are leaving and lie below a path.
+    fn leaving_below<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (MountId, &'a Top)> {
+        let below = self.leaving.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
+        let below = below.take_while(move |below| below.starts_with(path));
+        below.filter_map(|below| {
+            let id = *self.paths.get(below)?;
+            Some((id, self.tops.get(&id)?))
+        })
+    }
+
     /// Begins to empty a leaving mount, if none below its path is to go first.
     fn proceed(&mut self, id: MountId) {
         let Some(top) = self.tops.get(&id).filter(|top| top.state == State::Leaving(Stage::Deferred)) else { return };
-        let path = top.wanted.path.as_path();
-        let below = self.leaving.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
-        let moves = |top: &Top| top.state.moves();
-        if below
-            .take_while(|below| below.starts_with(path))
-            .filter_map(|below| self.tops.get(self.paths.get(below)?))
-            .any(moves)
-        {
+        if self.leaving_below(&top.wanted.path).any(|(_, below)| below.state.moves()) {
             return;
         }
         self.set_state(id, State::Leaving(Stage::Emptying));
@@ -86,7 +100,7 @@ impl Engine {
             return;
         }
         if lazy || self.mounts.get(&id).is_some_and(|mount| mount.entries.is_empty()) {
-            self.set_state(id, State::Leaving(Stage::Detaching { lazy }));
+            self.set_state(id, State::Leaving(Stage::Detaching { again: false }));
             self.effects.push(Effect::Detach { mount: id, lazy });
             self.reset_tick(id);
         } else {
@@ -118,13 +132,16 @@ impl Engine {
         if gone {
             return self.depart(id);
         }
-        let Stage::Detaching { lazy } = stage else { return };
-        if !self.revive(id) {
-            self.stuck(id);
-            if self.forced() && !lazy {
-                self.leave(vec![id]);
-            }
+        let Stage::Detaching { again } = stage else { return };
+        if self.revive(id) {
+            return;
         }
+        if again {
+            self.set_state(id, State::Leaving(Stage::Deferred));
+            self.reset_tick(id);
+            return self.proceed(id);
+        }
+        self.stuck(id);
     }
 
     /// A mount is gone for good: what waited for that goes on.
@@ -137,5 +154,77 @@ impl Engine {
 
     fn forced(&self) -> bool {
         self.stop.as_ref().is_some_and(|stop| stop.how == Shutdown::Forced)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stage::{Stage, offsets};
+    use super::super::{Done, MountState};
+
+    #[test]
+    fn a_mount_that_is_not_wanted_is_emptied_and_unmounted() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.mount("/home/joe", offsets(&[(5, "/home/joe/a")]));
+        stage.mount("/home/ann", Done::default());
+        stage.want(&[]);
+        assert_eq!(stage.said(), ["unmount /home/ann", "unmount ^/home/joe/a /home/joe"]);
+        stage.missing("/home/joe", 1);
+        stage.missing("#5", 2);
+        stage.expire("/home/ann", 3);
+        assert_eq!(stage.said(), ["fail 1 ENOENT", "fail 2 ENOENT", "fail 3 EBUSY"]);
+        stage.unmounted("/home/joe", 2);
+        stage.unmounted("/home/ann", 1);
+        assert_eq!(stage.said(), ["detach /home"]);
+        stage.detached("/home", true);
+        assert_eq!((stage.engine.mounts().count(), stage.engine.deadline()), (0, None));
+    }
+
+    #[test]
+    fn what_is_in_use_is_tried_again_and_again() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.mount("/home/joe", Done::default());
+        stage.mount("/home/ann", Done::default());
+        stage.want(&[]);
+        stage.unmounted("/home/joe", 0);
+        stage.unmounted("/home/ann", 1);
+        stage.said();
+        assert_eq!(stage.engine.mounts().next().unwrap().state(), MountState::Pending);
+        stage.pass(10_000);
+        assert_eq!(stage.said(), ["unmount /home/joe"]);
+        stage.unmounted("/home/joe", 1);
+        stage.detached("/home", false);
+        stage.pass(10_000);
+        assert_eq!(stage.said(), ["detach /home", "detach /home"]);
+    }
+
+    #[test]
+    fn running_requests_end_first() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.missing("/home/joe", 1);
+        stage.missing("/home/ann", 2);
+        stage.found("/home/joe");
+        stage.said();
+        stage.want(&[]);
+        stage.found("/home/ann");
+        stage.performed("/home/joe", Ok(Done::default()));
+        assert_eq!(stage.said(), ["fail 2 ENOENT", "ready 1", "unmount /home/joe"]);
+    }
+
+    #[test]
+    fn deeper_paths_go_first() {
+        let mut stage = Stage::new(&["/a", "/a/b", "/a/b/c"]);
+        stage.mount("/a/b/c/key", Done::default());
+        stage.want(&[]);
+        assert_eq!(stage.said(), ["unmount /a/b/c/key"]);
+        stage.unmounted("/a/b/c/key", 0);
+        assert_eq!(stage.said(), ["detach /a/b"], "it will be in use, but so be it");
+        stage.detached("/a/b", false);
+        stage.detached("/a", false);
+        stage.pass(10_000);
+        stage.unmounted("/a/b/c/key", 1);
+        stage.detached("/a/b/c", true);
+        stage.detached("/a/b", true);
+        assert_eq!(stage.said(), ["detach /a", "unmount /a/b/c/key", "detach /a/b/c", "detach /a/b", "detach /a"]);
     }
 }

@@ -4,9 +4,9 @@
 //! leaves exactly once, as READY or FAIL with an errno of the whitelist, within the deadline of the request. Effects
 //! are idempotent: what a dead worker had begun is begun again by its successor.
 //!
-//! A successor starts with a `Want` of all that it has found attached or that the configuration names; then come
-//! `Attached` and `Adopted` from what the mount table says, then the tokens that are still owed as `Missing` and
-//! `Expire`, then a `Want` of what the configuration names, so that the rest is taken down.
+//! A successor starts with a `Want` of all top-level mounts that it has found attached, wanted or not; then come
+//! `Attached` and `Adopted` from what the mount table says (parents before children), then the tokens that are still
+//! owed, as `Missing` and `Expire`, then a `Want` of what the configuration names, so that the rest is taken down.
 
 mod effect;
 mod entry;

@@ -99,7 +99,7 @@ pub(super) struct Top {
     pub(super) state: State,
     /// The last `Want` that named it.
     pub(super) generation: u64,
-    /// The options changed while it was being attached.
+    /// `wanted` has changed while it was being attached, which the shell was not told.
     pub(super) changed: bool,
     /// Its alarm: the next look for unused mounts, or the next attempt to remove it.
     pub(super) alarm: Option<Tick>,
@@ -151,8 +151,8 @@ pub(super) enum Stage {
     Emptying,
     /// The shell is unmounting it.
     Detaching {
-        /// Lazily.
-        lazy: bool,
+        /// It is to be tried again if it fails: things have changed since.
+        again: bool,
     },
     /// Something is in use.
     Stuck,
@@ -162,6 +162,11 @@ impl State {
     /// Whether lookups are served.
     pub(super) fn serves(self) -> bool {
         matches!(self, Self::Serving | Self::Attaching { leave: false })
+    }
+
+    /// Whether it is to go.
+    pub(super) fn leaves(self) -> bool {
+        matches!(self, Self::Leaving(_) | Self::Attaching { leave: true })
     }
 
     /// Whether the end of the daemon has to wait for it.

@@ -48,7 +48,9 @@ impl Engine {
             State::Attaching { .. } => {
                 top.changed |= top.wanted != wanted;
                 self.set_state(id, State::Attaching { leave: false });
+                let path = wanted.path.clone();
                 self.set_wanted(id, wanted);
+                self.proceed_above(&path);
             }
             State::Leaving(Stage::Detaching { .. }) => self.behind.entry(id).or_default().push(wanted),
             State::Leaving(_) => self.serve_again(id, wanted),
@@ -78,9 +80,10 @@ impl Engine {
         true
     }
 
-    /// Gives a mount that is served new options, if they are new.
+    /// Gives a mount that is served new options, if they are new to the shell.
     fn update(&mut self, id: MountId, wanted: Wanted) {
-        if self.tops.get(&id).is_some_and(|top| top.wanted != wanted) {
+        let Some(top) = self.tops.get_mut(&id) else { return };
+        if std::mem::take(&mut top.changed) || top.wanted != wanted {
             self.effects.push(Effect::Update { mount: id, wanted: wanted.clone() });
             self.set_wanted(id, wanted);
         }
@@ -121,19 +124,17 @@ impl Engine {
 
     /// The shell has tried to attach a mount.
     pub(super) fn attached(&mut self, id: MountId, ok: bool) {
-        let Some(top) = self.tops.get_mut(&id) else { return };
+        let Some(top) = self.tops.get(&id) else { return };
         let State::Attaching { leave } = top.state else { return };
         if !ok {
             return self.depart(id);
         }
-        let changed = std::mem::take(&mut top.changed).then(|| top.wanted.clone());
+        let wanted = top.wanted.clone();
         self.set_state(id, State::Serving);
         if leave {
             return self.leave(vec![id]);
         }
-        if let Some(wanted) = changed {
-            self.effects.push(Effect::Update { mount: id, wanted });
-        }
+        self.update(id, wanted);
         self.release(id);
     }
 
@@ -170,5 +171,130 @@ impl Engine {
         for (path, (mut alarm, _)) in std::mem::take(&mut self.vanished) {
             self.timers.reset(&mut alarm, None, || Alarm::Reattach(path));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stage::{Stage, wanted};
+    use super::super::{Done, Event, Kind};
+
+    #[test]
+    fn parents_are_attached_before_children() {
+        let mut stage = Stage::new(&[]);
+        stage.want(&["/a/b", "/c", "/a", "/a/b/c"]);
+        assert_eq!(stage.said(), ["attach /c", "attach /a"]);
+        stage.attached("/a", true);
+        assert_eq!(stage.said(), ["attach /a/b"]);
+        stage.attached("/a/b", false);
+        assert_eq!(stage.said(), ["attach /a/b/c"], "what fails holds up nobody");
+        stage.want(&["/a/b", "/c", "/a", "/a/b/c"]);
+        assert_eq!(stage.said(), ["attach /a/b"], "and is tried again with the next configuration");
+    }
+
+    #[test]
+    fn a_mount_serves_before_the_shell_says_that_it_stands() {
+        let mut stage = Stage::new(&[]);
+        stage.want(&["/a", "/b"]);
+        stage.missing("/a/key", 1);
+        stage.missing("/b/key", 2);
+        stage.attached("/a", false);
+        stage.attached("/b", true);
+        assert_eq!(stage.said()[2..], ["resolve /a/key", "resolve /b/key", "fail 1 ENOENT"]);
+    }
+
+    #[test]
+    fn without_a_change_nothing_happens() {
+        let mut stage = Stage::new(&["/a", "/b"]);
+        stage.want(&["/b", "/a", "/a"]);
+        assert_eq!(stage.said(), [""; 0]);
+    }
+
+    #[test]
+    fn options_change_in_place() {
+        let mut stage = Stage::new(&["/a"]);
+        stage.mount("/a/key", Done::default());
+        let mut new = wanted("/a", Kind::Indirect);
+        new.timeout = 8;
+        stage.event(Event::Want(vec![new.clone()]));
+        assert_eq!(stage.said(), ["update /a 8"]);
+        assert_eq!(stage.engine.deadline(), Some(super::super::Tick(2_000)));
+        stage.event(Event::Want(vec![new]));
+        assert_eq!(stage.said(), [""; 0]);
+    }
+
+    #[test]
+    fn options_that_change_while_it_is_attached_come_after() {
+        let mut stage = Stage::new(&[]);
+        stage.want(&["/a"]);
+        let mut new = wanted("/a", Kind::Indirect);
+        new.timeout = 8;
+        stage.event(Event::Want(vec![new]));
+        assert_eq!(stage.said(), ["attach /a"]);
+        stage.attached("/a", true);
+        assert_eq!(stage.said(), ["update /a 8"]);
+    }
+
+    #[test]
+    fn another_kind_waits_until_the_old_one_is_gone() {
+        let mut stage = Stage::new(&["/a"]);
+        stage.mount("/a/key", Done::default());
+        let want = |stage: &mut Stage, kind| stage.event(Event::Want(vec![wanted("/a", kind), wanted("/a/b", kind)]));
+        want(&mut stage, Kind::Direct);
+        stage.unmounted("/a/key", 1);
+        stage.detached("/a", true);
+        assert_eq!(stage.said(), ["unmount /a/key", "detach /a", "attach /a"]);
+        stage.attached("/a", true);
+        assert_eq!(stage.said(), ["attach /a/b"]);
+    }
+
+    #[test]
+    fn a_leaving_mount_is_kept_if_it_is_wanted_again() {
+        let mut stage = Stage::new(&["/a"]);
+        stage.mount("/a/key", Done::default());
+        stage.want(&[]);
+        stage.want(&["/a"]);
+        stage.unmounted("/a/key", 1);
+        stage.missing("/a/key", 1);
+        assert_eq!(stage.said(), ["unmount /a/key", "resolve /a/key"]);
+        stage.found("/a/key");
+        stage.performed("/a/key", Err(()));
+        stage.said();
+        stage.want(&[]);
+        stage.want(&["/a", "/a/b"]);
+        assert_eq!(stage.said(), ["detach /a"], "too late to stop");
+        stage.detached("/a", false);
+        assert_eq!(stage.said(), ["attach /a/b"], "in use, so it stays");
+        stage.missing("/a/new", 2);
+        assert_eq!(stage.said(), ["resolve /a/new"]);
+    }
+
+    #[test]
+    fn what_comes_below_a_leaving_mount_waits() {
+        let mut stage = Stage::new(&["/a"]);
+        stage.mount("/a/key", Done::default());
+        stage.want(&["/a/b"]);
+        stage.unmounted("/a/key", 1);
+        assert_eq!(stage.said(), ["unmount /a/key", "detach /a"]);
+        stage.want(&["/a/b/c"]);
+        stage.detached("/a", true);
+        assert_eq!(stage.said(), ["attach /a/b/c"], "the last configuration counts");
+    }
+
+    #[test]
+    fn a_vanished_mount_comes_back_but_not_at_once() {
+        let mut stage = Stage::new(&["/a"]);
+        stage.mount("/a/key", Done::default());
+        stage.missing("/a/new", 1);
+        let mount = stage.id("/a");
+        stage.event(Event::Vanished { mount });
+        assert_eq!(stage.said(), ["resolve /a/new", "fail 1 ENOENT"]);
+        stage.pass(1_000);
+        assert_eq!(stage.said(), ["attach /a"]);
+        stage.attached("/a", true);
+        let mount = stage.id("/a");
+        stage.event(Event::Vanished { mount });
+        stage.want(&[]);
+        assert_eq!((stage.said(), stage.engine.deadline()), (vec![], None));
     }
 }

@@ -124,12 +124,13 @@ impl Engine {
         }
     }
 
-    /// Takes the phase whose job has ended; nothing runs at the entry then.
+    /// Takes the phase whose job has ended. An entry that holds its tree goes on doing so until it is given a new one.
     pub(super) fn take_phase(&mut self, job: JobId) -> Option<(Place, Phase)> {
         let at = self.jobs.remove(&job)?;
         let entry = self.entry_mut(&at)?;
         entry.overdue = false;
-        let phase = std::mem::take(&mut entry.phase);
+        let held = if entry.phase.holds_tree() { Phase::Restoring(job, Vec::new()) } else { Phase::Idle };
+        let phase = std::mem::replace(&mut entry.phase, held);
         Some((at, phase))
     }
 

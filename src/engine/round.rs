@@ -46,7 +46,7 @@ impl Engine {
                     self.begin_round(id, false);
                 }
             }
-            State::Leaving(Stage::Stuck) => self.leave(vec![id]),
+            State::Leaving(Stage::Stuck) => self.leave_again(id),
             State::Leaving(Stage::Detaching { .. }) => self.stuck(id),
             State::Leaving(_) => {}
         }
@@ -194,5 +194,106 @@ impl Engine {
                 self.settle(&at);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stage::{Stage, offsets, submount};
+    use super::super::{Done, Event};
+
+    #[test]
+    fn the_timer_runs_only_while_something_is_mounted() {
+        let mut stage = Stage::new(&["/home"]);
+        assert_eq!(stage.engine.deadline(), None);
+        stage.mount("/home/joe", Done::default());
+        assert_eq!(stage.engine.deadline(), Some(super::Tick(10_000)));
+        stage.pass(10_000);
+        assert_eq!(stage.said(), ["expire /home"]);
+        stage.expire("/home/joe", 1);
+        stage.unmounted("/home/joe", 1);
+        stage.expire_ran("/home");
+        assert_eq!(stage.engine.deadline(), None);
+    }
+
+    #[test]
+    fn without_a_timeout_nothing_is_looked_for() {
+        let mut stage = Stage::new(&["/home"]);
+        let mut wanted = super::super::stage::wanted("/home", super::Kind::Indirect);
+        wanted.timeout = 0;
+        stage.event(Event::Want(vec![wanted]));
+        stage.mount("/home/joe", Done::default());
+        assert_eq!(stage.engine.deadline(), None);
+    }
+
+    #[test]
+    fn a_round_goes_from_the_leaves_to_the_root() {
+        let mut stage = Stage::new(&["/net"]);
+        stage.mount("/net/srv", offsets(&[(5, "/net/srv/a"), (6, "/net/srv/b"), (7, "/net/srv/c")]));
+        stage.mount("#5", Done::default());
+        stage.mount("#6", Done::default());
+        stage.pass(10_000);
+        assert_eq!(stage.said(), ["expire /net/srv/a", "expire /net/srv/b"]);
+        stage.pass(10_000);
+        stage.expire_ran("#5");
+        stage.expire_ran("#5");
+        assert_eq!(stage.said(), [""; 0], "one after the other, and never twice at once");
+        stage.expire_ran("#6");
+        assert_eq!(stage.said(), ["expire /net"]);
+        stage.expire_ran("/net");
+        assert_eq!(stage.said(), [""; 0]);
+    }
+
+    #[test]
+    fn a_trigger_that_vanishes_does_not_hold_up_the_round() {
+        let mut stage = Stage::new(&["/net"]);
+        stage.mount("/net/srv", offsets(&[(5, "/net/srv/a")]));
+        stage.mount("#5", Done::default());
+        stage.pass(10_000);
+        let mount = super::MountId(5);
+        stage.event(Event::Vanished { mount });
+        stage.event(Event::ExpireRan { mount });
+        assert_eq!(stage.said(), ["expire /net/srv/a", "expire /net"]);
+    }
+
+    #[test]
+    fn a_prune_looks_everywhere_at_once_whatever_the_age() {
+        let mut stage = Stage::new(&["/home", "/net", "/idle"]);
+        stage.mount("/home/joe", Done::default());
+        stage.mount("/net/srv", Done::default());
+        stage.event(Event::Prune);
+        assert_eq!(stage.said(), ["expire /home now", "expire /net now"]);
+        stage.event(Event::Prune);
+        stage.expire_ran("/home");
+        assert_eq!(stage.said(), ["check /home/joe", "expire /home now"], "again, as more may be unused now");
+    }
+
+    #[test]
+    fn an_empty_submount_goes_with_its_entry() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.mount("/home/sub", submount(6, "/home/sub"));
+        stage.mount("#6/joe", Done::default());
+        stage.pass(10_000);
+        assert_eq!(stage.said(), ["expire /home/sub"]);
+        stage.expire("#6/joe", 1);
+        stage.unmounted("/home/sub/joe", 1);
+        stage.expire_ran("#6");
+        assert_eq!(stage.said()[2..], ["unmount ^/home/sub /home/sub", "expire /home"]);
+        stage.missing("#6/ann", 2);
+        stage.unmounted("/home/sub", 0);
+        assert_eq!(stage.said(), ["resolve /home/sub/ann"], "a lookup came in between");
+    }
+
+    #[test]
+    fn what_was_unmounted_by_hand_is_noticed_in_the_end() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.mount("/home/joe", Done::default());
+        for _ in 0..4 {
+            stage.pass(10_000);
+            stage.expire_ran("/home");
+        }
+        assert_eq!(stage.said().last().unwrap(), "check /home/joe");
+        stage.checked("/home/joe", false);
+        assert_eq!((stage.entries(), stage.engine.deadline()), (0, None));
     }
 }

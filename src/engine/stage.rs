@@ -12,10 +12,12 @@ use crate::plan::{Action, Plan};
 pub(super) struct Stage {
     pub(super) engine: Engine,
     pub(super) now: Tick,
-    said: Vec<Effect>,
+    said: Vec<String>,
     /// The autofs mounts and the last job at each entry, by path.
     ids: HashMap<String, MountId>,
     jobs: HashMap<String, JobId>,
+    /// Kinds and paths of all autofs mounts that have ever been.
+    known: HashMap<MountId, (Kind, String)>,
 }
 
 pub(super) fn wanted(path: &str, kind: Kind) -> Wanted {
@@ -45,8 +47,8 @@ impl Stage {
     pub(super) fn new(paths: &[&str]) -> Self {
         let limits = Limits { request: 10_000, unmount: 20_000, loop_limit: 3, ..Limits::default() };
         let engine = Engine::new(limits);
-        let (said, ids, jobs) = Default::default();
-        let mut stage = Self { engine, now: Tick(1), said, ids, jobs };
+        let (said, ids, jobs, known) = Default::default();
+        let mut stage = Self { engine, now: Tick(1), said, ids, jobs, known };
         stage.want(paths);
         for path in paths {
             stage.attached(path, true);
@@ -56,22 +58,37 @@ impl Stage {
     }
 
     pub(super) fn event(&mut self, event: Event) {
-        let from = self.said.len();
-        self.engine.handle(self.now, event, &mut self.said);
-        for effect in &self.said[from..] {
+        self.learn();
+        let mut effects = Vec::new();
+        self.engine.handle(self.now, event, &mut effects);
+        self.learn();
+        for effect in &effects {
             match effect {
                 Effect::Attach { mount, wanted } => {
                     self.ids.insert(wanted.path.display().to_string(), *mount);
+                    self.known.insert(*mount, (wanted.kind, wanted.path.display().to_string()));
                 }
                 Effect::Resolve { job, mount, key, .. }
                 | Effect::Perform { job, mount, key, .. }
                 | Effect::Check { job, mount, key }
                 | Effect::Unmount { job, mount, key, .. } => {
-                    let path = self.engine.mounts[mount].path_of(key);
-                    self.jobs.insert(path.display().to_string(), *job);
+                    self.jobs.insert(self.path(mount, key), *job);
                 }
                 _ => {}
             }
+            self.said.push(self.words(effect));
+        }
+    }
+
+    fn learn(&mut self) {
+        let mounts = self.engine.mounts.iter();
+        self.known.extend(mounts.map(|(id, mount)| (*id, (mount.kind, mount.path.display().to_string()))));
+    }
+
+    fn path(&self, mount: &MountId, key: &Key) -> String {
+        match &self.known[mount] {
+            (Kind::Indirect, path) => format!("{path}/{}", String::from_utf8_lossy(&key.0)),
+            (_, path) => path.clone(),
         }
     }
 
@@ -174,27 +191,27 @@ impl Stage {
 
     /// What has been said since the last time.
     pub(super) fn said(&mut self) -> Vec<String> {
-        let path = |mount: &MountId| match self.engine.mounts.get(mount) {
-            Some(mount) => mount.path.display().to_string(),
-            None => self.ids.iter().find(|(_, id)| *id == mount).map_or(format!("{mount:?}"), |(path, _)| path.clone()),
-        };
-        let entry = |mount: &MountId, key: &Key| self.engine.mounts[mount].path_of(key).display().to_string();
+        std::mem::take(&mut self.said)
+    }
+
+    fn words(&self, effect: &Effect) -> String {
+        let path = |mount: &MountId| self.known[mount].1.as_str();
         let lazily = |lazy: &bool| if *lazy { " lazily" } else { "" };
-        let words = |effect: &Effect| match effect {
+        match effect {
             Effect::Reply { token, error: None, .. } => format!("ready {}", token.0),
             Effect::Reply { token, error: Some(error), .. } => format!("fail {} {error:?}", token.0),
-            Effect::Resolve { mount, key, .. } => format!("resolve {}", entry(mount, key)),
+            Effect::Resolve { mount, key, .. } => format!("resolve {}", self.path(mount, key)),
             Effect::Perform { mount, key, plan, .. } => {
-                let offsets: Vec<_> = plan.offsets.iter().map(|plan| format!(" +{}", plan.at.display())).collect();
-                format!("perform {}{}", entry(mount, key), offsets.concat())
+                let offsets: String = plan.offsets.iter().map(|plan| format!(" +{}", plan.at.display())).collect();
+                format!("perform {}{offsets}", self.path(mount, key))
             }
-            Effect::Check { mount, key, .. } => format!("check {}", entry(mount, key)),
+            Effect::Check { mount, key, .. } => format!("check {}", self.path(mount, key)),
             Effect::Unmount { layers, lazy, .. } => {
                 let layer = |layer: &Layer| match layer {
                     Layer::FileSystem { path, .. } => format!(" {}", path.display()),
                     Layer::Trigger(_, path) => format!(" ^{}", path.display()),
                 };
-                format!("unmount{}{}", layers.iter().map(layer).collect::<Vec<_>>().concat(), lazily(lazy))
+                format!("unmount{}{}", layers.iter().map(layer).collect::<String>(), lazily(lazy))
             }
             Effect::ExpireRun { mount, immediate: false } => format!("expire {}", path(mount)),
             Effect::ExpireRun { mount, immediate: true } => format!("expire {} now", path(mount)),
@@ -204,9 +221,6 @@ impl Stage {
             Effect::Exit { left, .. } => {
                 format!("exit{}", left.iter().map(|id| format!(" {}", path(id))).collect::<String>())
             }
-        };
-        let said = self.said.iter().map(words).collect();
-        self.said.clear();
-        said
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The end of the daemon.
 
-use super::{Alarm, Effect, Engine, Errno, MountId, Place, Shutdown, Stage, State, Tick};
+use super::{Alarm, Effect, Engine, Errno, Key, Mount, MountId, Place, Shutdown, Stage, State, Tick};
 
 /// The daemon is ending.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ impl Engine {
                     self.cancel_round(id);
                     self.reset_tick(id);
                 }
+                self.wait_for_overdue();
             }
         }
         if how != Shutdown::Detach {
@@ -38,6 +39,26 @@ impl Engine {
         self.tops.keys().copied().collect()
     }
 
+    fn places(&self) -> Vec<Place> {
+        let of = |(id, mount): (&MountId, &Mount)| {
+            let place = |key: &Key| Place { mount: *id, key: key.clone() };
+            mount.entries.keys().map(place).collect::<Vec<_>>()
+        };
+        self.mounts.iter().flat_map(of).collect()
+    }
+
+    /// Jobs that had been given up have a last chance to end, so that what they mount does not stay.
+    fn wait_for_overdue(&mut self) {
+        let due = self.now.after(self.limits.grace);
+        for at in self.places() {
+            if let Some(entry) = self.entry_mut(&at).filter(|entry| entry.overdue) {
+                entry.overdue = false;
+                entry.due = Some(due);
+                self.settle(&at);
+            }
+        }
+    }
+
     /// Running requests are waited for no longer.
     pub(super) fn grace_is_over(&mut self) {
         let Some(stop) = &mut self.stop else { return };
@@ -45,10 +66,9 @@ impl Engine {
         let how = stop.how;
         for id in self.mounts.keys().copied().collect::<Vec<_>>() {
             self.set_expiring(id, false);
-            let Some(mount) = self.mounts.get(&id) else { continue };
-            for key in mount.entries.keys().cloned().collect::<Vec<_>>() {
-                self.abandon(&Place { mount: id, key }, how);
-            }
+        }
+        for at in self.places() {
+            self.abandon(&at, how);
         }
         for id in self.top_ids() {
             match self.tops.get(&id).map(|top| top.state) {
@@ -95,5 +115,133 @@ impl Engine {
     /// Whether `Exit` has been said.
     pub(super) fn exited(&self) -> bool {
         self.stop.as_ref().is_some_and(|stop| stop.exited)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stage::{Stage, offsets};
+    use super::super::{Done, Event, Shutdown};
+
+    fn stop(stage: &mut Stage, how: Shutdown) {
+        stage.said();
+        stage.event(Event::Stop(how));
+    }
+
+    #[test]
+    fn a_daemon_without_mounts_ends_at_once() {
+        let mut stage = Stage::new(&[]);
+        stop(&mut stage, Shutdown::Clean);
+        assert_eq!(stage.said(), ["exit"]);
+        assert_eq!(stage.engine.deadline(), None);
+    }
+
+    #[test]
+    fn a_clean_end_unmounts_all_at_once_and_leaves_what_is_in_use() {
+        let mut stage = Stage::new(&["/home", "/net"]);
+        stage.mount("/home/joe", Done::default());
+        stage.mount("/home/ann", Done::default());
+        stop(&mut stage, Shutdown::Clean);
+        assert_eq!(stage.said(), ["detach /net", "unmount /home/ann", "unmount /home/joe"]);
+        stage.missing("/home/new", 1);
+        stage.expire("/home/joe", 2);
+        assert_eq!(stage.said(), ["fail 1 ENOENT", "fail 2 EBUSY"]);
+        stage.unmounted("/home/ann", 1);
+        stage.unmounted("/home/joe", 0);
+        stage.detached("/net", true);
+        assert_eq!(stage.said(), ["exit /home"]);
+        stage.missing("/home/new", 3);
+        stage.expire("/home/joe", 4);
+        stage.want(&["/a"]);
+        stop(&mut stage, Shutdown::Forced);
+        stage.event(Event::Timer);
+        assert_eq!(stage.said(), [""; 0], "that was the last word");
+    }
+
+    #[test]
+    fn tokens_are_answered_even_after_the_end() {
+        let mut stage = Stage::new(&["/home"]);
+        stop(&mut stage, Shutdown::Detach);
+        stage.missing("/home/new", 3);
+        stage.expire("/home/joe", 4);
+        assert_eq!(stage.said(), ["exit /home", "fail 3 ENOENT", "fail 4 EBUSY"]);
+    }
+
+    #[test]
+    fn half_a_tree_is_not_put_together_at_the_end() {
+        let mut stage = Stage::new(&["/net"]);
+        stage.mount("/net/srv", offsets(&[(5, "/net/srv/a")]));
+        stop(&mut stage, Shutdown::Clean);
+        stage.unmounted("/net/srv", 1);
+        assert_eq!(stage.said(), ["unmount ^/net/srv/a /net/srv", "exit /net"]);
+    }
+
+    #[test]
+    fn requests_have_a_while_to_end() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.missing("/home/joe", 1);
+        stage.missing("/home/ann", 2);
+        stage.found("/home/joe");
+        stage.found("/home/ann");
+        stop(&mut stage, Shutdown::Clean);
+        stage.performed("/home/joe", Ok(Done::default()));
+        stage.unmounted("/home/joe", 1);
+        assert_eq!(stage.said(), ["ready 1", "unmount /home/joe"]);
+        stage.pass(5_000);
+        assert_eq!(stage.said(), ["fail 2 ENOENT", "exit /home"]);
+    }
+
+    #[test]
+    fn a_forced_end_is_lazy() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.mount("/home/joe", Done::default());
+        stage.missing("/home/ann", 1);
+        stop(&mut stage, Shutdown::Forced);
+        stage.unmounted("/home/joe", 1);
+        stage.pass(5_000);
+        assert_eq!(stage.said(), ["unmount /home/joe lazily", "fail 1 ENOENT", "detach /home lazily"]);
+        stage.detached("/home", true);
+        assert_eq!(stage.said(), ["exit"]);
+    }
+
+    #[test]
+    fn a_harder_word_counts() {
+        let mut stage = Stage::new(&["/home", "/net"]);
+        stage.mount("/home/joe", Done::default());
+        stage.mount("/home/ann", Done::default());
+        stop(&mut stage, Shutdown::Clean);
+        stage.unmounted("/home/joe", 0);
+        stop(&mut stage, Shutdown::Detach);
+        assert_eq!(stage.said(), [""; 0]);
+        stop(&mut stage, Shutdown::Forced);
+        stage.unmounted("/home/ann", 0);
+        stage.detached("/net", false);
+        let said = ["unmount /home/joe lazily", "unmount /home/ann lazily", "detach /net lazily"];
+        assert_eq!(stage.said(), said);
+    }
+
+    #[test]
+    fn to_detach_waits_for_what_runs_and_touches_nothing() {
+        let mut stage = Stage::new(&["/home", "/net"]);
+        stage.mount("/home/joe", Done::default());
+        stage.missing("/home/ann", 1);
+        stage.missing("/home/bob", 2);
+        stop(&mut stage, Shutdown::Detach);
+        stage.found("/home/ann");
+        stage.performed("/home/ann", Ok(Done::default()));
+        assert_eq!(stage.said(), ["perform /home/ann", "ready 1"]);
+        stage.pass(5_000);
+        assert_eq!(stage.said(), ["fail 2 ENOENT", "exit /home /net"]);
+    }
+
+    #[test]
+    fn a_mount_that_is_being_attached_goes_when_it_stands() {
+        let mut stage = Stage::new(&[]);
+        stage.want(&["/a", "/b"]);
+        stop(&mut stage, Shutdown::Clean);
+        stage.attached("/a", true);
+        stage.detached("/a", true);
+        stage.pass(5_000);
+        assert_eq!(stage.said(), ["detach /a", "exit /b"]);
     }
 }

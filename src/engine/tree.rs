@@ -226,7 +226,7 @@ impl Engine {
         let Some(top) = self.tops.get_mut(&id) else { return };
         let was = std::mem::replace(&mut top.state, state);
         self.moving = self.moving + usize::from(state.moves()) - usize::from(was.moves());
-        if matches!(state, State::Leaving(_)) {
+        if state.leaves() {
             self.leaving.insert(top.wanted.path.clone());
         } else {
             self.leaving.remove(&top.wanted.path);

@@ -1,0 +1,527 @@
+//! The model's shell, and all that happens to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use autofs::engine::{
+    Done, Effect, Engine, EntryPhase, Event, JobId, Key, Kind, Layer, Limits, MountId, MountState, Requester,
+    Resolution, Shutdown, Tick, Token, Wanted,
+};
+use autofs::plan::Plan;
+
+use crate::Op;
+use crate::kernel::{Kernel, Place};
+use crate::maps::{KEYS, configuration, plan_of};
+
+/// A process waits.
+#[derive(Debug)]
+struct Owed {
+    missing: bool,
+    at: Place,
+    who: Requester,
+    since: Tick,
+}
+
+/// The shell asks the kernel for what is unused.
+#[derive(Debug)]
+struct Run {
+    mount: MountId,
+    /// The kernel waits for the answer to what it has found.
+    token: Option<Token>,
+    tried: BTreeSet<Key>,
+}
+
+pub(crate) struct World {
+    engine: Engine,
+    limits: Limits,
+    now: Tick,
+    kernel: Kernel,
+    wanted: Vec<Wanted>,
+    owed: BTreeMap<Token, Owed>,
+    /// What the engine calls the top-level mounts.
+    tops: BTreeMap<MountId, u32>,
+    /// What the shell was asked for and has not done.
+    work: Vec<Effect>,
+    runs: Vec<Run>,
+    last_job: Option<JobId>,
+    last_token: u32,
+    stopping: bool,
+    exited: bool,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let limits = Limits { request: 10_000, unmount: 12_000, loop_limit: 3, negatives: 8, ..Limits::default() };
+        let mut world = Self {
+            engine: Engine::new(limits),
+            limits,
+            now: Tick(1),
+            kernel: Kernel::default(),
+            wanted: configuration(0b1100),
+            owed: BTreeMap::new(),
+            tops: BTreeMap::new(),
+            work: Vec::new(),
+            runs: Vec::new(),
+            last_job: None,
+            last_token: 0,
+            stopping: false,
+            exited: false,
+        };
+        world.start();
+        world
+    }
+
+    /// A worker begins: it takes over what is there, and what is owed.
+    fn start(&mut self) {
+        self.engine = Engine::new(self.limits);
+        (self.stopping, self.exited, self.last_job) = (false, false, None);
+        self.work.clear();
+        self.runs.clear();
+        self.tops.clear();
+        self.take_over();
+        for (number, key) in self.places() {
+            let Some(mount) = self.id(number) else { continue };
+            let place = (number, key.clone());
+            let (plan, done) = (self.kernel.mounted[&place].plan.clone(), self.kernel.done(&place));
+            self.event(Event::Adopted { mount, key, plan: Some(plan), done });
+        }
+        // A token of a mount that is gone has nobody who waits.
+        self.owed.retain(|_, owed| self.kernel.autofs.contains_key(&owed.at.0));
+        for token in self.owed.keys().copied().collect::<Vec<_>>() {
+            if let Some(owed) = self.owed.get_mut(&token) {
+                owed.since = self.now;
+                self.packet(token);
+            }
+        }
+        self.event(Event::Want(self.wanted.clone()));
+    }
+
+    fn take_over(&mut self) {
+        let tops = self.kernel.autofs.iter().filter(|(_, autofs)| autofs.owner.is_none());
+        let tops: Vec<_> = tops.map(|(number, autofs)| (*number, autofs.wanted.clone())).collect();
+        self.event(Event::Want(tops.iter().map(|(_, wanted)| wanted.clone()).collect()));
+        while let Some(Effect::Attach { mount, wanted }) = self.work.pop() {
+            let (number, _) = tops.iter().find(|(_, top)| top.path == wanted.path).unwrap();
+            self.tops.insert(mount, *number);
+            self.event(Event::Attached { mount, ok: true });
+        }
+    }
+
+    /// All mounted entries, parents first.
+    fn places(&self) -> Vec<Place> {
+        let mut places: Vec<_> = self.kernel.mounted.keys().cloned().collect();
+        places.sort_by_key(|at| self.kernel.depth(at.0));
+        places
+    }
+
+    /// What the engine calls an autofs mount.
+    fn id(&self, number: u32) -> Option<MountId> {
+        match self.kernel.autofs.get(&number)?.owner {
+            Some(_) => Some(MountId(number)),
+            None => self.tops.iter().find(|(_, top)| **top == number).map(|(id, _)| *id),
+        }
+    }
+
+    fn number(&self, id: MountId) -> Option<u32> {
+        let number = if id.is_top() { *self.tops.get(&id)? } else { id.0 };
+        self.kernel.autofs.contains_key(&number).then_some(number)
+    }
+
+    fn event(&mut self, event: Event) {
+        let mut effects = Vec::new();
+        self.engine.handle(self.now, event, &mut effects);
+        for effect in effects {
+            self.effect(effect);
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        assert!(!self.exited || matches!(effect, Effect::Reply { .. }), "after Exit: {effect:?}");
+        match &effect {
+            Effect::Reply { mount, token, error } => {
+                let owed = self.owed.remove(token).unwrap_or_else(|| panic!("nobody waits: {effect:?}"));
+                let (number, key) = &owed.at;
+                if self.kernel.autofs.contains_key(number) {
+                    assert_eq!(self.number(*mount), Some(*number), "answered on another mount: {key:?}");
+                    let mounted = self.kernel.mounted.contains_key(&owed.at);
+                    assert!(error.is_some() || owed.missing == mounted, "READY is not true: {owed:?}");
+                }
+                for run in self.runs.iter_mut().filter(|run| run.token == Some(*token)) {
+                    run.token = None;
+                }
+            }
+            Effect::Resolve { job, mount, key, .. }
+            | Effect::Perform { job, mount, key, .. }
+            | Effect::Check { job, mount, key }
+            | Effect::Unmount { job, mount, key, .. } => {
+                assert!(self.last_job < Some(*job), "a job's number is used again");
+                self.last_job = Some(*job);
+                for other in &self.work {
+                    assert!(!overlap(&effect, other), "at once: {effect:?} and {other:?}");
+                }
+                if let (Effect::Resolve { .. }, Some(number)) = (&effect, self.number(*mount)) {
+                    assert!(self.kernel.autofs[&number].plan.is_none(), "an offset's plan is known: {key:?}");
+                }
+                self.work.push(effect);
+            }
+            Effect::ExpireRun { mount, .. } => {
+                assert!(!self.runs.iter().any(|run| run.mount == *mount), "two runs at once");
+                self.runs.push(Run { mount: *mount, token: None, tried: BTreeSet::new() });
+            }
+            Effect::Attach { .. } | Effect::Detach { .. } => self.work.push(effect),
+            Effect::Update { mount, wanted } => {
+                if let Some(number) = self.number(*mount) {
+                    self.kernel.autofs.get_mut(&number).unwrap().wanted = wanted.clone();
+                }
+            }
+            Effect::Exit { how, left } => {
+                assert!(self.owed.is_empty(), "left waiting: {:?}", self.owed);
+                for (id, number) in &self.tops {
+                    let forgotten = self.kernel.autofs.contains_key(number) && !left.contains(id);
+                    assert!(!forgotten, "{how:?} forgot {number}");
+                }
+                self.exited = true;
+            }
+        }
+    }
+
+    pub(crate) fn step(&mut self, op: Op) {
+        match op {
+            Op::Access { mount, key, tgid } => {
+                if let Some(at) = self.pick(mount, key) {
+                    self.ask(at, true, tgid);
+                }
+            }
+            Op::Insist { mount, key } => self.insist(mount, key),
+            Op::Expire { mount, key } => {
+                // The kernel expires an entry once at a time, and none while somebody waits for it.
+                if let Some(at) = self.pick(mount, key).filter(|at| !self.owed.values().any(|owed| owed.at == *at)) {
+                    self.ask(at, false, 0);
+                }
+            }
+            Op::Work { which, fails } => self.work(which, fails),
+            Op::Pass { ms } => self.pass(u64::from(ms)),
+            Op::Use { which } => {
+                let count = self.kernel.mounted.len().max(1);
+                if let Some(fs) = self.kernel.mounted.values_mut().nth(usize::from(which) % count) {
+                    fs.used = !fs.used;
+                }
+            }
+            Op::ByHand { which, lazy } => self.by_hand(which, lazy),
+            Op::Reload { mask } => {
+                self.wanted = configuration(mask);
+                self.event(Event::Want(self.wanted.clone()));
+            }
+            Op::Forget => self.event(Event::Forget),
+            Op::Prune => self.event(Event::Prune),
+            Op::Crash => self.start(),
+            Op::Stop(how) => {
+                self.stopping = true;
+                self.event(Event::Stop(how));
+            }
+        }
+        if self.exited {
+            self.start();
+        }
+        self.in_time();
+        self.sleeps_when_idle();
+    }
+
+    fn in_time(&self) {
+        for (token, owed) in &self.owed {
+            let limit = if owed.missing { self.limits.request } else { self.limits.unmount };
+            assert!(self.now < owed.since.after(limit), "{token:?} waits too long: {owed:?}");
+        }
+    }
+
+    fn sleeps_when_idle(&self) {
+        let idle = |mount: autofs::engine::MountView<'_>| {
+            let failed = |entry: autofs::engine::EntryView<'_>| matches!(entry.phase, EntryPhase::Failed(..));
+            mount.state() == MountState::Serving && mount.entries().all(failed)
+        };
+        let all = self.tops.values().filter(|number| self.kernel.autofs.contains_key(*number)).count();
+        let quiet = self.work.is_empty() && self.runs.is_empty() && self.engine.mounts().all(idle);
+        if quiet && all == self.wanted.len() && !self.stopping {
+            assert_eq!(self.engine.deadline(), None, "something wakes an idle daemon");
+        }
+    }
+
+    fn pick(&self, mount: u8, key: u8) -> Option<Place> {
+        let (number, autofs) = self.kernel.autofs.iter().nth(usize::from(mount) % self.kernel.autofs.len().max(1))?;
+        let key = match autofs.wanted.kind {
+            Kind::Indirect => KEYS[usize::from(key) % KEYS.len()].as_bytes().into(),
+            _ => Key::default(),
+        };
+        Some((*number, key))
+    }
+
+    /// The kernel sends a packet.
+    fn ask(&mut self, at: Place, missing: bool, tgid: u8) {
+        self.last_token += 1;
+        let Some(token) = NonZeroU32::new(self.last_token).map(Token) else { return };
+        let who = Requester { tgid: u32::from(tgid), ..Requester::default() };
+        if self.id(at.0).is_some() {
+            self.owed.insert(token, Owed { missing, at, who, since: self.now });
+            self.packet(token);
+        }
+    }
+
+    fn packet(&mut self, token: Token) {
+        let Some(Owed { missing, at: (number, key), who, .. }) = self.owed.get(&token) else { return };
+        let Some(mount) = self.id(*number) else { return };
+        let (key, who) = (key.clone(), *who);
+        self.event(match missing {
+            true => Event::Missing { mount, token, key, who },
+            false => Event::Expire { mount, token, key },
+        });
+    }
+
+    /// One process asks again and again for the same, as the kernel does when READY brought it nothing.
+    fn insist(&mut self, mount: u8, key: u8) {
+        let Some(at) = self.pick(mount, key) else { return };
+        for _ in 0..5 {
+            if !self.kernel.autofs.contains_key(&at.0) {
+                return;
+            }
+            self.ask(at.clone(), true, 9);
+            for _ in 0..3 {
+                self.work(u8::MAX, false);
+            }
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        let end = self.now.after(ms);
+        for turn in 0.. {
+            let Some(tick) = self.engine.deadline().filter(|tick| *tick <= end) else { break };
+            self.now = self.now.max(tick);
+            self.event(Event::Timer);
+            assert!(turn < 10_000, "it ticks and ticks");
+            if self.exited {
+                break;
+            }
+        }
+        self.now = end;
+    }
+
+    /// Does something of what is to be done (255: what came last). What waits for the kernel waits.
+    fn work(&mut self, which: u8, fails: bool) {
+        if self.exited {
+            return;
+        }
+        let idle: Vec<_> = (0..self.runs.len()).filter(|run| self.runs[*run].token.is_none()).collect();
+        let count = self.work.len() + idle.len();
+        if count == 0 {
+            return;
+        }
+        let which = if which == u8::MAX { self.work.len().max(1) - 1 } else { usize::from(which) % count };
+        if which >= self.work.len() {
+            return self.expire_one(idle[which - self.work.len()]);
+        }
+        let event = match self.work.remove(which) {
+            Effect::Resolve { job, mount, key, .. } => {
+                Event::Resolved { job, outcome: self.resolve(mount, key, fails) }
+            }
+            Effect::Perform { job, mount, key, plan } => {
+                Event::Performed { job, outcome: self.perform(mount, key, &plan, fails) }
+            }
+            Effect::Check { job, mount, key } => {
+                let at = self.number(mount).map(|number| (number, key));
+                Event::Checked { job, mounted: at.is_some_and(|at| self.kernel.mounted.contains_key(&at)) }
+            }
+            Effect::Unmount { job, layers, lazy, .. } => {
+                // A failure comes halfway.
+                let most = if fails && !lazy { layers.len() / 2 } else { layers.len() };
+                let gone = layers.iter().take(most).take_while(|layer| self.unmount(layer, lazy)).count();
+                Event::Unmounted { job, gone }
+            }
+            Effect::Attach { mount, wanted } => {
+                let taken = self.kernel.autofs.values().any(|autofs| autofs.wanted.path == wanted.path);
+                assert!(!taken, "attached twice: {wanted:?}");
+                if !fails {
+                    self.tops.insert(mount, self.kernel.add(wanted, None, None));
+                }
+                Event::Attached { mount, ok: !fails }
+            }
+            Effect::Detach { mount, lazy } => match self.number(mount) {
+                Some(number) => Event::Detached { mount, gone: (lazy || !fails) && self.unmount_autofs(number, lazy) },
+                None => Event::Detached { mount, gone: true },
+            },
+            other => unreachable!("{other:?}"),
+        };
+        self.event(event);
+    }
+
+    fn resolve(&self, mount: MountId, key: Key, fails: bool) -> Resolution {
+        match (fails, self.number(mount)) {
+            (false, Some(number)) => {
+                let path = self.kernel.path(&(number, key.clone()));
+                Resolution::Found(plan_of(&path, &key))
+            }
+            _ => match self.last_token % 3 {
+                0 => Resolution::NotFound,
+                1 => Resolution::Invalid,
+                _ => Resolution::Unavailable,
+            },
+        }
+    }
+
+    fn perform(&mut self, mount: MountId, key: Key, plan: &Arc<Plan>, fails: bool) -> Result<Done, ()> {
+        let at = (self.number(mount).ok_or(())?, key);
+        // After a failure nothing of it is left; what was there before is.
+        if !fails {
+            self.kernel.mount(&at, plan);
+        } else if !self.kernel.mounted.contains_key(&at) {
+            return Err(());
+        }
+        Ok(self.kernel.done(&at))
+    }
+
+    fn unmount(&mut self, layer: &Layer, lazy: bool) -> bool {
+        match layer {
+            Layer::Trigger(id, _) => self.number(*id).is_none_or(|number| self.unmount_autofs(number, lazy)),
+            Layer::FileSystem { mount, key, path } => self.number(*mount).is_none_or(|number| {
+                let at = (number, key.clone());
+                assert_eq!(self.kernel.path(&at), *path);
+                self.kernel.unmount(&at, lazy)
+            }),
+        }
+    }
+
+    /// An autofs mount is held by who waits there and by who is looking for what is unused there.
+    fn unmount_autofs(&mut self, number: u32, lazy: bool) -> bool {
+        let expiring = self.runs.iter().any(|run| self.number(run.mount) == Some(number));
+        let held = expiring || self.owed.values().any(|owed| owed.at.0 == number);
+        self.kernel.unmount_autofs(number, lazy, held)
+    }
+
+    /// The kernel finds something unused, or nothing more.
+    fn expire_one(&mut self, run: usize) {
+        let Run { mount, tried, .. } = &self.runs[run];
+        let mount = *mount;
+        let unused = |at: &&Place| {
+            let children = self.kernel.children(at);
+            let submount = children.iter().any(|child| self.kernel.autofs[child].wanted.kind == Kind::Indirect);
+            let waits = |at: &Place| {
+                let children = self.kernel.children(at);
+                self.owed.values().any(|owed| owed.at == *at || children.contains(&owed.at.0))
+            };
+            let used = |at: &Place| self.kernel.mounted[at].used || waits(at);
+            !submount && !tried.contains(&at.1) && !self.kernel.tree(at).iter().any(used)
+        };
+        let number = self.number(mount);
+        match number.and_then(|number| self.kernel.entries(number).filter(unused).last().cloned()) {
+            Some(at) => {
+                self.runs[run].tried.insert(at.1.clone());
+                self.runs[run].token = NonZeroU32::new(self.last_token + 1).map(Token);
+                self.ask(at, false, 0);
+            }
+            None => {
+                self.runs.remove(run);
+                self.event(Event::ExpireRan { mount });
+            }
+        }
+    }
+
+    /// Somebody unmounts one thing, or a tree lazily. Nothing is said of file systems.
+    fn by_hand(&mut self, which: u8, lazy: bool) {
+        let entries = self.kernel.mounted.len();
+        let which = usize::from(which) % (entries + self.kernel.autofs.len()).max(1);
+        let before: Vec<_> = self.kernel.autofs.keys().map(|number| (*number, self.id(*number))).collect();
+        if let Some(at) = self.kernel.mounted.keys().nth(which).cloned() {
+            self.kernel.unmount(&at, lazy);
+        } else if let Some(number) = self.kernel.autofs.keys().nth(which - entries).copied() {
+            self.unmount_autofs(number, lazy);
+        }
+        for (number, id) in before {
+            if let Some(mount) = id.filter(|_| !self.kernel.autofs.contains_key(&number)) {
+                self.event(Event::Vanished { mount });
+            }
+        }
+    }
+
+    /// Does all that is to be done, without a failure.
+    fn drain(&mut self) {
+        for turn in 0.. {
+            assert!(turn < 10_000, "it never ends: {:?} {:?}", self.work, self.runs);
+            if self.exited || self.work.is_empty() && self.runs.iter().all(|run| run.token.is_some()) {
+                break;
+            }
+            self.work(0, false);
+        }
+    }
+
+    /// Everything comes to rest; nothing is in use, and no mount is wanted below one that is to go.
+    pub(crate) fn rest(&mut self, mask: u8) {
+        self.kernel.mounted.values_mut().for_each(|fs| fs.used = false);
+        let mask = mask & [0b1011, 0b1110][usize::from(mask >> 7)];
+        for round in 0..12 {
+            self.wanted = configuration(if round < 4 { mask & 0b11 } else { mask });
+            self.drain();
+            self.pass(61_000);
+            if self.exited {
+                self.start();
+            }
+            self.drain();
+            self.event(Event::Want(self.wanted.clone()));
+            self.event(Event::Prune);
+        }
+        self.drain();
+        assert!(self.owed.is_empty(), "not answered: {:?}", self.owed);
+        assert!(self.kernel.mounted.is_empty(), "not unmounted: {:?}", self.kernel.mounted);
+        let there: BTreeSet<_> = self.kernel.autofs.values().map(|autofs| format!("{:?}", autofs.wanted)).collect();
+        let wanted: BTreeSet<_> = self.wanted.iter().map(|wanted| format!("{wanted:?}")).collect();
+        assert_eq!(there, wanted, "the configuration is in force");
+        assert_eq!(self.engine.mounts().count(), wanted.len());
+        for entry in self.engine.mounts().flat_map(|mount| mount.entries().collect::<Vec<_>>()) {
+            assert!(matches!(entry.phase, EntryPhase::Failed(..)), "remembered: {entry:?}");
+        }
+        self.sleeps_when_idle();
+    }
+
+    /// The end: nothing is left, if nothing is in use or all is forced.
+    pub(crate) fn end(&mut self, how: Shutdown, used: bool) {
+        if self.stopping {
+            self.exit();
+            self.start();
+        }
+        self.kernel.mounted.values_mut().for_each(|fs| fs.used = used);
+        self.event(Event::Stop(how));
+        self.exit();
+        if how == Shutdown::Forced || how == Shutdown::Clean && !used {
+            assert!(self.kernel.mounted.is_empty(), "left: {:?}", self.kernel.mounted);
+            assert!(self.kernel.autofs.is_empty(), "left: {:?}", self.kernel.autofs);
+        }
+    }
+
+    fn exit(&mut self) {
+        for _ in 0..4 {
+            self.drain();
+            self.pass(20_000);
+        }
+        assert!(self.exited, "it does not end: {:?}", self.work);
+    }
+}
+
+/// Whether two pieces of work touch the same entry.
+fn overlap(a: &Effect, b: &Effect) -> bool {
+    let (Some(at), Some(bt)) = (place(a), place(b)) else { return false };
+    at == bt || takes(a, bt.0) || takes(b, at.0)
+}
+
+fn place(effect: &Effect) -> Option<(MountId, &Key)> {
+    match effect {
+        Effect::Resolve { mount, key, .. }
+        | Effect::Perform { mount, key, .. }
+        | Effect::Check { mount, key, .. }
+        | Effect::Unmount { mount, key, .. } => Some((*mount, key)),
+        _ => None,
+    }
+}
+
+/// Whether an unmount takes a trigger down.
+fn takes(effect: &Effect, mount: MountId) -> bool {
+    let is = |layer: &Layer| matches!(layer, Layer::Trigger(id, _) if *id == mount);
+    matches!(effect, Effect::Unmount { layers, .. } if layers.iter().any(is))
+}
