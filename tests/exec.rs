@@ -13,6 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use autofs::config::native::Limits;
 use autofs::engine::{Key, Kind, Requester};
 use autofs::exec::{Failure, Lanes, Method, Mounter, Performed, Place, Settings, Unmounter};
 use autofs::map::Propagation;
@@ -136,6 +137,7 @@ impl World {
         mount("auto", Kind::Indirect);
         mount("direct", Kind::Direct);
         let settings = Settings {
+            walker: env!("CARGO_BIN_EXE_automount").into(),
             sbin: base.join("sbin"),
             utab: base.join("utab"),
             mount_deadline: Duration::from_secs(5),
@@ -143,7 +145,7 @@ impl World {
             ..Settings::default()
         };
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = builder.enable_all().max_blocking_threads(Lanes::threads()).build().unwrap();
+        let runtime = builder.enable_all().max_blocking_threads(Lanes::threads(&Limits::default())).build().unwrap();
         Self { base, pipe, settings, runtime }
     }
 

@@ -7,11 +7,18 @@ use std::process::ExitCode;
 use super::options::{self, Command};
 use super::{dump, set_log};
 use crate::text::Escaped;
-use crate::{control, sys};
+use crate::{control, exec, sys};
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let program = std::env::args_os().next().unwrap_or_else(|| "automount".into());
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_else(|| "automount".into());
+    // The daemon itself, outside its process group: see exec::Mounter.
+    if let (Some(first), Some(to), None) = (arguments.next(), arguments.next(), arguments.next()) {
+        if first == exec::WALK {
+            return if exec::walk(Path::new(&to)) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
+    }
     let program = Escaped(program.as_encoded_bytes());
     let command = match options::parse(std::env::args_os(), &mut io::stdout()) {
         Ok(command) => command,

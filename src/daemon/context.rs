@@ -21,6 +21,8 @@ pub(super) struct Context {
     pub(super) macros: Macros,
     /// `-O` of the command line.
     pub(super) global_options: OptionList,
+    /// How long one question to the maps, the user database or the name servers may take.
+    pub(super) lookup_deadline: Duration,
     /// Where blocking work is done.
     pub(super) lanes: Arc<Lanes>,
     /// How things are mounted.
@@ -41,6 +43,7 @@ impl Context {
         Self {
             macros,
             global_options: OptionList::parse(options.global_options.as_deref().unwrap_or_default()),
+            lookup_deadline: configuration.native.deadlines.lookup,
             lanes: Arc::clone(lanes),
             mounter: Mounter::new(Arc::clone(&tools), Arc::clone(lanes)),
             unmounter: Unmounter::new(tools, Arc::clone(lanes)),
@@ -58,6 +61,7 @@ fn tools(configuration: &Configuration, settings: &Settings) -> exec::Settings {
         },
         mount_deadline: settings.mount_wait.map_or(deadlines.mount, Duration::from_secs),
         umount_deadline: settings.umount_wait.map_or(deadlines.umount, Duration::from_secs),
+        grace: deadlines.helper_kill,
         verbose: settings.mount_verbose,
         ..exec::Settings::default()
     }

@@ -8,9 +8,12 @@ use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::RwLock;
+use std::time::SystemTime;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use serde_json::json;
 
+use crate::config::native::LogFormat;
 use crate::map::Verbosity;
 use crate::sys::children;
 
@@ -35,6 +38,7 @@ pub struct Logger {
 #[derive(Debug)]
 struct Levels {
     global: Verbosity,
+    format: LogFormat,
     mounts: HashMap<PathBuf, Verbosity>,
 }
 
@@ -49,7 +53,7 @@ fn filter(verbosity: Verbosity) -> LevelFilter {
 
 /// Installs the logger. Messages go through from now on.
 pub fn install(sink: Sink, global: Verbosity) -> &'static Logger {
-    let levels = RwLock::new(Levels { global, mounts: HashMap::new() });
+    let levels = RwLock::new(Levels { global, format: LogFormat::Text, mounts: HashMap::new() });
     let logger = Box::leak(Box::new(Logger { sink, levels }));
     // A second call is a programming error of a test at most; the first logger stays.
     let _ = log::set_logger(logger);
@@ -61,6 +65,11 @@ impl Logger {
     /// Sets the level for everything that no mount point's own level is above.
     pub fn set_global(&self, verbosity: Verbosity) {
         self.change(|levels| levels.global = verbosity);
+    }
+
+    /// Sets the form of a line on standard error.
+    pub fn set_format(&self, format: LogFormat) {
+        self.change(|levels| levels.format = format);
     }
 
     /// Sets the level of one mount point; `None`: that of everything.
@@ -110,7 +119,8 @@ impl Log for Logger {
         match self.sink {
             Sink::Stderr => {
                 // One write per line; nobody can be told when it fails.
-                let line = format!("{}\n", record.args());
+                let json = self.levels.read().is_ok_and(|levels| levels.format == LogFormat::Json);
+                let line = if json { json_line(record) } else { format!("{}\n", record.args()) };
                 let _ = std::io::stderr().write_all(line.as_bytes());
             }
             Sink::Syslog => syslog(record.level(), &record.args().to_string()),
@@ -118,6 +128,20 @@ impl Log for Logger {
     }
 
     fn flush(&self) {}
+}
+
+/// One event for a log collector. `mount` is the path that it is about, where it is about one.
+fn json_line(record: &Record<'_>) -> String {
+    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    let mut event = json!({
+        "time": time,
+        "level": record.level().as_str().to_ascii_lowercase(),
+        "message": record.args().to_string(),
+    });
+    if record.target().starts_with('/') {
+        event["mount"] = record.target().into();
+    }
+    format!("{event}\n")
 }
 
 fn syslog(level: Level, message: &str) {
@@ -141,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_mount_point_can_say_more_than_the_rest() {
-        let levels = RwLock::new(Levels { global: Verbosity::Basic, mounts: HashMap::new() });
+        let levels = RwLock::new(Levels { global: Verbosity::Basic, format: LogFormat::Text, mounts: HashMap::new() });
         let logger = Logger { sink: Sink::Stderr, levels };
         let enabled = |target, level| logger.enabled(&Metadata::builder().target(target).level(level).build());
         logger.set_mount(Path::new("/home"), Some(Verbosity::Debug));
@@ -151,5 +175,15 @@ mod tests {
         assert!(enabled("autofs", Level::Error));
         logger.set_mount(Path::new("/home"), None);
         assert!(!enabled("/home", Level::Info));
+    }
+
+    #[test]
+    fn an_event_is_one_line_of_json_whatever_it_says() {
+        let record = Record::builder().target("/home").level(Level::Warn).args(format_args!("a \"b\"\nc")).build();
+        let line = json_line(&record);
+        let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line.matches('\n').count(), 1);
+        assert_eq!((&event["level"], &event["mount"]), (&"warn".into(), &"/home".into()));
+        assert_eq!(event["message"], "a \"b\"\nc");
     }
 }

@@ -47,13 +47,14 @@ pub fn run(options: Options, inheritance: Inheritance) -> u8 {
     let sink = if options.foreground { log::Sink::Stderr } else { log::Sink::Syslog };
     let logger = log::install(sink, options.verbosity);
     let configuration = Configuration::read(None);
+    logger.set_format(configuration.native.log.format);
     logger.set_global(options.verbosity.max(configuration.conf.autofs.logging));
     if let Err(e) = fds::raise_limit(configuration.conf.autofs.open_file_limit) {
         warn!("can't increase open file limit - continuing: {e}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(Lanes::threads())
+        .max_blocking_threads(Lanes::threads(&configuration.native.limits))
         .thread_stack_size(STACK)
         .build();
     let runtime = match runtime {

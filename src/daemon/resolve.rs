@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{error, info, warn};
+use tokio::time::timeout;
 
 use super::asked::Explained;
 use super::context::Context;
@@ -71,8 +72,16 @@ pub(super) fn now(question: &Question) -> Option<Resolution> {
     answer(question, question.line.source.lookup_now(question.name())?, &Facts::default())
 }
 
-/// The answer, for which it may have to wait.
+/// The answer, for which it may have to wait; not for ever.
 pub(super) async fn later(question: Question) -> Resolution {
+    let (deadline, at) = (question.context.lookup_deadline, question.target());
+    timeout(deadline, ask(question)).await.unwrap_or_else(|_| {
+        error!(target: &at, "{at}: the maps have not answered within {} s", deadline.as_secs());
+        Resolution::Unavailable
+    })
+}
+
+async fn ask(question: Question) -> Resolution {
     let lanes = Arc::clone(&question.context.lanes);
     let (source, name) = (Arc::clone(&question.line.source), question.name().to_vec());
     let look_up = move || {

@@ -255,7 +255,7 @@ impl Worker {
             unmount: u64::try_from(deadlines.umount.as_millis()).unwrap_or(u64::MAX),
             ..Limits::default()
         };
-        let lanes = Arc::new(Lanes::default());
+        let lanes = Arc::new(Lanes::new(&configuration.native.limits));
         let state = State {
             engine: Engine::new(limits),
             control: Arc::new(Control::open()?),

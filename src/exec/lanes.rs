@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::config::native::Limits;
+
 /// A kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lane {
@@ -31,19 +33,22 @@ impl Lane {
     const ALL: [Self; 5] = [Self::Lookup, Self::Mount, Self::Umount, Self::Expire, Self::Probe];
 
     /// How many threads it may take.
-    const fn width(self) -> usize {
-        match self {
-            Self::Lookup | Self::Probe | Self::Umount => 16,
-            Self::Mount | Self::Expire => 32,
-        }
+    fn width(self, limits: &Limits) -> usize {
+        let limit = match self {
+            Self::Lookup | Self::Probe => limits.lookups,
+            Self::Mount => limits.mounts,
+            Self::Umount => limits.umounts,
+            Self::Expire => limits.expires,
+        };
+        usize::try_from(limit.get()).unwrap_or(usize::MAX).min(WIDEST)
     }
 }
 
-/// Programs at a time.
-const PROGRAMS: usize = 512;
+/// Threads in a lane at most, whatever is configured.
+const WIDEST: usize = 1024;
 
-/// Programs at a time for one server.
-const PROGRAMS_PER_SERVER: usize = 128;
+/// Programs at a time: they take no thread.
+const PROGRAMS: usize = 512;
 
 /// Threads for what has no lane, as it never waits for long: starting programs.
 const SPARE_THREADS: usize = 8;
@@ -66,12 +71,21 @@ pub struct Lanes {
     programs: Arc<Semaphore>,
     servers: Mutex<HashMap<Vec<u8>, Weak<Semaphore>>>,
     busy: Arc<Mutex<HashSet<(Lane, PathBuf)>>>,
+    per_server: usize,
 }
 
 impl Default for Lanes {
     fn default() -> Self {
+        Self::new(&Limits::default())
+    }
+}
+
+impl Lanes {
+    /// Lanes of these widths.
+    pub fn new(limits: &Limits) -> Self {
         Self {
-            lanes: Lane::ALL.into_iter().map(|lane| (lane, Arc::new(Semaphore::new(lane.width())))).collect(),
+            per_server: usize::try_from(limits.per_server.get()).unwrap_or(usize::MAX).min(PROGRAMS),
+            lanes: Lane::ALL.into_iter().map(|lane| (lane, Arc::new(Semaphore::new(lane.width(limits))))).collect(),
             programs: Arc::new(Semaphore::new(PROGRAMS)),
             servers: Mutex::default(),
             busy: Arc::default(),
@@ -88,8 +102,8 @@ pub struct ProgramPermit {
 
 impl Lanes {
     /// How many blocking threads the runtime must allow, so that the lanes alone are what bounds the work.
-    pub fn threads() -> usize {
-        Lane::ALL.iter().map(|lane| lane.width()).sum::<usize>() + SPARE_THREADS
+    pub fn threads(limits: &Limits) -> usize {
+        Lane::ALL.iter().map(|lane| lane.width(limits)).sum::<usize>() + SPARE_THREADS
     }
 
     /// Does `work` on a thread of `lane` and waits for it as long as it takes. When the future is dropped, the work goes
@@ -146,7 +160,7 @@ impl Lanes {
             return semaphore;
         }
         servers.retain(|_, semaphore| semaphore.strong_count() > 0);
-        let semaphore = Arc::new(Semaphore::new(PROGRAMS_PER_SERVER));
+        let semaphore = Arc::new(Semaphore::new(self.per_server));
         servers.insert(name.to_vec(), Arc::downgrade(&semaphore));
         semaphore
     }
@@ -182,7 +196,7 @@ mod tests {
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_all().max_blocking_threads(Lanes::threads()).build().unwrap().block_on(future)
+        builder.enable_all().max_blocking_threads(Lanes::threads(&Limits::default())).build().unwrap().block_on(future)
     }
 
     #[test]
@@ -224,7 +238,7 @@ mod tests {
         let lanes = Lanes::default();
         block_on(async {
             let mut held = Vec::new();
-            for _ in 0..PROGRAMS_PER_SERVER {
+            for _ in 0..lanes.per_server {
                 held.push(lanes.program(Some(b"dead")).await);
             }
             let short = Duration::from_millis(20);

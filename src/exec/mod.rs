@@ -13,7 +13,7 @@ mod way;
 
 pub use failure::Failure;
 pub use lanes::{Lane, Lanes, Late};
-pub use mounter::{Mounter, Performed};
+pub use mounter::{Mounter, Performed, WALK, walk};
 pub use place::Place;
 pub use settings::{Method, Settings};
 pub use unmounter::Unmounter;

@@ -46,6 +46,14 @@ enum Attempt {
     Run(Box<Program>),
 }
 
+/// First argument of our own program that makes it do [`walk`] and nothing else.
+pub const WALK: &str = "--walk-to";
+
+/// Opens a directory, which triggers the automounts on the way to it and at its end. True: it is there.
+pub fn walk(to: &Path) -> bool {
+    path::open_through(to).is_ok()
+}
+
 impl Mounter {
     /// One with these settings, in these lanes.
     pub fn new(settings: Arc<Settings>, lanes: Arc<Lanes>) -> Self {
@@ -155,7 +163,7 @@ impl Mounter {
             Fsck::ReadOnly => "-n",
         };
         let path = self.settings.sbin.join(way::program_name("fsck.", &mount.fstype));
-        let program = Program::new(&path, self.settings.mount_deadline).arg(how).arg(OsStr::from_bytes(&mount.source));
+        let program = self.program(&path).arg(how).arg(OsStr::from_bytes(&mount.source));
         match self.say_and_run(program, mount, opened).await {
             Ok((_, Ended { how: Exit::Status(status), .. })) if status & 6 == 0 => Ok(()),
             Ok((_, Ended { how, .. })) => Err(Failure::Fsck { device: mount.source.clone(), how }),
@@ -194,12 +202,15 @@ impl Mounter {
         Ok((path, ended))
     }
 
+    fn program(&self, path: &Path) -> Program {
+        Program::new(path, self.settings.mount_deadline, self.settings.grace)
+    }
+
     /// Walks to the source in a process outside our group: for the group, automounts are bare directories.
     async fn trigger(&self, mount: &Mount, opened: &Arc<Opened>) {
         let who = opened.place.who;
-        // Available everywhere, and chdir(2) triggers what stands at the end of the path, too.
-        let mut program = Program::new(Path::new("/bin/sh"), self.settings.mount_deadline).outside();
-        program = program.arg("-c").arg("cd \"$0\"").arg(OsStr::from_bytes(&mount.source));
+        let mut program = self.program(&self.settings.walker).outside();
+        program = program.arg(WALK).arg(OsStr::from_bytes(&mount.source));
         if who.uid != 0 {
             program = program.as_user(who.uid, who.gid);
         }

@@ -22,8 +22,12 @@ pub struct Settings {
     pub mount_deadline: Duration,
     /// How long an unmount may take: `umount_wait`.
     pub umount_deadline: Duration,
+    /// Between asking a program that is late to end and ending it.
+    pub grace: Duration,
     /// Log how mounts are made as information, not as debugging: `mount_verbose`.
     pub verbose: bool,
+    /// Our own program, which walks to a source when its first argument says so.
+    pub walker: PathBuf,
     /// mount(8).
     pub mount: PathBuf,
     /// umount(8).
@@ -40,7 +44,9 @@ impl Default for Settings {
             method: Method::Auto,
             mount_deadline: Duration::from_secs(180),
             umount_deadline: Duration::from_secs(12),
+            grace: Duration::from_secs(2),
             verbose: false,
+            walker: "/proc/self/exe".into(),
             mount: env!("AUTOFS_MOUNT").into(),
             umount: env!("AUTOFS_UMOUNT").into(),
             sbin: env!("AUTOFS_SBIN").into(),

@@ -43,7 +43,8 @@ impl Unmounter {
         if self.block(place, step).await? {
             return Ok(());
         }
-        let mut program = Program::new(&self.settings.umount, self.settings.umount_deadline).arg("-c").arg("-n");
+        let mut program =
+            Program::new(&self.settings.umount, self.settings.umount_deadline, self.settings.grace).arg("-c").arg("-n");
         if lazy {
             program = program.arg("-l");
         }

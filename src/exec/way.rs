@@ -132,7 +132,7 @@ pub(super) fn server(source: &[u8]) -> Option<&[u8]> {
 /// The call of a helper, with the arguments that mount(8) would give it.
 pub(super) fn helper(program: &Path, subtype: bool, mount: &Mount, target: &Path, settings: &Settings) -> Program {
     let options = options::for_helper(&mount.options);
-    let mut call = Program::new(program, settings.mount_deadline);
+    let mut call = Program::new(program, settings.mount_deadline, settings.grace);
     call = call.arg(OsStr::from_bytes(&mount.source)).arg(target).arg("-n");
     if settings.verbose {
         call = call.arg("-v");
@@ -152,7 +152,7 @@ pub(super) fn helper(program: &Path, subtype: bool, mount: &Mount, target: &Path
 
 /// The call of mount(8).
 pub(super) fn command(mount: &Mount, target: &Path, settings: &Settings) -> Program {
-    let mut call = Program::new(&settings.mount, settings.mount_deadline);
+    let mut call = Program::new(&settings.mount, settings.mount_deadline, settings.grace);
     if settings.verbose {
         call = call.arg("-v");
     }

@@ -98,6 +98,12 @@ pub fn open_cached(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
+/// Opens the directory `path`, and triggers every automount on the way to it and at its end. May wait for as long as
+/// they take.
+pub fn open_through(path: &Path) -> io::Result<OwnedFd> {
+    Ok(fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// Opens `path` to read a file, links followed. It waits for no writer of a FIFO and takes no terminal as the controlling
 /// one; what was opened tells [`fstat`]. For files on servers it may wait.
 pub fn open_to_read(path: &Path) -> io::Result<File> {

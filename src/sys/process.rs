@@ -22,9 +22,6 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// Bytes kept of what a program says on either of its pipes. More is read, so that it does not stop there, and dropped.
 const OUTPUT_LIMIT: usize = 64 << 10;
 
-/// Between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_secs(2);
-
 /// After SIGKILL: a process that waits for a dead server inside the kernel does not end by it.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
@@ -33,6 +30,7 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 pub struct Program {
     command: tokio::process::Command,
     deadline: Duration,
+    grace: Duration,
 }
 
 /// How a program ended, and what it said.
@@ -66,13 +64,14 @@ impl Ended {
 }
 
 impl Program {
-    /// The program at the absolute path `path`, which has `deadline` to end. Its environment is `PATH` and `LANG=C`.
-    pub fn new(path: &Path, deadline: Duration) -> Self {
+    /// The program at the absolute path `path`, which has `deadline` to end, and then `grace` to end when asked to. Its
+    /// environment is `PATH` and `LANG=C`.
+    pub fn new(path: &Path, deadline: Duration, grace: Duration) -> Self {
         // A path with a slash keeps std from searching, and with that from fork(2).
         let mut command = tokio::process::Command::new(path);
         command.env_clear().env("PATH", PATH).env("LANG", "C");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { command, deadline }
+        Self { command, deadline, grace }
     }
 
     /// With one more argument.
@@ -111,7 +110,7 @@ impl Program {
 
     /// Runs it to its end. An error: it could not be started. If the future is dropped, the program goes on.
     pub async fn run(self) -> io::Result<Ended> {
-        let Self { mut command, deadline } = self;
+        let Self { mut command, deadline, grace } = self;
         let end = Instant::now() + deadline;
         // The caller of posix_spawn(3) stands still until the program is loaded: not here, where all else would, too.
         let mut child = tokio::task::spawn_blocking(move || command.spawn()).await.map_err(io::Error::other)??;
@@ -123,7 +122,7 @@ impl Program {
                 () = stdout.read() => {}
                 () = stderr.read() => {}
                 () = sleep_until(end) => {
-                    stop(&mut child).await;
+                    stop(&mut child, grace).await;
                     break Exit::Deadline;
                 }
             }
@@ -197,14 +196,14 @@ impl<P: AsyncRead + AsFd + Unpin> Pipe<P> {
 }
 
 /// Ends a program and the processes that it has started, first politely.
-async fn stop(child: &mut Child) {
+async fn stop(child: &mut Child, grace: Duration) {
     let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) else { return };
     // Held by descriptors, as a number may be somebody else's by the time of SIGKILL.
     let tree: Vec<OwnedFd> = descendants(pid).into_iter().filter_map(open_pid).collect();
     for process in &tree {
         send(process, libc::SIGTERM);
     }
-    let politely = timeout(GRACE, child.wait()).await.is_ok();
+    let politely = timeout(grace, child.wait()).await.is_ok();
     for process in &tree {
         send(process, libc::SIGKILL);
     }
@@ -247,9 +246,11 @@ fn send(process: &OwnedFd, signal: i32) {
 mod tests {
     use super::*;
 
+    const GRACE: Duration = Duration::from_secs(2);
+
     fn run(deadline: Duration, script: &str) -> Ended {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let program = Program::new(Path::new("/bin/sh"), deadline).arg("-c").arg(script).env("X", "y z");
+        let program = Program::new(Path::new("/bin/sh"), deadline, GRACE).arg("-c").arg(script).env("X", "y z");
         runtime.block_on(program.run()).unwrap()
     }
 
@@ -300,7 +301,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_an_error() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let run = |path: &str| runtime.block_on(Program::new(Path::new(path), LONG).run());
+        let run = |path: &str| runtime.block_on(Program::new(Path::new(path), LONG, GRACE).run());
         assert_eq!(run("/nonexistent/mount.x").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(run("/etc/passwd").is_err());
         assert_eq!(run("/bin/a\0b").unwrap_err().kind(), io::ErrorKind::InvalidInput);
