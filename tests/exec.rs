@@ -63,6 +63,13 @@ const TESTS: &[Test] = &[
 ];
 
 fn main() -> ExitCode {
+    // As the daemon's own program does.
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if let [_, first, to] = arguments.as_slice() {
+        if first == autofs::exec::WALK {
+            return if autofs::exec::walk(Path::new(to)) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
+    }
     if let Ok(name) = std::env::var(VARIABLE) {
         let Some((_, test)) = TESTS.iter().find(|(other, _)| *other == name) else { return ExitCode::FAILURE };
         test(&World::new());
@@ -137,7 +144,6 @@ impl World {
         mount("auto", Kind::Indirect);
         mount("direct", Kind::Direct);
         let settings = Settings {
-            walker: env!("CARGO_BIN_EXE_automount").into(),
             sbin: base.join("sbin"),
             utab: base.join("utab"),
             mount_deadline: Duration::from_secs(5),

@@ -209,7 +209,7 @@ impl Mounter {
     /// Walks to the source in a process outside our group: for the group, automounts are bare directories.
     async fn trigger(&self, mount: &Mount, opened: &Arc<Opened>) {
         let who = opened.place.who;
-        let mut program = self.program(&self.settings.walker).outside();
+        let mut program = self.program(Path::new("/proc/self/exe")).outside();
         program = program.arg(WALK).arg(OsStr::from_bytes(&mount.source));
         if who.uid != 0 {
             program = program.as_user(who.uid, who.gid);

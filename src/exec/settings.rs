@@ -26,8 +26,6 @@ pub struct Settings {
     pub grace: Duration,
     /// Log how mounts are made as information, not as debugging: `mount_verbose`.
     pub verbose: bool,
-    /// Our own program, which walks to a source when its first argument says so.
-    pub walker: PathBuf,
     /// mount(8).
     pub mount: PathBuf,
     /// umount(8).
@@ -46,7 +44,6 @@ impl Default for Settings {
             umount_deadline: Duration::from_secs(12),
             grace: Duration::from_secs(2),
             verbose: false,
-            walker: "/proc/self/exe".into(),
             mount: env!("AUTOFS_MOUNT").into(),
             umount: env!("AUTOFS_UMOUNT").into(),
             sbin: env!("AUTOFS_SBIN").into(),
