@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use super::{secs, table, wait_for};
@@ -88,7 +88,7 @@ impl Daemon {
         Self { child, log, ended: None }
     }
 
-    /// Starts it on `/etc/auto.master` and waits until these mount points are there.
+    /// Starts it on `/etc/auto.master`, verbose, and waits until these mount points are there.
     #[track_caller]
     pub fn serving(points: &[&str]) -> Self {
         let mut daemon = Self::start(["-f", "-v"]);
@@ -105,9 +105,9 @@ impl Daemon {
             let end = std::time::Instant::now() + deadline;
             while table::autofs(point).is_none_or(|m| m.option("pgrp") != Some(&pid)) {
                 if let Some(status) = self.end_now() {
-                    panic!("the daemon has ended ({status}) before {point} was there:\n{}", self.log());
+                    panic!("the daemon has ended ({status}) before {point} was there");
                 }
-                assert!(std::time::Instant::now() < end, "no autofs on {point}:\n{}", self.log());
+                assert!(std::time::Instant::now() < end, "no autofs on {point}");
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
@@ -121,6 +121,15 @@ impl Daemon {
     /// All living processes of its group.
     pub fn group(&self) -> Vec<i32> {
         group(self.pid())
+    }
+
+    /// The process that does the work: the keeper's child.
+    #[track_caller]
+    pub fn worker(&self) -> i32 {
+        let keeper = self.pid();
+        wait_for("a worker", secs(10), || {
+            group(keeper).into_iter().find(|p| stat(*p).is_some_and(|s| s.parent == keeper))
+        })
     }
 
     /// Sends a signal to it, and it alone.
@@ -141,8 +150,7 @@ impl Daemon {
     /// Waits for its end.
     #[track_caller]
     pub fn end(&mut self, deadline: Duration) -> ExitStatus {
-        let log = self.log.clone();
-        wait_for(&format!("the daemon's end; its log is in {log}"), deadline, || self.end_now())
+        wait_for("the daemon's end", deadline, || self.end_now())
     }
 
     /// Ends it with TERM, as a service manager does; a panic unless it ends well.
@@ -150,16 +158,16 @@ impl Daemon {
     pub fn stop(mut self) {
         self.signal(Signal::SIGTERM);
         let status = self.end(secs(20));
-        assert!(status.success(), "end of the daemon: {status}\n{}", self.log());
+        assert!(status.success(), "end of the daemon: {status}");
     }
 
-    /// Ends all of it with KILL, and waits until nothing of it is left.
+    /// Ends all of it with KILL, mount programs too, and waits until nothing is left, not even the number of its group.
     #[track_caller]
     pub fn kill(mut self) {
         self.signal(Signal::SIGKILL);
         self.end(secs(10));
-        let pid = self.pid();
-        wait_for("the end of the daemon's group", secs(10), || group(pid).is_empty().then_some(()));
+        let group = Pid::from_raw(self.pid());
+        wait_for("the end of the daemon's group", secs(10), || killpg(group, Signal::SIGKILL).err());
     }
 
     /// What it has said until now.
@@ -172,7 +180,7 @@ impl Daemon {
     pub fn says(&self, text: &str) {
         let end = std::time::Instant::now() + secs(10);
         while !self.log().contains(text) {
-            assert!(std::time::Instant::now() < end, "{text:?} is not in the log:\n{}", self.log());
+            assert!(std::time::Instant::now() < end, "{text:?} is not in the log");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -184,7 +192,7 @@ pub fn group(pgrp: i32) -> Vec<i32> {
     pids.filter(|pid| stat(*pid).is_some_and(|s| s.pgrp == pgrp && !matches!(s.state, 'Z' | 'X'))).collect()
 }
 
-/// Of a process.
+/// Of a process, from `/proc/PID/stat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     /// R, S, D, Z, ...

@@ -32,6 +32,8 @@ pub fn part(body: fn(&str)) -> Option<ExitCode> {
         Some(b"--first") => Some(world::first(&args.next().unwrap_or_default())),
         Some(b"--body") => {
             let name = args.next().unwrap_or_default();
+            // The group that was inherited has no number in here.
+            nix::unistd::setsid().unwrap();
             world::build();
             body(&name.to_string_lossy());
             Some(ExitCode::SUCCESS)

@@ -54,7 +54,7 @@ pub struct Rules {
     pub fsck_fail: Vec<String>,
     /// Directories inside of what is mounted from a source.
     pub content: Vec<(String, String)>,
-    /// Milliseconds that the mount of a source takes.
+    /// Milliseconds that the mount of sources with this beginning takes.
     pub delay: Vec<(String, u64)>,
 }
 
@@ -171,7 +171,7 @@ impl MountWords {
 fn make(name: &str, arguments: &[String], rules: &Rules) -> Result<(), String> {
     let call = MountWords::parse(name, arguments);
     let [source, target, ..] = &call.words[..] else { return Err("a source and a target are needed".into()) };
-    if let Some((_, ms)) = rules.delay.iter().find(|(s, _)| s == source) {
+    if let Some((_, ms)) = rules.delay.iter().find(|(s, _)| source.starts_with(s.as_str())) {
         std::thread::sleep(Duration::from_millis(*ms));
     }
     if rules.fail.contains(source) {

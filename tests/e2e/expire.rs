@@ -1,0 +1,192 @@
+//! What nobody uses goes away.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::common::daemon::Daemon;
+use super::common::stand_in::calls;
+use super::common::world::put;
+use super::common::{secs, table, visit, wait_for};
+use super::{cases, site};
+
+cases![
+    after_the_timeout,
+    not_while_in_use,
+    not_when_disabled,
+    use_puts_it_off,
+    direct,
+    a_tree_from_its_leaves,
+    a_tree_with_a_busy_leaf,
+    a_submount,
+    a_symlink,
+    many_at_once,
+    served_while_expiring,
+    a_helper_unmounts_nothing_but_its_own,
+];
+
+fn gone(path: &str, deadline: u64) {
+    wait_for(&format!("expiry of {path}"), secs(deadline), || (!table::served(path)).then_some(()));
+}
+
+fn after_the_timeout() {
+    site::any_key_for(1);
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let start = Instant::now();
+    visit::serves("/mnt/auto/a");
+    gone("/mnt/auto/a", 10);
+    assert!(start.elapsed() >= Duration::from_millis(900), "too early: {:?}", start.elapsed());
+    wait_for("the directory's end", secs(2), || visit::list("/mnt/auto").is_empty().then_some(()));
+    visit::serves("/mnt/auto/a");
+    daemon.stop();
+}
+
+fn not_while_in_use() {
+    site::any_key_for(1);
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    let held = fs::File::create("/mnt/auto/a/file").unwrap();
+    std::thread::sleep(secs(5));
+    assert!(table::served("/mnt/auto/a"));
+    drop(held);
+    gone("/mnt/auto/a", 10);
+    daemon.stop();
+}
+
+fn not_when_disabled() {
+    site::any_key_for(0);
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    std::thread::sleep(secs(4));
+    assert!(table::served("/mnt/auto/a"));
+    daemon.signal(Signal::SIGUSR1);
+    gone("/mnt/auto/a", 5);
+    daemon.stop();
+}
+
+fn use_puts_it_off() {
+    site::any_key_for(2);
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    fs::write("/mnt/auto/a/here", "").unwrap();
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(Path::new("/mnt/auto/a/here").exists(), "it went although it was used");
+    }
+    gone("/mnt/auto/a", 10);
+    daemon.stop();
+}
+
+fn direct() {
+    site::master("/- /etc/auto.direct --timeout=1\n");
+    put("/etc/auto.direct", "/mnt/d1 -fstype=tmpfs :one\n/mnt/d2 -fstype=tmpfs :two\n");
+    let daemon = Daemon::serving(&["/mnt/d1", "/mnt/d2"]);
+    for _ in 0..2 {
+        visit::serves("/mnt/d1");
+        visit::serves("/mnt/d2");
+        gone("/mnt/d1", 10);
+        gone("/mnt/d2", 10);
+        assert!(table::autofs("/mnt/d1").is_some(), "the trigger stays");
+    }
+    daemon.stop();
+}
+
+const TREE: &str = "m / -fstype=nfs srv1:/r /s -fstype=nfs srv1:/s /s/t -fstype=nfs srv1:/t\n";
+
+fn a_tree_from_its_leaves() {
+    site::master("/mnt/auto /etc/auto.one --timeout=1\n");
+    put("/etc/auto.one", TREE);
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/m/s/t");
+    assert_eq!(calls().len(), 3);
+    gone("/mnt/auto/m/s/t", 15);
+    gone("/mnt/auto/m/s", 15);
+    gone("/mnt/auto/m", 15);
+    wait_for("all triggers gone", secs(5), || (table::below("/mnt/auto").len() == 1).then_some(()));
+    visit::serves("/mnt/auto/m/s");
+    daemon.stop();
+    assert_eq!(table::below("/mnt/auto"), []);
+}
+
+fn a_tree_with_a_busy_leaf() {
+    site::master("/mnt/auto /etc/auto.one --timeout=1\n");
+    put("/etc/auto.one", TREE);
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/m/s/t");
+    let held = fs::File::open("/mnt/auto/m/s").unwrap();
+    gone("/mnt/auto/m/s/t", 15);
+    std::thread::sleep(secs(4));
+    assert!(table::served("/mnt/auto/m/s") && table::served("/mnt/auto/m"));
+    visit::serves("/mnt/auto/m/s/t");
+    drop(held);
+    wait_for("the tree's end", secs(20), || (table::below("/mnt/auto").len() == 1).then_some(()));
+    daemon.stop();
+}
+
+fn a_submount() {
+    site::master("/mnt/auto /etc/auto.one --timeout=1\n");
+    put("/etc/auto.one", "sub -fstype=autofs file:/etc/auto.sub\n");
+    put("/etc/auto.sub", "k -fstype=tmpfs :k\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    for _ in 0..2 {
+        visit::serves("/mnt/auto/sub/k");
+        wait_for("the submount's end", secs(20), || (table::below("/mnt/auto").len() == 1).then_some(()));
+    }
+    daemon.stop();
+}
+
+fn a_symlink() {
+    site::master("/mnt/auto /etc/auto.one symlink --timeout=1\n");
+    put("/etc/auto.one", "a :/opt\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::enter("/mnt/auto/a").unwrap();
+    wait_for("the link's end", secs(15), || visit::list("/mnt/auto").is_empty().then_some(()));
+    visit::enter("/mnt/auto/a").unwrap();
+    daemon.stop();
+}
+
+fn many_at_once() {
+    site::any_key_for(1);
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    for n in 0..300 {
+        visit::enter(format!("/mnt/auto/{n}")).unwrap();
+    }
+    wait_for("expiry of all", secs(30), || (table::below("/mnt/auto").len() == 1).then_some(()));
+    wait_for("the end of all directories", secs(2), || visit::list("/mnt/auto").is_empty().then_some(()));
+    daemon.stop();
+}
+
+fn served_while_expiring() {
+    site::any_key();
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    for n in 0..200 {
+        visit::enter(format!("/mnt/auto/{n}")).unwrap();
+    }
+    daemon.signal(Signal::SIGUSR1);
+    for n in 0..50 {
+        let start = Instant::now();
+        // New ones, and those that may be going at this very moment.
+        visit::serves(format!("/mnt/auto/new{n}"));
+        visit::enter(format!("/mnt/auto/{}", n * 4)).unwrap();
+        assert!(start.elapsed() < secs(3), "access took {:?}", start.elapsed());
+    }
+    daemon.stop();
+    assert_eq!(table::below("/mnt/auto"), []);
+}
+
+/// What somebody else has mounted into an entry keeps it, and is not taken away.
+fn a_helper_unmounts_nothing_but_its_own() {
+    site::any_key_for(1);
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    fs::create_dir("/mnt/auto/a/mine").unwrap();
+    let none: Option<&str> = None;
+    nix::mount::mount(Some("mine"), "/mnt/auto/a/mine", Some("tmpfs"), nix::mount::MsFlags::empty(), none).unwrap();
+    let held = fs::File::create("/mnt/auto/a/mine/file").unwrap();
+    std::thread::sleep(secs(5));
+    assert!(table::served("/mnt/auto/a/mine"));
+    drop(held);
+    daemon.stop();
+}

@@ -1,0 +1,180 @@
+//! File maps, edited while they are in use.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+
+use super::common::daemon::Daemon;
+use super::common::world::put;
+use super::common::{secs, table, visit, wait_for};
+use super::{cases, site};
+
+cases![
+    a_new_key_is_seen_at_once,
+    a_changed_entry_is_seen_at_the_next_mount,
+    a_removed_key_is_gone_when_unmounted,
+    written_in_place,
+    replaced_by_rename,
+    replaced_behind_a_symlink,
+    an_included_map_is_watched,
+    a_key_that_was_missing_is_found_once_it_is_there,
+    a_map_that_vanishes_keeps_its_last_state,
+    a_directory_as_map,
+    a_map_without_end: 120,
+];
+
+fn source(path: &str) -> String {
+    table::at(path).into_iter().find(|m| m.fstype != "autofs").map(|m| m.source).unwrap_or_default()
+}
+
+fn remount(path: &str) -> String {
+    if table::served(path) {
+        umount2(path, MntFlags::empty()).unwrap();
+    }
+    visit::serves(path);
+    source(path)
+}
+
+fn a_new_key_is_seen_at_once() {
+    site::one_map("a -fstype=tmpfs :a\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    for n in 0..20 {
+        let key = format!("k{n}");
+        put("/etc/auto.one", format!("a -fstype=tmpfs :a\n{key} -fstype=tmpfs :{key}\n"));
+        visit::serves(format!("/mnt/auto/{key}"));
+    }
+    daemon.stop();
+}
+
+fn a_changed_entry_is_seen_at_the_next_mount() {
+    site::one_map("a -fstype=tmpfs :0\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    for n in 0..20 {
+        put("/etc/auto.one", format!("a -fstype=tmpfs :{n}\n"));
+        assert_eq!(remount("/mnt/auto/a"), n.to_string(), "edits within the same second count");
+    }
+    daemon.stop();
+}
+
+fn a_removed_key_is_gone_when_unmounted() {
+    site::one_map("a -fstype=tmpfs :a\nb -fstype=tmpfs :b\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    put("/etc/auto.one", "b -fstype=tmpfs :b\n");
+    visit::serves("/mnt/auto/a");
+    umount2("/mnt/auto/a", MntFlags::empty()).unwrap();
+    visit::refuses("/mnt/auto/a", Errno::ENOENT);
+    visit::serves("/mnt/auto/b");
+    daemon.stop();
+}
+
+fn written_in_place() {
+    site::one_map("a -fstype=tmpfs :one\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    // Same size, same inode.
+    for text in ["two", "six", "ten"] {
+        fs::write("/etc/auto.one", format!("a -fstype=tmpfs :{text}\n")).unwrap();
+        assert_eq!(remount("/mnt/auto/a"), text);
+    }
+    daemon.stop();
+}
+
+/// Each replacement holds every key with the same number; no reader may see two of them mixed, or none.
+fn replaced_by_rename() {
+    let text = |n: u32| (0..200).map(|k| format!("k{k} -fstype=tmpfs :v{n}\n")).collect::<String>();
+    site::one_map(&text(0));
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    for n in 1..=50 {
+        put("/etc/auto.one", text(n));
+        let path = format!("/mnt/auto/k{n}");
+        visit::serves(&path);
+        assert_eq!(source(&path), format!("v{n}"));
+    }
+    // And while it is being replaced all the time.
+    let writer = std::thread::spawn(move || (51..251).for_each(|n| put("/etc/auto.one", text(n))));
+    for k in 51..200 {
+        let path = format!("/mnt/auto/k{k}");
+        visit::serves(&path);
+        assert!(source(&path).starts_with('v'));
+    }
+    writer.join().unwrap();
+    daemon.stop();
+}
+
+fn replaced_behind_a_symlink() {
+    for n in 0..10 {
+        put(&format!("/etc/release-{n}/auto.one"), format!("a -fstype=tmpfs :{n}\n"));
+    }
+    symlink("release-0", "/etc/current").unwrap();
+    site::master("/mnt/auto file:/etc/current/auto.one\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    for n in 1..10 {
+        symlink(format!("release-{n}"), "/etc/next").unwrap();
+        fs::rename("/etc/next", "/etc/current").unwrap();
+        assert_eq!(remount("/mnt/auto/a"), n.to_string());
+    }
+    daemon.stop();
+}
+
+fn an_included_map_is_watched() {
+    site::one_map("a -fstype=tmpfs :a\n+/etc/auto.inc\n");
+    put("/etc/auto.inc", "b -fstype=tmpfs :b\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/b");
+    put("/etc/auto.inc", "b -fstype=tmpfs :b2\nc -fstype=tmpfs :c\n");
+    visit::serves("/mnt/auto/c");
+    assert_eq!(remount("/mnt/auto/b"), "b2");
+    daemon.stop();
+}
+
+fn a_key_that_was_missing_is_found_once_it_is_there() {
+    site::master("/mnt/auto /etc/auto.one --negative-timeout=600\n");
+    put("/etc/auto.one", "a -fstype=tmpfs :a\n");
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::refuses("/mnt/auto/new", Errno::ENOENT);
+    put("/etc/auto.one", "a -fstype=tmpfs :a\nnew -fstype=tmpfs :new\n");
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    wait_for("the new key", secs(10), || visit::enter("/mnt/auto/new").ok());
+    daemon.stop();
+}
+
+fn a_map_that_vanishes_keeps_its_last_state() {
+    site::one_map("a -fstype=tmpfs :a\nb -fstype=tmpfs :b\n");
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    fs::remove_file("/etc/auto.one").unwrap();
+    visit::serves("/mnt/auto/b");
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    std::thread::sleep(secs(1));
+    umount2("/mnt/auto/a", MntFlags::empty()).unwrap();
+    visit::serves("/mnt/auto/a");
+    put("/etc/auto.one", "c -fstype=tmpfs :c\n");
+    visit::serves("/mnt/auto/c");
+    daemon.stop();
+}
+
+fn a_directory_as_map() {
+    fs::create_dir("/etc/auto.dir").unwrap();
+    site::any_key();
+    site::master("/mnt/bad /etc/auto.dir\n/mnt/auto /etc/auto.any\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    daemon.says("/etc/auto.dir");
+    daemon.stop();
+}
+
+/// A map that cannot be held in memory is an error, not the end of the daemon.
+fn a_map_without_end() {
+    site::any_key();
+    site::master("/mnt/bad file:/dev/zero\n/mnt/auto /etc/auto.any\n/mnt/fifo file:/etc/auto.fifo\n");
+    nix::unistd::mkfifo("/etc/auto.fifo", nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    daemon.says("/dev/zero");
+    daemon.says("/etc/auto.fifo");
+    daemon.stop();
+}

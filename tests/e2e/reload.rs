@@ -1,0 +1,215 @@
+//! HUP: all of a new configuration, or none of what is broken.
+
+use std::fs;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+
+use super::common::daemon::Daemon;
+use super::common::world::put;
+use super::common::{secs, table, visit, wait_for};
+use super::{cases, site};
+
+cases![
+    an_unreadable_master_changes_nothing,
+    a_broken_line_costs_only_itself,
+    a_busy_tree_goes_when_it_is_free,
+    a_busy_tree_that_comes_back,
+    a_path_becomes_its_own_parent,
+    a_parent_becomes_its_own_child,
+    direct_keys_come_and_go,
+    a_map_is_exchanged,
+    indirect_becomes_direct,
+    the_configuration_file_is_read_again,
+    without_change_nothing_is_touched,
+    many_in_a_row,
+];
+
+fn hup(daemon: &mut Daemon) {
+    daemon.signal(Signal::SIGHUP);
+}
+
+fn an_unreadable_master_changes_nothing() {
+    site::any_key();
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    fs::remove_file("/etc/auto.master").unwrap();
+    fs::create_dir("/etc/auto.master").unwrap();
+    hup(&mut daemon);
+    std::thread::sleep(secs(1));
+    visit::serves("/mnt/auto/b");
+    assert!(table::served("/mnt/auto/a"));
+    fs::remove_dir("/etc/auto.master").unwrap();
+    site::master("/mnt/auto /etc/auto.any\n/mnt/more /etc/auto.any\n");
+    hup(&mut daemon);
+    daemon.ready(&["/mnt/more"]);
+    daemon.stop();
+}
+
+fn a_broken_line_costs_only_itself() {
+    site::any_key();
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    site::master("/mnt/auto /etc/auto.any\nnonsense\n/mnt/more /etc/auto.any\n");
+    hup(&mut daemon);
+    daemon.ready(&["/mnt/more"]);
+    daemon.says("/etc/auto.master:2:");
+    visit::serves("/mnt/auto/b");
+    assert!(table::served("/mnt/auto/a"));
+    daemon.stop();
+}
+
+fn a_busy_tree_goes_when_it_is_free() {
+    site::any_key();
+    site::master("/mnt/auto /etc/auto.any\n/mnt/old /etc/auto.any --timeout=1\n");
+    let mut daemon = Daemon::serving(&["/mnt/auto", "/mnt/old"]);
+    visit::serves("/mnt/old/a");
+    let held = fs::File::create("/mnt/old/a/file").unwrap();
+    site::master("/mnt/auto /etc/auto.any\n");
+    hup(&mut daemon);
+    std::thread::sleep(secs(3));
+    assert!(table::served("/mnt/old/a"), "it is in use");
+    drop(held);
+    wait_for("the end of /mnt/old", secs(30), || table::below("/mnt/old").is_empty().then_some(()));
+    visit::serves("/mnt/auto/a");
+    daemon.stop();
+}
+
+fn a_busy_tree_that_comes_back() {
+    site::any_key();
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    let held = fs::File::create("/mnt/auto/a/file").unwrap();
+    site::master("");
+    hup(&mut daemon);
+    std::thread::sleep(secs(1));
+    assert!(table::served("/mnt/auto/a"));
+    site::master("/mnt/auto /etc/auto.any\n");
+    hup(&mut daemon);
+    wait_for("service", secs(10), || visit::enter("/mnt/auto/b").ok());
+    visit::serves("/mnt/auto/c");
+    assert!(table::served("/mnt/auto/a"));
+    drop(held);
+    daemon.stop();
+    assert_eq!(table::below("/mnt/auto"), []);
+}
+
+fn a_path_becomes_its_own_parent() {
+    site::any_key();
+    site::master("/mnt/A/b /etc/auto.any\n");
+    let mut daemon = Daemon::serving(&["/mnt/A/b"]);
+    visit::serves("/mnt/A/b/x");
+    site::master("/mnt/A /etc/auto.any\n");
+    hup(&mut daemon);
+    daemon.ready(&["/mnt/A"]);
+    visit::serves("/mnt/A/x");
+    visit::serves("/mnt/A/b");
+    daemon.stop();
+    assert_eq!(table::below("/mnt/A"), []);
+}
+
+fn a_parent_becomes_its_own_child() {
+    site::any_key();
+    site::master("/mnt/A /etc/auto.any\n");
+    let mut daemon = Daemon::serving(&["/mnt/A"]);
+    visit::serves("/mnt/A/b");
+    site::master("/mnt/A/b /etc/auto.any\n");
+    hup(&mut daemon);
+    daemon.ready(&["/mnt/A/b"]);
+    visit::serves("/mnt/A/b/x");
+    assert!(table::autofs("/mnt/A").is_none());
+    daemon.stop();
+    assert_eq!(table::below("/mnt/A"), []);
+}
+
+fn direct_keys_come_and_go() {
+    site::master("/- /etc/auto.direct\n");
+    put("/etc/auto.direct", "/mnt/d1 -fstype=tmpfs :1\n/mnt/d2 -fstype=tmpfs :2\n/mnt/d3 -fstype=tmpfs :3\n");
+    let mut daemon = Daemon::serving(&["/mnt/d1", "/mnt/d2", "/mnt/d3"]);
+    visit::serves("/mnt/d1");
+    let held = fs::File::create("/mnt/d1/file").unwrap();
+    put("/etc/auto.direct", "/mnt/d2 -fstype=tmpfs :2b\n/mnt/d4 -fstype=tmpfs :4\n");
+    hup(&mut daemon);
+    daemon.ready(&["/mnt/d4"]);
+    wait_for("the end of /mnt/d3", secs(10), || table::at("/mnt/d3").is_empty().then_some(()));
+    assert!(table::served("/mnt/d1"), "it is in use");
+    visit::serves("/mnt/d2");
+    assert_eq!(table::at("/mnt/d2").pop().unwrap().source, "2b");
+    visit::serves("/mnt/d4");
+    drop(held);
+    hup(&mut daemon);
+    wait_for("the end of /mnt/d1", secs(30), || table::at("/mnt/d1").is_empty().then_some(()));
+    daemon.stop();
+}
+
+fn a_map_is_exchanged() {
+    site::one_map("a -fstype=tmpfs :one\n");
+    put("/etc/auto.two", "b -fstype=tmpfs :two\n");
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    site::master("/mnt/auto /etc/auto.two\n");
+    hup(&mut daemon);
+    wait_for("the new map", secs(10), || visit::enter("/mnt/auto/b").ok());
+    assert!(table::served("/mnt/auto/a"), "what is mounted stays");
+    nix::mount::umount2("/mnt/auto/a", nix::mount::MntFlags::empty()).unwrap();
+    visit::refuses("/mnt/auto/a", Errno::ENOENT);
+    daemon.stop();
+}
+
+fn indirect_becomes_direct() {
+    site::one_map("a -fstype=tmpfs :one\n");
+    put("/etc/auto.direct", "/mnt/auto -fstype=tmpfs :direct\n");
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    site::master("/- /etc/auto.direct\n");
+    hup(&mut daemon);
+    wait_for("a direct mount", secs(15), || table::autofs("/mnt/auto").filter(|m| m.options.contains(",direct,")));
+    visit::serves("/mnt/auto");
+    daemon.stop();
+    assert_eq!(table::below("/mnt/auto"), []);
+}
+
+fn the_configuration_file_is_read_again() {
+    site::any_key();
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    put("/etc/autofs.conf", "[ autofs ]\ntimeout = 123\n");
+    hup(&mut daemon);
+    wait_for("the new timeout", secs(10), || {
+        (table::autofs("/mnt/auto")?.option("timeout") == Some("123")).then_some(())
+    });
+    daemon.stop();
+}
+
+fn without_change_nothing_is_touched() {
+    site::any_key();
+    site::master("/mnt/auto /etc/auto.any\n/- /etc/auto.direct\n");
+    put("/etc/auto.direct", "/mnt/d1 -fstype=tmpfs :1\n");
+    let mut daemon = Daemon::serving(&["/mnt/auto", "/mnt/d1"]);
+    visit::serves("/mnt/auto/a");
+    visit::serves("/mnt/d1");
+    let before = table::below("/mnt");
+    for _ in 0..5 {
+        hup(&mut daemon);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert_eq!(table::below("/mnt"), before);
+    visit::serves("/mnt/auto/b");
+    daemon.stop();
+}
+
+fn many_in_a_row() {
+    site::any_key();
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    for n in 0..100 {
+        site::master(&format!("/mnt/auto /etc/auto.any\n/mnt/n{n} /etc/auto.any\n"));
+        hup(&mut daemon);
+        if n % 10 == 0 {
+            visit::serves(format!("/mnt/auto/{n}"));
+        }
+    }
+    wait_for("the last one", secs(15), || {
+        let autofs: Vec<_> = table::below("/mnt").into_iter().filter(|m| m.fstype == "autofs").collect();
+        (autofs.len() == 2 && table::autofs("/mnt/n99").is_some()).then_some(())
+    });
+    daemon.stop();
+}

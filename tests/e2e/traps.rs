@@ -1,0 +1,436 @@
+//! What the kernel's side of autofs has ready for a master that is not careful; a test for each trap.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::common::daemon::{Daemon, group};
+use super::common::stand_in::{Rules, calls};
+use super::common::world::put;
+use super::common::{secs, table, visit, wait_for};
+use super::{cases, site};
+
+cases![
+    own_group_does_not_trigger,
+    group_number_used_again,
+    direct_pending_at_a_crash,
+    group_kept_alive_by_a_helper,
+    lost_token,
+    two_requests_for_one_key,
+    ready_without_a_mount_asks_again,
+    expire_blocks_its_caller,
+    killed_expirer_leaves_a_wait,
+    held_root_never_expires,
+    pipe_of_sixteen_packets,
+    write_end_is_closed,
+    no_hangup_while_somebody_looks,
+    name_of_254_bytes,
+    stale_numbers_in_the_table,
+    living_master_is_left_alone,
+    metadata_triggers,
+    no_negative_cache_in_the_kernel,
+    requester_is_not_kept,
+    timeout_before_anybody_looks,
+    shared_parent,
+];
+
+fn slow(milliseconds: u64) {
+    Rules { delay: vec![("slow".into(), milliseconds)], ..Rules::default() }.set();
+}
+
+#[track_caller]
+fn succeeds(mut visitor: Child) {
+    let status = wait_for("an answer", secs(20), || visitor.try_wait().unwrap());
+    assert!(status.success(), "a visitor got {status}");
+}
+
+/// Children of the master see raw directories: a source on a mount of ours has to be triggered from outside.
+fn own_group_does_not_trigger() {
+    fs::create_dir("/srv/data").unwrap();
+    site::one_map("b :/srv/data\na :/mnt/auto/b\nc -fstype=tmpfs :c\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    assert_eq!(table::at("/mnt/auto/a")[0].root, std::path::Path::new("/srv/data"));
+    // And a map that would need itself is no deadlock.
+    put("/etc/auto.one", "self :/mnt/auto/self\nc -fstype=tmpfs :c\n");
+    visit::refuses("/mnt/auto/self", Errno::ENOENT);
+    visit::serves("/mnt/auto/c");
+    daemon.stop();
+}
+
+/// The group died, and its number belongs to somebody else.
+fn group_number_used_again() {
+    site::any_key();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    let number = daemon.pid();
+    daemon.kill();
+    let mut other = None;
+    for _ in 0..20 {
+        fs::write("/proc/sys/kernel/ns_last_pid", (number - 1).to_string()).unwrap();
+        let mut child = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        if i32::try_from(child.id()).unwrap() == number {
+            other = Some(child);
+            break;
+        }
+        _ = child.kill();
+        _ = child.wait();
+    }
+    let mut other = other.expect("the number could not be had again");
+    assert_eq!(table::autofs("/mnt/auto").unwrap().option("pgrp"), Some(number.to_string().as_str()));
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    assert!(table::served("/mnt/auto/a"));
+    visit::serves("/mnt/auto/b");
+    daemon.stop();
+    assert!(other.try_wait().unwrap().is_none(), "it was none of our business");
+    _ = other.kill();
+}
+
+/// Every path call on a direct mount with a request that nobody will answer blocks, also the next master's. Nothing
+/// but the end of the one that waits helps; all others must not wait for that.
+fn direct_pending_at_a_crash() {
+    site::master("/- /etc/auto.direct\n/mnt/auto /etc/auto.any\n");
+    put("/etc/auto.direct", "/mnt/d1 -fstype=slow :slow\n/mnt/d2 -fstype=tmpfs :two\n");
+    put("/etc/auto.any", "* -fstype=tmpfs :k&\n");
+    slow(30_000);
+    let daemon = Daemon::serving(&["/mnt/d1", "/mnt/d2", "/mnt/auto"]);
+    let mut visitor = visit::process("/mnt/d1", 0);
+    wait_for("the mount on its way", secs(5), || (!calls().is_empty()).then_some(()));
+    daemon.kill();
+    slow(0);
+    let mut daemon = Daemon::serving(&["/mnt/auto", "/mnt/d2"]);
+    visit::serves("/mnt/auto/a");
+    visit::serves("/mnt/d2");
+    visitor.kill().unwrap();
+    visitor.wait().unwrap();
+    daemon.ready(&["/mnt/d1"]);
+    visit::serves("/mnt/d1");
+    daemon.stop();
+    assert_eq!(table::below("/mnt/d1"), []);
+}
+
+/// A mount program that outlives its master keeps the group alive, but serves nothing.
+fn group_kept_alive_by_a_helper() {
+    site::master("/- /etc/auto.direct\n/mnt/auto /etc/auto.one\n");
+    put("/etc/auto.direct", "/mnt/d1 -fstype=tmpfs :one\n");
+    put("/etc/auto.one", "slow -fstype=slow :slow\n* -fstype=tmpfs :k&\n");
+    slow(40_000);
+    let mut daemon = Daemon::serving(&["/mnt/d1", "/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    let mut visitor = visit::process("/mnt/auto/slow", 0);
+    wait_for("the mount on its way", secs(5), || (!calls().is_empty()).then_some(()));
+    daemon.signal(Signal::SIGKILL);
+    daemon.end(secs(5));
+    assert!(!group(daemon.pid()).is_empty(), "the helper is to live on in this test");
+    slow(0);
+    let daemon = Daemon::serving(&["/mnt/d1", "/mnt/auto"]);
+    assert!(table::served("/mnt/auto/a"));
+    visit::serves("/mnt/auto/b");
+    visit::serves("/mnt/d1");
+    wait_for("an answer for the one that waited", secs(20), || visitor.try_wait().unwrap());
+    daemon.stop();
+}
+
+/// A token that was read and not answered makes its key hang for ever.
+fn lost_token() {
+    site::master("/- /etc/auto.direct\n/mnt/auto /etc/auto.one browse\n");
+    put("/etc/auto.direct", "/mnt/d1 -fstype=slow :slow1\n");
+    put("/etc/auto.one", "ghost -fstype=slow :slow2\n* -fstype=slow :slow3\n");
+    slow(1500);
+    let daemon = Daemon::serving(&["/mnt/d1", "/mnt/auto"]);
+    let visitors = ["/mnt/d1", "/mnt/auto/ghost", "/mnt/auto/new"].map(|p| visit::process(p, 0));
+    wait_for("mounts on their way", secs(5), || (calls().len() == 3).then_some(()));
+    kill(Pid::from_raw(daemon.worker()), Signal::SIGKILL).unwrap();
+    visitors.into_iter().for_each(succeeds);
+    daemon.stop();
+}
+
+/// A killed waiter leaves its token; the next one on a name that does not exist yet gets another.
+fn two_requests_for_one_key() {
+    site::one_map("* -fstype=slow :slow\n");
+    slow(1500);
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let mut first = visit::process("/mnt/auto/a", 0);
+    wait_for("the mount on its way", secs(5), || (!calls().is_empty()).then_some(()));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let second = [(); 4].map(|()| visit::process("/mnt/auto/a", 0));
+    second.into_iter().for_each(succeeds);
+    assert_eq!(calls().len(), 1, "one key, one mount");
+    assert_eq!(table::at("/mnt/auto/a").len(), 1);
+    daemon.stop();
+}
+
+/// From a private copy of the mount namespace nothing that the master mounts can be seen: the kernel asks 40 times.
+fn ready_without_a_mount_asks_again() {
+    site::any_key();
+    site::master("/mnt/auto /etc/auto.any\n/- /etc/auto.direct\n/mnt/ghost /etc/auto.ghost browse\n");
+    put("/etc/auto.direct", "/mnt/d1 -fstype=tmpfs :one\n");
+    put("/etc/auto.ghost", "g -fstype=tmpfs :g\n");
+    let daemon = Daemon::serving(&["/mnt/auto", "/mnt/d1", "/mnt/ghost"]);
+    for path in ["/mnt/auto/a", "/mnt/d1", "/mnt/ghost/g"] {
+        let start = Instant::now();
+        let mut child = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "stat", "-L"])
+            .arg(format!("{path}/."))
+            .env("LC_ALL", "C")
+            .process_group(0)
+            .stderr(fs::File::create("/world/said").unwrap())
+            .spawn()
+            .unwrap();
+        let status = wait_for("an answer", secs(10), || child.try_wait().unwrap());
+        let said = fs::read_to_string("/world/said").unwrap();
+        assert!(!status.success() && said.contains("Too many levels of symbolic links"), "{path}: {status} {said}");
+        assert!(start.elapsed() < secs(2), "{path} took {:?}", start.elapsed());
+        // Where the mount can be seen it is there.
+        visit::serves(path);
+    }
+    visit::serves("/mnt/auto/b");
+    daemon.stop();
+}
+
+/// The expire ioctl returns when its packet is answered: never from the thread that reads packets.
+fn expire_blocks_its_caller() {
+    site::any_key();
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    for n in 0..100 {
+        visit::enter(format!("/mnt/auto/{n}")).unwrap();
+    }
+    daemon.signal(Signal::SIGUSR1);
+    let start = Instant::now();
+    visit::serves("/mnt/auto/new");
+    assert!(start.elapsed() < secs(1), "a new key had to wait {:?}", start.elapsed());
+    daemon.stop();
+}
+
+/// Who joins the wait of an expire whose master died is stuck until the old token is answered.
+fn killed_expirer_leaves_a_wait() {
+    site::any_key();
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    for round in 0..4_u64 {
+        for n in 0..60 {
+            visit::enter(format!("/mnt/auto/{n}")).unwrap();
+        }
+        daemon.signal(Signal::SIGUSR1);
+        std::thread::sleep(Duration::from_millis(10 + 25 * round));
+        kill(Pid::from_raw(daemon.worker()), Signal::SIGKILL).unwrap();
+        for n in 0..60 {
+            visit::serves(format!("/mnt/auto/{n}"));
+        }
+    }
+    daemon.signal(Signal::SIGUSR1);
+    wait_for("a complete expire", secs(20), || (table::below("/mnt/auto").len() == 1).then_some(()));
+    daemon.stop();
+}
+
+/// An open file on the root of a direct mount keeps it from expiring, and the autofs mount from being unmounted.
+fn held_root_never_expires() {
+    site::master("/- /etc/auto.direct --timeout=1\n/mnt/auto /etc/auto.any\n");
+    put("/etc/auto.direct", "/mnt/d1 -fstype=tmpfs :one\n");
+    put("/etc/auto.any", "* -fstype=tmpfs :k&\n");
+    let daemon = Daemon::serving(&["/mnt/d1", "/mnt/auto"]);
+    visit::serves("/mnt/d1");
+    visit::serves("/mnt/auto/a");
+    wait_for("expiry", secs(10), || (!table::served("/mnt/d1")).then_some(()));
+    for process in group(daemon.pid()) {
+        for fd in fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten() {
+            let held = fs::read_link(fd.path()).unwrap_or_default();
+            assert!(!held.starts_with("/mnt"), "{process} holds {}", held.display());
+        }
+    }
+    daemon.stop();
+}
+
+/// The 17th packet blocks its sender inside of the pipe: the reader must never wait for anything.
+fn pipe_of_sixteen_packets() {
+    site::one_map("slow -fstype=slow :slow\n* -fstype=tmpfs :k&\n");
+    slow(4000);
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let first = visit::process("/mnt/auto/slow", 0);
+    wait_for("the slow one on its way", secs(5), || (!calls().is_empty()).then_some(()));
+    let start = Instant::now();
+    let threads: Vec<_> =
+        (0..100).map(|n| std::thread::spawn(move || visit::serves(format!("/mnt/auto/{n}")))).collect();
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    assert!(start.elapsed() < secs(3), "100 keys took {:?}", start.elapsed());
+    succeeds(first);
+    daemon.stop();
+}
+
+/// O_NONBLOCK on the write end would make the mount catatonic; nobody is to have one.
+fn write_end_is_closed() {
+    site::any_key();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    let inode = table::autofs("/mnt/auto").unwrap().option("pipe_ino").unwrap().parse::<u64>().unwrap();
+    let mut readers = 0;
+    for process in group(daemon.pid()) {
+        for fd in fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten() {
+            let number = fd.file_name().into_string().unwrap();
+            if fs::metadata(fd.path()).is_ok_and(|m| {
+                m.ino() == inode && fs::read_link(fd.path()).unwrap().starts_with(format!("pipe:[{inode}]"))
+            }) {
+                let info = fs::read_to_string(format!("/proc/{process}/fdinfo/{number}")).unwrap();
+                let flags = info.lines().find_map(|l| l.strip_prefix("flags:")).unwrap().trim();
+                assert_eq!(u32::from_str_radix(flags, 8).unwrap() & 3, 0, "fd {number} of {process} can write");
+                readers += 1;
+            }
+        }
+    }
+    assert!(readers >= 1, "nobody reads");
+    daemon.stop();
+}
+
+/// While a file on its root is open, a mount that is gone makes no hang-up.
+fn no_hangup_while_somebody_looks() {
+    site::any_key();
+    site::master("/mnt/auto /etc/auto.any\n/mnt/other /etc/auto.any\n");
+    let mut daemon = Daemon::serving(&["/mnt/auto", "/mnt/other"]);
+    let held = fs::File::open("/mnt/auto").unwrap();
+    umount2("/mnt/auto", MntFlags::MNT_DETACH).unwrap();
+    visit::serves("/mnt/other/a");
+    drop(held);
+    visit::serves("/mnt/other/b");
+    // A reload puts back what is configured.
+    daemon.signal(Signal::SIGHUP);
+    daemon.ready(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    daemon.stop();
+    assert_eq!(table::below("/mnt/auto"), []);
+}
+
+/// The kernel answers these itself; and a name of 253 bytes below a long mount point still is one.
+fn name_of_254_bytes() {
+    let point = format!("/mnt/{}", "p".repeat(200));
+    site::any_key();
+    site::master(&format!("{point} /etc/auto.one\n"));
+    put("/etc/auto.one", "* -fstype=tmpfs :k\n");
+    let daemon = Daemon::serving(&[&point]);
+    visit::serves(format!("{point}/{}", "n".repeat(253)));
+    visit::refuses(format!("{point}/{}", "n".repeat(254)), Errno::ENOENT);
+    daemon.stop();
+}
+
+/// `fd=` and `pgrp=` in the table are only what they were at the mount.
+fn stale_numbers_in_the_table() {
+    site::any_key();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    let before = table::autofs("/mnt/auto").unwrap();
+    daemon.kill();
+    let after = table::autofs("/mnt/auto").unwrap();
+    assert_eq!(after, before, "the table does not tell that nobody is there");
+    // The next new key finds out.
+    visit::refuses("/mnt/auto/b", Errno::ENOENT);
+    assert_eq!(table::autofs("/mnt/auto").unwrap().option("pipe_ino"), Some("-1"));
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/b");
+    assert_eq!(table::autofs("/mnt/auto").unwrap().id, before.id, "taken over, not mounted again");
+    daemon.stop();
+}
+
+/// The kernel lets anybody with the privilege take a mount from its living master.
+fn living_master_is_left_alone() {
+    site::any_key();
+    let first = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    let before = table::autofs("/mnt/auto").unwrap();
+    put("/etc/second.master", "/mnt/auto /etc/auto.any\n/mnt/other /etc/auto.any\n");
+    let mut second = Daemon::start(["-f", "-v", "-C", "/etc/second.master"]);
+    second.ready(&["/mnt/other"]);
+    visit::serves("/mnt/other/a");
+    assert_eq!(table::autofs("/mnt/auto"), Some(before));
+    second.says(&first.pid().to_string());
+    visit::serves("/mnt/auto/b");
+    second.stop();
+    visit::serves("/mnt/auto/c");
+    assert!(table::served("/mnt/auto/a"));
+    first.stop();
+    assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
+}
+
+/// Looking at a path below an own mount from a process that is not (yet) its master waits for the master.
+fn metadata_triggers() {
+    put("/etc/auto.any", "* -fstype=tmpfs :k&\n");
+    put("/etc/auto.direct", "/mnt/auto/d/e -fstype=tmpfs :e\n/mnt/d1 -fstype=tmpfs :one\n");
+    site::master(
+        "/mnt/auto /etc/auto.any\n/mnt/late file:/mnt/auto/maps/late.map\n/- /etc/auto.direct\n/mnt/last /etc/auto.any\n",
+    );
+    let daemon = Daemon::serving(&["/mnt/auto", "/mnt/last", "/mnt/d1"]);
+    visit::serves("/mnt/auto/a");
+    visit::serves("/mnt/last/a");
+    visit::serves("/mnt/d1");
+    daemon.kill();
+    // Now all of these stand there without a master.
+    let daemon = Daemon::serving(&["/mnt/auto", "/mnt/last", "/mnt/d1"]);
+    visit::serves("/mnt/auto/b");
+    visit::serves("/mnt/last/b");
+    daemon.stop();
+}
+
+/// Every access to a missing key is a request.
+fn no_negative_cache_in_the_kernel() {
+    site::one_map("a -fstype=tmpfs :a\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let start = Instant::now();
+    for _ in 0..1000 {
+        visit::refuses("/mnt/auto/missing", Errno::ENOENT);
+    }
+    assert!(start.elapsed() < secs(5), "1000 misses took {:?}", start.elapsed());
+    let said = daemon.log().lines().filter(|l| l.contains("\"missing\"")).count();
+    assert_eq!(said, 1, "once per negative period is enough");
+    daemon.stop();
+}
+
+/// Who asked for a key is in its packet and nowhere else.
+fn requester_is_not_kept() {
+    site::one_map("m /x -fstype=tmpfs :x$UID /y -fstype=tmpfs :y$UID\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    assert!(visit::enter_as("/mnt/auto/m/x", 65534));
+    kill(Pid::from_raw(daemon.worker()), Signal::SIGKILL).unwrap();
+    visit::serves("/mnt/auto/m/y");
+    assert_eq!(table::at("/mnt/auto/m/y").pop().unwrap().source, "y65534", "the tree was made for this user");
+    daemon.stop();
+}
+
+/// Between mounting and setting the timeout anybody may look.
+fn timeout_before_anybody_looks() {
+    site::any_key_for(123);
+    for _ in 0..5 {
+        let daemon = Daemon::start(["-f"]);
+        let end = Instant::now() + secs(10);
+        let first = loop {
+            if let Some(autofs) = table::autofs("/mnt/auto") {
+                break autofs;
+            }
+            assert!(Instant::now() < end, "no autofs");
+        };
+        assert_eq!(first.option("timeout"), Some("123"));
+        daemon.stop();
+    }
+}
+
+/// What is mounted below a shared parent shows up in namespaces that follow.
+fn shared_parent() {
+    let none: Option<&str> = None;
+    mount(none, "/mnt", none, MsFlags::MS_SHARED, none).unwrap();
+    site::any_key();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let mut inner = Command::new("unshare")
+        .args(["--mount", "--propagation", "slave", "sh", "-c"])
+        .arg("for n in 1 2 3; do stat -L /mnt/auto/$n/. >/dev/null || exit 1; done; grep -q /mnt/auto/3 /proc/self/mountinfo")
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let status = wait_for("an answer", secs(10), || inner.try_wait().unwrap());
+    assert!(status.success(), "{status}");
+    visit::serves("/mnt/auto/1");
+    daemon.stop();
+}
