@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
-use std::os::fd::AsFd as _;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -19,7 +20,7 @@ use crate::engine::{Done, Errno, Event, Key, Kind, MountId, Requester, Resolutio
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lane;
 use crate::plan::{Action, Plan};
-use crate::sys::autofs;
+use crate::sys::autofs::{self, Control};
 use crate::sys::packet::Packet;
 use crate::text::Escaped;
 
@@ -349,6 +350,18 @@ async fn take_nested(
             error!(target: &target(&path), "{e}");
             None
         }
+    }
+}
+
+/// Opens the root of an autofs mount, also when its path has another name by now. May wait.
+pub(super) fn find_root(control: &Control, path: &Path, dev: u32) -> io::Result<OwnedFd> {
+    match control.open_mount(path, dev) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let table = MountTable::read()?;
+            let there = table.mounts().iter().find(|mounted| mounted.autofs.is_some() && mounted.dev == dev);
+            control.open_mount(&there.ok_or(e)?.target, dev)
+        }
+        other => other,
     }
 }
 

@@ -17,6 +17,9 @@ use crate::exec::lanes::Lane;
 use crate::sys::{autofs, mount, path};
 use crate::text::Escaped;
 
+/// How long the last look at what stays may take.
+const LEAVE_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Unmounts the layers in their order, up to the first that does not go. Returns how many went.
 ///
 /// An entry of which nothing is known has no layers: what is mounted there was not mounted by us, but it is to go.
@@ -149,20 +152,27 @@ pub(super) async fn detach(worker: Rc<Worker>, leaving: Vec<(MountId, bool)>) {
 
 /// Leaves autofs mounts to whoever comes next: from now on a lookup of what is not mounted fails at once. Without
 /// this the kernel would find out by the first packet that it cannot write, and its sender would die of SIGPIPE.
-pub(super) fn leave(worker: &Rc<Worker>, left: &[MountId]) {
-    let mut state = worker.state.borrow_mut();
-    let below =
-        |t: &Trigger| left.iter().filter_map(|id| state.triggers.get(id)).any(|top| t.path.starts_with(&top.path));
-    let all: Vec<MountId> = state.triggers.iter().filter(|(_, t)| below(t)).map(|(id, _)| *id).collect();
-    for id in all {
-        let control = Arc::clone(&state.control);
-        if let Err(e) = state.root(id).and_then(|root| control.catatonic(root.as_fd())) {
-            debug!("an autofs mount stays as it is: {e}");
+pub(super) async fn leave(worker: &Rc<Worker>, left: &[MountId]) {
+    let (mounts, control) = {
+        let state = worker.state.borrow();
+        let tops: Vec<&Trigger> = left.iter().filter_map(|id| state.triggers.get(id)).collect();
+        let below = |t: &&Trigger| tops.iter().any(|top| t.path.starts_with(&top.path));
+        let mounts: Vec<_> = state.triggers.values().filter(below).map(|t| (t.path.clone(), t.dev)).collect();
+        (mounts, Arc::clone(&state.control))
+    };
+    for (path, _) in &mounts {
+        warn!(target: &target(path), "can't shutdown: filesystem {} still busy", Escaped::path(path));
+    }
+    let leave = tokio::task::spawn_blocking(move || {
+        for (path, dev) in mounts {
+            if let Err(e) = control.open_mount(&path, dev).and_then(|root| control.catatonic(root.as_fd())) {
+                debug!("{} stays as it is: {e}", Escaped::path(&path));
+            }
         }
-        if let Some(trigger) = state.triggers.get(&id) {
-            let shown = Escaped::path(&trigger.path);
-            warn!(target: &target(&trigger.path), "can't shutdown: filesystem {shown} still busy");
-        }
+    });
+    // The way to a mount may lead over a dead server.
+    if tokio::time::timeout(LEAVE_WITHIN, leave).await.is_err() {
+        warn!("some autofs mounts could not be reached and stay as they are");
     }
 }
 

@@ -115,7 +115,7 @@ async fn live(
     worker.started();
     let (how, left) = worker.ended().await;
     debug!("the end: {how:?}, {} autofs mounts stay", left.len());
-    detaching::leave(&worker, &left);
+    detaching::leave(&worker, &left).await;
     serve::remove(socket);
     info!("autofs stopped");
     worker.ending(0);

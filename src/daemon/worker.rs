@@ -37,11 +37,15 @@ use crate::plan::Plan;
 use crate::source::master::Master;
 use crate::source::{Mode, Source};
 use crate::sys::autofs::Control;
+use crate::sys::fds;
 use crate::sys::packet::{Packet, Request};
 use crate::text::Escaped;
 
 /// A request on which so many workers have died is answered with EIO: the next one would die as well.
 const ATTEMPTS: u32 = 3;
+
+/// Between two tries to answer when there are no descriptors left.
+const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// An autofs mount of ours.
 #[derive(Debug)]
@@ -507,24 +511,39 @@ impl Worker {
             self.forget(state, slot);
             return;
         };
-        if trigger.remote {
-            let (control, path, dev) = (Arc::clone(&state.control), trigger.path.clone(), trigger.dev);
-            let (worker, lanes) = (Rc::clone(self), Arc::clone(&state.context.lanes));
-            spawn_local(async move {
-                let answer = move || control.open_mount(&path, dev).and_then(|root| say(&control, &root, token, error));
-                if let Err(e) = lanes.run(Lane::Umount, answer).await {
-                    debug!("cannot answer token {}: {e}", token.0);
-                }
-                worker.forget(&mut worker.state.borrow_mut(), slot);
-            });
-            return;
-        }
-        let control = Arc::clone(&state.control);
-        if let Err(e) = state.root(mount).and_then(|root| say(&control, root, token, error)) {
+        let (path, dev, control) = (trigger.path.clone(), trigger.dev, Arc::clone(&state.control));
+        let answered = if trigger.remote {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else {
+            state.root(mount).and_then(|root| say(&control, root, token, error))
+        };
+        match answered {
             // EINVAL: the waiter was served by a worker that died before it could strike the request out.
-            debug!("cannot answer token {}: {e}", token.0);
+            Err(e) if e.kind() != io::ErrorKind::InvalidInput => {
+                spawn_local(Rc::clone(self).insist(path, dev, token, error, slot));
+            }
+            _ => self.forget(state, slot),
         }
-        self.forget(state, slot);
+    }
+
+    /// Answers a token in a lane: where it may take time to reach the mount, and where the short way has failed.
+    async fn insist(self: Rc<Self>, path: PathBuf, dev: u32, token: Token, error: Option<Errno>, slot: Option<Slot>) {
+        let (control, lanes) = {
+            let state = self.state.borrow();
+            (Arc::clone(&state.control), Arc::clone(&state.context.lanes))
+        };
+        loop {
+            let (control, path) = (Arc::clone(&control), path.clone());
+            let answer =
+                move || attaching::find_root(&control, &path, dev).and_then(|root| say(&control, &root, token, error));
+            match lanes.run(Lane::Umount, answer).await {
+                // Nobody else will answer: no descriptors or no memory now means later.
+                Err(e) if fds::is_exhausted(&e) => tokio::time::sleep(EXHAUSTED).await,
+                Err(e) => break debug!("cannot answer token {}: {e}", token.0),
+                Ok(()) => break,
+            }
+        }
+        self.forget(&mut self.state.borrow_mut(), slot);
     }
 
     /// Strikes a request out of the journal.

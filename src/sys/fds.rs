@@ -100,6 +100,11 @@ pub fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: Option<Duration>)
     Ok(polled.map(|fd| fd.any().unwrap_or(true)))
 }
 
+/// Whether an error means that descriptors or memory have run out, which may pass.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::EINTR))
+}
+
 /// Opens `/dev/null` as standard input, output and error.
 ///
 /// # Errors
