@@ -149,7 +149,7 @@ async fn apply(worker: &Rc<Worker>, master: Master, reload: bool) -> Vec<Wanted>
     let sources: Vec<Arc<Source>> = lines.iter().map(|(line, _)| Arc::clone(&line.source)).collect();
     let loaded = lanes.run(Lane::Lookup, move || sources.iter().map(|source| source.load()).collect::<Vec<_>>()).await;
     let mut usable = Vec::new();
-    for ((line, known), result) in lines.into_iter().zip(loaded) {
+    for (((line, known), result), entry) in lines.into_iter().zip(loaded).zip(&entries) {
         let path = Escaped(&line.mount_point);
         match result {
             Ok(report) => {
@@ -160,7 +160,7 @@ async fn apply(worker: &Rc<Worker>, master: Master, reload: bool) -> Vec<Wanted>
                 usable.push(line);
             }
             Err(e) => {
-                error!("failed to read map for {path}: {e}");
+                error!("{}: failed to read map for {path}: {e}", entry.place);
                 // What was read before stays in force.
                 if known {
                     usable.push(line);
