@@ -51,8 +51,9 @@ impl Engine {
         let Some((at, Phase::Unmounting(_, pieces))) = self.take_phase(job) else { return };
         let lost = self.take_down(&at, pieces.iter().take(gone));
         if gone < pieces.len() {
-            let ending = self.stop.as_ref().is_some_and(|stop| stop.how != Shutdown::Detach);
-            let repairs = if ending { Vec::new() } else { self.repairs(lost) };
+            // At the end, too: what stays is as it was, and the next start takes it over whole.
+            let forced = self.stop.as_ref().is_some_and(|stop| stop.how == Shutdown::Forced);
+            let repairs = if forced { Vec::new() } else { self.repairs(lost) };
             return self.repair(at, repairs);
         }
         if let Some(entry) = self.entry_mut(&at) {

@@ -7,6 +7,9 @@ use super::{
 };
 use crate::plan::Plan;
 
+/// Milliseconds within which the kernel repeats a lookup that READY has brought nothing.
+const AT_ONCE: u64 = 10;
+
 impl Engine {
     /// A lookup waits.
     pub(super) fn missing(&mut self, at: Place, token: Token, who: Requester) {
@@ -180,6 +183,12 @@ impl Engine {
             }
             self.answer(&at, None);
         } else {
+            // It stood for a while, so somebody has unmounted it, and whoever asks has a reason. A kernel that finds
+            // nothing after READY asks again at once.
+            let now = self.now;
+            if let Some(entry) = self.entry_mut(&at).filter(|entry| now.since(entry.seen) >= AT_ONCE) {
+                entry.askers = Default::default();
+            }
             self.forget_below(&at);
         }
         self.serve(&at);

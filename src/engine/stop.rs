@@ -168,12 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn half_a_tree_is_not_put_together_at_the_end() {
+    fn half_a_tree_is_put_together_at_the_end_too() {
         let mut stage = Stage::new(&["/net"]);
         stage.mount("/net/srv", offsets(&[(5, "/net/srv/a")]));
         stop(&mut stage, Shutdown::Clean);
         stage.unmounted("/net/srv", 1);
-        assert_eq!(stage.said(), ["unmount ^/net/srv/a /net/srv", "exit /net"]);
+        assert_eq!(stage.said(), ["unmount ^/net/srv/a /net/srv", "perform /net/srv +/net/srv/a"]);
+        stage.performed("/net/srv", Ok(offsets(&[(6, "/net/srv/a")])));
+        assert_eq!(stage.said(), ["exit /net"]);
     }
 
     #[test]
