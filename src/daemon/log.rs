@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::RwLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -15,7 +17,7 @@ use serde_json::json;
 
 use crate::config::native::LogFormat;
 use crate::map::Verbosity;
-use crate::sys::children;
+use crate::sys::{children, fds};
 
 /// Where messages go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub enum Sink {
 pub struct Logger {
     sink: Sink,
     levels: RwLock<Levels>,
+    /// Messages that could not be written since the last one that could.
+    lost: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -54,7 +58,7 @@ fn filter(verbosity: Verbosity) -> LevelFilter {
 /// Installs the logger. Messages go through from now on.
 pub fn install(sink: Sink, global: Verbosity) -> &'static Logger {
     let levels = RwLock::new(Levels { global, format: LogFormat::Text, mounts: HashMap::new() });
-    let logger = Box::leak(Box::new(Logger { sink, levels }));
+    let logger = Box::leak(Box::new(Logger { sink, levels, lost: AtomicU64::new(0) }));
     // A second call is a programming error of a test at most; the first logger stays.
     let _ = log::set_logger(logger);
     log::set_max_level(filter(global));
@@ -88,6 +92,27 @@ impl Logger {
         levels.mounts.get(path).copied().unwrap_or_default().max(levels.global)
     }
 
+    /// Writes a line to standard error, if that does not block: whoever reads it may have stopped reading, and nobody
+    /// is to wait for a file system because of that.
+    fn write(&self, line: &[u8]) {
+        let mut stderr = std::io::stderr().lock();
+        if !fds::is_writable(stderr.as_fd()) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let note = match self.lost.swap(0, Ordering::Relaxed) {
+            0 => String::new(),
+            lost => format!("{lost} messages were lost, as nobody read them\n"),
+        };
+        for piece in note.as_bytes().chunks(fds::ATOMIC).chain(line.chunks(fds::ATOMIC)) {
+            if !fds::is_writable(stderr.as_fd()) {
+                return;
+            }
+            // Nobody can be told when it fails.
+            let _ = stderr.write_all(piece);
+        }
+    }
+
     fn change(&self, change: impl FnOnce(&mut Levels)) {
         let Ok(mut levels) = self.levels.write() else { return };
         change(&mut levels);
@@ -118,10 +143,9 @@ impl Log for Logger {
         }
         match self.sink {
             Sink::Stderr => {
-                // One write per line; nobody can be told when it fails.
                 let json = self.levels.read().is_ok_and(|levels| levels.format == LogFormat::Json);
                 let line = if json { json_line(record) } else { format!("{}\n", record.args()) };
-                let _ = std::io::stderr().write_all(line.as_bytes());
+                self.write(line.as_bytes());
             }
             Sink::Syslog => syslog(record.level(), &record.args().to_string()),
         }
@@ -166,7 +190,7 @@ mod tests {
     #[test]
     fn a_mount_point_can_say_more_than_the_rest() {
         let levels = RwLock::new(Levels { global: Verbosity::Basic, format: LogFormat::Text, mounts: HashMap::new() });
-        let logger = Logger { sink: Sink::Stderr, levels };
+        let logger = Logger { sink: Sink::Stderr, levels, lost: AtomicU64::new(0) };
         let enabled = |target, level| logger.enabled(&Metadata::builder().target(target).level(level).build());
         logger.set_mount(Path::new("/home"), Some(Verbosity::Debug));
         assert!(enabled("/home/anna", Level::Debug));

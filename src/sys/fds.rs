@@ -100,6 +100,16 @@ pub fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: Option<Duration>)
     Ok(polled.map(|fd| fd.any().unwrap_or(true)))
 }
 
+/// Bytes that a writable pipe takes at once: PIPE_BUF of pipe(7).
+pub const ATOMIC: usize = 4096;
+
+/// Whether up to [`ATOMIC`] bytes can be written without waiting. False also for what cannot be written to at all.
+pub fn is_writable(fd: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::new(fd, PollFlags::POLLOUT)];
+    matches!(nix::poll::poll(&mut polled, PollTimeout::ZERO), Ok(1..))
+        && polled.iter().all(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLOUT)))
+}
+
 /// Whether an error means that descriptors or memory have run out, which may pass.
 pub fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::EINTR))
