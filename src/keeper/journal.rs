@@ -44,20 +44,22 @@ pub struct Owed {
 impl Journal {
     /// Takes up the journal in `memory`, with what a worker before this one has left in it.
     pub fn open(memory: SharedMemory) -> (Self, Vec<Owed>) {
-        let (mut free, mut owed) = (Vec::with_capacity(memory.records().len()), Vec::new());
-        for (number, record) in (0..).zip(memory.records()) {
+        let mut owed: Vec<Owed> = Vec::new();
+        for number in memory.touched() {
+            let (Some(record), Ok(slot)) = (memory.records().get(number), u32::try_from(number)) else { break };
             if record.token().load(Ordering::Acquire) == 0 {
-                free.push(number);
                 continue;
             }
             let header = record.header();
             owed.push(Owed {
-                slot: Slot(number),
+                slot: Slot(slot),
                 pipe: header[PIPE].load(Ordering::Acquire),
                 attempts: header[ATTEMPTS].fetch_add(1, Ordering::AcqRel) + 1,
             });
         }
-        free.reverse();
+        let is_free = |number: &u32| owed.binary_search_by_key(number, |owed| owed.slot.0).is_err();
+        let slots = u32::try_from(memory.records().len()).unwrap_or(u32::MAX);
+        let free = (0..slots).rev().filter(is_free).collect();
         (Self { memory, free }, owed)
     }
 

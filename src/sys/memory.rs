@@ -17,6 +17,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::stat::fstat;
+use nix::unistd::{Whence, lseek};
 
 use super::packet;
 use super::pipe::{Read, read_raw};
@@ -132,6 +133,25 @@ impl SharedMemory {
         // SAFETY: the mapping has this many records, is aligned to a page, and any bytes are valid atomic words.
         unsafe { std::slice::from_raw_parts(self.records.as_ptr(), self.count.get()) }
     }
+
+    /// The numbers of the records that may be other than zeros: those in pages that were ever touched. To look at any other one would take
+    /// a page for it.
+    pub fn touched(&self) -> Vec<usize> {
+        let mut touched = Vec::new();
+        let mut at = 0;
+        loop {
+            let start = match lseek(&self.fd, at, Whence::SeekData) {
+                Ok(start) => start,
+                Err(Os::ENXIO) => return touched,
+                Err(_) => return (0..self.count.get()).collect(),
+            };
+            // There is a hole at the end of every file.
+            let Ok(end) = lseek(&self.fd, start, Whence::SeekHole) else { return (0..self.count.get()).collect() };
+            let record = |offset: libc::off_t| usize::try_from(offset).unwrap_or(0).div_ceil(size_of::<Record>());
+            touched.extend(record(start)..record(end));
+            at = end;
+        }
+    }
 }
 
 impl AsFd for SharedMemory {
@@ -159,7 +179,7 @@ mod tests {
     #[test]
     fn it_begins_with_zeros() {
         let memory = memory(3);
-        assert_eq!(memory.records().len(), 3);
+        assert_eq!((memory.records().len(), memory.touched()), (3, vec![]));
         for record in memory.records() {
             assert!(record.header().iter().all(|w| w.load(Ordering::Relaxed) == 0));
             assert_eq!(record.packet(), [0; packet::SIZE]);
@@ -182,6 +202,15 @@ mod tests {
         assert_eq!(again.records()[0].packet(), [0; packet::SIZE]);
         again.records()[1].clear_packet();
         assert_eq!(record.packet(), [0; packet::SIZE]);
+    }
+
+    #[test]
+    fn what_was_touched_is_known_without_touching_the_rest() {
+        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).unwrap().unwrap() as usize / 512;
+        let memory = memory(page * 4);
+        memory.records()[0].token().store(1, Ordering::Relaxed);
+        memory.records()[page * 2 + 1].token().store(1, Ordering::Relaxed);
+        assert_eq!(memory.touched(), (0..page).chain(page * 2..page * 3).collect::<Vec<_>>());
     }
 
     #[test]
