@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::table::{MountTable, Mounted};
 use crate::engine::{Kind, MountId};
-use crate::exec::dirs::{self, DirError, Made};
+use crate::exec::dirs::{DirError, Made, Maker};
 use crate::sys::autofs::{self, Control};
 use crate::sys::{children, path, procfs};
 use crate::text::Escaped;
@@ -123,10 +123,11 @@ pub(super) struct Attacher {
 impl Attacher {
     /// Does all jobs in their order, parents before children. The write ends are closed when it returns.
     pub(super) fn run(self, jobs: Vec<Job>) -> Vec<(MountId, Result<Attached, AttachError>)> {
-        jobs.into_iter().map(|job| (job.id, self.attach(job))).collect()
+        let mut dirs = Maker::default();
+        jobs.into_iter().map(|job| (job.id, self.attach(job, &mut dirs))).collect()
     }
 
-    fn attach(&self, job: Job) -> Result<Attached, AttachError> {
+    fn attach(&self, job: Job, dirs: &mut Maker) -> Result<Attached, AttachError> {
         let there = self.table.at(&job.path);
         // An autofs may lie below the file system of a direct mount.
         let Some((line, shown)) = there.iter().rev().find_map(|line| Some((line, line.autofs?))) else {
@@ -134,7 +135,7 @@ impl Attacher {
                 Some(other) if job.kind == Kind::Indirect => {
                     Err(AttachError::OtherFileSystem { path: job.path, fstype: other.fstype.clone() })
                 }
-                _ => self.mount(job),
+                _ => self.mount(job, dirs),
             };
         };
         let inode = shown.pipe_ino.and_then(|inode| u64::try_from(inode).ok());
@@ -172,9 +173,9 @@ impl Attacher {
         })
     }
 
-    fn mount(&self, job: Job) -> Result<Attached, AttachError> {
+    fn mount(&self, job: Job, dirs: &mut Maker) -> Result<Attached, AttachError> {
         let write_end = self.write_end(&job)?;
-        let created = dirs::make(&job.path)?;
+        let created = dirs.make(&job.path)?;
         let source = OsStr::from_bytes(&job.source);
         let mounted = autofs::mount_autofs(source, &job.path, write_end.as_fd(), job.kind, job.options);
         match mounted {

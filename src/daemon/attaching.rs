@@ -1,6 +1,6 @@
 //! Making autofs mounts ours, and taking stock of what is mounted below those that were there already.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -42,18 +42,18 @@ pub(super) async fn attach(worker: Rc<Worker>, wanted: Vec<(MountId, Wanted)>) {
     worker.settled();
 }
 
-async fn attach_all(worker: &Rc<Worker>, wanted: Vec<(MountId, Wanted)>) -> Vec<MountId> {
+async fn attach_all(worker: &Rc<Worker>, wanted: Vec<(MountId, Wanted)>) -> HashSet<MountId> {
     let table = match tokio::task::spawn_blocking(MountTable::read).await {
         Ok(Ok(table)) => Arc::new(table),
         Ok(Err(e)) => {
             error!("cannot read the mount table: {e}");
-            return Vec::new();
+            return HashSet::new();
         }
-        Err(_) => return Vec::new(),
+        Err(_) => return HashSet::new(),
     };
     let (attacher, jobs, lines) = prepare(worker, wanted, &table);
-    let Ok(results) = tokio::task::spawn_blocking(move || attacher.run(jobs)).await else { return Vec::new() };
-    let (mut attached, mut found) = (Vec::new(), Vec::new());
+    let Ok(results) = tokio::task::spawn_blocking(move || attacher.run(jobs)).await else { return HashSet::new() };
+    let (mut attached, mut found) = (HashSet::with_capacity(results.len()), Vec::new());
     for (id, result) in results {
         let Some((line, wanted)) = lines.get(&id) else { continue };
         match result {
@@ -62,7 +62,7 @@ async fn attach_all(worker: &Rc<Worker>, wanted: Vec<(MountId, Wanted)>) -> Vec<
                     found.push(id);
                 }
                 register(worker, done, line, wanted);
-                attached.push(id);
+                attached.insert(id);
             }
             Err(e) => {
                 error!(target: &target(&wanted.path), "{e}");

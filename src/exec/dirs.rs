@@ -1,13 +1,14 @@
 //! Directories for mounts: made where they are missing, never by way of somebody else's symbolic link, never on another
 //! machine's file system, and removed again if they were ours and are empty.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use crate::sys::path::{self, Magic};
+use crate::sys::path::{self, Magic, Stat};
 use crate::text::Escaped;
 
 /// Why there is no directory.
@@ -79,39 +80,80 @@ const MAX_LINKS: usize = 40;
 /// missing. Symbolic links are followed if root owns them, as nobody else can have put those there; others are refused.
 /// What stands at the end of the path is not touched, so it may be a trigger. May wait.
 pub fn make(wanted: &Path) -> Result<Made, DirError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source: io::Error| DirError::Io { path, source }
-    };
-    if !wanted.is_absolute() {
-        return Err(DirError::Path(wanted.to_owned()));
+    Maker::default().make(wanted)
+}
+
+/// Makes many directories in one go: the way to the one before is not walked again. Keep none for long, as it holds a
+/// directory open.
+#[derive(Debug, Default)]
+pub struct Maker {
+    last: Option<Parent>,
+}
+
+/// The directory that holds the last one that was made.
+#[derive(Debug)]
+struct Parent {
+    /// As it was named.
+    named: PathBuf,
+    dir: Dir,
+}
+
+/// An open directory on the way.
+#[derive(Debug)]
+struct Dir {
+    fd: OwnedFd,
+    /// Absolute and free of symbolic links.
+    path: PathBuf,
+    /// May something be made here? Asked when it is needed.
+    local: Cell<bool>,
+}
+
+impl Maker {
+    /// As [`make`](fn@make).
+    pub fn make(&mut self, wanted: &Path) -> Result<Made, DirError> {
+        let mut made = Made::default();
+        let result = match self.beside(wanted, &mut made) {
+            Some(result) => result,
+            None => self.walk(wanted, &mut made),
+        };
+        match result {
+            Ok(()) => Ok(made),
+            Err(e) => {
+                made.remove();
+                Err(e)
+            }
+        }
     }
-    let root = || path::open(Path::new("/")).map_err(io(Path::new("/")));
-    let mut todo = components(wanted);
-    let mut way: Vec<(OwnedFd, PathBuf)> = vec![(root()?, PathBuf::from("/"))];
-    let mut made = Made::default();
-    let mut links = 0;
-    let result = (|| {
+
+    /// Makes a directory beside the one before, if that is where it is wanted and no symbolic link stands there.
+    fn beside(&self, wanted: &Path, made: &mut Made) -> Option<Result<(), DirError>> {
+        let parent = self.last.as_ref().filter(|last| wanted.parent() == Some(&last.named))?;
+        match parent.dir.enter(Path::new(wanted.file_name()?), made) {
+            Ok((_, found)) if found.is_dir() => Some(Ok(())),
+            Ok(_) => None,
+            Err(e) => Some(Err(e)),
+        }
+    }
+
+    fn walk(&mut self, wanted: &Path, made: &mut Made) -> Result<(), DirError> {
+        self.last = None;
+        if !wanted.is_absolute() {
+            return Err(DirError::Path(wanted.to_owned()));
+        }
+        let root = Path::new("/");
+        let fd = path::open(root).map_err(failed(root))?;
+        let mut way = vec![Dir { fd, path: root.to_owned(), local: Cell::new(false) }];
+        let mut todo = components(wanted);
+        let mut links = 0;
         while let Some(name) = todo.pop_front() {
-            let Some((dir, at)) = way.last() else { return Ok(()) };
+            let Some(dir) = way.last() else { return Ok(()) };
             if name == ".." {
                 if way.len() > 1 {
                     way.pop();
                 }
                 continue;
             }
-            let (dir, name, at) = (dir.as_fd(), Path::new(&name), at.join(&name));
-            let found = match path::lstat_at(dir, name) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    let ours = make_one(dir, name, &at)?;
-                    let found = path::lstat_at(dir, name).map_err(io(&at))?;
-                    if ours {
-                        made.dirs.push((at.clone(), found.ino));
-                    }
-                    found
-                }
-                found => found.map_err(io(&at))?,
-            };
+            let (at, found) = dir.enter(Path::new(&name), made)?;
             if found.is_symlink() {
                 links += 1;
                 if found.uid != 0 {
@@ -120,7 +162,7 @@ pub fn make(wanted: &Path) -> Result<Made, DirError> {
                 if links > MAX_LINKS {
                     return Err(DirError::Path(wanted.to_owned()));
                 }
-                let text = path::readlink_at(dir, name).map_err(io(&at))?;
+                let text = path::readlink_at(dir.fd.as_fd(), Path::new(&name)).map_err(failed(&at))?;
                 if text.is_absolute() {
                     way.truncate(1);
                 }
@@ -130,42 +172,67 @@ pub fn make(wanted: &Path) -> Result<Made, DirError> {
             } else if !found.is_dir() {
                 return Err(DirError::Io { path: at, source: io::ErrorKind::NotADirectory.into() });
             } else if !todo.is_empty() {
-                let next = path::open_dir_at(dir, name).map_err(io(&at))?;
-                way.push((next, at));
+                let fd = path::open_dir_at(dir.fd.as_fd(), Path::new(&name)).map_err(failed(&at))?;
+                way.push(Dir { fd, path: at, local: Cell::new(false) });
             }
         }
-        Ok(())
-    })();
-    match result {
-        Ok(()) => Ok(made),
-        Err(e) => {
-            made.remove();
-            Err(e)
+        // Behind a link the last name may stand in another directory than the one that was named.
+        if links == 0 && wanted.file_name().is_some() {
+            let named = wanted.parent().map(Path::to_owned);
+            self.last = named.zip(way.pop()).map(|(named, dir)| Parent { named, dir });
         }
+        Ok(())
     }
+}
+
+impl Dir {
+    /// What stands at `name`, with its path: a directory is made where nothing does.
+    fn enter(&self, name: &Path, made: &mut Made) -> Result<(PathBuf, Stat), DirError> {
+        let at = self.path.join(name);
+        let dir = self.fd.as_fd();
+        match path::lstat_at(dir, name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            found => return found.map_err(failed(&at)).map(|found| (at, found)),
+        }
+        self.check_local(&at)?;
+        let ours = match path::mkdir_at(dir, name) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+            done => done.map_err(failed(&at)).map(|()| true)?,
+        };
+        let found = path::lstat_at(dir, name).map_err(failed(&at))?;
+        if ours {
+            made.dirs.push((at.clone(), found.ino));
+            if found.mode & 0o777 != 0o755 {
+                path::chmod_dir_at(dir, name, 0o755).map_err(failed(&at))?;
+            }
+        }
+        Ok((at, found))
+    }
+
+    /// Fails where nothing may be made.
+    fn check_local(&self, at: &Path) -> Result<(), DirError> {
+        if !self.local.get() {
+            let dir = self.fd.as_fd();
+            // A machine may have its root by NFS: then that is where its mount points are.
+            let root = path::lstat(Path::new("/")).map_err(failed(at))?;
+            if path::fstat(dir).map_err(failed(at))?.dev != root.dev && Magic::of(dir).map_err(failed(at))?.is_remote()
+            {
+                return Err(DirError::Remote(at.to_owned()));
+            }
+            self.local.set(true);
+        }
+        Ok(())
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> DirError {
+    let path = path.to_owned();
+    move |source| DirError::Io { path, source }
 }
 
 fn components(path: &Path) -> VecDeque<OsString> {
     let wanted = |c: &Component<'_>| matches!(c, Component::Normal(_) | Component::ParentDir);
     path.components().filter(wanted).map(|c| c.as_os_str().to_owned()).collect()
-}
-
-/// False: somebody was faster, with whatever it is.
-fn make_one(dir: BorrowedFd<'_>, name: &Path, at: &Path) -> Result<bool, DirError> {
-    let io = |source| DirError::Io { path: at.to_owned(), source };
-    // A machine may have its root by NFS: then that is where its mount points are.
-    let root = path::lstat(Path::new("/")).map_err(io)?;
-    if path::fstat(dir).map_err(io)?.dev != root.dev && Magic::of(dir).map_err(io)?.is_remote() {
-        return Err(DirError::Remote(at.to_owned()));
-    }
-    match path::mkdir_at(dir, name) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-        done => done.map_err(io)?,
-    }
-    if path::lstat_at(dir, name).map_err(io)?.mode & 0o777 != 0o755 {
-        path::chmod_dir_at(dir, name, 0o755).map_err(io)?;
-    }
-    Ok(true)
 }
 
 #[cfg(test)]
@@ -203,6 +270,25 @@ mod tests {
         std::fs::create_dir(dir.path().join("x")).unwrap();
         made.remove();
         assert!(is_dir(&dir.path().join("x")));
+    }
+
+    #[test]
+    fn the_way_is_walked_again_where_it_is_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        let mut maker = Maker::default();
+        for path in ["a/x", "a/y", "b/x", "b/x/deep", "b/y", "a/x"] {
+            maker.make(&at(path)).unwrap();
+            assert!(is_dir(&at(path)), "{path}");
+        }
+        assert_eq!(maker.make(&at("a/z")).unwrap().dirs.len(), 1);
+        symlink("x/deep", at("b/link")).unwrap();
+        assert!(maker.make(&at("b/link")).unwrap().is_empty());
+        maker.make(&at("b/link/x")).unwrap();
+        maker.make(&at("b/link/y")).unwrap();
+        assert!(is_dir(&at("b/x/deep/x")) && is_dir(&at("b/x/deep/y")));
+        std::fs::write(at("b/file"), b"").unwrap();
+        assert!(maker.make(&at("b/file")).is_err() && maker.make(&at("b/x/../z")).is_ok() && is_dir(&at("b/z")));
     }
 
     #[test]
