@@ -34,7 +34,7 @@ use crate::control;
 use crate::engine::{Event, Shutdown};
 use crate::exec::lanes::Lanes;
 use crate::keeper::{Inheritance, START_FAILED};
-use crate::sys::{fds, signals};
+use crate::sys::{fds, heap, signals};
 
 use configuration::Configuration;
 use worker::Worker;
@@ -44,6 +44,7 @@ const STACK: usize = 256 << 10;
 
 /// Runs the worker until the daemon ends; returns its exit status.
 pub fn run(options: Options, inheritance: Inheritance) -> u8 {
+    heap::configure();
     let sink = if options.foreground { log::Sink::Stderr } else { log::Sink::Syslog };
     let logger = log::install(sink, options.verbosity);
     let configuration = Configuration::read(None);

@@ -24,7 +24,7 @@ use crate::exec::lanes::Lane;
 use crate::map::{MasterEntry, MasterOptions, Table};
 use crate::source::Source;
 use crate::source::master::{Master, Status};
-use crate::sys::autofs;
+use crate::sys::{autofs, heap};
 use crate::text::{Escaped, Severity};
 
 /// The master map when nobody names one.
@@ -232,6 +232,8 @@ async fn want(worker: &Rc<Worker>, wanted: Vec<Wanted>) {
     worker.quiet().await;
     browse(worker).await;
     attaching::release_unused(worker);
+    // The maps and the mount table have been in memory more than once.
+    drop(tokio::task::spawn_blocking(heap::trim));
 }
 
 /// Brings the directories of keys up to date, where they are shown.

@@ -4,6 +4,7 @@
 pub mod autofs;
 pub mod children;
 pub mod fds;
+pub mod heap;
 pub mod memory;
 pub mod mount;
 pub mod mount_events;
