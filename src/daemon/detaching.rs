@@ -1,5 +1,6 @@
 //! Unmounting: entries with all that stands on them, and autofs mounts themselves.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -48,20 +49,17 @@ async fn unmount_entry(worker: &Rc<Worker>, mount: MountId, key: &Key, at: &Path
         let state = worker.state.borrow();
         let Some(place) = mounting::place(&state, mount, key) else { return true };
         let line = state.triggers.get(&mount).map(|t| Rc::clone(&t.line));
-        let keep = line.is_some_and(|line| line.browse() && line.source.keys().contains(&key.0.to_vec()));
+        let keep = line.is_some_and(|line| line.browse() && line.source.has_key(&key.0));
         (Arc::new(place), keep, Rc::clone(&state.context))
     };
     let (label, shown) = (target(at), Escaped::path(at));
     info!(target: &label, "expiring path {shown}");
-    if let Err(e) = context.unmounter.unmount(&place, lazy).await {
+    if let Err(e) = context.unmounter.remove(&place, lazy, keep).await {
         warn!(target: &label, "couldn't complete expire of {shown}: {e}");
         return false;
     }
     worker.state.borrow_mut().unmounted += 1;
     info!(target: &label, "umounting {shown} succeeded");
-    if let Err(e) = context.unmounter.clear(&place, keep).await {
-        debug!(target: &label, "cannot clear up after {shown}: {e}");
-    }
     true
 }
 
@@ -76,34 +74,48 @@ pub(super) async fn remove_trigger(worker: &Rc<Worker>, id: MountId, lazy: bool)
     };
     let gone = lanes.run(Lane::Umount, move || umount_trigger(&at, dev, lazy)).await;
     match gone {
-        true => forget(worker, id).await,
+        true => forget(worker, [id]).await,
         false => drop(worker.state.borrow_mut().leaving.remove(&id)),
     }
     gone
 }
 
-/// Takes note that a trigger is gone, and removes the directories that were made for it.
-async fn forget(worker: &Rc<Worker>, id: MountId) {
-    let (trigger, lanes) = {
+/// Takes note that triggers are gone, and removes the directories that were made for them.
+async fn forget(worker: &Rc<Worker>, ids: impl IntoIterator<Item = MountId>) {
+    let (mut left, lanes) = {
         let mut state = worker.state.borrow_mut();
-        state.unmounted += 1;
-        (worker.unregister(&mut state, id), Arc::clone(&state.context.lanes))
+        (std::mem::take(&mut state.left), Arc::clone(&state.context.lanes))
     };
-    let Some(Trigger { path, kind, created, .. }) = trigger else { return };
-    let (label, shown) = (target(&path), Escaped::path(&path));
-    match kind {
-        Kind::Indirect => info!(target: &label, "umounting indirect mount {shown} succeeded"),
-        Kind::Direct => info!(target: &label, "umounted direct mount {shown}"),
-        Kind::Offset => info!(target: &label, "umounted offset mount {shown}"),
+    for id in ids {
+        let trigger = {
+            let mut state = worker.state.borrow_mut();
+            state.unmounted += 1;
+            worker.unregister(&mut state, id)
+        };
+        let Some(Trigger { path, kind, created, .. }) = trigger else { continue };
+        let (label, shown) = (target(&path), Escaped::path(&path));
+        match kind {
+            Kind::Indirect => info!(target: &label, "umounting indirect mount {shown} succeeded"),
+            Kind::Direct => info!(target: &label, "umounted direct mount {shown}"),
+            Kind::Offset => info!(target: &label, "umounted offset mount {shown}"),
+        }
+        left.push(created);
     }
-    let mut left = std::mem::take(&mut worker.state.borrow_mut().left);
-    left.push(created);
     left.retain(|made| !made.is_empty());
     if !left.is_empty() {
-        // A directory above several mounts goes with the last of them.
-        let remove = move || left.into_iter().map(Made::remove).collect::<Vec<_>>();
-        let left = lanes.run(Lane::Umount, remove).await;
-        worker.state.borrow_mut().left.extend(left.into_iter().filter(|made| !made.is_empty()));
+        let left = lanes.run(Lane::Umount, move || remove_all(left)).await;
+        worker.state.borrow_mut().left.extend(left);
+    }
+}
+
+/// Removes directories that were made. Returns those that cannot go yet: one above several mounts goes with the last.
+fn remove_all(mut left: Vec<Made>) -> Vec<Made> {
+    loop {
+        let before = left.len();
+        left = left.into_iter().map(Made::remove).filter(|made| !made.is_empty()).collect();
+        if left.is_empty() || left.len() == before {
+            return left;
+        }
     }
 }
 
@@ -121,26 +133,40 @@ fn umount_trigger(at: &Path, dev: u32, lazy: bool) -> bool {
     mount::unmount(at, lazy).map_err(|e| debug!("cannot unmount the trigger {}: {e}", Escaped::path(at))).is_ok()
 }
 
-/// Unmounts top-level autofs mounts, in the order of the list.
+/// Unmounts at a time: most of the time of each is a grace period of RCU.
+const PARALLEL: usize = 4;
+
+/// Unmounts top-level autofs mounts, none of which lies below another.
 pub(super) async fn detach(worker: Rc<Worker>, leaving: Vec<(MountId, bool)>) {
     let (lanes, jobs) = {
         let state = worker.state.borrow();
-        let known = |(id, lazy): &(MountId, bool)| Some((*id, state.triggers.get(id)?, *lazy));
-        let jobs: Vec<_> =
-            leaving.iter().filter_map(known).map(|(id, t, lazy)| (id, t.path.clone(), t.dev, lazy)).collect();
-        (Arc::clone(&state.context.lanes), jobs)
+        let job = |(id, lazy)| {
+            let known = state.triggers.get(&id);
+            (id, known.map(|t| t.path.clone()).unwrap_or_default(), known.map(|t| t.dev), lazy)
+        };
+        (Arc::clone(&state.context.lanes), leaving.into_iter().map(job).collect::<Vec<_>>())
     };
-    let unmount = move || {
-        let gone = |(id, path, dev, lazy): (MountId, PathBuf, u32, bool)| (id, umount_trigger(&path, dev, lazy));
-        jobs.into_iter().map(gone).collect::<std::collections::HashMap<_, _>>()
-    };
-    let results = lanes.run(Lane::Umount, unmount).await;
-    for (id, _) in leaving {
-        let gone = results.get(&id).copied().unwrap_or(true);
-        let path = worker.state.borrow().triggers.get(&id).map(|t| t.path.clone()).unwrap_or_default();
+    let share = jobs.len().div_ceil(PARALLEL).max(1);
+    let mut shares = Vec::new();
+    for jobs in jobs.chunks(share).map(<[_]>::to_vec) {
+        let lanes = Arc::clone(&lanes);
+        let unmount = move || {
+            let gone = |(id, path, dev, lazy): (MountId, PathBuf, Option<u32>, bool)| {
+                let gone = dev.is_none_or(|dev| umount_trigger(&path, dev, lazy));
+                (id, path, gone)
+            };
+            jobs.into_iter().map(gone).collect::<Vec<_>>()
+        };
+        shares.push(tokio::task::spawn_local(async move { lanes.run(Lane::Umount, unmount).await }));
+    }
+    let mut results = Vec::new();
+    for share in shares {
+        results.extend(share.await.unwrap_or_default());
+    }
+    forget(&worker, results.iter().filter(|(.., gone)| *gone).map(|(id, ..)| *id)).await;
+    for (id, path, gone) in results {
         let (label, shown) = (target(&path), Escaped::path(&path));
         if gone {
-            forget(&worker, id).await;
             info!(target: &label, "shut down path {shown}");
         } else {
             worker.state.borrow_mut().leaving.remove(&id);
@@ -155,8 +181,8 @@ pub(super) async fn detach(worker: Rc<Worker>, leaving: Vec<(MountId, bool)>) {
 pub(super) async fn leave(worker: &Rc<Worker>, left: &[MountId]) {
     let (mounts, control) = {
         let state = worker.state.borrow();
-        let tops: Vec<&Trigger> = left.iter().filter_map(|id| state.triggers.get(id)).collect();
-        let below = |t: &&Trigger| tops.iter().any(|top| t.path.starts_with(&top.path));
+        let tops: HashSet<&Path> = left.iter().filter_map(|id| Some(state.triggers.get(id)?.path.as_path())).collect();
+        let below = |t: &&Trigger| t.path.ancestors().any(|path| tops.contains(path));
         let mounts: Vec<_> = state.triggers.values().filter(below).map(|t| (t.path.clone(), t.dev)).collect();
         (mounts, Arc::clone(&state.control))
     };

@@ -35,14 +35,35 @@ impl Unmounter {
     /// Unmounts the file system at `place`; `lazy`: out of sight now, gone when no longer in use. That nothing is mounted
     /// there (any more) is no error. Never touches the autofs mount itself. What does not end in time counts as in use.
     pub async fn unmount(&self, place: &Arc<Place>, lazy: bool) -> Result<(), Failure> {
-        let path = place.path();
         let step = {
             let (place, settings) = (Arc::clone(place), Arc::clone(&self.settings));
             move || step(&place, &settings, lazy)
         };
-        if self.block(place, step).await? {
-            return Ok(());
+        if self.block(place, step).await? { Ok(()) } else { self.by_program(place, lazy).await }
+    }
+
+    /// [`unmount`](Self::unmount) and [`clear`](Self::clear), in one go where no program is needed. That something is
+    /// left of the entry is no failure.
+    pub async fn remove(&self, place: &Arc<Place>, lazy: bool, keep: bool) -> Result<(), Failure> {
+        let step = {
+            let (place, settings) = (Arc::clone(place), Arc::clone(&self.settings));
+            move || Ok(step(&place, &settings, lazy)?.then(|| clear(&place, keep)))
+        };
+        let cleared = match self.block(place, step).await? {
+            Some(cleared) => cleared,
+            None => {
+                self.by_program(place, lazy).await?;
+                self.clear(place, keep).await
+            }
+        };
+        if let Err(e) = cleared {
+            debug!(target: &place.label, "cannot clear up after {}: {e}", Escaped::path(&place.path()));
         }
+        Ok(())
+    }
+
+    /// Has umount(8) do it.
+    async fn by_program(&self, place: &Arc<Place>, lazy: bool) -> Result<(), Failure> {
         let mut program =
             Program::new(&self.settings.umount, self.settings.umount_deadline, self.settings.grace).arg("-c").arg("-n");
         if lazy {
@@ -50,7 +71,7 @@ impl Unmounter {
         }
         let ended = {
             let _permit = self.lanes.program(None).await;
-            program.arg(&path).run().await
+            program.arg(place.path()).run().await
         };
         let program = self.settings.umount.clone();
         let ended = ended.map_err(|source| Failure::Start { program: program.clone(), source })?;

@@ -98,6 +98,11 @@ impl Chain {
         }
     }
 
+    /// Whether the map of any service has `key`.
+    pub(super) fn has_key(&self, key: &[u8]) -> bool {
+        self.links.iter().any(|(_, source)| source.has_key(key))
+    }
+
     /// Whether a load may find something new, told without waiting.
     pub fn is_stale_now(&self) -> bool {
         self.links.iter().any(|(_, source)| source.is_stale_now())

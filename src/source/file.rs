@@ -120,6 +120,13 @@ impl FileMap {
         }
     }
 
+    /// Whether the map or an include has `key` itself, not only by a wildcard.
+    pub(super) fn has_key(&self, key: &[u8]) -> bool {
+        let state = self.state();
+        let own = state.index.as_ref().is_some_and(|index| index.find(key).is_some());
+        own || state.includes.iter().any(|include| include.source.has_key(key))
+    }
+
     /// Brings the map and what it includes up to date. An error says that there is nothing to answer from.
     pub(super) fn load(&self, pass: &mut Pass) -> Result<(), Arc<SourceError>> {
         let arrived = self.loads.load(Ordering::SeqCst);

@@ -182,6 +182,15 @@ impl Source {
         }
     }
 
+    /// Whether `key` is among them.
+    pub fn has_key(&self, key: &[u8]) -> bool {
+        match self {
+            Self::File(file) => file.has_key(key),
+            Self::Chain(chain) => chain.has_key(key),
+            Self::Unsupported(_) => false,
+        }
+    }
+
     /// Whether a load may find something new. Does not wait, so that thousands of maps may be asked at each reload.
     pub fn is_stale_now(&self) -> bool {
         match self {
@@ -286,6 +295,7 @@ mod tests {
         let source = dir.source("@/map", Mode::Indirect);
         assert_eq!(ask_all(&source, &["a", "b", "c", "d", "e"]), ["first", "inc", "inc", "late", "wild"]);
         assert_eq!(keys(&source), ["a", "b", "c", "d"]);
+        assert!(source.has_key(b"c") && !source.has_key(b"e") && !source.has_key(b"*"));
         dir.write("two.map", "* two/&\n");
         assert_eq!(ask_all(&source, &["a", "b", "d", "e"]), ["first", "two/&", "two/&", "two/&"]);
         assert_eq!(keys(&source), ["a", "b", "d"]);
@@ -347,6 +357,7 @@ mod tests {
         let source = dir.source("map", Mode::Direct);
         assert_eq!(said(&dir, &source).len(), 3);
         assert_eq!(keys(&source), ["/a", "/b"]);
+        assert!(source.has_key(b"/a") && source.has_key(b"/b") && !source.has_key(b"rel"));
         assert_eq!(ask_all(&source, &["/a", "/b", "rel", "/c"]), ["x", "y", "-", "-"]);
     }
 }
