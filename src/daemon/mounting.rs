@@ -13,8 +13,9 @@ use log::{debug, error, info, warn};
 use super::attaching::{announce, mount_options};
 use super::context::Context;
 use super::line::Line;
+use super::table::MountTable;
 use super::worker::{NewTrigger, State, Worker, target};
-use crate::engine::{Done, Key, Kind, MountId, Requester, Wanted};
+use crate::engine::{Done, Event, JobId, Key, Kind, MountId, Requester, Wanted};
 use crate::exec::lanes::Lane;
 use crate::exec::{Place, dirs};
 use crate::plan::{Action, Plan, Submount};
@@ -77,22 +78,34 @@ pub(super) async fn later(worker: &Rc<Worker>, mount: MountId, key: &Key, plan: 
         for (id, _) in offsets.iter().rev() {
             super::detaching::remove_trigger(worker, *id, false).await;
         }
-        let _ = context.unmounter.unmount(&place, false).await;
-        let _ = context.unmounter.clear(&place, false).await;
+        let _ = context.unmounter.remove(&place, false, false).await;
         info!(target: &place.label, "failed to mount {shown}");
         return Err(());
     }
     Ok(Done { offsets, submount: None })
 }
 
-/// Whether something is mounted (or linked) at an entry.
-pub(super) async fn check(worker: &Rc<Worker>, mount: MountId, key: &Key) -> bool {
-    let (place, context) = {
+/// From so many on, places are looked up in the mount table rather than looked at, one by one: it costs less, and a
+/// server that is dead cannot keep it waiting.
+const MANY: usize = 16;
+
+/// Finds out whether something is mounted (or linked) at entries.
+pub(super) async fn check(worker: Rc<Worker>, checks: Vec<(JobId, MountId, Key)>) {
+    let (places, lanes) = {
         let state = worker.state.borrow();
-        let Some(place) = place(&state, mount, key) else { return false };
-        (Arc::new(place), Rc::clone(&state.context))
+        let place = |(job, mount, key)| (job, place(&state, mount, &key).map(Arc::new));
+        (checks.into_iter().map(place).collect::<Vec<(JobId, Option<Arc<Place>>)>>(), Arc::clone(&state.context.lanes))
     };
-    context.lanes.run(Lane::Mount, move || place.is_mounted()).await
+    let look = move || {
+        let table = if places.len() < MANY { None } else { MountTable::read().ok() };
+        let mounted = |place: &Arc<Place>| {
+            table.as_ref().is_some_and(|table| table.has_mount(&place.path(), place.dev)) || place.is_mounted()
+        };
+        places.into_iter().map(|(job, place)| (job, place.as_ref().is_some_and(mounted))).collect::<Vec<_>>()
+    };
+    for (job, mounted) in lanes.run(Lane::Mount, look).await {
+        worker.event(Event::Checked { job, mounted });
+    }
 }
 
 /// Mounts triggers. Says which stand, and whether one could not be mounted.

@@ -3,6 +3,7 @@
 //! The first way asks only what is in memory and runs on the reactor; it answers most requests. The second may ask
 //! the disk, the user database and the name servers, in a lane.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
 use std::os::unix::ffi::OsStrExt as _;
@@ -44,8 +45,8 @@ pub(super) struct Question {
 
 impl Question {
     /// The target of log records about it.
-    pub(super) fn target(&self) -> String {
-        target(&self.at).into_owned()
+    pub(super) fn target(&self) -> Cow<'_, str> {
+        target(&self.at)
     }
 
     /// The key as the map has it: of a direct mount it is the path.
@@ -75,13 +76,13 @@ pub(super) fn now(question: &Question) -> Option<Resolution> {
 /// The answer, for which it may have to wait; not for ever.
 pub(super) async fn later(question: Question) -> Resolution {
     let (deadline, at) = (question.context.lookup_deadline, question.target());
-    timeout(deadline, ask(question)).await.unwrap_or_else(|_| {
+    timeout(deadline, ask(&question)).await.unwrap_or_else(|_| {
         error!(target: &at, "{at}: the maps have not answered within {} s", deadline.as_secs());
         Resolution::Unavailable
     })
 }
 
-async fn ask(question: Question) -> Resolution {
+async fn ask(question: &Question) -> Resolution {
     let lanes = Arc::clone(&question.context.lanes);
     let (source, name) = (Arc::clone(&question.line.source), question.name().to_vec());
     let look_up = move || {
@@ -93,10 +94,10 @@ async fn ask(question: Question) -> Resolution {
     };
     let found = lanes.run(Lane::Lookup, look_up).await;
     let facts = match &found {
-        Answer::Found(raw) => find_out(&question, raw).await,
+        Answer::Found(raw) => find_out(question, raw).await,
         _ => Facts::default(),
     };
-    answer(&question, found, &facts).unwrap_or(Resolution::Unavailable)
+    answer(question, found, &facts).unwrap_or(Resolution::Unavailable)
 }
 
 /// Asks for what the plan of an entry depends on.

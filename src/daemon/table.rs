@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::sys::autofs;
 use crate::sys::mountinfo::{self, AutofsOptions};
 
 /// A line of it.
@@ -55,6 +56,11 @@ impl MountTable {
         rest.get(..rest.partition_point(|m| m.target == path)).unwrap_or_default()
     }
 
+    /// Whether something is mounted at exactly this path besides the autofs with the device number `autofs`.
+    pub(super) fn has_mount(&self, path: &Path, autofs: u64) -> bool {
+        self.at(path).iter().any(|m| autofs::decode(m.dev) != autofs)
+    }
+
     /// The mounts strictly below this path.
     pub(super) fn below<'t>(&'t self, path: &'t Path) -> impl Iterator<Item = &'t Mounted> {
         // Paths compare by component, so what lies below stands together right behind.
@@ -80,5 +86,6 @@ mod tests {
         assert_eq!(below, ["/a/b", "/a/b/c"]);
         assert_eq!(table.at(Path::new("/a")).len(), 2);
         assert!(table.at(Path::new("/c")).is_empty());
+        assert!(table.has_mount(Path::new("/b"), 2) && !table.has_mount(Path::new("/b"), 1));
     }
 }

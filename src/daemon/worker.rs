@@ -26,7 +26,7 @@ use super::pipes::{Pipe, Pipes};
 use super::{attaching, detaching, expiring, mounting, reload, resolve};
 use crate::cli::options::Options;
 use crate::engine::{
-    Effect, Engine, Errno, Event, Key, Kind, Limits, MountId, Resolution, Shutdown, Tick, Token, Wanted,
+    Effect, Engine, Errno, Event, JobId, Key, Kind, Limits, MountId, Resolution, Shutdown, Tick, Token, Wanted,
 };
 use crate::exec::dirs::Made;
 use crate::exec::lanes::{Lane, Lanes};
@@ -113,6 +113,7 @@ pub(super) struct State {
     /// Effects of one kind that are carried out together.
     attach: Vec<(MountId, Wanted)>,
     detach: Vec<(MountId, bool)>,
+    check: Vec<(JobId, MountId, Key)>,
     opened: Vec<MountId>,
     /// Packets are being read: more requests may want the same roots.
     reading: bool,
@@ -284,6 +285,7 @@ impl Worker {
             unmounted: 0,
             attach: Vec::new(),
             detach: Vec::new(),
+            check: Vec::new(),
             opened: Vec::new(),
             reading: false,
             next: 1,
@@ -414,6 +416,10 @@ impl Worker {
             state.leaving.extend(leaving.iter().map(|(id, _)| *id));
             spawn_local(detaching::detach(Rc::clone(self), leaving));
         }
+        if !state.check.is_empty() {
+            let checks = std::mem::take(&mut state.check);
+            spawn_local(mounting::check(Rc::clone(self), checks));
+        }
     }
 
     /// Carries out one effect, or has it carried out; what is known at once is returned.
@@ -461,11 +467,7 @@ impl Worker {
                 None
             }
             Effect::Check { job, mount, key } => {
-                let worker = Rc::clone(self);
-                spawn_local(async move {
-                    let mounted = mounting::check(&worker, mount, &key).await;
-                    worker.event(Event::Checked { job, mounted });
-                });
+                state.check.push((job, mount, key));
                 None
             }
             Effect::Unmount { job, mount, key, layers, lazy } => {
@@ -585,7 +587,7 @@ impl Worker {
         }
         state.leaving.remove(&id);
         state.plans.remove(&id);
-        if !state.order.contains(&trigger.line.number) && trigger.kind == Kind::Indirect {
+        if trigger.kind == Kind::Indirect && !state.order.contains(&trigger.line.number) {
             state.lines.remove(&trigger.line.number);
         }
         Some(trigger)
