@@ -22,6 +22,17 @@ use super::stand_in;
 /// Where the test program stands inside a world.
 pub const PROGRAM: &str = "/world/program";
 
+/// Where the automount(8) of the autofs package stands inside a world, if the host has it.
+pub const THEIRS: &str = "/world/theirs";
+
+/// What a line begins with that is to be shown though the test has passed.
+const FIGURE: &str = "measured: ";
+
+/// Shows what was measured.
+pub fn figure(text: &str) {
+    println!("{FIGURE}{text}");
+}
+
 const CONF: &str = "[ autofs ]\ntimeout = 300\nbrowse_mode = no\nmount_wait = 10\nnegative_timeout = 60\n";
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files\nnetworks: files\nnetgroup: files\n";
 const HOSTS: &str = "127.0.0.1 localhost testhost testhost.example.org
@@ -79,7 +90,12 @@ pub fn run(name: &str, deadline: Duration) -> Result<(), String> {
     _ = said.read_to_end(&mut text);
     let text = String::from_utf8_lossy(&text).into_owned();
     match status {
-        Ok(status) if status.success() => Ok(()),
+        Ok(status) if status.success() => {
+            for line in text.lines().filter_map(|line| line.strip_prefix(FIGURE)) {
+                eprintln!("{name}: {line}");
+            }
+            Ok(())
+        }
         Ok(status) => Err(format!("{status}\n{text}")),
         Err(why) => Err(format!("{why}\n{text}")),
     }
@@ -129,7 +145,13 @@ pub fn build() {
     mount(Some("/dev"), &root.join("dev"), none, MsFlags::MS_BIND | MsFlags::MS_REC, none).unwrap();
 
     fs::create_dir(root.join("world")).unwrap();
-    for (file, at) in [(&me, &PROGRAM[1..]), (&program, "usr/sbin/automount")] {
+    let theirs = PathBuf::from(Variant::Theirs.program());
+    let mut files = vec![(&me, &PROGRAM[1..])];
+    if Variant::Theirs.lacking().is_none() {
+        files.push((&theirs, &THEIRS[1..]));
+    }
+    files.push((&program, "usr/sbin/automount"));
+    for (file, at) in files {
         let at = root.join(at);
         _ = fs::remove_file(&at);
         File::create(&at).unwrap();

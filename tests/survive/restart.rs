@@ -1,0 +1,93 @@
+//! The whole daemon dies, or is told to end at a bad moment.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+
+use super::Case;
+use super::common::daemon::{Daemon, stat};
+use super::common::stand_in::{Rules, calls};
+use super::common::world::figure;
+use super::common::{secs, table, visit, wait_for};
+use super::processes::{strike, worker};
+use super::site;
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("restart::with_1000_active_mounts", 120, with_1000_active_mounts),
+    Case::new("restart::pending_lookups_get_an_error", 60, pending_lookups_get_an_error),
+    Case::new("restart::the_end_comes_while_the_worker_is_restarted", 60, the_end_while_restarting),
+];
+
+/// Mount ids by mount point.
+pub(super) fn ids(fstype: &str) -> BTreeMap<PathBuf, u32> {
+    table::below("/mnt").into_iter().filter(|m| m.fstype == fstype).map(|m| (m.target, m.id)).collect()
+}
+
+fn with_1000_active_mounts() {
+    site::any_key();
+    site::and_direct(&["/mnt/d"]);
+    let daemon = Daemon::serving(&["/mnt/auto", "/mnt/d"]);
+    visit::serves("/mnt/d");
+    for n in 0..1000 {
+        visit::enter_now(format!("/mnt/auto/{n}").as_ref()).unwrap();
+    }
+    let before = (ids("tmpfs"), ids("autofs"));
+    assert_eq!(before.0.len(), 1002);
+    daemon.kill();
+    let start = Instant::now();
+    // Until it serves nobody, lookups fail at once: the mount is catatonic, or becomes so by the first of them.
+    let daemon = Daemon::start(["-f"]);
+    let served = wait_for("service", secs(20), || {
+        match table::autofs("/mnt/auto").is_some_and(|m| m.option("pgrp") == Some(&daemon.pid().to_string())) {
+            true => visit::enter("/mnt/auto/new").ok().map(|()| start.elapsed()),
+            false => None,
+        }
+    });
+    figure(&format!("a start over 1000 active mounts serves after {:.0} ms", served.as_secs_f64() * 1000.0));
+    visit::serves("/mnt/d");
+    let mut after = ids("tmpfs");
+    after.remove(&PathBuf::from("/mnt/auto/new")).unwrap();
+    assert_eq!(after, before.0, "all are kept, none is mounted again");
+    assert_eq!(ids("autofs"), before.1);
+    if !cfg!(debug_assertions) {
+        assert!(served < Duration::from_millis(150), "{served:?}");
+    }
+    daemon.stop();
+    assert_eq!(ids("tmpfs").len(), 1);
+}
+
+/// Their daemon is gone: no lookup may hang, and what is not lost by that is served again.
+fn pending_lookups_get_an_error() {
+    site::one_map("* -fstype=slow :&\n");
+    Rules { delay: vec![("a".into(), 30_000)], ..Rules::default() }.set();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let mut visitor = visit::process("/mnt/auto/a", 0);
+    wait_for("a mount on its way", secs(10), || (calls().len() == 1).then_some(()));
+    daemon.kill();
+    assert!(visitor.try_wait().unwrap().is_none());
+    Rules::default().set();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let status = wait_for("an answer", secs(5), || visitor.try_wait().unwrap());
+    assert_eq!(status.code(), Some(Errno::ENOENT as i32));
+    visit::serves("/mnt/auto/a");
+    daemon.stop();
+    assert_eq!(table::below("/mnt/auto"), []);
+}
+
+fn the_end_while_restarting() {
+    for delay in [0, 2, 10, 30, 80, 150] {
+        site::any_key();
+        let mut daemon = Daemon::serving(&["/mnt/auto"]);
+        visit::serves("/mnt/auto/a");
+        strike(worker(&daemon));
+        std::thread::sleep(Duration::from_millis(delay));
+        daemon.signal(Signal::SIGTERM);
+        let status = daemon.end(secs(10));
+        assert!(status.success(), "{delay} ms after the worker's death: {status}\n{}", daemon.log());
+        assert_eq!(table::below("/mnt/auto"), [], "{delay} ms after the worker's death");
+        assert!(stat(daemon.pid()).is_none());
+    }
+}
