@@ -138,15 +138,16 @@ impl Attacher {
                 _ => self.mount(job, dirs),
             };
         };
-        let inode = shown.pipe_ino.and_then(|inode| u64::try_from(inode).ok());
-        if inode.is_some_and(|inode| self.own.contains_key(&inode)) {
+        if shown.kind != job.kind {
+            return Err(AttachError::OtherFileSystem { path: job.path, fstype: b"autofs of another kind".to_vec() });
+        }
+        if line.speaks_through(&self.own).is_some() {
             let root = self.control.open_mount(&job.path, line.dev);
             let set = root.and_then(|root| self.control.set_timeout(root.as_fd(), job.options.timeout));
             set.map_err(|source| AttachError::Io { path: job.path.clone(), what: "set the timeout", source })?;
-        } else if shown.kind != job.kind {
-            return Err(AttachError::OtherFileSystem { path: job.path, fstype: b"autofs of another kind".to_vec() });
         } else {
             if shown.pipe_ino != Some(-1) {
+                let inode = shown.pipe_ino.and_then(|inode| u64::try_from(inode).ok());
                 orphaned(&job.path, shown.pgrp, inode)?;
             }
             self.take_over(&job, line)?;

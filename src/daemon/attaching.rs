@@ -1,10 +1,8 @@
-//! Making autofs mounts ours, and taking stock of what is mounted below those that were there already.
+//! Making top-level autofs mounts ours, and finding those whose device has changed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ffi::OsString;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,13 +11,10 @@ use log::{error, info, warn};
 
 use super::attach::{Attached, Attacher, Job};
 use super::line::Line;
-use super::resolve;
-use super::table::{MountTable, Mounted};
+use super::table::MountTable;
 use super::worker::{NewTrigger, State, Worker, target};
-use crate::engine::{Done, Errno, Event, Key, Kind, MountId, Requester, Resolution, Wanted};
-use crate::exec::dirs::Made;
-use crate::exec::lanes::Lane;
-use crate::plan::{Action, Plan};
+use super::{adopting, browsing};
+use crate::engine::{Errno, Event, Kind, MountId, Wanted};
 use crate::sys::autofs::{self, Control};
 use crate::sys::packet::Packet;
 use crate::text::Escaped;
@@ -34,11 +29,10 @@ pub(super) fn mount_options(line: &Line, state: &State) -> autofs::Options {
 pub(super) async fn attach(worker: Rc<Worker>, wanted: Vec<(MountId, Wanted)>) {
     let ids: Vec<MountId> = wanted.iter().map(|(id, _)| *id).collect();
     let attached = attach_all(&worker, wanted).await;
-    worker.state.borrow_mut().making -= 1;
     for id in ids {
         worker.event(Event::Attached { mount: id, ok: attached.contains(&id) });
     }
-    worker.unpark();
+    worker.end_making();
     worker.settled();
 }
 
@@ -71,10 +65,10 @@ async fn attach_all(worker: &Rc<Worker>, wanted: Vec<(MountId, Wanted)>) -> Hash
         }
     }
     for id in found {
-        adopt(worker, id, &table).await;
+        adopting::adopt(worker, id, &table).await;
     }
     for id in &attached {
-        super::browsing::fill(worker, *id).await;
+        browsing::fill(worker, *id).await;
     }
     attached
 }
@@ -88,15 +82,9 @@ fn prepare(
 ) -> (Attacher, Vec<Job>, Lines) {
     let mut guard = worker.state.borrow_mut();
     let state = &mut *guard;
-    let own: HashMap<u64, u32> = state.pipes.iter().map(|p| (p.inode.get(), p.number)).collect();
-    let live: HashMap<&Path, u32> = table
-        .mounts()
-        .iter()
-        .filter_map(|line| {
-            let inode = u64::try_from(line.autofs.as_ref()?.pipe_ino?).ok()?;
-            Some((line.target.as_path(), *own.get(&inode)?))
-        })
-        .collect();
+    let own = state.pipes.inodes();
+    let live: HashMap<&Path, u32> =
+        table.mounts().iter().filter_map(|line| Some((line.target.as_path(), line.speaks_through(&own)?))).collect();
     let (mut jobs, mut lines, mut write_ends) = (Vec::with_capacity(wanted.len()), HashMap::new(), HashMap::new());
     for (id, wanted) in wanted {
         let Some(line) = state.lines.get(&wanted.map).map(Rc::clone) else { continue };
@@ -140,10 +128,10 @@ fn prepare(
 }
 
 fn register(worker: &Rc<Worker>, done: Attached, line: &Rc<Line>, wanted: &Wanted) {
-    let Attached { id, pipe, dev, created, .. } = done;
+    let Attached { id, pipe, dev, created, found } = done;
     let (path, kind, line) = (wanted.path.clone(), wanted.kind, Rc::clone(line));
     announce(&path, kind, wanted.timeout, &line);
-    let new = NewTrigger { path, kind, dev, pipe, line, created, remote: false };
+    let new = NewTrigger { path, kind, dev, pipe, line, created, remote: false, found };
     worker.register(&mut worker.state.borrow_mut(), id, new);
 }
 
@@ -181,178 +169,6 @@ pub(super) fn release_unused(worker: &Rc<Worker>) {
     }
 }
 
-/// Tells the engine what is mounted below an autofs mount that was there before us.
-async fn adopt(worker: &Rc<Worker>, id: MountId, table: &Arc<MountTable>) {
-    let Some((path, kind)) = worker.state.borrow().triggers.get(&id).map(|t| (t.path.clone(), t.kind)) else { return };
-    let mut below: BTreeMap<OsString, Vec<&Mounted>> = BTreeMap::new();
-    for line in table.below(&path) {
-        let Ok(rest) = line.target.strip_prefix(&path) else { continue };
-        let key = match kind {
-            Kind::Indirect => rest.components().next().map(|c| c.as_os_str().to_owned()),
-            Kind::Direct | Kind::Offset => Some(OsString::new()),
-        };
-        if let Some(key) = key {
-            below.entry(key).or_default().push(line);
-        }
-    }
-    if kind != Kind::Indirect {
-        // What is mounted over it has the same path.
-        let over = table.at(&path).iter().filter(|line| line.autofs.is_none());
-        below.entry(OsString::new()).or_default().extend(over);
-    }
-    let mut adopted = 0usize;
-    for (name, mounts) in below {
-        if mounts.is_empty() {
-            continue;
-        }
-        let entry = if kind == Kind::Indirect { path.join(&name) } else { path.clone() };
-        Box::pin(adopt_entry(worker, id, Key::from(name.as_bytes()), &entry, &mounts, table)).await;
-        adopted += 1;
-    }
-    info!(target: &target(&path), "re-connected to {}, {adopted} mounted below", Escaped::path(&path));
-}
-
-async fn adopt_entry(
-    worker: &Rc<Worker>,
-    mount: MountId,
-    key: Key,
-    entry: &Path,
-    mounts: &[&Mounted],
-    table: &Arc<MountTable>,
-) {
-    let (question, known) = {
-        let state = worker.state.borrow();
-        let Some(trigger) = state.triggers.get(&mount) else { return };
-        let question = resolve::Question {
-            line: Rc::clone(&trigger.line),
-            context: Rc::clone(&state.context),
-            at: entry.to_owned(),
-            kind: trigger.kind,
-            key: key.clone(),
-            who: Requester::default(),
-        };
-        (question, state.plans.get(&mount).map(Arc::clone))
-    };
-    let plan = match known {
-        Some(plan) => Some(plan),
-        None => match resolve::now(&question) {
-            Some(outcome) => outcome,
-            None => resolve::later(question).await,
-        }
-        .found(),
-    };
-    if plan.is_none() {
-        warn!(target: &target(entry), "failed to re-connect {}: its map does not have it any more", Escaped::path(entry));
-    }
-    let nested: Vec<&Mounted> = mounts.iter().copied().filter(|line| line.autofs.is_some()).collect();
-    let top: Vec<&Mounted> = nested
-        .iter()
-        .copied()
-        .filter(|line| !nested.iter().any(|o| o.target != line.target && line.target.starts_with(&o.target)))
-        .collect();
-    let mut done = Done::default();
-    let mut inner = Vec::new();
-    for line in top {
-        let kind = line.autofs.map_or(Kind::Offset, |a| a.kind);
-        let below = plan.as_deref().and_then(|plan| find(plan, &line.target));
-        match kind {
-            Kind::Offset => {
-                let plan = below.unwrap_or_else(|| Arc::new(nothing(&line.target)));
-                let Some(id) = take_nested(worker, mount, line, kind, None).await else { continue };
-                worker.state.borrow_mut().plans.insert(id, Arc::clone(&plan));
-                done.offsets.push((id, plan));
-                inner.push(id);
-            }
-            Kind::Indirect => {
-                let Some(Action::Autofs(submount)) = plan.as_deref().map(|p| &p.action) else { continue };
-                let Some(sub) = super::mounting::submount_line(worker, mount, &line.target, submount) else { continue };
-                let (source, lanes) = (Arc::clone(&sub.source), Arc::clone(&worker.state.borrow().context.lanes));
-                if let Err(e) = lanes.run(Lane::Lookup, move || source.load()).await {
-                    warn!("{e}");
-                }
-                let wanted = super::mounting::submount_wanted(&sub, &line.target);
-                let Some(id) = take_nested(worker, mount, line, kind, Some(sub)).await else { continue };
-                done.submount = Some((id, wanted));
-                inner.push(id);
-            }
-            Kind::Direct => {}
-        }
-    }
-    worker.event(Event::Adopted { mount, key, plan, done });
-    for id in inner {
-        adopt(worker, id, table).await;
-    }
-}
-
-impl Resolution {
-    fn found(self) -> Option<Arc<Plan>> {
-        match self {
-            Self::Found(plan) => Some(plan),
-            _ => None,
-        }
-    }
-}
-
-fn nothing(at: &Path) -> Plan {
-    Plan { at: at.to_owned(), action: Action::Nothing, offsets: Vec::new(), strict: false }
-}
-
-/// The part of a plan that concerns the offset at `path`.
-fn find(plan: &Plan, path: &Path) -> Option<Arc<Plan>> {
-    let offset = plan.offsets.iter().find(|offset| path.starts_with(&offset.at))?;
-    if offset.at == path { Some(Arc::clone(offset)) } else { find(offset, path) }
-}
-
-/// Takes over an offset trigger or submount that was there before us.
-async fn take_nested(
-    worker: &Rc<Worker>,
-    parent: MountId,
-    info: &Mounted,
-    kind: Kind,
-    line: Option<Rc<Line>>,
-) -> Option<MountId> {
-    let (attacher, job, line, id) = {
-        let mut guard = worker.state.borrow_mut();
-        let state = &mut *guard;
-        let trigger = state.triggers.get(&parent)?;
-        let line = line.unwrap_or_else(|| Rc::clone(&trigger.line));
-        let own: HashMap<u64, u32> = state.pipes.iter().map(|p| (p.inode.get(), p.number)).collect();
-        let inode = info.autofs.as_ref().and_then(|a| a.pipe_ino).and_then(|ino| u64::try_from(ino).ok());
-        let pipe = match (inode.and_then(|ino| own.get(&ino)), kind) {
-            (Some(pipe), _) => *pipe,
-            (None, Kind::Indirect) => state.pipes.create().ok()?.number,
-            (None, _) => trigger.pipe,
-        };
-        let write_ends =
-            state.pipes.get(pipe).and_then(|p| p.write_end().ok()).map(|end| (pipe, end)).into_iter().collect();
-        let id = state.number();
-        let table = Arc::new(MountTable::of(vec![info.clone()]));
-        let job = Job {
-            id,
-            path: info.target.clone(),
-            kind,
-            source: Vec::new(),
-            options: mount_options(&line, state),
-            mode: None,
-            pipe,
-        };
-        (Attacher { control: Arc::clone(&state.control), table, own, write_ends }, job, line, id)
-    };
-    let path = job.path.clone();
-    let (_, result) = tokio::task::spawn_blocking(move || attacher.run(vec![job])).await.ok()?.pop()?;
-    match result {
-        Ok(Attached { pipe, dev, .. }) => {
-            let new = NewTrigger { path, kind, dev, pipe, line, created: Made::default(), remote: false };
-            worker.register(&mut worker.state.borrow_mut(), id, new);
-            Some(id)
-        }
-        Err(e) => {
-            error!(target: &target(&path), "{e}");
-            None
-        }
-    }
-}
-
 /// Opens the root of an autofs mount, also when its path has another name by now. May wait.
 pub(super) fn find_root(control: &Control, path: &Path, dev: u32) -> io::Result<OwnedFd> {
     match control.open_mount(path, dev) {
@@ -383,12 +199,11 @@ pub(super) async fn rescan(worker: Rc<Worker>) {
     {
         let mut guard = worker.state.borrow_mut();
         let state = &mut *guard;
-        let own: HashMap<u64, u32> = state.pipes.iter().map(|p| (p.inode.get(), p.number)).collect();
+        let own = state.pipes.inodes();
         let ours: HashMap<PathBuf, (MountId, u32)> =
             state.triggers.iter().map(|(id, t)| (t.path.clone(), (*id, t.dev))).collect();
         for line in table.mounts() {
-            let inode = line.autofs.as_ref().and_then(|a| a.pipe_ino).and_then(|ino| u64::try_from(ino).ok());
-            if inode.is_some_and(|ino| own.contains_key(&ino)) {
+            if line.speaks_through(&own).is_some() {
                 if let Some((id, dev)) = ours.get(&line.target).filter(|(_, dev)| *dev != line.dev) {
                     state.move_device(*id, *dev, line.dev);
                 }
@@ -396,6 +211,10 @@ pub(super) async fn rescan(worker: Rc<Worker>) {
         }
     }
     worker.unpark();
+    if worker.state.borrow().making > 0 {
+        // They may be for what is being mounted now, and are looked at again after that.
+        return;
+    }
     // Somebody else's mount on our pipe, or one that we gave up: nobody but us can answer.
     for (slot, pipe) in worker.unroutable() {
         let mut state = worker.state.borrow_mut();

@@ -58,6 +58,11 @@ impl Line {
         self.mount_point == b"/-"
     }
 
+    /// Whether it serves the same mount points from the map of the same name.
+    pub(super) fn serves_the_same(&self, other: &Self) -> bool {
+        self.mount_point == other.mount_point && self.mount_source() == other.mount_source()
+    }
+
     /// The target of log records: the mount point, or the path of a direct mount.
     pub(super) fn label(&self, path: &Path) -> Arc<str> {
         if self.direct() { path.to_string_lossy().into() } else { Arc::clone(&self.label) }

@@ -1,5 +1,6 @@
 //! The worker's half: the loop between kernel, engine and maps.
 
+mod adopting;
 mod asked;
 mod attach;
 mod attaching;
@@ -89,7 +90,8 @@ async fn live(
         OnExit::Clean => Shutdown::Clean,
         OnExit::Detach => Shutdown::Detach,
     };
-    if inheritance.again {
+    let again = inheritance.again;
+    if again {
         warn!("the worker has died; another one goes on");
     }
     let (worker, owed) = match Worker::new(inheritance, configuration, options, logger) {
@@ -111,8 +113,10 @@ async fn live(
         }
         Err(e) => warn!("no control socket {}: {e}", control::SOCKET),
     }
-    reload::start(&worker).await;
     worker.take_up(owed);
+    worker.begin_making();
+    reload::start(&worker, again).await;
+    worker.end_making();
     worker.started();
     let (how, left) = worker.ended().await;
     debug!("the end: {how:?}, {} autofs mounts stay", left.len());
@@ -148,9 +152,9 @@ impl Signals {
             tokio::select! {
                 _ = self.hangup.recv() => drop(spawn_local(reload::reload(Rc::clone(&worker)))),
                 _ = self.user1.recv() => worker.event(Event::Prune),
-                _ = self.user2.recv() => worker.event(Event::Stop(Shutdown::Forced)),
-                _ = self.terminate.recv() => worker.event(Event::Stop(on_exit)),
-                _ = self.interrupt.recv() => worker.event(Event::Stop(on_exit)),
+                _ = self.user2.recv() => worker.stop(Shutdown::Forced),
+                _ = self.terminate.recv() => worker.stop(on_exit),
+                _ = self.interrupt.recv() => worker.stop(on_exit),
             }
         }
     }

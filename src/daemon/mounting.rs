@@ -156,7 +156,7 @@ async fn make_offset(worker: &Rc<Worker>, parent: MountId, plan: &Arc<Plan>) -> 
     });
     let Some((dev, created, remote)) = mounted.await? else { return Ok(None) };
     announce(&plan.at, Kind::Offset, timeout, &line);
-    let new = NewTrigger { path: plan.at.clone(), kind: Kind::Offset, dev, pipe, line, created, remote };
+    let new = NewTrigger { path: plan.at.clone(), kind: Kind::Offset, dev, pipe, line, created, remote, found: false };
     let mut state = worker.state.borrow_mut();
     worker.register(&mut state, number, new);
     state.plans.insert(number, Arc::clone(plan));
@@ -224,7 +224,8 @@ async fn make_submount(
     };
     let wanted = submount_wanted(&line, at);
     announce(at, Kind::Indirect, wanted.timeout, &line);
-    let new = NewTrigger { path: at.to_owned(), kind: Kind::Indirect, dev, pipe, line, created, remote: false };
+    let (path, kind) = (at.to_owned(), Kind::Indirect);
+    let new = NewTrigger { path, kind, dev, pipe, line, created, remote: false, found: false };
     worker.register(&mut worker.state.borrow_mut(), number, new);
     super::browsing::fill(worker, number).await;
     Ok((number, wanted))

@@ -90,6 +90,11 @@ impl Pipes {
         self.pipes.values()
     }
 
+    /// The number of each by its inode number.
+    pub(super) fn inodes(&self) -> HashMap<u64, u32> {
+        self.pipes.values().map(|pipe| (pipe.inode.get(), pipe.number)).collect()
+    }
+
     /// Lets go of a pipe that no mount writes to any more.
     pub(super) fn release(&mut self, number: u32) {
         if self.pipes.remove(&number).is_some() {

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use log::{error, info, warn};
 use super::configuration::Configuration;
 use super::line::Line;
 use super::worker::{State, Worker};
-use super::{attaching, browsing, detaching};
+use super::{adopting, attaching, browsing, detaching};
 use crate::cli::options::Options;
 use crate::config::Settings;
 use crate::engine::{Event, Kind, Shutdown, Wanted};
@@ -33,8 +33,10 @@ const DEFAULT_MASTER: &[u8] = b"auto.master";
 /// Between two tries to read a master map that is not available at the start.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// The first reading: waits for a master map that is not available yet, then mounts what it names.
-pub(super) async fn start(worker: &Rc<Worker>) {
+/// The first reading: waits for a master map that is not available yet, then mounts what it names. `again`: workers
+/// before this one have served; what they have left is served on at once, and is given up only for a master map that
+/// was read and does not name it.
+pub(super) async fn start(worker: &Rc<Worker>, again: bool) {
     let (wait, force, force_exit) = {
         let state = worker.state.borrow();
         let wait = state.options.master_wait.unwrap_or(state.configuration.conf.autofs.master_wait);
@@ -47,8 +49,12 @@ pub(super) async fn start(worker: &Rc<Worker>) {
         Ok(None) => {}
         Err(e) => warn!("cannot find out the version of the kernel's protocol: {e}"),
     }
+    let inherited = if again { adopting::inherited(worker).await } else { Vec::new() };
     let begun = Instant::now();
     let mut master = read_master(worker, false).await;
+    if master.status != Status::Read && !inherited.is_empty() {
+        want(worker, inherited.clone()).await;
+    }
     while master.status == Status::Unavailable && !worker.is_stopping() {
         if wait > 0 && begun.elapsed() >= Duration::from_secs(wait) {
             error!("problem reading master map, maximum wait exceeded");
@@ -58,18 +64,36 @@ pub(super) async fn start(worker: &Rc<Worker>) {
         master = read_master(worker, false).await;
     }
     if force || force_exit {
-        let paths = apply(worker, master, false).await;
+        let Applied { wanted: paths, .. } = apply(worker, master, false).await;
         detaching::force(worker, paths.into_iter().map(|w| w.path).collect()).await;
         if force_exit {
-            worker.event(Event::Stop(Shutdown::Detach));
+            worker.stop(Shutdown::Detach);
             return;
         }
         let wanted = wanted(&worker.state.borrow());
         want(worker, wanted).await;
         return;
     }
-    let wanted = apply(worker, master, false).await;
+    let read = master.status == Status::Read;
+    let Applied { wanted, unread } = apply(worker, master, false).await;
+    let given_up = |old: &Wanted| {
+        let line = worker.state.borrow().lines.get(&old.map).map(Rc::clone);
+        let failed = line.is_some_and(|line| unread.iter().any(|other| other.serves_the_same(&line)));
+        read && !failed
+    };
+    let (given_up, kept): (Vec<_>, Vec<_>) = unnamed(inherited, &wanted).into_iter().partition(given_up);
+    let wanted: Vec<Wanted> = wanted.into_iter().chain(kept).collect();
+    if !given_up.is_empty() {
+        // Only what has been attached can be taken down.
+        want(worker, given_up.into_iter().chain(wanted.clone()).collect()).await;
+    }
     want(worker, wanted).await;
+}
+
+/// What is inherited and not wanted any more.
+fn unnamed(inherited: Vec<Wanted>, wanted: &[Wanted]) -> Vec<Wanted> {
+    let named: HashSet<&Path> = wanted.iter().map(|w| w.path.as_path()).collect();
+    inherited.into_iter().filter(|old| !named.contains(old.path.as_path())).collect()
 }
 
 /// Reads everything again. Only one reload runs at a time; a wish that comes meanwhile is served after it.
@@ -110,7 +134,7 @@ async fn again(worker: &Rc<Worker>) {
         worker.event(Event::Forget);
         return;
     }
-    let wanted = apply(worker, master, true).await;
+    let Applied { wanted, .. } = apply(worker, master, true).await;
     want(worker, wanted).await;
     worker.event(Event::Forget);
 }
@@ -138,8 +162,16 @@ async fn read_master(worker: &Rc<Worker>, reload: bool) -> Master {
     master
 }
 
-/// Puts the lines of a master map in force and reads their maps. Returns what is to be mounted.
-async fn apply(worker: &Rc<Worker>, master: Master, reload: bool) -> Vec<Wanted> {
+/// What came of putting a master map in force.
+struct Applied {
+    /// What is to be mounted.
+    wanted: Vec<Wanted>,
+    /// The lines whose maps could not be read.
+    unread: Vec<Rc<Line>>,
+}
+
+/// Puts the lines of a master map in force and reads their maps.
+async fn apply(worker: &Rc<Worker>, master: Master, reload: bool) -> Applied {
     let lanes = Arc::clone(&worker.state.borrow().context.lanes);
     let entries: Vec<MasterEntry> = master.table.indirect.iter().chain(&master.table.direct).cloned().collect();
     let mut lines = Vec::new();
@@ -148,7 +180,7 @@ async fn apply(worker: &Rc<Worker>, master: Master, reload: bool) -> Vec<Wanted>
     }
     let sources: Vec<Arc<Source>> = lines.iter().map(|(line, _)| Arc::clone(&line.source)).collect();
     let loaded = lanes.run(Lane::Lookup, move || sources.iter().map(|source| source.load()).collect::<Vec<_>>()).await;
-    let mut usable = Vec::new();
+    let (mut usable, mut unread) = (Vec::new(), Vec::new());
     for (((line, known), result), entry) in lines.into_iter().zip(loaded).zip(&entries) {
         let path = Escaped(&line.mount_point);
         match result {
@@ -161,6 +193,7 @@ async fn apply(worker: &Rc<Worker>, master: Master, reload: bool) -> Vec<Wanted>
             }
             Err(e) => {
                 error!("{}: failed to read map for {path}: {e}", entry.place);
+                unread.push(Rc::clone(&line));
                 // What was read before stays in force.
                 if known {
                     usable.push(line);
@@ -184,7 +217,7 @@ async fn apply(worker: &Rc<Worker>, master: Master, reload: bool) -> Vec<Wanted>
         }
         drop(old);
     }
-    wanted(&worker.state.borrow())
+    Applied { wanted: wanted(&worker.state.borrow()), unread }
 }
 
 /// What the lines in force want mounted.

@@ -1,5 +1,6 @@
 //! The mount table at one moment, with the questions that attaching asks.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,10 +14,20 @@ pub(super) struct Mounted {
     pub(super) target: PathBuf,
     /// Type of the file system.
     pub(super) fstype: Vec<u8>,
+    /// Source: the map's name, for an autofs of ours.
+    pub(super) source: Vec<u8>,
     /// Device, encoded as in packets.
     pub(super) dev: u32,
     /// What an autofs mount shows.
     pub(super) autofs: Option<AutofsOptions>,
+}
+
+impl Mounted {
+    /// The number of the pipe, among those with these inode numbers, through which an autofs mount speaks.
+    pub(super) fn speaks_through(&self, pipes: &HashMap<u64, u32>) -> Option<u32> {
+        let inode = u64::try_from(self.autofs.as_ref()?.pipe_ino?).ok()?;
+        pipes.get(&inode).copied()
+    }
 }
 
 /// All lines: those of a mount point in the order in which they were mounted.
@@ -32,6 +43,7 @@ impl MountTable {
         let mounts = mountinfo::parse(&text).map(|entry| Mounted {
             target: entry.path().to_owned(),
             fstype: entry.fstype.to_vec(),
+            source: entry.source.to_vec(),
             dev: entry.dev,
             autofs: entry.autofs(),
         });
@@ -61,6 +73,14 @@ impl MountTable {
         self.at(path).iter().any(|m| autofs::decode(m.dev) != autofs)
     }
 
+    /// Whether this path lies on a file system of another machine, which may not answer.
+    pub(super) fn is_remote(&self, path: &Path) -> bool {
+        let is = |fstype: &[u8]| {
+            matches!(fstype, b"nfs" | b"nfs4" | b"cifs" | b"smb3" | b"ncpfs" | b"afs" | b"coda" | b"ceph" | b"9p")
+        };
+        path.ancestors().skip(1).find_map(|above| self.at(above).last()).is_some_and(|below| is(&below.fstype))
+    }
+
     /// The mounts strictly below this path.
     pub(super) fn below<'t>(&'t self, path: &'t Path) -> impl Iterator<Item = &'t Mounted> {
         // Paths compare by component, so what lies below stands together right behind.
@@ -78,6 +98,7 @@ mod tests {
         let mounts = ["/a", "/a/b", "/a-b", "/a/b/c", "/a", "/b"].map(|path| Mounted {
             target: path.into(),
             fstype: b"tmpfs".to_vec(),
+            source: Vec::new(),
             dev: 1,
             autofs: None,
         });

@@ -47,6 +47,9 @@ const ATTEMPTS: u32 = 3;
 /// Between two tries to answer when there are no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
+/// How long a start may take before the end that was asked for meanwhile begins without it.
+const START: Duration = Duration::from_secs(5);
+
 /// An autofs mount of ours.
 #[derive(Debug)]
 pub(super) struct Trigger {
@@ -108,6 +111,8 @@ pub(super) struct State {
     pub(super) left: Vec<Made>,
     /// Triggers that are being unmounted.
     pub(super) leaving: HashSet<MountId>,
+    /// Triggers that were there before this worker, as long as what stands below them is not known.
+    adopting: HashSet<MountId>,
     /// Mounts of ours that have been unmounted since somebody looked.
     pub(super) unmounted: usize,
     /// Effects of one kind that are carried out together.
@@ -119,7 +124,10 @@ pub(super) struct State {
     reading: bool,
     next: u32,
     next_line: u32,
-    stopping: bool,
+    /// The start is over.
+    serving: bool,
+    /// The end has begun, or begins when the start is over.
+    stopping: Option<Shutdown>,
     reloading: bool,
     reload_again: bool,
     pub(super) reloaded: Instant,
@@ -282,6 +290,7 @@ impl Worker {
             attaching: 0,
             left: Vec::new(),
             leaving: HashSet::new(),
+            adopting: HashSet::new(),
             unmounted: 0,
             attach: Vec::new(),
             detach: Vec::new(),
@@ -290,7 +299,8 @@ impl Worker {
             reading: false,
             next: 1,
             next_line: 1,
-            stopping: false,
+            serving: false,
+            stopping: None,
             reloading: false,
             reload_again: false,
             reloaded: Instant::now(),
@@ -309,7 +319,54 @@ impl Worker {
 
     /// Whether the end has begun.
     pub(super) fn is_stopping(&self) -> bool {
-        self.state.borrow().stopping
+        self.state.borrow().stopping.is_some()
+    }
+
+    /// Ends the daemon. While it starts, the engine does not know yet what there is to be unmounted.
+    pub(super) fn stop(self: &Rc<Self>, how: Shutdown) {
+        let serving = {
+            let mut state = self.state.borrow_mut();
+            state.stopping = state.stopping.max(Some(how));
+            state.serving
+        };
+        if serving {
+            return self.event(Event::Stop(how));
+        }
+        let worker = Rc::clone(self);
+        spawn_local(async move {
+            tokio::time::sleep(START).await;
+            worker.event(Event::Stop(how));
+        });
+    }
+
+    /// The start is over.
+    pub(super) fn started(self: &Rc<Self>) {
+        let stop = {
+            let mut state = self.state.borrow_mut();
+            state.serving = true;
+            state.pipes.tell(Message::Started);
+            state.stopping
+        };
+        if let Some(how) = stop {
+            self.event(Event::Stop(how));
+        }
+    }
+
+    /// A job begins that makes triggers.
+    pub(super) fn begin_making(&self) {
+        self.state.borrow_mut().making += 1;
+    }
+
+    /// Such a job has ended: packets that have waited for that are looked at again.
+    pub(super) fn end_making(self: &Rc<Self>) {
+        self.state.borrow_mut().making -= 1;
+        self.unpark();
+    }
+
+    /// What stands below a mount is known.
+    pub(super) fn adopted(self: &Rc<Self>, id: MountId) {
+        self.state.borrow_mut().adopting.remove(&id);
+        self.unpark();
     }
 
     /// Whether a reload may begin. If one is under way already, there will be another one after it.
@@ -391,7 +448,6 @@ impl Worker {
         let mut guard = self.state.borrow_mut();
         let state = &mut *guard;
         let before = state.engine.deadline();
-        state.stopping |= matches!(event, Event::Stop(_));
         let (mut events, mut effects) = (VecDeque::from([event]), Vec::new());
         while let Some(event) = events.pop_front() {
             state.engine.handle(self.now(), event, &mut effects);
@@ -460,9 +516,8 @@ impl Worker {
                 let worker = Rc::clone(self);
                 spawn_local(async move {
                     let outcome = mounting::later(&worker, mount, &key, plan).await;
-                    worker.state.borrow_mut().making -= 1;
                     worker.event(Event::Performed { job, outcome });
-                    worker.unpark();
+                    worker.end_making();
                 });
                 None
             }
@@ -558,9 +613,13 @@ impl Worker {
         }
     }
 
-    /// Makes an autofs mount known: from now on its packets are served.
+    /// Makes an autofs mount known: its packets are read from now on, and served when the engine knows it and what
+    /// stands below it.
     pub(super) fn register(self: &Rc<Self>, state: &mut State, id: MountId, trigger: NewTrigger) {
-        let NewTrigger { path, kind, dev, pipe, line, created, remote } = trigger;
+        let NewTrigger { path, kind, dev, pipe, line, created, remote, found } = trigger;
+        if found {
+            state.adopting.insert(id);
+        }
         state.lines.entry(line.number).or_insert_with(|| Rc::clone(&line));
         state.devices.insert(dev, id);
         if let Some(pipe) = state.pipes.get(pipe) {
@@ -586,6 +645,7 @@ impl Worker {
             }
         }
         state.leaving.remove(&id);
+        state.adopting.remove(&id);
         state.plans.remove(&id);
         if trigger.kind == Kind::Indirect && !state.order.contains(&trigger.line.number) {
             state.lines.remove(&trigger.line.number);
@@ -670,7 +730,8 @@ impl Worker {
             }
         };
         let request = packet.request();
-        let Some(mount) = state.route(pipe, request) else {
+        let serves = |state: &State, id: &MountId| state.engine.knows(*id) && !state.adopting.contains(id);
+        let Some(mount) = state.route(pipe, request).filter(|id| serves(state, id)) else {
             state.parked.push((slot, pipe));
             if state.making == 0 {
                 spawn_local(attaching::rescan(Rc::clone(self)));
@@ -678,6 +739,11 @@ impl Worker {
             return;
         };
         state.slots.insert(request.token, slot);
+        let attempts = state.journal.begin(slot);
+        if attempts >= ATTEMPTS {
+            error!("request {} has ended {attempts} workers; it is answered with an error", request.token.0);
+            return self.reply(state, mount, request.token, Some(Errno::EIO));
+        }
         drop(guard);
         // For direct mounts the name is empty, as their one key is.
         let (token, key) = (request.token, Key::from(request.name));
@@ -701,32 +767,9 @@ impl Worker {
         std::mem::take(&mut self.state.borrow_mut().parked)
     }
 
-    /// Takes up what a dead worker owed.
-    pub(super) fn take_up(self: &Rc<Self>, owed: Vec<Owed>) {
-        for Owed { slot, pipe, attempts } in owed {
-            if attempts >= ATTEMPTS {
-                let mut guard = self.state.borrow_mut();
-                let state = &mut *guard;
-                let bytes = state.journal.packet(slot);
-                let routed = Packet::decode(&bytes).ok().and_then(|packet| {
-                    let token = packet.request().token;
-                    Some((state.route(pipe, packet.request())?, token))
-                });
-                if let Some((mount, token)) = routed {
-                    error!("request {} has ended {attempts} workers; it is answered with an error", token.0);
-                    state.slots.insert(token, slot);
-                    self.reply(state, mount, token, Some(Errno::EIO));
-                    continue;
-                }
-            }
-            self.packet(slot, pipe);
-        }
-        self.state.borrow_mut().close_roots();
-    }
-
-    /// Tells the keeper that the daemon serves.
-    pub(super) fn started(&self) {
-        self.state.borrow().pipes.tell(Message::Started);
+    /// Takes up what a dead worker owed. It is served as soon as its mounts are.
+    pub(super) fn take_up(&self, owed: Vec<Owed>) {
+        self.state.borrow_mut().parked.extend(owed.into_iter().map(|Owed { slot, pipe }| (slot, pipe)));
     }
 
     /// Tells the keeper that the daemon ends, with this status.
@@ -755,6 +798,8 @@ pub(super) struct NewTrigger {
     pub(super) line: Rc<Line>,
     pub(super) created: Made,
     pub(super) remote: bool,
+    /// It was there before this worker, so that something may stand below it.
+    pub(super) found: bool,
 }
 
 fn say(control: &Control, root: impl AsFd, token: Token, error: Option<Errno>) -> io::Result<()> {

@@ -13,10 +13,11 @@ use crate::sys::signals::{Request, Signals};
 
 /// Pipes that can be held. The table never grows, so that it cannot fail to; a worker with more pipes than this keeps
 /// the rest to itself, and only those are lost with it.
-const TABLE: usize = 8192;
+pub(super) const TABLE: usize = 8192;
 
-/// After a worker died before it served: wait this long, doubled each time up to the second value.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// From the start of a worker that died before it served to the start of the next: this long, doubled each time up to
+/// the second value.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// What a new worker gets.
 #[derive(Debug)]
@@ -44,7 +45,9 @@ pub(super) struct Guard {
     journal: SharedMemory,
     held: Vec<(u32, OwnedFd)>,
     worker: Option<i32>,
-    /// When the next worker is to be started, after one that never served.
+    /// When the worker, or the last one, was started.
+    begun: Instant,
+    /// When the next one is to be started.
     due: Option<Instant>,
     failures: u32,
     served: bool,
@@ -65,6 +68,7 @@ impl Guard {
             journal,
             held: Vec::with_capacity(TABLE),
             worker: None,
+            begun: Instant::now(),
             due: None,
             failures: 0,
             served: false,
@@ -106,6 +110,7 @@ impl Guard {
 
     fn fork(&mut self) -> Option<Inheritance> {
         self.served = false;
+        self.begun = Instant::now();
         let again = self.ever_served;
         match children::fork() {
             Ok(Fork::Child) => {
@@ -139,7 +144,7 @@ impl Guard {
     fn postpone(&mut self) {
         let delay = BACK_OFF.0.saturating_mul(1 << self.failures.min(8)).min(BACK_OFF.1);
         self.failures = self.failures.saturating_add(1);
-        self.due = Some(Instant::now() + delay);
+        self.due = Some(self.begun + delay);
     }
 
     /// Takes one message. An unknown one, half a one, and a pipe too many are passed over: nothing that a worker

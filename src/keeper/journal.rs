@@ -37,8 +37,6 @@ pub struct Owed {
     pub slot: Slot,
     /// The pipe on which it came.
     pub pipe: u32,
-    /// How many workers had begun with it.
-    pub attempts: u32,
 }
 
 impl Journal {
@@ -50,12 +48,7 @@ impl Journal {
             if record.token().load(Ordering::Acquire) == 0 {
                 continue;
             }
-            let header = record.header();
-            owed.push(Owed {
-                slot: Slot(slot),
-                pipe: header[PIPE].load(Ordering::Acquire),
-                attempts: header[ATTEMPTS].fetch_add(1, Ordering::AcqRel) + 1,
-            });
+            owed.push(Owed { slot: Slot(slot), pipe: record.header()[PIPE].load(Ordering::Acquire) });
         }
         let is_free = |number: &u32| owed.binary_search_by_key(number, |owed| owed.slot.0).is_err();
         let slots = u32::try_from(memory.records().len()).unwrap_or(u32::MAX);
@@ -87,6 +80,12 @@ impl Journal {
             pipe::Read::End => Ok(Read::End),
             _ => Ok(Read::Nothing),
         }
+    }
+
+    /// A worker begins with the request in a slot. How many have done so before, and have died of it or with it.
+    pub fn begin(&self, slot: Slot) -> u32 {
+        let record = self.memory.records().get(slot.0 as usize);
+        record.map_or(0, |record| record.header()[ATTEMPTS].fetch_add(1, Ordering::AcqRel))
     }
 
     /// The packet in a slot.
@@ -136,9 +135,10 @@ mod tests {
         write(&write_end, &bytes);
         let Read::Packet(slot) = journal.read(7, read_end.as_fd()).unwrap() else { panic!("the packet is there") };
         assert_eq!(journal.packet(slot)[packet::TOKEN_OFFSET], 9);
+        assert_eq!(journal.begin(slot), 0);
         drop(journal);
         let (mut journal, owed) = Journal::open(again);
-        assert_eq!((owed.len(), owed[0].pipe, owed[0].attempts), (1, 7, 1));
+        assert_eq!((owed.len(), owed[0].pipe, journal.begin(owed[0].slot)), (1, 7, 1));
         journal.clear(owed[0].slot);
         assert_eq!(journal.packet(owed[0].slot), [0; packet::SIZE]);
         drop(write_end);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::flag::{Flag, Taken};
-use super::guard::{Guard, Waiting};
+use super::guard::{Guard, TABLE, Waiting};
 use super::journal::SLOTS;
 use crate::cli::options::Options;
 use crate::daemon;
@@ -24,6 +24,9 @@ macro_rules! say {
 
 /// Exit status of a start that failed.
 pub const START_FAILED: u8 = 1;
+
+/// Open files that a keeper with a full table has, and some.
+const DESCRIPTORS: u64 = TABLE as u64 + 64;
 
 /// Where the flag file and the control socket live.
 pub(crate) const RUN_DIRECTORY: &str = env!("AUTOFS_RUNDIR");
@@ -158,6 +161,9 @@ fn keep(options: Options, starter: Option<File>) -> u8 {
         if let Err(e) = fds::null_stdio() {
             say!("{program}: cannot open /dev/null: {e}");
         }
+    }
+    if let Err(e) = fds::raise_limit(DESCRIPTORS) {
+        say!("{program}: cannot raise the limit of open files: {e}");
     }
     let guard = children::adopt_orphans()
         .and_then(|()| Signals::block())

@@ -35,10 +35,22 @@ fn ours() -> Daemon {
     Daemon::serving(&["/mnt/auto", "/mnt/d"])
 }
 
+/// Ours, when it has taken over all that it has found.
+fn ours_again() -> Daemon {
+    let daemon = ours();
+    for path in ["/mnt/auto", "/mnt/d"] {
+        daemon.says(&format!("re-connected to {path},"));
+    }
+    daemon
+}
+
 /// An indirect map with a multi-mount, and a direct one.
 fn configure(timeout: u64) {
     site::master(&format!("/mnt/auto /etc/auto.one --timeout={timeout}\n/- /etc/auto.direct --timeout={timeout}\n"));
-    put("/etc/auto.one", "a -fstype=tmpfs :a\nb -fstype=tmpfs :b\nm / -fstype=tmpfs :r /s -fstype=tmpfs :s /t -fstype=tmpfs :t\n");
+    put(
+        "/etc/auto.one",
+        "a -fstype=tmpfs :a\nb -fstype=tmpfs :b\nm / -fstype=tmpfs :r /s -fstype=tmpfs :s /t -fstype=tmpfs :t\n",
+    );
     put("/etc/auto.direct", "/mnt/d -fstype=tmpfs :d\n/mnt/e -fstype=tmpfs :e\n");
 }
 
@@ -69,7 +81,7 @@ fn theirs_after_a_crash() {
     visit_some();
     let before = ids("tmpfs");
     daemon.kill();
-    let daemon = ours();
+    let daemon = ours_again();
     visit_all(&before);
     daemon.stop();
     assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
@@ -83,7 +95,7 @@ fn theirs_left_busy() {
     let before = ids("tmpfs");
     daemon.signal(Signal::SIGTERM);
     daemon.end(secs(20));
-    let daemon = ours();
+    let daemon = ours_again();
     visit_all(&before);
     drop(held);
     daemon.stop();
@@ -131,7 +143,7 @@ fn trees_and_submounts_expire_afterwards() {
     all.iter().for_each(visit::serves);
     let before = ids("tmpfs");
     daemon.kill();
-    let daemon = ours();
+    let daemon = ours_again();
     let now = ids("tmpfs");
     assert!(before.iter().all(|(path, id)| now.get(path) == Some(id)));
     for path in ["/mnt/auto/sub/l", "/mnt/auto/m/t", "/mnt/auto/n/x"] {
@@ -155,7 +167,7 @@ fn what_is_catatonic() {
     let mut visitor = visit::process("/mnt/auto/b", 0);
     wait_for("the end of the visitor", secs(5), || visitor.try_wait().unwrap());
     assert_eq!(table::autofs("/mnt/auto").unwrap().option("pipe_ino"), Some("-1"));
-    let daemon = ours();
+    let daemon = ours_again();
     visit_all(&before);
     std::thread::sleep(Duration::from_millis(50));
     daemon.stop();

@@ -54,6 +54,11 @@ fn all() -> impl Iterator<Item = &'static Case> {
 fn body(name: &str) {
     // A group whose number can be seen in here: the one that was inherited has none.
     children::lead_group().unwrap();
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        eprintln!("the daemon has said:\n{}", std::fs::read_to_string("/world/log").unwrap_or_default());
+    }));
     (all().find(|case| case.name == name).unwrap().run)();
 }
 

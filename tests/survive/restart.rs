@@ -52,6 +52,11 @@ fn with_1000_active_mounts() {
     after.remove(&PathBuf::from("/mnt/auto/new")).unwrap();
     assert_eq!(after, before.0, "all are kept, none is mounted again");
     assert_eq!(ids("autofs"), before.1);
+    let start = Instant::now();
+    strike(worker(&daemon));
+    visit::enter_now("/mnt/auto/newer".as_ref()).unwrap();
+    let again = start.elapsed();
+    figure(&format!("another worker over 1000 active mounts serves after {:.0} ms", again.as_secs_f64() * 1000.0));
     if !cfg!(debug_assertions) {
         assert!(served < Duration::from_millis(150), "{served:?}");
     }

@@ -72,7 +72,10 @@ impl Storm {
         );
         put("/etc/auto.any", "* -fstype=tmpfs,size=64k :&\n");
         put("/etc/auto.fix", (0..20).map(|n| format!("k{n} -fstype=tmpfs,size=64k :fix\n")).collect::<String>());
-        put("/etc/auto.multi", "* / -fstype=tmpfs,size=64k :r /a -fstype=tmpfs,size=64k :a /b -fstype=tmpfs,size=64k :b\n");
+        put(
+            "/etc/auto.multi",
+            "* / -fstype=tmpfs,size=64k :r /a -fstype=tmpfs,size=64k :a /b -fstype=tmpfs,size=64k :b\n",
+        );
         let direct: Vec<String> = (0..20).map(|n| format!("/mnt/direct/d{n}")).collect();
         site::and_direct(&direct.iter().map(String::as_str).collect::<Vec<_>>());
     }
@@ -165,7 +168,12 @@ impl Storm {
                 at(1000)
             ));
         }
-        assert!(wrong.is_empty(), "{} lookups went wrong, first {:#?}", wrong.len(), wrong.iter().take(10).collect::<Vec<_>>());
+        assert!(
+            wrong.is_empty(),
+            "{} lookups went wrong, first {:#?}",
+            wrong.len(),
+            wrong.iter().take(10).collect::<Vec<_>>()
+        );
     }
 }
 

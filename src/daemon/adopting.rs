@@ -1,0 +1,242 @@
+//! Adopting: telling the engine what stands below autofs mounts that were there before this worker.
+//!
+//! The mount table is all that is asked: a dead worker leaves nothing else behind. Until a mount has been adopted its
+//! packets wait, as nothing may be mounted a second time.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use log::{error, info, warn};
+
+use super::attach::{Attached, Attacher, Job};
+use super::attaching::mount_options;
+use super::line::Line;
+use super::table::{MountTable, Mounted};
+use super::worker::{NewTrigger, Worker, target};
+use super::{mounting, resolve};
+use crate::engine::{Done, Event, Key, Kind, MountId, Requester, Resolution, Wanted};
+use crate::exec::dirs::Made;
+use crate::exec::lanes::Lane;
+use crate::map::{MasterEntry, MasterOptions, SourceSpec};
+use crate::plan::{Action, Plan};
+use crate::text::{Escaped, Place};
+
+/// The top-level mounts that earlier workers of this daemon have served: those that speak through pipes which the
+/// keeper has held. Each with a line that is made of what the mount table shows, in force until the master map says
+/// more.
+pub(super) async fn inherited(worker: &Rc<Worker>) -> Vec<Wanted> {
+    let own = worker.state.borrow().pipes.inodes();
+    if own.is_empty() {
+        return Vec::new();
+    }
+    let Ok(Ok(table)) = tokio::task::spawn_blocking(MountTable::read).await else { return Vec::new() };
+    let live: Vec<&Mounted> = table.mounts().iter().filter(|line| line.speaks_through(&own).is_some()).collect();
+    // Offset triggers and submounts stand below another one.
+    let is_below =
+        |line: &Mounted| live.iter().any(|above| above.target != line.target && line.target.starts_with(&above.target));
+    let shown_in: Arc<Path> = Path::new("/proc/self/mountinfo").into();
+    let mut wanted = Vec::new();
+    for line in live.iter().filter(|line| !is_below(line)) {
+        let Some(shown) = line.autofs.filter(|shown| shown.kind != Kind::Offset) else { continue };
+        let mut state = worker.state.borrow_mut();
+        let direct = shown.kind == Kind::Direct;
+        let entry = MasterEntry {
+            mount_point: if direct { b"/-".to_vec() } else { line.target.as_os_str().as_bytes().to_vec() },
+            direct,
+            source: SourceSpec { kind: None, format: None, name: line.source.clone(), parts: Vec::new() },
+            options: MasterOptions { timeout: Some(shown.timeout), ..MasterOptions::default() },
+            place: Place::whole(&shown_in),
+        };
+        let (known, _) = state.line(&entry);
+        if !state.order.contains(&known.number) {
+            state.order.push(known.number);
+        }
+        state.lines.insert(known.number, Rc::clone(&known));
+        wanted.push(Wanted {
+            path: line.target.clone(),
+            kind: shown.kind,
+            map: known.number,
+            timeout: known.timeout(),
+            negative_timeout: known.negative_timeout(),
+        });
+    }
+    wanted
+}
+
+/// Tells the engine what is mounted below an autofs mount, which serves from now on.
+pub(super) async fn adopt(worker: &Rc<Worker>, id: MountId, table: &Arc<MountTable>) {
+    let found = worker.state.borrow().triggers.get(&id).map(|t| (t.path.clone(), t.kind));
+    if let Some((path, kind)) = found {
+        let entries = entries(table, &path, kind);
+        let count = entries.len();
+        for (name, mounts) in entries {
+            let at = if kind == Kind::Indirect { path.join(&name) } else { path.clone() };
+            Box::pin(adopt_entry(worker, id, Key::from(name.as_bytes()), &at, &mounts, table)).await;
+        }
+        info!(target: &target(&path), "re-connected to {}, {count} mounted below", Escaped::path(&path));
+    }
+    worker.adopted(id);
+}
+
+/// What is mounted at the entries of an autofs mount.
+fn entries<'t>(table: &'t MountTable, path: &'t Path, kind: Kind) -> BTreeMap<OsString, Vec<&'t Mounted>> {
+    let mut entries: BTreeMap<OsString, Vec<&Mounted>> = BTreeMap::new();
+    for line in table.below(path) {
+        let Ok(rest) = line.target.strip_prefix(path) else { continue };
+        let key = match kind {
+            Kind::Indirect => rest.components().next().map(|c| c.as_os_str().to_owned()),
+            Kind::Direct | Kind::Offset => Some(OsString::new()),
+        };
+        if let Some(key) = key {
+            entries.entry(key).or_default().push(line);
+        }
+    }
+    if kind != Kind::Indirect {
+        // What is mounted over it has the same path.
+        let over: Vec<_> = table.at(path).iter().filter(|line| line.autofs.is_none()).collect();
+        if !over.is_empty() {
+            entries.entry(OsString::new()).or_default().extend(over);
+        }
+    }
+    entries
+}
+
+async fn adopt_entry(
+    worker: &Rc<Worker>,
+    mount: MountId,
+    key: Key,
+    entry: &Path,
+    mounts: &[&Mounted],
+    table: &Arc<MountTable>,
+) {
+    let plan = plan_of(worker, mount, &key, entry).await;
+    if plan.is_none() {
+        warn!(target: &target(entry), "failed to re-connect {}: its map does not have it any more", Escaped::path(entry));
+    }
+    let nested: Vec<&Mounted> = mounts.iter().copied().filter(|line| line.autofs.is_some()).collect();
+    let is_inner =
+        |line: &&Mounted| nested.iter().any(|o| o.target != line.target && line.target.starts_with(&o.target));
+    let mut done = Done::default();
+    let mut inner = Vec::new();
+    for line in nested.iter().copied().filter(|line| !is_inner(line)) {
+        match line.autofs.map_or(Kind::Offset, |a| a.kind) {
+            Kind::Offset => {
+                let below = plan.as_deref().and_then(|plan| find(plan, &line.target));
+                let plan = below.unwrap_or_else(|| Arc::new(nothing(&line.target)));
+                let Some(id) = take_nested(worker, mount, line, None, table).await else { continue };
+                worker.state.borrow_mut().plans.insert(id, Arc::clone(&plan));
+                done.offsets.push((id, plan));
+                inner.push(id);
+            }
+            Kind::Indirect => {
+                let Some(Action::Autofs(submount)) = plan.as_deref().map(|p| &p.action) else { continue };
+                let Some(sub) = mounting::submount_line(worker, mount, &line.target, submount) else { continue };
+                let (source, lanes) = (Arc::clone(&sub.source), Arc::clone(&worker.state.borrow().context.lanes));
+                if let Err(e) = lanes.run(Lane::Lookup, move || source.load()).await {
+                    warn!("{e}");
+                }
+                let wanted = mounting::submount_wanted(&sub, &line.target);
+                let Some(id) = take_nested(worker, mount, line, Some(sub), table).await else { continue };
+                done.submount = Some((id, wanted));
+                inner.push(id);
+            }
+            Kind::Direct => {}
+        }
+    }
+    // A worker that died between two of them has not mounted the rest.
+    let there = |offset: &Plan| mounts.iter().any(|line| line.target == offset.at);
+    let missing: Vec<Arc<Plan>> =
+        plan.iter().flat_map(|plan| &plan.offsets).filter(|offset| !there(offset)).map(Arc::clone).collect();
+    if !missing.is_empty() {
+        let (made, _) = mounting::make_offsets(worker, mount, &missing).await;
+        done.offsets.extend(made);
+    }
+    worker.event(Event::Adopted { mount, key, plan, done });
+    for id in inner {
+        adopt(worker, id, table).await;
+    }
+}
+
+/// What the map (or, for an offset, the plan above it) says of an entry.
+async fn plan_of(worker: &Rc<Worker>, mount: MountId, key: &Key, entry: &Path) -> Option<Arc<Plan>> {
+    let question = {
+        let state = worker.state.borrow();
+        if let Some(known) = state.plans.get(&mount) {
+            return Some(Arc::clone(known));
+        }
+        let trigger = state.triggers.get(&mount)?;
+        resolve::Question {
+            line: Rc::clone(&trigger.line),
+            context: Rc::clone(&state.context),
+            at: entry.to_owned(),
+            kind: trigger.kind,
+            key: key.clone(),
+            who: Requester::default(),
+        }
+    };
+    let outcome = match resolve::now(&question) {
+        Some(outcome) => outcome,
+        None => resolve::later(question).await,
+    };
+    match outcome {
+        Resolution::Found(plan) => Some(plan),
+        _ => None,
+    }
+}
+
+fn nothing(at: &Path) -> Plan {
+    Plan { at: at.to_owned(), action: Action::Nothing, offsets: Vec::new(), strict: false }
+}
+
+/// The part of a plan that concerns the offset at `path`.
+fn find(plan: &Plan, path: &Path) -> Option<Arc<Plan>> {
+    let offset = plan.offsets.iter().find(|offset| path.starts_with(&offset.at))?;
+    if offset.at == path { Some(Arc::clone(offset)) } else { find(offset, path) }
+}
+
+/// Takes over an offset trigger, or with a line a submount, that was there before us.
+async fn take_nested(
+    worker: &Rc<Worker>,
+    parent: MountId,
+    found: &Mounted,
+    line: Option<Rc<Line>>,
+    table: &MountTable,
+) -> Option<MountId> {
+    let (attacher, job, line, id) = {
+        let mut guard = worker.state.borrow_mut();
+        let state = &mut *guard;
+        let trigger = state.triggers.get(&parent)?;
+        let kind = if line.is_some() { Kind::Indirect } else { Kind::Offset };
+        let line = line.unwrap_or_else(|| Rc::clone(&trigger.line));
+        let own = state.pipes.inodes();
+        let pipe = match (found.speaks_through(&own), kind) {
+            (Some(pipe), _) => pipe,
+            (None, Kind::Indirect) => state.pipes.create().ok()?.number,
+            (None, _) => trigger.pipe,
+        };
+        let write_ends =
+            state.pipes.get(pipe).and_then(|p| p.write_end().ok()).map(|end| (pipe, end)).into_iter().collect();
+        let id = state.number();
+        let table = Arc::new(MountTable::of(vec![found.clone()]));
+        let options = mount_options(&line, state);
+        let job = Job { id, path: found.target.clone(), kind, source: Vec::new(), options, mode: None, pipe };
+        (Attacher { control: Arc::clone(&state.control), table, own, write_ends }, job, line, id)
+    };
+    let (path, kind, remote) = (job.path.clone(), job.kind, table.is_remote(&job.path));
+    let (_, result) = tokio::task::spawn_blocking(move || attacher.run(vec![job])).await.ok()?.pop()?;
+    match result {
+        Ok(Attached { pipe, dev, .. }) => {
+            let new = NewTrigger { path, kind, dev, pipe, line, created: Made::default(), remote, found: true };
+            worker.register(&mut worker.state.borrow_mut(), id, new);
+            Some(id)
+        }
+        Err(e) => {
+            error!(target: &target(&path), "{e}");
+            None
+        }
+    }
+}
