@@ -75,10 +75,7 @@ fn autofs_conf_shows_every_setting_with_its_default() {
     }
     let (conf, wrong) = AutofsConf::read(Some((&file, text.as_bytes())), None, |_| None);
     assert_eq!((conf.autofs.timeout, conf.autofs.browse_mode, wrong.len()), (300, false, 0));
-    let all: String = text
-        .lines()
-        .map(|line| line.strip_prefix('#').filter(|l| is_setting(l)).unwrap_or(line).to_owned() + "\n")
-        .collect();
+    let all = uncommented(&text);
     let (_, wrong) = AutofsConf::read(Some((&file, all.as_bytes())), None, |_| None);
     let wrong: Vec<_> = wrong.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -87,22 +84,30 @@ fn autofs_conf_shows_every_setting_with_its_default() {
     );
 }
 
-/// `name = value`, and no prose.
-fn is_setting(line: &str) -> bool {
-    line.split_once('=').is_some_and(|(name, _)| !name.starts_with(' ') && !name.trim_end().contains(' '))
+/// With the settings in force that stand behind a "#".
+fn uncommented(text: &str) -> String {
+    let is_setting = |line: &&str| line.split_once('=').is_some_and(|(name, _)| !name.trim_end().contains(' '));
+    text.lines().map(|line| line.strip_prefix('#').filter(is_setting).unwrap_or(line).to_owned() + "\n").collect()
 }
 
 #[test]
-fn autofs_toml_shows_defaults() {
+fn autofs_toml_shows_every_key_with_its_default() {
     let text = read("maps/autofs.toml");
     let parse = |text: &str| Native::parse(text.as_bytes(), &Arc::from(Path::new("autofs.toml")));
     assert_eq!(parse(&text).unwrap(), Native::default());
-    let all: String = text
-        .lines()
-        .map(|line| line.strip_prefix('#').filter(|l| is_setting(l)).unwrap_or(line).to_owned() + "\n")
-        .collect();
-    assert_ne!(all, text);
+    let all = uncommented(&text);
     assert_eq!(parse(&all).unwrap(), Native::default());
+    // The parser tells the names that it knows when it meets another.
+    let names = |text: &str| {
+        let help = parse(text).unwrap_err().help.unwrap();
+        help.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for table in names("[unknown]") {
+        let part = all.split_once(&format!("[{table}]\n")).unwrap().1.split("\n\n").next().unwrap();
+        for key in names(&format!("[{table}]\nunknown = 1")) {
+            assert!(part.contains(&format!("\n{key} = ")), "{key} of [{table}]");
+        }
+    }
 }
 
 #[test]
@@ -113,4 +118,65 @@ fn shipped_configuration_has_no_mistakes() {
         .output()
         .unwrap();
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+}
+
+/// Names in backquotes that look like `a::b` or `a::b::c`.
+fn tests_named_in(text: &str) -> Vec<&str> {
+    let is_name = |word: &&str| {
+        word.contains("::") && word.split("::").all(|part| !part.is_empty()) && !word.contains(char::is_whitespace)
+    };
+    text.split('`').skip(1).step_by(2).filter(is_name).collect()
+}
+
+/// Whether there is such a test: `suite::...` in `tests`, else `module::...` in `src`.
+#[allow(clippy::disallowed_methods, reason = "no automounts in the repository")]
+fn is_test(name: &str) -> bool {
+    let (path, test) = name.rsplit_once("::").unwrap();
+    if path == "compliance" {
+        let vectors = files(".toml").into_iter().filter(|file| file.parent().is_some_and(|p| p.ends_with("vectors")));
+        return vectors.into_iter().any(|file| read(file).contains(&format!("\nid = \"{test}\"\n")));
+    }
+    let path = path.replace("::", "/");
+    let candidates = ["tests/?.rs", "tests/?/main.rs", "src/?.rs", "src/?/mod.rs"].map(|c| c.replace('?', &path));
+    candidates.iter().filter(|c| top().join(c).exists()).any(|c| read(c).contains(&format!("fn {test}(")))
+}
+
+#[test]
+fn tests_that_are_named_exist() {
+    let text = read("docs/SEMANTICS.md");
+    let names = tests_named_in(&text);
+    assert!(names.len() > 100);
+    let missing: Vec<_> = names.into_iter().filter(|name| !is_test(name)).collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+/// Every statement stands before a test that shows it.
+#[test]
+fn statements_have_tests() {
+    for statement in read("docs/SEMANTICS.md").split("\n* ").skip(1) {
+        let statement = statement.split("\n\n").next().unwrap();
+        assert!(!tests_named_in(statement).is_empty(), "{statement}");
+    }
+}
+
+#[test]
+fn vectors_that_are_named_exist() {
+    let text = read("docs/differences.md");
+    // A letter and a number: `m42-...`.
+    let is_id = |word: &&str| matches!(word.as_bytes(), [b'a'..=b'z', b'0'..=b'9', b'0'..=b'9' | b'-', ..]);
+    let ids: Vec<_> = text.split('`').skip(1).step_by(2).filter(is_id).collect();
+    assert!(ids.len() > 10);
+    let missing: Vec<_> = ids.into_iter().filter(|id| !is_test(&format!("compliance::{id}"))).collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn the_table_of_features_has_no_holes() {
+    let text = read("README.md");
+    let rows: Vec<_> = text.lines().filter(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 20);
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert!(cells.len() == 3 && cells.iter().all(|cell| !cell.is_empty()), "{row}");
+    }
 }
