@@ -175,7 +175,12 @@ async fn plan_of(worker: &Rc<Worker>, mount: MountId, key: &Key, entry: &Path) -
             at: entry.to_owned(),
             kind: trigger.kind,
             key: key.clone(),
-            who: Requester::default(),
+            // Whose tree it is decides what its map says, where that names the user.
+            who: state
+                .journal
+                .requester(entry)
+                .map(|(uid, gid)| Requester { uid, gid, ..Requester::default() })
+                .unwrap_or_default(),
         }
     };
     let outcome = match resolve::now(&question) {

@@ -12,7 +12,7 @@ use log::{debug, error, info, warn};
 use super::mounting;
 use super::table::MountTable;
 use super::worker::{Trigger, Worker, target};
-use crate::engine::{Event, Key, Kind, Layer, MountId};
+use crate::engine::{Event, Key, Kind, Layer, MountId, Requester};
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lane;
 use crate::sys::{autofs, mount, path};
@@ -47,7 +47,7 @@ pub(super) async fn unmount(worker: &Rc<Worker>, id: MountId, key: &Key, layers:
 async fn unmount_entry(worker: &Rc<Worker>, mount: MountId, key: &Key, at: &Path, lazy: bool) -> bool {
     let (place, keep, context) = {
         let state = worker.state.borrow();
-        let Some(place) = mounting::place(&state, mount, key) else { return true };
+        let Some(place) = mounting::place(&state, mount, key, Requester::default()) else { return true };
         let line = state.triggers.get(&mount).map(|t| Rc::clone(&t.line));
         let keep = line.is_some_and(|line| line.browse() && line.source.has_key(&key.0));
         (Arc::new(place), keep, Rc::clone(&state.context))
@@ -58,7 +58,11 @@ async fn unmount_entry(worker: &Rc<Worker>, mount: MountId, key: &Key, at: &Path
         warn!(target: &label, "couldn't complete expire of {shown}: {e}");
         return false;
     }
-    worker.state.borrow_mut().unmounted += 1;
+    {
+        let mut state = worker.state.borrow_mut();
+        state.unmounted += 1;
+        state.journal.forget(at);
+    }
     info!(target: &label, "umounting {shown} succeeded");
     true
 }

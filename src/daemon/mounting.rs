@@ -25,24 +25,30 @@ use crate::sys::{autofs, path};
 use crate::text::Escaped;
 
 /// Where an entry stands, for the executor.
-pub(super) fn place(state: &State, mount: MountId, key: &Key) -> Option<Place> {
+pub(super) fn place(state: &State, mount: MountId, key: &Key, who: Requester) -> Option<Place> {
     let trigger = state.triggers.get(&mount)?;
     Some(Place {
         kind: trigger.kind,
         root: trigger.path.clone(),
         dev: autofs::decode(trigger.dev),
         key: key.clone(),
-        who: Requester::default(),
+        who,
         label: trigger.line.label(&trigger.path),
     })
 }
 
 /// Carries a plan out, if that cannot block.
-pub(super) fn now(state: &mut State, mount: MountId, key: &Key, plan: &Plan) -> Option<Result<Done, ()>> {
+pub(super) fn now(
+    state: &mut State,
+    mount: MountId,
+    key: &Key,
+    plan: &Plan,
+    who: Requester,
+) -> Option<Result<Done, ()>> {
     if !plan.offsets.is_empty() || state.triggers.get(&mount)?.remote {
         return None;
     }
-    let place = place(state, mount, key)?;
+    let place = place(state, mount, key, who)?;
     let mounter = Rc::clone(&state.context);
     let root = state.root(mount).ok()?;
     mounter.mounter.try_now(plan, &place, root)?;
@@ -50,10 +56,16 @@ pub(super) fn now(state: &mut State, mount: MountId, key: &Key, plan: &Plan) -> 
 }
 
 /// Carries a plan out, however long it takes.
-pub(super) async fn later(worker: &Rc<Worker>, mount: MountId, key: &Key, plan: Arc<Plan>) -> Result<Done, ()> {
+pub(super) async fn later(
+    worker: &Rc<Worker>,
+    mount: MountId,
+    key: &Key,
+    plan: Arc<Plan>,
+    who: Requester,
+) -> Result<Done, ()> {
     let (place, context) = {
         let state = worker.state.borrow();
-        (Arc::new(place(&state, mount, key).ok_or(())?), Rc::clone(&state.context))
+        (Arc::new(place(&state, mount, key, who).ok_or(())?), Rc::clone(&state.context))
     };
     let shown = Escaped::path(&plan.at);
     if let Action::Autofs(submount) = &plan.action {
@@ -71,6 +83,9 @@ pub(super) async fn later(worker: &Rc<Worker>, mount: MountId, key: &Key, plan: 
                 return Err(());
             }
         }
+    }
+    if !plan.offsets.is_empty() && (who.uid, who.gid) != (0, 0) {
+        worker.state.borrow_mut().journal.remember(&plan.at, who.uid, who.gid);
     }
     let (offsets, failed) = make_offsets(worker, mount, &plan.offsets).await;
     let useless = matches!(plan.action, Action::Nothing) && offsets.is_empty();
@@ -93,7 +108,7 @@ const MANY: usize = 16;
 pub(super) async fn check(worker: Rc<Worker>, checks: Vec<(JobId, MountId, Key)>) {
     let (places, lanes) = {
         let state = worker.state.borrow();
-        let place = |(job, mount, key)| (job, place(&state, mount, &key).map(Arc::new));
+        let place = |(job, mount, key)| (job, place(&state, mount, &key, Requester::default()).map(Arc::new));
         (checks.into_iter().map(place).collect::<Vec<(JobId, Option<Arc<Place>>)>>(), Arc::clone(&state.context.lanes))
     };
     let look = move || {

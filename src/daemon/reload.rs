@@ -19,7 +19,7 @@ use super::worker::{State, Worker};
 use super::{adopting, attaching, browsing, detaching};
 use crate::cli::options::Options;
 use crate::config::Settings;
-use crate::engine::{Event, Kind, Shutdown, Wanted};
+use crate::engine::{Event, Kind, MountState, Shutdown, Wanted};
 use crate::exec::lanes::Lane;
 use crate::map::{MasterEntry, MasterOptions, Table};
 use crate::source::Source;
@@ -123,7 +123,12 @@ async fn again(worker: &Rc<Worker>) {
     let same = lanes.run(Lane::Lookup, move || {
         current.is_some_and(|master| master.is_current()) && !sources.iter().any(|source| source.is_stale_now())
     });
-    if !changed && same.await {
+    // What waits to go, or could not be read, is tried again whether files have changed or not.
+    let settled = {
+        let state = worker.state.borrow();
+        state.whole && !state.engine.mounts().any(|mount| mount.state() == MountState::Pending)
+    };
+    if !changed && settled && same.await {
         worker.event(Event::Forget);
         browse(worker).await;
         return;
@@ -206,6 +211,7 @@ async fn apply(worker: &Rc<Worker>, master: Master, reload: bool) -> Applied {
     }
     {
         let mut state = worker.state.borrow_mut();
+        state.whole = unread.is_empty();
         state.master = Some(Arc::new(master));
         state.order = usable.iter().map(|line| line.number).collect();
         let submounts: Vec<Rc<Line>> = state.submount_lines();

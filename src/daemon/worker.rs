@@ -93,6 +93,8 @@ pub(super) struct State {
     /// Those of the master map, in its order.
     pub(super) order: Vec<u32>,
     pub(super) master: Option<Arc<Master>>,
+    /// All maps that it names could be read.
+    pub(super) whole: bool,
     /// What is to be done at offset triggers.
     pub(super) plans: HashMap<MountId, Arc<Plan>>,
     pub(super) options: Options,
@@ -101,6 +103,8 @@ pub(super) struct State {
     pub(super) logger: &'static Logger,
     /// Where the packet of an unanswered token stands.
     slots: HashMap<Token, Slot>,
+    /// Slots with what a dead worker owed, until they are served.
+    owed: HashSet<Slot>,
     /// Packets whose mount is not known (yet): it is being mounted, or a restore has changed its device.
     parked: Vec<(Slot, u32)>,
     /// Jobs under way that make triggers.
@@ -279,12 +283,14 @@ impl Worker {
             lines: HashMap::new(),
             order: Vec::new(),
             master: None,
+            whole: false,
             plans: HashMap::new(),
             context: Rc::new(Context::new(&configuration, &options, &lanes)),
             options,
             configuration,
             logger,
             slots: HashMap::new(),
+            owed: HashSet::new(),
             parked: Vec::new(),
             making: 0,
             attaching: 0,
@@ -508,14 +514,14 @@ impl Worker {
                 });
                 None
             }
-            Effect::Perform { job, mount, key, plan } => {
-                if let Some(outcome) = mounting::now(state, mount, &key, &plan) {
+            Effect::Perform { job, mount, key, plan, who } => {
+                if let Some(outcome) = mounting::now(state, mount, &key, &plan, who) {
                     return Some(Event::Performed { job, outcome });
                 }
                 state.making += 1;
                 let worker = Rc::clone(self);
                 spawn_local(async move {
-                    let outcome = mounting::later(&worker, mount, &key, plan).await;
+                    let outcome = mounting::later(&worker, mount, &key, plan, who).await;
                     worker.event(Event::Performed { job, outcome });
                     worker.end_making();
                 });
@@ -739,6 +745,11 @@ impl Worker {
             return;
         };
         state.slots.insert(request.token, slot);
+        if state.owed.remove(&slot) && matches!(packet, Packet::Expire(_)) {
+            // Who called expire died with the last worker, and with that the kernel holds nobody up at this entry any
+            // more: to unmount it now would pull it away from under somebody's feet.
+            return self.reply(state, mount, request.token, Some(Errno::EBUSY));
+        }
         let attempts = state.journal.begin(slot);
         if attempts >= ATTEMPTS {
             error!("request {} has ended {attempts} workers; it is answered with an error", request.token.0);
@@ -769,7 +780,9 @@ impl Worker {
 
     /// Takes up what a dead worker owed. It is served as soon as its mounts are.
     pub(super) fn take_up(&self, owed: Vec<Owed>) {
-        self.state.borrow_mut().parked.extend(owed.into_iter().map(|Owed { slot, pipe }| (slot, pipe)));
+        let mut state = self.state.borrow_mut();
+        state.owed.extend(owed.iter().map(|owed| owed.slot));
+        state.parked.extend(owed.into_iter().map(|Owed { slot, pipe }| (slot, pipe)));
     }
 
     /// Tells the keeper that the daemon ends, with this status.

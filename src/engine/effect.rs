@@ -40,6 +40,8 @@ pub enum Effect {
         key: Key,
         /// What to do.
         plan: Arc<Plan>,
+        /// Whose lookup it was: in his name a source on another automount is walked to.
+        who: Requester,
     },
     /// Look whether something is mounted at the entry. Answered by `Checked`.
     Check {

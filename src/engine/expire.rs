@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Done, Effect, Engine, Errno, JobId, Layer, Phase, Piece, Place, Repair, Shutdown, Token};
+use super::{Done, Effect, Engine, Errno, JobId, Layer, Phase, Piece, Place, Repair, Requester, Shutdown, Token};
 use crate::plan::{Action, Plan};
 
 impl Engine {
@@ -117,7 +117,7 @@ impl Engine {
             if let Some(entry) = self.entry_mut(&at) {
                 entry.phase = Phase::Restoring(job, repairs);
             }
-            self.effects.push(Effect::Perform { job, mount, key, plan });
+            self.effects.push(Effect::Perform { job, mount, key, plan, who: Requester::default() });
             return self.settle(&at);
         }
         let now = self.now;

@@ -104,9 +104,11 @@ impl Engine {
     }
 
     fn perform(&mut self, at: &Place, plan: Arc<Plan>) {
+        let waiter = self.entry(at).and_then(|entry| entry.waiting.first());
+        let who = waiter.map(|waiter| waiter.who).unwrap_or_default();
         let job = self.new_job(at);
         self.run(at, Phase::Performing(job, plan.clone()));
-        self.effects.push(Effect::Perform { job, mount: at.mount, key: at.key.clone(), plan });
+        self.effects.push(Effect::Perform { job, mount: at.mount, key: at.key.clone(), plan, who });
     }
 
     /// The job of a lookup runs; its time is that of the lookup.

@@ -5,18 +5,32 @@
 //! is not 0, which no token of the kernel is. The next worker finds there what a dead one still owed.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use crate::sys::memory::{Record, SharedMemory};
 use crate::sys::{packet, pipe};
 
 /// Requests that can be under way at once. When all slots are taken, packets wait in the pipes.
-pub const SLOTS: std::num::NonZeroUsize = std::num::NonZeroUsize::new(2048).unwrap();
+pub const SLOTS: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
+
+/// Entries whose requester is remembered, in the records behind the slots.
+const NOTES: usize = 512;
+
+/// Records that a journal needs.
+pub const RECORDS: NonZeroUsize = SLOTS.checked_add(NOTES).unwrap();
 
 /// Header words of a slot.
 const PIPE: usize = 0;
 const ATTEMPTS: usize = 1;
+
+/// Header words of a note: bytes of the path (0: none; written last), the requester's ids.
+const LENGTH: usize = 0;
+const UID: usize = 1;
+const GID: usize = 2;
 
 /// A slot's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,7 +57,7 @@ impl Journal {
     /// Takes up the journal in `memory`, with what a worker before this one has left in it.
     pub fn open(memory: SharedMemory) -> (Self, Vec<Owed>) {
         let mut owed: Vec<Owed> = Vec::new();
-        for number in memory.touched() {
+        for number in memory.touched().into_iter().take_while(|number| *number < SLOTS.get()) {
             let (Some(record), Ok(slot)) = (memory.records().get(number), u32::try_from(number)) else { break };
             if record.token().load(Ordering::Acquire) == 0 {
                 continue;
@@ -51,9 +65,47 @@ impl Journal {
             owed.push(Owed { slot: Slot(slot), pipe: record.header()[PIPE].load(Ordering::Acquire) });
         }
         let is_free = |number: &u32| owed.binary_search_by_key(number, |owed| owed.slot.0).is_err();
-        let slots = u32::try_from(memory.records().len()).unwrap_or(u32::MAX);
+        let slots = u32::try_from(memory.records().len().min(SLOTS.get())).unwrap_or(u32::MAX);
         let free = (0..slots).rev().filter(is_free).collect();
         (Self { memory, free }, owed)
+    }
+
+    fn notes(&self) -> &[Record] {
+        self.memory.records().get(SLOTS.get()..).unwrap_or_default()
+    }
+
+    fn note(&self, path: &Path) -> Option<&Record> {
+        let path = path.as_os_str().as_bytes();
+        self.notes().iter().find(|note| {
+            let length = note.header()[LENGTH].load(Ordering::Acquire) as usize;
+            length == path.len() && note.packet().get(..length) == Some(path)
+        })
+    }
+
+    /// Remembers for whom the multi-mount at `path` was made, for a worker that takes over: the kernel does not tell.
+    /// When there is no room for one more, or for a path so long, it will be root's.
+    pub fn remember(&mut self, path: &Path, uid: u32, gid: u32) {
+        let bytes = path.as_os_str().as_bytes();
+        let Some(length) = u32::try_from(bytes.len()).ok().filter(|_| bytes.len() <= packet::SIZE) else { return };
+        let free = || self.notes().iter().find(|note| note.header()[LENGTH].load(Ordering::Acquire) == 0);
+        let Some(note) = self.note(path).or_else(free) else { return };
+        note.write(bytes);
+        note.header()[UID].store(uid, Ordering::Release);
+        note.header()[GID].store(gid, Ordering::Release);
+        note.header()[LENGTH].store(length, Ordering::Release);
+    }
+
+    /// For whom the multi-mount at `path` was made: user and group.
+    pub fn requester(&self, path: &Path) -> Option<(u32, u32)> {
+        let header = self.note(path)?.header();
+        Some((header[UID].load(Ordering::Acquire), header[GID].load(Ordering::Acquire)))
+    }
+
+    /// The multi-mount at `path` is gone.
+    pub fn forget(&mut self, path: &Path) {
+        if let Some(note) = self.note(path) {
+            note.header()[LENGTH].store(0, Ordering::Release);
+        }
     }
 
     /// Whether a packet could be taken.
@@ -148,5 +200,21 @@ mod tests {
     fn write(fd: &std::os::fd::OwnedFd, bytes: &[u8]) {
         use std::io::Write as _;
         std::fs::File::from(fd.try_clone().unwrap()).write_all(bytes).unwrap();
+    }
+
+    #[test]
+    fn who_asked_is_remembered_over_the_death_of_a_worker() {
+        let memory = SharedMemory::create(RECORDS).unwrap();
+        let again = SharedMemory::open(memory.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        let (mut journal, _) = Journal::open(memory);
+        journal.remember(Path::new("/net/a"), 1000, 100);
+        journal.remember(Path::new("/net/b"), 1001, 100);
+        journal.remember(Path::new("/net/a"), 7, 8);
+        journal.forget(Path::new("/net/b"));
+        journal.remember(Path::new(&"x".repeat(4000)), 1, 1);
+        let (journal, owed) = Journal::open(again);
+        assert!(owed.is_empty());
+        assert_eq!(journal.requester(Path::new("/net/a")), Some((7, 8)));
+        assert_eq!(journal.requester(Path::new("/net/b")), None);
     }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use super::flag::{Flag, Taken};
 use super::guard::{Guard, TABLE, Waiting};
-use super::journal::SLOTS;
+use super::journal::RECORDS;
 use crate::cli::options::Options;
 use crate::daemon;
 use crate::sys::autofs::{self, Control};
@@ -167,7 +167,7 @@ fn keep(options: Options, starter: Option<File>) -> u8 {
     }
     let guard = children::adopt_orphans()
         .and_then(|()| Signals::block())
-        .and_then(|signals| Guard::new(signals, SharedMemory::create(SLOTS)?));
+        .and_then(|signals| Guard::new(signals, SharedMemory::create(RECORDS)?));
     let guard = match guard {
         Ok(guard) => guard,
         Err(e) => {

@@ -68,6 +68,20 @@ impl Record {
         bytes
     }
 
+    /// Puts other bytes in the place of the packet, as many as fit; the rest is zeros. Not for records that are read
+    /// into.
+    pub fn write(&self, bytes: &[u8]) {
+        let mut padded = [0; packet::SIZE];
+        for (to, from) in padded.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        for (word, bytes) in self.packet.iter().zip(padded.chunks_exact(size_of::<u32>())) {
+            let mut four = [0; size_of::<u32>()];
+            four.copy_from_slice(bytes);
+            word.store(u32::from_ne_bytes(four), Ordering::Relaxed);
+        }
+    }
+
     /// Makes the packet all zeros; the token goes first.
     pub fn clear_packet(&self) {
         self.token().store(0, Ordering::Release);

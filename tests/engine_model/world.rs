@@ -323,7 +323,7 @@ impl World {
             Effect::Resolve { job, mount, key, .. } => {
                 Event::Resolved { job, outcome: self.resolve(mount, key, fails) }
             }
-            Effect::Perform { job, mount, key, plan } => {
+            Effect::Perform { job, mount, key, plan, .. } => {
                 Event::Performed { job, outcome: self.perform(mount, key, &plan, fails) }
             }
             Effect::Check { job, mount, key } => {
