@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
@@ -14,9 +15,8 @@ use super::line::Line;
 use super::table::MountTable;
 use super::worker::{NewTrigger, State, Worker, target};
 use super::{adopting, browsing};
-use crate::engine::{Errno, Event, Kind, MountId, Wanted};
+use crate::engine::{Event, Kind, MountId, Wanted};
 use crate::sys::autofs::{self, Control};
-use crate::sys::packet::Packet;
 use crate::text::Escaped;
 
 /// What the kernel is told of a line's mounts.
@@ -169,16 +169,15 @@ pub(super) fn release_unused(worker: &Rc<Worker>) {
     }
 }
 
-/// Opens the root of an autofs mount, also when its path has another name by now. May wait.
-pub(super) fn find_root(control: &Control, path: &Path, dev: u32) -> io::Result<OwnedFd> {
-    match control.open_mount(path, dev) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let table = MountTable::read()?;
-            let there = table.mounts().iter().find(|mounted| mounted.autofs.is_some() && mounted.dev == dev);
-            control.open_mount(&there.ok_or(e)?.target, dev)
-        }
-        other => other,
+/// Opens the root of an autofs mount, also when its path has another name by now. `None`: it is in the mount table no
+/// more. May wait.
+pub(super) fn find_root(control: &Control, path: &Path, dev: u32) -> io::Result<Option<OwnedFd>> {
+    if let Ok(root) = control.open_mount(path, dev) {
+        return Ok(Some(root));
     }
+    let table = MountTable::read()?;
+    let there = table.mounts().iter().find(|mounted| mounted.autofs.is_some() && mounted.dev == dev);
+    there.map(|mounted| control.open_mount(&mounted.target, dev)).transpose()
 }
 
 /// Gives a mount that is there new options.
@@ -193,43 +192,48 @@ pub(super) fn update(state: &mut State, mount: MountId, wanted: &Wanted) {
     }
 }
 
-/// Looks for the mounts of parked packets in the mount table; what is not there either is answered.
+/// How long a packet may wait for its mount to become known, while some mount is always being made.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Between two looks at the mount table.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Looks for the mounts of parked packets in the mount table, until none is left: what is there is served, and what is
+/// not there, though nothing is being made that it could be for, is answered. Only one such look is under way.
 pub(super) async fn rescan(worker: Rc<Worker>) {
-    let Ok(Ok(table)) = tokio::task::spawn_blocking(MountTable::read).await else { return };
-    {
-        let mut guard = worker.state.borrow_mut();
-        let state = &mut *guard;
-        let own = state.pipes.inodes();
-        let ours: HashMap<PathBuf, (MountId, u32)> =
-            state.triggers.iter().map(|(id, t)| (t.path.clone(), (*id, t.dev))).collect();
-        for line in table.mounts() {
-            if line.speaks_through(&own).is_some() {
-                if let Some((id, dev)) = ours.get(&line.target).filter(|(_, dev)| *dev != line.dev) {
-                    state.move_device(*id, *dev, line.dev);
-                }
+    let begun = Instant::now();
+    loop {
+        let (waiting, making) = {
+            let state = worker.state.borrow();
+            (state.parked_slots(), state.making > 0)
+        };
+        if waiting.is_empty() {
+            break;
+        }
+        let table = tokio::task::spawn_blocking(MountTable::read).await;
+        if let Ok(Ok(table)) = table {
+            find_devices(&mut worker.state.borrow_mut(), &table);
+            worker.unpark();
+            // Only what was parked before the table was read can be missing in it.
+            if !making || begun.elapsed() > KNOWN_WITHIN {
+                worker.give_up(&waiting, &table);
             }
         }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
-    worker.unpark();
-    if worker.state.borrow().making > 0 {
-        // They may be for what is being mounted now, and are looked at again after that.
-        return;
-    }
-    // Somebody else's mount on our pipe, or one that we gave up: nobody but us can answer.
-    for (slot, pipe) in worker.unroutable() {
-        let mut state = worker.state.borrow_mut();
-        let bytes = state.journal.packet(slot);
-        let Ok(packet) = Packet::decode(&bytes) else { continue };
-        let path = table.mounts().iter().rev().find(|line| line.autofs.is_some() && line.dev == packet.request().dev);
-        let answered = path.map(|line| -> std::io::Result<()> {
-            let root = state.control.open_mount(&line.target, line.dev)?;
-            state.control.fail(root.as_fd(), packet.request().token, Errno::ENOENT)
-        });
-        warn!(
-            "request {} on control pipe {pipe} is for no mount of ours (answered: {})",
-            packet.request().token.0,
-            answered.is_some_and(|a| a.is_ok())
-        );
-        state.journal.clear(slot);
+    worker.state.borrow_mut().rescanning = false;
+}
+
+/// Takes note of mounts whose device has changed, as it does in a restore.
+fn find_devices(state: &mut State, table: &MountTable) {
+    let own = state.pipes.inodes();
+    let ours: HashMap<PathBuf, (MountId, u32)> =
+        state.triggers.iter().map(|(id, t)| (t.path.clone(), (*id, t.dev))).collect();
+    for line in table.mounts() {
+        if line.speaks_through(&own).is_some() {
+            if let Some((id, dev)) = ours.get(&line.target).filter(|(_, dev)| *dev != line.dev) {
+                state.move_device(*id, *dev, line.dev);
+            }
+        }
     }
 }

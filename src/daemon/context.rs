@@ -43,13 +43,19 @@ impl Context {
         Self {
             macros,
             global_options: OptionList::parse(options.global_options.as_deref().unwrap_or_default()),
-            lookup_deadline: configuration.native.deadlines.lookup,
+            lookup_deadline: bounded(configuration.native.deadlines.lookup),
             lanes: Arc::clone(lanes),
             mounter: Mounter::new(Arc::clone(&tools), Arc::clone(lanes)),
             unmounter: Unmounter::new(tools, Arc::clone(lanes)),
             settings,
         }
     }
+}
+
+/// A duration that can be added to any moment.
+fn bounded(duration: Duration) -> Duration {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    duration.min(YEAR)
 }
 
 fn tools(configuration: &Configuration, settings: &Settings) -> exec::Settings {
@@ -59,9 +65,9 @@ fn tools(configuration: &Configuration, settings: &Settings) -> exec::Settings {
             native::Method::Auto => exec::Method::Auto,
             native::Method::Command => exec::Method::Command,
         },
-        mount_deadline: settings.mount_wait.map_or(deadlines.mount, Duration::from_secs),
-        umount_deadline: settings.umount_wait.map_or(deadlines.umount, Duration::from_secs),
-        grace: deadlines.helper_kill,
+        mount_deadline: bounded(settings.mount_wait.map_or(deadlines.mount, Duration::from_secs)),
+        umount_deadline: bounded(settings.umount_wait.map_or(deadlines.umount, Duration::from_secs)),
+        grace: bounded(deadlines.helper_kill),
         verbose: settings.mount_verbose,
         ..exec::Settings::default()
     }

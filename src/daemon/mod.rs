@@ -105,8 +105,10 @@ async fn live(
     spawn_local(signals.serve(Rc::clone(&worker), on_exit));
     spawn_local(watching::watch(Rc::clone(&worker)));
     let socket = Path::new(control::SOCKET);
+    let mut own_socket = None;
     match serve::listen(socket) {
         Ok(listener) => {
+            own_socket = serve::identity(socket);
             let (sender, asked) = mpsc::channel(16);
             tokio::spawn(serve::serve(listener, sender));
             spawn_local(asked::answer(Rc::clone(&worker), asked));
@@ -121,7 +123,9 @@ async fn live(
     let (how, left) = worker.ended().await;
     debug!("the end: {how:?}, {} autofs mounts stay", left.len());
     detaching::leave(&worker, &left).await;
-    serve::remove(socket);
+    if let Some(own) = own_socket {
+        serve::remove(socket, own);
+    }
     info!("autofs stopped");
     worker.ending(0);
     0

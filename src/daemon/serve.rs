@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use crate::control::interface::{DEFINITION, INTERFACE};
 use crate::control::protocol::{self, REQUEST_MAX};
 use crate::control::{Answer, Call, ControlError, Description, Frames, Info};
+use crate::sys::path;
 
 /// Connections of root at a time, and of all others together.
 const ROOT_CONNECTIONS: usize = 8;
@@ -66,11 +67,23 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Takes the socket away, and its directory when nothing else is in there: at the end of the daemon.
-pub fn remove(path: &Path) {
-    let _ = fs::remove_file(path);
-    if let Some(directory) = path.parent() {
-        let _ = fs::remove_dir(directory);
+/// Which file a socket is, so that only our own is taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity(u64, u64);
+
+/// The file that stands at `path` now.
+pub fn identity(path: &Path) -> Option<Identity> {
+    path::lstat(path).ok().map(|found| Identity(found.dev, found.ino))
+}
+
+/// Takes the socket away, and its directory when nothing else is in there: at the end of the daemon. A socket that
+/// another daemon has put in its place stays.
+pub fn remove(path: &Path, own: Identity) {
+    if identity(path) == Some(own) {
+        let _ = fs::remove_file(path);
+        if let Some(directory) = path.parent() {
+            let _ = fs::remove_dir(directory);
+        }
     }
 }
 
@@ -208,7 +221,10 @@ mod tests {
         tokio::spawn(serve(listen(&path).unwrap(), send));
         let mut stream = UnixStream::connect(&path).await.unwrap();
         assert!(matches!(told(&mut stream, &mut frames, &Call::GetInfo).await, Ok(Answer::Info(_))));
-        remove(&path);
+        let own = identity(&path).unwrap();
+        remove(&path, Identity(own.0, own.1 + 1));
+        assert!(identity(&path).is_some(), "another daemon's");
+        remove(&path, own);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap_err().kind(), ErrorKind::NotFound);
     }
 

@@ -23,6 +23,7 @@ use super::context::Context;
 use super::line::Line;
 use super::log::Logger;
 use super::pipes::{Pipe, Pipes};
+use super::table::MountTable;
 use super::{attaching, detaching, expiring, mounting, reload, resolve};
 use crate::cli::options::Options;
 use crate::engine::{
@@ -37,18 +38,21 @@ use crate::plan::Plan;
 use crate::source::master::Master;
 use crate::source::{Mode, Source};
 use crate::sys::autofs::Control;
-use crate::sys::fds;
 use crate::sys::packet::{Packet, Request};
 use crate::text::Escaped;
 
 /// A request on which so many workers have died is answered with EIO: the next one would die as well.
 const ATTEMPTS: u32 = 3;
 
-/// Between two tries to answer when there are no descriptors left.
-const EXHAUSTED: Duration = Duration::from_millis(100);
+/// Between two tries to answer what could not be answered: the first pause, doubled up to the second.
+const INSIST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// How long a start may take before the end that was asked for meanwhile begins without it.
 const START: Duration = Duration::from_secs(5);
+
+/// Between two looks at a pipe that was once without a writer and has one again: its descriptor in the reactor says
+/// for ever that there is something to be read.
+const WITHOUT_WRITER: Duration = Duration::from_millis(50);
 
 /// An autofs mount of ours.
 #[derive(Debug)]
@@ -63,9 +67,12 @@ pub(super) struct Trigger {
     pub(super) created: Made,
     /// Its parent is a network file system: even to reach it may block.
     pub(super) remote: bool,
-    /// Its root directory, opened for the requests at hand and closed when there are no more: an open one would keep
-    /// direct mounts from expiring and a checkpoint from working.
+    /// Its root directory, opened when a request comes and closed when none is left: it is the only way to answer when
+    /// somebody has meanwhile taken the mount out of the tree; at other times an open one would keep direct mounts
+    /// from expiring and a checkpoint from working.
     root: Option<OwnedFd>,
+    /// Requests that are not answered.
+    owed: usize,
 }
 
 impl Trigger {
@@ -107,6 +114,8 @@ pub(super) struct State {
     owed: HashSet<Slot>,
     /// Packets whose mount is not known (yet): it is being mounted, or a restore has changed its device.
     parked: Vec<(Slot, u32)>,
+    /// The mount table is being searched for their mounts.
+    pub(super) rescanning: bool,
     /// Jobs under way that make triggers.
     pub(super) making: usize,
     /// Those of them that attach top-level mounts.
@@ -207,6 +216,11 @@ impl State {
         id
     }
 
+    /// Where the packets stand whose mounts are not known.
+    pub(super) fn parked_slots(&self) -> HashSet<Slot> {
+        self.parked.iter().map(|(slot, _)| *slot).collect()
+    }
+
     /// The root directory of an autofs mount, for the requests at hand.
     pub(super) fn root(&mut self, mount: MountId) -> io::Result<std::os::fd::BorrowedFd<'_>> {
         let trigger = self.triggers.get_mut(&mount).ok_or(io::ErrorKind::NotFound)?;
@@ -218,11 +232,15 @@ impl State {
     }
 
     fn close_roots(&mut self) {
-        for mount in self.opened.drain(..) {
-            if let Some(trigger) = self.triggers.get_mut(&mount) {
+        let triggers = &mut self.triggers;
+        self.opened.retain(|mount| match triggers.get_mut(mount) {
+            Some(trigger) if trigger.owed > 0 => true,
+            Some(trigger) => {
                 trigger.root = None;
+                false
             }
-        }
+            None => false,
+        });
     }
 
     /// The mount that a packet is about. The device decides where several mounts share a pipe; a pipe of its own
@@ -292,6 +310,7 @@ impl Worker {
             slots: HashMap::new(),
             owed: HashSet::new(),
             parked: Vec::new(),
+            rescanning: false,
             making: 0,
             attaching: 0,
             left: Vec::new(),
@@ -580,6 +599,9 @@ impl Worker {
         } else {
             state.root(mount).and_then(|root| say(&control, root, token, error))
         };
+        if let Some(trigger) = state.triggers.get_mut(&mount) {
+            trigger.owed = trigger.owed.saturating_sub(1);
+        }
         match answered {
             // EINVAL: the waiter was served by a worker that died before it could strike the request out.
             Err(e) if e.kind() != io::ErrorKind::InvalidInput => {
@@ -589,21 +611,27 @@ impl Worker {
         }
     }
 
-    /// Answers a token in a lane: where it may take time to reach the mount, and where the short way has failed.
+    /// Answers a token in a lane: where it may take time to reach the mount, and where the short way has failed. What
+    /// fails now may succeed later, and nobody else will answer; so it ends only when there is nobody to be answered.
     async fn insist(self: Rc<Self>, path: PathBuf, dev: u32, token: Token, error: Option<Errno>, slot: Option<Slot>) {
         let (control, lanes) = {
             let state = self.state.borrow();
             (Arc::clone(&state.control), Arc::clone(&state.context.lanes))
         };
+        let mut pause = INSIST.0;
         loop {
             let (control, path) = (Arc::clone(&control), path.clone());
-            let answer =
-                move || attaching::find_root(&control, &path, dev).and_then(|root| say(&control, &root, token, error));
+            let answer = move || match attaching::find_root(&control, &path, dev)? {
+                Some(root) => say(&control, &root, token, error),
+                None => Ok(()),
+            };
             match lanes.run(Lane::Umount, answer).await {
-                // Nobody else will answer: no descriptors or no memory now means later.
-                Err(e) if fds::is_exhausted(&e) => tokio::time::sleep(EXHAUSTED).await,
-                Err(e) => break debug!("cannot answer token {}: {e}", token.0),
-                Ok(()) => break,
+                Err(e) if e.kind() != io::ErrorKind::InvalidInput => {
+                    debug!("cannot answer token {} now: {e}", token.0);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(INSIST.1);
+                }
+                _ => break,
             }
         }
         self.forget(&mut self.state.borrow_mut(), slot);
@@ -634,7 +662,7 @@ impl Worker {
                 spawn_local(Rc::clone(self).serve(Rc::clone(pipe)));
             }
         }
-        state.triggers.insert(id, Trigger { path, kind, dev, pipe, line, created, remote, root: None });
+        state.triggers.insert(id, Trigger { path, kind, dev, pipe, line, created, remote, root: None, owed: 0 });
     }
 
     /// An autofs mount is gone.
@@ -663,7 +691,10 @@ impl Worker {
     async fn serve(self: Rc<Self>, pipe: Rc<Pipe>) {
         loop {
             let Ok(mut ready) = pipe.read_end.readable().await else { return };
+            let closed = ready.ready().is_read_closed();
             match self.read(&pipe) {
+                // The reactor never forgets that there was a moment without a writer.
+                Halt::Empty if closed => tokio::time::sleep(WITHOUT_WRITER).await,
                 Halt::Empty => ready.clear_ready(),
                 Halt::Full => self.room.notified().await,
                 Halt::End => {
@@ -715,12 +746,28 @@ impl Worker {
             }
             self.vanished(mount);
         }
+        // A pipe whose last writer has gone is not used again: the reactor would find it readable for ever.
+        let mut state = self.state.borrow_mut();
+        if pipe.mounts.get() == 0 {
+            state.pipes.release(pipe.number);
+            for line in state.lines.values().filter(|line| line.pipe.get() == Some(pipe.number)) {
+                line.pipe.set(None);
+            }
+        }
     }
 
     /// An autofs mount has gone without us.
     pub(super) fn vanished(self: &Rc<Self>, mount: MountId) {
-        self.unregister(&mut self.state.borrow_mut(), mount);
+        // First the engine, which answers what is open there, then the end of it.
         self.event(Event::Vanished { mount });
+        let mut state = self.state.borrow_mut();
+        let control = Arc::clone(&state.control);
+        if let Some(Trigger { root: Some(root), path, .. }) = self.unregister(&mut state, mount) {
+            // Whoever still stands in it is to get errors, not to wait.
+            if let Err(e) = control.catatonic(root.as_fd()) {
+                debug!(target: &target(&path), "{} stays as it is: {e}", Escaped::path(&path));
+            }
+        }
     }
 
     fn packet(self: &Rc<Self>, slot: Slot, pipe: u32) {
@@ -739,12 +786,18 @@ impl Worker {
         let serves = |state: &State, id: &MountId| state.engine.knows(*id) && !state.adopting.contains(id);
         let Some(mount) = state.route(pipe, request).filter(|id| serves(state, id)) else {
             state.parked.push((slot, pipe));
-            if state.making == 0 {
+            if !std::mem::replace(&mut state.rescanning, true) {
                 spawn_local(attaching::rescan(Rc::clone(self)));
             }
             return;
         };
         state.slots.insert(request.token, slot);
+        if let Some(trigger) = state.triggers.get_mut(&mount) {
+            trigger.owed += 1;
+            if !trigger.remote {
+                let _ = state.root(mount);
+            }
+        }
         if state.owed.remove(&slot) && matches!(packet, Packet::Expire(_)) {
             // Who called expire died with the last worker, and with that the kernel holds nobody up at this entry any
             // more: to unmount it now would pull it away from under somebody's feet.
@@ -773,9 +826,33 @@ impl Worker {
         self.state.borrow_mut().close_roots();
     }
 
-    /// Parked packets whose mounts a look at the mount table has not found either.
-    pub(super) fn unroutable(self: &Rc<Self>) -> Vec<(Slot, u32)> {
-        std::mem::take(&mut self.state.borrow_mut().parked)
+    /// Answers those of these parked packets that are still parked: somebody else's mount on our pipe, or one that we
+    /// gave up, and nobody but us can answer.
+    pub(super) fn give_up(self: &Rc<Self>, slots: &HashSet<Slot>, table: &MountTable) {
+        let mut guard = self.state.borrow_mut();
+        let state = &mut *guard;
+        let (lost, parked): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.parked).into_iter().partition(|(slot, _)| slots.contains(slot));
+        state.parked = parked;
+        for (slot, pipe) in lost {
+            let bytes = state.journal.packet(slot);
+            let Ok(packet) = Packet::decode(&bytes) else { continue };
+            if state.route(pipe, packet.request()).is_some() {
+                // Its mount is known, and will serve it when what stands below is known too.
+                state.parked.push((slot, pipe));
+                continue;
+            }
+            let Request { dev, token, .. } = *packet.request();
+            let path = table.mounts().iter().rev().find(|line| line.autofs.is_some() && line.dev == dev);
+            warn!("request {} on control pipe {pipe} is for no mount of ours", token.0);
+            match path.map(|line| line.target.clone()) {
+                Some(path) => {
+                    drop(spawn_local(Rc::clone(self).insist(path, dev, token, Some(Errno::ENOENT), Some(slot))));
+                }
+                // It is in no place where it could be reached.
+                None => self.forget(state, Some(slot)),
+            }
+        }
     }
 
     /// Takes up what a dead worker owed. It is served as soon as its mounts are.

@@ -1,5 +1,6 @@
 //! What the configuration wants, against what is there.
 
+use std::ops::Bound;
 use std::path::Path;
 
 use super::{Alarm, Effect, Engine, MountId, Stage, State, Top, Wanted};
@@ -99,11 +100,15 @@ impl Engine {
         }
     }
 
-    /// Attaches a new mount, as soon as what is at its path or above it is neither coming nor going.
+    /// Attaches a new mount, as soon as what is at its path or above it is neither coming nor going, and what is below
+    /// it is not going: it would be covered.
     fn attach(&mut self, wanted: Wanted) {
         let settled = |id: &MountId| self.tops.get(id).is_none_or(|top| top.state == State::Serving);
-        let in_the_way = wanted.path.ancestors().filter_map(|path| self.paths.get(path)).find(|id| !settled(id));
-        if let Some(id) = in_the_way.copied() {
+        let path = wanted.path.as_path();
+        let above = path.ancestors().filter_map(|path| self.paths.get(path)).find(|id| !settled(id));
+        let behind = self.leaving.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
+        let below = behind.take_while(|below| below.starts_with(path)).find_map(|below| self.paths.get(below));
+        if let Some(id) = above.or(below).copied() {
             self.behind.entry(id).or_default().push(wanted);
             return;
         }
@@ -279,6 +284,18 @@ mod tests {
         stage.want(&["/a/b/c"]);
         stage.detached("/a", true);
         assert_eq!(stage.said(), ["attach /a/b/c"], "the last configuration counts");
+    }
+
+    #[test]
+    fn what_comes_above_a_leaving_mount_waits_so_as_not_to_cover_it() {
+        let mut stage = Stage::new(&["/a/b"]);
+        stage.mount("/a/b/key", Done::default());
+        stage.want(&["/a"]);
+        assert_eq!(stage.said(), ["unmount /a/b/key"]);
+        stage.unmounted("/a/b/key", 1);
+        assert_eq!(stage.said(), ["detach /a/b"]);
+        stage.detached("/a/b", true);
+        assert_eq!(stage.said(), ["attach /a"]);
     }
 
     #[test]
