@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -146,16 +146,17 @@ fn the_worker_again_and_again_under_load() {
     site::any_key();
     let daemon = Daemon::serving(&["/mnt/auto"]);
     let (stop, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
-    let failed = Arc::new(AtomicU32::new(0));
+    let failures = Arc::new(Mutex::new(Vec::new()));
     let threads: Vec<_> = (0..8)
         .map(|_| {
-            let (stop, next, failed) = (Arc::clone(&stop), Arc::clone(&next), Arc::clone(&failed));
+            let (stop, next, failures) = (Arc::clone(&stop), Arc::clone(&next), Arc::clone(&failures));
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let n = next.fetch_add(1, Ordering::Relaxed);
                     let path = format!("/mnt/auto/{n}");
-                    if visit::enter_now(Path::new(&path)).is_err() || !table::served(&path) {
-                        failed.fetch_add(1, Ordering::Relaxed);
+                    let answer = visit::enter_now(Path::new(&path));
+                    if answer.is_err() || !table::served(&path) {
+                        failures.lock().unwrap().push((path, answer));
                     }
                     std::thread::sleep(Duration::from_millis(2));
                 }
@@ -170,7 +171,8 @@ fn the_worker_again_and_again_under_load() {
     stop.store(true, Ordering::Relaxed);
     visit::within(secs(20), "all visitors", move || threads.into_iter().for_each(|t| t.join().unwrap()));
     let tried = next.load(Ordering::Relaxed);
-    assert_eq!(failed.load(Ordering::Relaxed), 0, "of {tried}");
+    let failures = failures.lock().unwrap();
+    assert!(failures.is_empty(), "of {tried} failed: {failures:?}");
     assert!(tried > 100, "only {tried} accesses in all that time");
     visit::serves("/mnt/auto/after");
     daemon.stop();
