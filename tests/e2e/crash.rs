@@ -164,7 +164,9 @@ fn the_worker_again_and_again_under_load() {
         })
         .collect();
     for round in 0..20_u64 {
-        std::thread::sleep(Duration::from_millis(20 + round * 53 % 150));
+        // A request that several workers in a row do not survive is taken for what kills them.
+        visit::serves(format!("/mnt/auto/round{round}"));
+        std::thread::sleep(Duration::from_millis(round * 53 % 150));
         strike(daemon.worker());
     }
     std::thread::sleep(secs(1));
