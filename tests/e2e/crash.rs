@@ -23,6 +23,9 @@ cases![
     the_worker_again_and_again_under_load: 120,
     the_worker_between_mount_and_answer,
     the_worker_while_it_expires: 120,
+    the_worker_while_a_map_is_away,
+    the_worker_with_a_helper_that_has_children,
+    the_worker_with_more_mounts_than_descriptors: 120,
     the_worker_is_worth_nothing_without_the_keeper,
     a_worker_that_dies_at_once,
     a_busy_tree_over_a_restart,
@@ -292,4 +295,57 @@ fn a_key_that_is_gone_stays_until_it_is_unused() {
     drop(held);
     wait_for("expiry", secs(15), || (table::below("/mnt/auto").len() == 1).then_some(()));
     daemon.stop();
+}
+
+/// What cannot be read leaves in force what was there, also for the next worker.
+fn the_worker_while_a_map_is_away() {
+    site::any_key();
+    site::master("/mnt/auto /etc/auto.any\n/mnt/away /etc/auto.away\n");
+    put("/etc/auto.away", "* -fstype=tmpfs :k&\n");
+    let mut daemon = Daemon::serving(&["/mnt/auto", "/mnt/away"]);
+    visit::serves("/mnt/away/a");
+    fs::rename("/etc/auto.away", "/etc/auto.hidden").unwrap();
+    strike(daemon.worker());
+    visit::serves("/mnt/auto/a");
+    _ = visit::enter("/mnt/away/b");
+    assert!(table::served("/mnt/away/a"));
+    fs::rename("/etc/auto.hidden", "/etc/auto.away").unwrap();
+    daemon.signal(Signal::SIGHUP);
+    wait_for("service from the map that is back", secs(15), || visit::enter("/mnt/away/c").ok());
+    daemon.stop();
+    assert_eq!(table::below("/mnt/away"), []);
+}
+
+/// mount(8) starts mount.TYPE: killing the one does not end the other.
+fn the_worker_with_a_helper_that_has_children() {
+    put("/sbin/mount.family", "#!/bin/sh\necho >>/world/family\n(sleep 2; exec mount -t tmpfs \"$1\" \"$2\")\n");
+    site::one_map("* -fstype=family :slow\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let mut visitor = visit::process("/mnt/auto/a", 0);
+    wait_for("the mount on its way", secs(5), || fs::read("/world/family").ok());
+    std::thread::sleep(Duration::from_millis(300));
+    strike(daemon.worker());
+    let status = wait_for("an answer", secs(20), || visitor.try_wait().unwrap());
+    assert!(status.success(), "{status}");
+    std::thread::sleep(secs(3));
+    assert_eq!(table::at("/mnt/auto/a").len(), 1, "mounted once");
+    daemon.stop();
+    assert_eq!(table::below("/mnt/auto"), []);
+}
+
+/// The keeper holds a descriptor for each pipe: the soft limit of a login shell is not enough.
+fn the_worker_with_more_mounts_than_descriptors() {
+    put("/etc/auto.any", "* -fstype=tmpfs,size=64k :k&\n");
+    site::master(&(0..300).map(|n| format!("/mnt/p/{n} /etc/auto.any\n")).collect::<String>());
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -Sn 256; exec automount -f"]);
+    let mut daemon = Daemon::spawn(command);
+    daemon.ready(&["/mnt/p/0", "/mnt/p/299"]);
+    wait_for("all mount points", secs(20), || (table::below("/mnt/p").len() == 300).then_some(()));
+    strike(daemon.worker());
+    for n in [0, 1, 150, 254, 255, 256, 270, 299] {
+        visit::serves(format!("/mnt/p/{n}/a"));
+    }
+    daemon.stop();
+    assert_eq!(table::below("/mnt/p"), []);
 }

@@ -31,6 +31,7 @@ cases![
     unmounted_by_hand,
     unmounted_by_hand_direct,
     failed_mount,
+    mount_wait_as_long_as_can_be,
     foreign_file_system_in_the_way,
 ];
 
@@ -291,4 +292,14 @@ fn foreign_file_system_in_the_way() {
     daemon.says("/mnt/taken");
     daemon.stop();
     assert_eq!(sources("/mnt/taken"), ["mine"]);
+}
+
+/// "No limit", as some write it.
+fn mount_wait_as_long_as_can_be() {
+    site::one_map("* -fstype=slow :slow\n");
+    put("/etc/autofs.conf", "[ autofs ]\nmount_wait = 18446744073709551615\numount_wait = 4294967295\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    daemon.stop();
+    assert_eq!(table::below("/mnt/auto"), []);
 }

@@ -31,6 +31,8 @@ cases![
     exit_status_of_bad_usage,
     term_during_a_slow_mount,
     directories_are_removed_at_the_end,
+    a_log_that_nobody_reads,
+    the_control_socket_is_the_first_ones,
 ];
 
 fn foreground() {
@@ -284,4 +286,35 @@ fn directories_are_removed_at_the_end() {
     daemon.stop();
     assert!(Path::new("/mnt/old").exists(), "it was there before");
     assert!(!Path::new("/mnt/new/deep").exists(), "it was made by the daemon");
+}
+
+/// A stalled reader of standard error stalls nothing else.
+fn a_log_that_nobody_reads() {
+    site::one_map("last -fstype=tmpfs :last\n");
+    let mut child = Daemon::command().args(["-f", "-d"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    wait_for("the mount", secs(10), || table::autofs("/mnt/auto"));
+    // Each says at least its name; a pipe holds 64 KiB.
+    for n in 0..1000 {
+        visit::refuses(format!("/mnt/auto/{}{n}", "n".repeat(100)), Errno::ENOENT);
+    }
+    visit::serves("/mnt/auto/last");
+    let pid = i32::try_from(child.id()).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+    let status = wait_for("the end", secs(20), || child.try_wait().unwrap());
+    assert!(status.success(), "{status}");
+}
+
+/// Another instance neither takes it over nor removes it.
+fn the_control_socket_is_the_first_ones() {
+    site::any_key();
+    put("/etc/second.master", "/mnt/other /etc/auto.any\n");
+    let first = Daemon::serving(&["/mnt/auto"]);
+    let set_level = || Daemon::command().args(["-l", "debug", "/mnt/auto"]).status().unwrap().success();
+    assert!(set_level());
+    let mut second = Daemon::start(["-f", "-C", "/etc/second.master"]);
+    second.ready(&["/mnt/other"]);
+    assert!(set_level());
+    second.stop();
+    assert!(set_level());
+    first.stop();
 }

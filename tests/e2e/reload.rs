@@ -23,6 +23,8 @@ cases![
     the_configuration_file_is_read_again,
     without_change_nothing_is_touched,
     many_in_a_row,
+    an_emptied_direct_map_comes_back,
+    a_map_that_was_missing_at_the_start,
 ];
 
 fn hup(daemon: &mut Daemon) {
@@ -211,5 +213,38 @@ fn many_in_a_row() {
         let autofs: Vec<_> = table::below("/mnt").into_iter().filter(|m| m.fstype == "autofs").collect();
         (autofs.len() == 2 && table::autofs("/mnt/n99").is_some()).then_some(())
     });
+    daemon.stop();
+}
+
+/// The last direct mount takes the pipe's last writer with it.
+fn an_emptied_direct_map_comes_back() {
+    site::any_key();
+    site::master("/mnt/auto /etc/auto.any\n/- /etc/auto.direct\n");
+    put("/etc/auto.direct", "/mnt/d1 -fstype=tmpfs :1\n");
+    let mut daemon = Daemon::serving(&["/mnt/auto", "/mnt/d1"]);
+    for _ in 0..3 {
+        put("/etc/auto.direct", "");
+        hup(&mut daemon);
+        wait_for("the end of /mnt/d1", secs(10), || table::at("/mnt/d1").is_empty().then_some(()));
+        put("/etc/auto.direct", "/mnt/d1 -fstype=tmpfs :1\n");
+        hup(&mut daemon);
+        daemon.ready(&["/mnt/d1"]);
+        visit::serves("/mnt/d1");
+        nix::mount::umount2("/mnt/d1", nix::mount::MntFlags::empty()).unwrap();
+        visit::serves("/mnt/auto/a");
+    }
+    daemon.stop();
+}
+
+/// The administrator mends the map and reloads; the master map is as it was.
+fn a_map_that_was_missing_at_the_start() {
+    site::any_key();
+    site::master("/mnt/auto /etc/auto.any\n/mnt/late /etc/auto.late\n");
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    assert!(table::autofs("/mnt/late").is_none());
+    put("/etc/auto.late", "* -fstype=tmpfs :k&\n");
+    hup(&mut daemon);
+    daemon.ready(&["/mnt/late"]);
+    visit::serves("/mnt/late/a");
     daemon.stop();
 }

@@ -31,6 +31,8 @@ cases![
     pipe_of_sixteen_packets,
     write_end_is_closed,
     no_hangup_while_somebody_looks,
+    request_outlives_its_mount,
+    request_below_a_covered_path,
     name_of_254_bytes,
     stale_numbers_in_the_table,
     living_master_is_left_alone,
@@ -432,5 +434,33 @@ fn shared_parent() {
     let status = wait_for("an answer", secs(10), || inner.try_wait().unwrap());
     assert!(status.success(), "{status}");
     visit::serves("/mnt/auto/1");
+    daemon.stop();
+}
+
+/// Who waits in a mount that is lazily unmounted keeps it alive, and waits for an answer all the same.
+fn request_outlives_its_mount() {
+    site::one_map("* -fstype=slow :slow\n");
+    slow(1500);
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let mut visitor = visit::process("/mnt/auto/a", 0);
+    wait_for("the mount on its way", secs(5), || (!calls().is_empty()).then_some(()));
+    umount2("/mnt/auto", MntFlags::MNT_DETACH).unwrap();
+    wait_for("an answer, be it good or bad", secs(15), || visitor.try_wait().unwrap());
+    daemon.stop();
+}
+
+/// An answer needs a file on the mount, and the way there may be blocked for a while.
+fn request_below_a_covered_path() {
+    site::master("/mnt/p/auto /etc/auto.one\n");
+    put("/etc/auto.one", "* -fstype=slow :slow\n");
+    Rules { delay: vec![("slow".into(), 1500)], fail: vec!["slow".into()], ..Rules::default() }.set();
+    let daemon = Daemon::serving(&["/mnt/p/auto"]);
+    let mut visitor = visit::process("/mnt/p/auto/a", 0);
+    wait_for("the mount on its way", secs(5), || (!calls().is_empty()).then_some(()));
+    let none: Option<&str> = None;
+    mount(Some("cover"), "/mnt/p", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    std::thread::sleep(secs(3));
+    umount2("/mnt/p", MntFlags::empty()).unwrap();
+    wait_for("an answer", secs(15), || visitor.try_wait().unwrap());
     daemon.stop();
 }
