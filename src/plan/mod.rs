@@ -1,6 +1,6 @@
 //! What is to be done for a request, as data: printable, comparable, and executed elsewhere.
 //!
-//! [`build`] makes a [`Plan`] of an entry of a map. What it has to know about hosts, [`hosts`] names beforehand, for
+//! [`build()`] makes a [`Plan`] of an entry of a map. What it has to know about hosts, [`hosts`] names beforehand, for
 //! somebody who may wait for a name server.
 
 mod build;
