@@ -168,20 +168,10 @@ async fn plan_of(worker: &Rc<Worker>, mount: MountId, key: &Key, entry: &Path) -
         if let Some(known) = state.plans.get(&mount) {
             return Some(Arc::clone(known));
         }
-        let trigger = state.triggers.get(&mount)?;
-        resolve::Question {
-            line: Rc::clone(&trigger.line),
-            context: Rc::clone(&state.context),
-            at: entry.to_owned(),
-            kind: trigger.kind,
-            key: key.clone(),
-            // Whose tree it is decides what its map says, where that names the user.
-            who: state
-                .journal
-                .requester(entry)
-                .map(|(uid, gid)| Requester { uid, gid, ..Requester::default() })
-                .unwrap_or_default(),
-        }
+        // Whose tree it is decides what its map says, where that names the user.
+        let who = state.journal.requester(entry);
+        let who = who.map(|(uid, gid)| Requester { uid, gid, ..Requester::default() }).unwrap_or_default();
+        state.question(mount, key.clone(), who)?
     };
     let outcome = match resolve::now(&question) {
         Some(outcome) => outcome,

@@ -176,9 +176,7 @@ async fn explain(worker: &Rc<Worker>, path: &Bytes, who: Requester) -> Result<An
                 message: "a mount point has no entry: name a path below it".to_owned(),
             });
         }
-        let at = trigger.entry(&key);
-        let context = Rc::clone(&state.context);
-        (resolve::Question { line: Rc::clone(&line), context, at, kind: trigger.kind, key, who }, line)
+        (state.question(mount, key, who).ok_or_else(|| no_such(path))?, line)
     };
     let explained = resolve::explain(question.clone()).await;
     Ok(Answer::Explanation(Explanation {

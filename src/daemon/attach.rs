@@ -93,8 +93,13 @@ pub(super) enum AttachError {
         fstype: Vec<u8>,
     },
     /// There is no directory to mount on.
-    #[error("{0}")]
-    Directory(#[from] DirError),
+    #[error("{}: {source}", Escaped::path(path))]
+    Directory {
+        /// Mount point.
+        path: PathBuf,
+        /// Why not.
+        source: DirError,
+    },
     /// A system call failed.
     #[error("{}: cannot {what}: {source}", Escaped::path(path))]
     Io {
@@ -176,7 +181,8 @@ impl Attacher {
 
     fn mount(&self, job: Job, dirs: &mut Maker) -> Result<Attached, AttachError> {
         let write_end = self.write_end(&job)?;
-        let created = dirs.make(&job.path)?;
+        let created =
+            dirs.make(&job.path).map_err(|source| AttachError::Directory { path: job.path.clone(), source })?;
         let source = OsStr::from_bytes(&job.source);
         let mounted = autofs::mount_autofs(source, &job.path, write_end.as_fd(), job.kind, job.options);
         match mounted {

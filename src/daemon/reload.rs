@@ -3,7 +3,7 @@
 //! A reload is a transaction. Everything is read first, off the reactor; what cannot be read leaves in force what was
 //! read before; then the engine is told at once what is wanted, and finds the difference.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ pub(super) async fn start(worker: &Rc<Worker>, again: bool) {
             worker.stop(Shutdown::Detach);
             return;
         }
-        let wanted = wanted(&worker.state.borrow());
+        let wanted = wanted(&mut worker.state.borrow_mut());
         want(worker, wanted).await;
         return;
     }
@@ -223,11 +223,33 @@ async fn apply(worker: &Rc<Worker>, master: Master, reload: bool) -> Applied {
         }
         drop(old);
     }
-    Applied { wanted: wanted(&worker.state.borrow()), unread }
+    Applied { wanted: wanted(&mut worker.state.borrow_mut()), unread }
 }
 
-/// What the lines in force want mounted.
-fn wanted(state: &State) -> Vec<Wanted> {
+/// What the lines in force want mounted. A direct key below another direct key is not among it: a trigger inside a
+/// trigger would never be reached. It comes when the one above it is mounted, like the offset of a multi-mount.
+fn wanted(state: &mut State) -> Vec<Wanted> {
+    let all = named(state);
+    let direct: HashSet<&Path> = all.iter().filter(|w| w.kind == Kind::Direct).map(|w| w.path.as_path()).collect();
+    let above = |w: &Wanted| -> Option<PathBuf> {
+        let mut ancestors = w.path.ancestors().skip(1);
+        (w.kind == Kind::Direct).then(|| ancestors.find(|path| direct.contains(path))).flatten().map(Path::to_owned)
+    };
+    let above: Vec<Option<PathBuf>> = all.iter().map(above).collect();
+    let mut nested: HashMap<PathBuf, Vec<(PathBuf, u32)>> = HashMap::new();
+    let mut top = Vec::with_capacity(all.len());
+    for (wanted, above) in all.into_iter().zip(above) {
+        match above {
+            Some(above) => nested.entry(above).or_default().push((wanted.path, wanted.map)),
+            None => top.push(wanted),
+        }
+    }
+    state.nested = nested;
+    top
+}
+
+/// All that the lines in force name, in their order.
+fn named(state: &State) -> Vec<Wanted> {
     let Some(master) = &state.master else { return Vec::new() };
     let mut wanted = Vec::new();
     let mut taken: HashSet<Vec<u8>> = HashSet::new();

@@ -41,6 +41,8 @@ pub(super) struct Question {
     pub(super) kind: Kind,
     pub(super) key: Key,
     pub(super) who: Requester,
+    /// Direct keys below this one, which is direct too.
+    pub(super) below: Vec<Question>,
 }
 
 impl Question {
@@ -70,7 +72,25 @@ impl Facts {
 
 /// The answer, if it can be had without waiting.
 pub(super) fn now(question: &Question) -> Option<Resolution> {
-    answer(question, question.line.source.lookup_now(question.name())?, &Facts::default())
+    let found = answer(question, question.line.source.lookup_now(question.name())?, &Facts::default())?;
+    let below = question.below.iter().map(now).collect::<Option<Vec<_>>>()?;
+    Some(with_below(found, below))
+}
+
+/// A plan with the plans of direct keys below it.
+fn with_below(found: Resolution, below: Vec<Resolution>) -> Resolution {
+    match found {
+        Resolution::Found(plan) if !below.is_empty() => {
+            let mut plan = Arc::unwrap_or_clone(plan);
+            for found in below {
+                if let Resolution::Found(below) = found {
+                    plan.graft(below);
+                }
+            }
+            Resolution::Found(Arc::new(plan))
+        }
+        other => other,
+    }
 }
 
 /// The answer, for which it may have to wait; not for ever.
@@ -97,7 +117,12 @@ async fn ask(question: &Question) -> Resolution {
         Answer::Found(raw) => find_out(question, raw).await,
         _ => Facts::default(),
     };
-    answer(question, found, &facts).unwrap_or(Resolution::Unavailable)
+    let found = answer(question, found, &facts).unwrap_or(Resolution::Unavailable);
+    let mut below = Vec::with_capacity(question.below.len());
+    for question in &question.below {
+        below.push(Box::pin(ask(question)).await);
+    }
+    with_below(found, below)
 }
 
 /// Asks for what the plan of an entry depends on.

@@ -27,7 +27,8 @@ use super::table::MountTable;
 use super::{attaching, detaching, expiring, mounting, reload, resolve};
 use crate::cli::options::Options;
 use crate::engine::{
-    Effect, Engine, Errno, Event, JobId, Key, Kind, Limits, MountId, Resolution, Shutdown, Tick, Token, Wanted,
+    Effect, Engine, Errno, Event, JobId, Key, Kind, Limits, MountId, Requester, Resolution, Shutdown, Tick, Token,
+    Wanted,
 };
 use crate::exec::dirs::Made;
 use crate::exec::lanes::{Lane, Lanes};
@@ -100,6 +101,8 @@ pub(super) struct State {
     /// Those of the master map, in its order.
     pub(super) order: Vec<u32>,
     pub(super) master: Option<Arc<Master>>,
+    /// Direct keys below a direct key, and their lines, by the path of the one above.
+    pub(super) nested: HashMap<PathBuf, Vec<(PathBuf, u32)>>,
     /// All maps that it names could be read.
     pub(super) whole: bool,
     /// What is to be done at offset triggers.
@@ -216,6 +219,25 @@ impl State {
         id
     }
 
+    /// What is to be asked for a lookup.
+    pub(super) fn question(&self, mount: MountId, key: Key, who: Requester) -> Option<resolve::Question> {
+        let Trigger { line, kind, .. } = self.triggers.get(&mount)?;
+        let at = self.triggers.get(&mount)?.entry(&key);
+        let below = if *kind == Kind::Direct { self.below(&at, who) } else { Vec::new() };
+        let (line, context) = (Rc::clone(line), Rc::clone(&self.context));
+        Some(resolve::Question { line, context, at, kind: *kind, key, who, below })
+    }
+
+    /// The questions for the direct keys that stand below another one.
+    fn below(&self, at: &Path, who: Requester) -> Vec<resolve::Question> {
+        let question = |(at, line): &(PathBuf, u32)| {
+            let (line, context) = (Rc::clone(self.lines.get(line)?), Rc::clone(&self.context));
+            let (at, below) = (at.clone(), self.below(at, who));
+            Some(resolve::Question { line, context, at, kind: Kind::Direct, key: Key::default(), who, below })
+        };
+        self.nested.get(at).map(|nested| nested.iter().filter_map(question).collect()).unwrap_or_default()
+    }
+
     /// Where the packets stand whose mounts are not known.
     pub(super) fn parked_slots(&self) -> HashSet<Slot> {
         self.parked.iter().map(|(slot, _)| *slot).collect()
@@ -301,6 +323,7 @@ impl Worker {
             lines: HashMap::new(),
             order: Vec::new(),
             master: None,
+            nested: HashMap::new(),
             whole: false,
             plans: HashMap::new(),
             context: Rc::new(Context::new(&configuration, &options, &lanes)),
@@ -511,16 +534,8 @@ impl Worker {
                 None
             }
             Effect::Resolve { job, mount, key, who } => {
-                let Some(trigger) = state.triggers.get(&mount) else {
+                let Some(question) = state.question(mount, key, who) else {
                     return Some(Event::Resolved { job, outcome: Resolution::NotFound });
-                };
-                let question = resolve::Question {
-                    line: Rc::clone(&trigger.line),
-                    context: Rc::clone(&state.context),
-                    at: trigger.entry(&key),
-                    kind: trigger.kind,
-                    key,
-                    who,
                 };
                 info!(target: &question.target(), "attempting to mount entry {}", Escaped::path(&question.at));
                 if let Some(outcome) = resolve::now(&question) {

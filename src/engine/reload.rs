@@ -23,7 +23,9 @@ impl Engine {
         }
         if kept < self.tops.len() {
             let unwanted = |(_, top): &(_, &Top)| {
-                top.generation != self.generation && matches!(top.state, State::Attaching { .. } | State::Serving)
+                let tried = State::Leaving(Stage::Stuck);
+                top.generation != self.generation
+                    && (matches!(top.state, State::Attaching { .. } | State::Serving) || top.state == tried)
             };
             let unwanted = self.tops.iter().filter(unwanted).map(|(id, _)| *id).collect();
             self.leave(unwanted);

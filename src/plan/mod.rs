@@ -34,6 +34,28 @@ pub struct Plan {
     pub strict: bool,
 }
 
+impl Plan {
+    /// Puts the plan of something else that stands below this one into it, as an offset where it belongs. What has that
+    /// place already keeps it.
+    pub fn graft(&mut self, below: Arc<Self>) {
+        if let Some(offset) = self.offsets.iter_mut().find(|offset| below.at.starts_with(&offset.at)) {
+            if offset.at != below.at {
+                Arc::make_mut(offset).graft(below);
+            }
+            return;
+        }
+        let (covered, beside): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.offsets).into_iter().partition(|offset| offset.at.starts_with(&below.at));
+        let mut below = below;
+        for offset in covered {
+            Arc::make_mut(&mut below).graft(offset);
+        }
+        self.offsets = beside;
+        self.offsets.push(below);
+        self.offsets.sort_by(|a, b| a.at.cmp(&b.at));
+    }
+}
+
 /// What is done at one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -78,4 +100,26 @@ pub struct Submount {
     pub source: SourceSpec,
     /// Its options, those of the parent included.
     pub options: MasterOptions,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing(at: &str, offsets: &[&str]) -> Plan {
+        let offsets = offsets.iter().map(|at| Arc::new(nothing(at, &[]))).collect();
+        Plan { at: at.into(), action: Action::Nothing, offsets, strict: false }
+    }
+
+    #[test]
+    fn what_stands_below_is_grafted_where_it_belongs() {
+        let mut plan = nothing("/a", &["/a/b", "/a/c/d"]);
+        for below in ["/a/b/x", "/a/c", "/a/b"] {
+            plan.graft(Arc::new(nothing(below, &[])));
+        }
+        let shape = |plan: &Plan| plan.offsets.iter().map(|o| o.at.to_str().unwrap().to_owned()).collect::<Vec<_>>();
+        assert_eq!(shape(&plan), ["/a/b", "/a/c"]);
+        assert_eq!(shape(&plan.offsets[0]), ["/a/b/x"]);
+        assert_eq!(shape(&plan.offsets[1]), ["/a/c/d"]);
+    }
 }
