@@ -46,6 +46,7 @@ async fn attach_all(worker: &Rc<Worker>, wanted: Vec<(MountId, Wanted)>) -> Hash
         Err(_) => return HashSet::new(),
     };
     let (attacher, jobs, lines) = prepare(worker, wanted, &table);
+    let pipes: Vec<u32> = jobs.iter().map(|job| job.pipe).collect();
     let Ok(results) = tokio::task::spawn_blocking(move || attacher.run(jobs)).await else { return HashSet::new() };
     let (mut attached, mut found) = (HashSet::with_capacity(results.len()), Vec::new());
     for (id, result) in results {
@@ -60,10 +61,14 @@ async fn attach_all(worker: &Rc<Worker>, wanted: Vec<(MountId, Wanted)>) -> Hash
             }
             Err(e) => {
                 error!(target: &target(&wanted.path), "{e}");
-                release_unused(worker);
             }
         }
     }
+    {
+        let state = worker.state.borrow();
+        pipes.iter().filter_map(|pipe| state.pipes.get(*pipe)).for_each(|pipe| pipe.awaited.set(false));
+    }
+    release_unused(worker);
     for id in found {
         adopting::adopt(worker, id, &table).await;
     }
@@ -161,7 +166,7 @@ pub(super) fn release_unused(worker: &Rc<Worker>) {
     let unused: Vec<u32> = state
         .pipes
         .iter()
-        .filter(|pipe| pipe.mounts.get() == 0 && !shared.contains(&pipe.number))
+        .filter(|pipe| pipe.mounts.get() == 0 && !pipe.awaited.get() && !shared.contains(&pipe.number))
         .map(|pipe| pipe.number)
         .collect();
     for pipe in unused {

@@ -30,24 +30,33 @@ pub(super) async fn fill(worker: &Rc<Worker>, id: MountId) {
         let keys: HashSet<Vec<u8>> = trigger.line.source.keys().into_iter().collect();
         (root, keys, Arc::clone(&state.context.lanes), trigger.path.clone())
     };
-    let filled = lanes.run(Lane::Mount, move || make(&root?, &keys)).await;
-    if let Err(e) = filled {
-        debug!(target: &target(&path), "{}: cannot make the directories of all keys: {e}", Escaped::path(&path));
+    let filled = lanes.run(Lane::Mount, move || make(root?, &keys)).await;
+    match filled {
+        Ok((root, gone)) => {
+            let state = worker.state.borrow();
+            let Some(mount) = state.engine.mount(id) else { return };
+            // Whose mount is on its way needs its directory. On this thread nothing can begin meanwhile.
+            let busy: HashSet<Vec<u8>> = mount.entries().map(|entry| entry.key.0.to_vec()).collect();
+            for name in gone.iter().filter(|name| !busy.contains(*name)) {
+                // A link to something, or in use: it stays until it expires.
+                let _ = path::rmdir_at(root.as_fd(), Path::new(OsStr::from_bytes(name)));
+            }
+        }
+        Err(e) => {
+            debug!(target: &target(&path), "{}: cannot make the directories of all keys: {e}", Escaped::path(&path));
+        }
     }
 }
 
-fn make(root: &OwnedFd, keys: &HashSet<Vec<u8>>) -> io::Result<()> {
-    for name in path::names(root.as_fd())? {
-        if !keys.contains(&name) {
-            // In use, or a link to something mounted: it stays until it expires.
-            let _ = path::rmdir_at(root.as_fd(), Path::new(OsStr::from_bytes(&name)));
-        }
-    }
+/// Makes the directories of the keys. Returns the names that are no keys.
+fn make(root: OwnedFd, keys: &HashSet<Vec<u8>>) -> io::Result<(OwnedFd, Vec<Vec<u8>>)> {
+    let mut others = path::names(root.as_fd())?;
+    others.retain(|name| !keys.contains(name));
     for key in keys {
         match path::mkdir_at(root.as_fd(), Path::new(OsStr::from_bytes(key))) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             _ => {}
         }
     }
-    Ok(())
+    Ok((root, others))
 }

@@ -26,6 +26,8 @@ pub(super) struct Pipe {
     pub(super) inode: Cell<u64>,
     /// Autofs mounts that write to it.
     pub(super) mounts: Cell<usize>,
+    /// A mount that is to write to it is being made.
+    pub(super) awaited: Cell<bool>,
     /// Whether a task reads it.
     pub(super) read: Cell<bool>,
 }
@@ -34,7 +36,8 @@ impl Pipe {
     fn new(number: u32, read_end: ReadEnd) -> io::Result<Rc<Self>> {
         let inode = Cell::new(read_end.inode()?);
         let read_end = reactor::register(read_end)?;
-        Ok(Rc::new(Self { number, read_end, inode, mounts: Cell::new(0), read: Cell::new(false) }))
+        let awaited = Cell::new(false);
+        Ok(Rc::new(Self { number, read_end, inode, mounts: Cell::new(0), awaited, read: Cell::new(false) }))
     }
 
     /// The descriptor.
@@ -69,13 +72,14 @@ impl Pipes {
         pipes
     }
 
-    /// Makes a pipe, and gives the keeper its read end before anything can write to it.
+    /// Makes a pipe for a mount, and gives the keeper its read end before anything can write to it.
     pub(super) fn create(&mut self) -> io::Result<Rc<Pipe>> {
         let number = self.next;
         self.next = self.next.wrapping_add(1);
         let (read_end, _write_end) = ReadEnd::create()?;
         self.link.hold(number, read_end.as_fd())?;
         let pipe = Pipe::new(number, read_end)?;
+        pipe.awaited.set(true);
         self.pipes.insert(number, Rc::clone(&pipe));
         Ok(pipe)
     }

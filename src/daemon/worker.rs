@@ -39,6 +39,7 @@ use crate::plan::Plan;
 use crate::source::master::Master;
 use crate::source::{Mode, Source};
 use crate::sys::autofs::Control;
+use crate::sys::children;
 use crate::sys::packet::{Packet, Request};
 use crate::text::Escaped;
 
@@ -113,8 +114,6 @@ pub(super) struct State {
     pub(super) logger: &'static Logger,
     /// Where the packet of an unanswered token stands.
     slots: HashMap<Token, Slot>,
-    /// Slots with what a dead worker owed, until they are served.
-    owed: HashSet<Slot>,
     /// Packets whose mount is not known (yet): it is being mounted, or a restore has changed its device.
     parked: Vec<(Slot, u32)>,
     /// The mount table is being searched for their mounts.
@@ -331,7 +330,6 @@ impl Worker {
             configuration,
             logger,
             slots: HashMap::new(),
-            owed: HashSet::new(),
             parked: Vec::new(),
             rescanning: false,
             making: 0,
@@ -673,6 +671,7 @@ impl Worker {
         state.devices.insert(dev, id);
         if let Some(pipe) = state.pipes.get(pipe) {
             pipe.mounts.set(pipe.mounts.get() + 1);
+            pipe.awaited.set(false);
             if !pipe.read.replace(true) {
                 spawn_local(Rc::clone(self).serve(Rc::clone(pipe)));
             }
@@ -798,7 +797,7 @@ impl Worker {
             }
         };
         let request = packet.request();
-        let serves = |state: &State, id: &MountId| state.engine.knows(*id) && !state.adopting.contains(id);
+        let serves = |state: &State, id: &MountId| state.engine.mount(*id).is_some() && !state.adopting.contains(id);
         let Some(mount) = state.route(pipe, request).filter(|id| serves(state, id)) else {
             state.parked.push((slot, pipe));
             if !std::mem::replace(&mut state.rescanning, true) {
@@ -813,10 +812,13 @@ impl Worker {
                 let _ = state.root(mount);
             }
         }
-        if state.owed.remove(&slot) && matches!(packet, Packet::Expire(_)) {
-            // Who called expire died with the last worker, and with that the kernel holds nobody up at this entry any
-            // more: to unmount it now would pull it away from under somebody's feet.
-            return self.reply(state, mount, request.token, Some(Errno::EBUSY));
+        if matches!(packet, Packet::Expire(_)) && u32::try_from(children::pid()) != Ok(request.who.tgid) {
+            // Who called expire is dead, a worker before this one, and with that the kernel holds nobody up at this
+            // entry any more: to unmount it now would pull it away from under somebody's feet. But the token stands,
+            // and lookups that have come since wait for it as if it were theirs (autofs_wait of Linux 6.18): they have
+            // to begin anew, as to them neither success nor an error would be true.
+            let again = state.control.has_device().then_some(Errno::ESTALE);
+            return self.reply(state, mount, request.token, again);
         }
         let attempts = state.journal.begin(slot);
         if attempts >= ATTEMPTS {
@@ -873,7 +875,6 @@ impl Worker {
     /// Takes up what a dead worker owed. It is served as soon as its mounts are.
     pub(super) fn take_up(&self, owed: Vec<Owed>) {
         let mut state = self.state.borrow_mut();
-        state.owed.extend(owed.iter().map(|owed| owed.slot));
         state.parked.extend(owed.into_iter().map(|Owed { slot, pipe }| (slot, pipe)));
     }
 

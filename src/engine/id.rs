@@ -104,6 +104,8 @@ pub enum Errno {
     EAGAIN,
     /// Something failed that is no matter of the map.
     EIO,
+    /// Look again: the lookup begins anew, once, with a new request.
+    ESTALE,
 }
 
 impl Errno {
@@ -116,6 +118,7 @@ impl Errno {
             Self::ELOOP => libc::ELOOP,
             Self::EAGAIN => libc::EAGAIN,
             Self::EIO => libc::EIO,
+            Self::ESTALE => libc::ESTALE,
         }
     }
 }

@@ -68,11 +68,6 @@ pub struct EntryView<'a> {
 }
 
 impl Engine {
-    /// Whether requests for this autofs mount can be served.
-    pub fn knows(&self, mount: MountId) -> bool {
-        self.mounts.contains_key(&mount)
-    }
-
     /// All autofs mounts: the triggers and submounts, then the top-level ones.
     pub fn mounts(&self) -> impl Iterator<Item = MountView<'_>> {
         self.mounts.iter().map(|(id, mount)| MountView { engine: self, mount, id: *id })
