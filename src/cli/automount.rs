@@ -7,17 +7,19 @@ use std::process::ExitCode;
 use super::options::{self, Command};
 use super::{dump, set_log};
 use crate::text::Escaped;
-use crate::{control, exec, sys};
+use crate::{control, daemon, exec, sys};
 
 /// Runs the program.
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_else(|| "automount".into());
-    // The daemon itself, outside its process group: see exec::Mounter.
-    if let (Some(first), Some(to), None) = (arguments.next(), arguments.next(), arguments.next()) {
-        if first == exec::WALK {
+    // Helpers of the daemon: see exec::Mounter and daemon::opener.
+    match (arguments.next(), arguments.next(), arguments.next()) {
+        (Some(first), Some(to), None) if first == exec::WALK => {
             return if exec::walk(Path::new(&to)) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
+        (Some(first), None, None) if first == daemon::OPENER => return daemon::open_for_others(),
+        _ => {}
     }
     let program = Escaped(program.as_encoded_bytes());
     let command = match options::parse(std::env::args_os(), &mut io::stdout()) {

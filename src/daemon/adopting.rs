@@ -4,17 +4,19 @@
 //! packets wait, as nothing may be mounted a second time.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use log::{error, info, warn};
+use tokio::task::spawn_local;
 
-use super::attach::{Attached, Attacher, Job};
-use super::attaching::mount_options;
+use super::attach::{AttachError, Attached, Attacher, Job};
+use super::attaching::{RETRY, mount_options, read_table};
 use super::line::Line;
+use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
 use super::table::{MountTable, Mounted};
 use super::worker::{NewTrigger, Worker, target};
 use super::{mounting, resolve};
@@ -74,8 +76,10 @@ pub(super) async fn adopt(worker: &Rc<Worker>, id: MountId, table: &Arc<MountTab
         let entries = entries(table, &path, kind);
         let count = entries.len();
         for (name, mounts) in entries {
-            let at = if kind == Kind::Indirect { path.join(&name) } else { path.clone() };
-            Box::pin(adopt_entry(worker, id, Key::from(name.as_bytes()), &at, &mounts, table)).await;
+            let entry = Entry { mount: id, key: Key::from(name.as_bytes()), at: at(&path, kind, &name), again: false };
+            if !Box::pin(adopt_entry(worker, &entry, &mounts, table)).await {
+                spawn_local(insist(Rc::clone(worker), Entry { again: true, ..entry }, name));
+            }
         }
         info!(target: &target(&path), "re-connected to {}, {count} mounted below", Escaped::path(&path));
     }
@@ -105,29 +109,62 @@ fn entries<'t>(table: &'t MountTable, path: &'t Path, kind: Kind) -> BTreeMap<Os
     entries
 }
 
-async fn adopt_entry(
-    worker: &Rc<Worker>,
+/// An entry of an autofs mount.
+struct Entry {
     mount: MountId,
     key: Key,
-    entry: &Path,
-    mounts: &[&Mounted],
-    table: &Arc<MountTable>,
-) {
-    let plan = plan_of(worker, mount, &key, entry).await;
-    if plan.is_none() {
-        warn!(target: &target(entry), "failed to re-connect {}: its map does not have it any more", Escaped::path(entry));
+    at: PathBuf,
+    /// A part of it is adopted already.
+    again: bool,
+}
+
+fn at(path: &Path, kind: Kind, name: &OsStr) -> PathBuf {
+    if kind == Kind::Indirect { path.join(name) } else { path.to_owned() }
+}
+
+/// Adopts an entry again and again, until nothing there is blocked any more.
+async fn insist(worker: Rc<Worker>, entry: Entry, name: OsString) {
+    loop {
+        let found = worker.state.borrow().triggers.get(&entry.mount).map(|t| (t.path.clone(), t.kind));
+        let Some((path, kind)) = found else { return };
+        if worker.is_stopping() {
+            return;
+        }
+        worker.begin_making();
+        let table = read_table().await;
+        let adopted = match entries(&table, &path, kind).get(&name) {
+            Some(mounts) => adopt_entry(&worker, &entry, mounts, &table).await,
+            None => true,
+        };
+        worker.end_making();
+        if adopted {
+            return;
+        }
+        worker.pause(RETRY).await;
+    }
+}
+
+/// False: something could not be taken over yet.
+async fn adopt_entry(worker: &Rc<Worker>, entry: &Entry, mounts: &[&Mounted], table: &Arc<MountTable>) -> bool {
+    let Entry { mount, key, at, again } = entry;
+    let (mount, again, shown) = (*mount, *again, Escaped::path(at));
+    let plan = plan_of(worker, mount, key, at).await;
+    if plan.is_none() && !again {
+        warn!(target: &target(at), "failed to re-connect {shown}: its map does not have it any more");
     }
     let nested: Vec<&Mounted> = mounts.iter().copied().filter(|line| line.autofs.is_some()).collect();
     let is_inner =
         |line: &&Mounted| nested.iter().any(|o| o.target != line.target && line.target.starts_with(&o.target));
-    let mut done = Done::default();
-    let mut inner = Vec::new();
+    let (mut done, mut inner, mut complete) = (Done::default(), Vec::new(), true);
     for line in nested.iter().copied().filter(|line| !is_inner(line)) {
+        if worker.state.borrow().serves(line) {
+            continue;
+        }
         match line.autofs.map_or(Kind::Offset, |a| a.kind) {
             Kind::Offset => {
                 let below = plan.as_deref().and_then(|plan| find(plan, &line.target));
                 let plan = below.unwrap_or_else(|| Arc::new(nothing(&line.target)));
-                let Some(id) = take_nested(worker, mount, line, None, table).await else { continue };
+                let Some(id) = take_nested(worker, entry, line, None, table, &mut complete).await else { continue };
                 worker.state.borrow_mut().plans.insert(id, Arc::clone(&plan));
                 done.offsets.push((id, plan));
                 inner.push(id);
@@ -140,7 +177,9 @@ async fn adopt_entry(
                     warn!("{e}");
                 }
                 let wanted = mounting::submount_wanted(&sub, &line.target);
-                let Some(id) = take_nested(worker, mount, line, Some(sub), table).await else { continue };
+                let Some(id) = take_nested(worker, entry, line, Some(sub), table, &mut complete).await else {
+                    continue;
+                };
                 done.submount = Some((id, wanted));
                 inner.push(id);
             }
@@ -151,14 +190,15 @@ async fn adopt_entry(
     let there = |offset: &Plan| mounts.iter().any(|line| line.target == offset.at);
     let missing: Vec<Arc<Plan>> =
         plan.iter().flat_map(|plan| &plan.offsets).filter(|offset| !there(offset)).map(Arc::clone).collect();
-    if !missing.is_empty() {
+    if !missing.is_empty() && !again {
         let (made, _) = mounting::make_offsets(worker, mount, &missing).await;
         done.offsets.extend(made);
     }
-    worker.event(Event::Adopted { mount, key, plan, done });
+    worker.event(Event::Adopted { mount, key: key.clone(), plan, done });
     for id in inner {
         adopt(worker, id, table).await;
     }
+    complete
 }
 
 /// What the map (or, for an offset, the plan above it) says of an entry.
@@ -193,18 +233,20 @@ fn find(plan: &Plan, path: &Path) -> Option<Arc<Plan>> {
     if offset.at == path { Some(Arc::clone(offset)) } else { find(offset, path) }
 }
 
-/// Takes over an offset trigger, or with a line a submount, that was there before us.
+/// Takes over an offset trigger, or with a line a submount, that was there before us. What cannot be taken over yet is
+/// not complete.
 async fn take_nested(
     worker: &Rc<Worker>,
-    parent: MountId,
+    entry: &Entry,
     found: &Mounted,
     line: Option<Rc<Line>>,
-    table: &MountTable,
+    table: &Arc<MountTable>,
+    complete: &mut bool,
 ) -> Option<MountId> {
     let (attacher, job, line, id) = {
         let mut guard = worker.state.borrow_mut();
         let state = &mut *guard;
-        let trigger = state.triggers.get(&parent)?;
+        let trigger = state.triggers.get(&entry.mount)?;
         let kind = if line.is_some() { Kind::Indirect } else { Kind::Offset };
         let line = line.unwrap_or_else(|| Rc::clone(&trigger.line));
         let own = state.pipes.inodes();
@@ -216,10 +258,11 @@ async fn take_nested(
         let write_ends =
             state.pipes.get(pipe).and_then(|p| p.write_end().ok()).map(|end| (pipe, end)).into_iter().collect();
         let id = state.number();
-        let table = Arc::new(MountTable::of(vec![found.clone()]));
+        let (table, opener) = (Arc::clone(table), Opener::new(Arc::clone(&state.blocked)));
+        let patience = if entry.again { PATIENCE } else { LITTLE_PATIENCE };
         let options = mount_options(&line, state);
-        let job = Job { id, path: found.target.clone(), kind, source: Vec::new(), options, mode: None, pipe };
-        (Attacher { control: Arc::clone(&state.control), table, own, write_ends }, job, line, id)
+        let job = Job { id, path: found.target.clone(), kind, source: Vec::new(), options, mode: None, pipe, patience };
+        (Attacher { control: Arc::clone(&state.control), opener, table, own, write_ends }, job, line, id)
     };
     let (path, kind, remote) = (job.path.clone(), job.kind, table.is_remote(&job.path));
     let (_, result) = tokio::task::spawn_blocking(move || attacher.run(vec![job])).await.ok()?.pop()?;
@@ -230,7 +273,11 @@ async fn take_nested(
             Some(id)
         }
         Err(e) => {
-            error!(target: &target(&path), "{e}");
+            let blocked = matches!(e, AttachError::Blocked(_));
+            if !blocked || !entry.again {
+                error!(target: &target(&path), "{e}");
+            }
+            *complete &= !blocked;
             None
         }
     }

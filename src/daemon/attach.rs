@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::opener::Opener;
 use super::table::{MountTable, Mounted};
 use crate::engine::{Kind, MountId};
 use crate::exec::dirs::{DirError, Made, Maker};
@@ -40,6 +41,8 @@ pub(super) struct Job {
     pub(super) mode: Option<u32>,
     /// The pipe that it is to write to.
     pub(super) pipe: u32,
+    /// How long it may take to open one that is there.
+    pub(super) patience: Duration,
 }
 
 /// An autofs mount that is ours now.
@@ -92,6 +95,12 @@ pub(super) enum AttachError {
         /// What.
         fstype: Vec<u8>,
     },
+    /// Its dead owner has left a request open.
+    #[error(
+        "{}: a process waits there for an automounter that has died; it is served as soon as that process has ended",
+        Escaped::path(.0)
+    )]
+    Blocked(PathBuf),
     /// There is no directory to mount on.
     #[error("{}: {source}", Escaped::path(path))]
     Directory {
@@ -117,6 +126,8 @@ pub(super) enum AttachError {
 pub(super) struct Attacher {
     /// The control device.
     pub(super) control: Arc<Control>,
+    /// Opens what may block.
+    pub(super) opener: Opener,
     /// The mount table, read once for all jobs.
     pub(super) table: Arc<MountTable>,
     /// Our pipes: inode number of each, and its number.
@@ -127,13 +138,22 @@ pub(super) struct Attacher {
 
 impl Attacher {
     /// Does all jobs in their order, parents before children. The write ends are closed when it returns.
-    pub(super) fn run(self, jobs: Vec<Job>) -> Vec<(MountId, Result<Attached, AttachError>)> {
+    pub(super) fn run(mut self, jobs: Vec<Job>) -> Vec<(MountId, Result<Attached, AttachError>)> {
         let mut dirs = Maker::default();
         jobs.into_iter().map(|job| (job.id, self.attach(job, &mut dirs))).collect()
     }
 
-    fn attach(&self, job: Job, dirs: &mut Maker) -> Result<Attached, AttachError> {
-        let there = self.table.at(&job.path);
+    fn open(&mut self, job: &Job, dev: u32) -> io::Result<OwnedFd> {
+        if self.table.may_block(&job.path, &self.own) {
+            self.opener.open(&job.path, dev, job.patience)
+        } else {
+            self.control.open_mount(&job.path, dev)
+        }
+    }
+
+    fn attach(&mut self, job: Job, dirs: &mut Maker) -> Result<Attached, AttachError> {
+        let table = Arc::clone(&self.table);
+        let there = table.at(&job.path);
         // An autofs may lie below the file system of a direct mount.
         let Some((line, shown)) = there.iter().rev().find_map(|line| Some((line, line.autofs?))) else {
             return match there.last() {
@@ -147,9 +167,9 @@ impl Attacher {
             return Err(AttachError::OtherFileSystem { path: job.path, fstype: b"autofs of another kind".to_vec() });
         }
         if line.speaks_through(&self.own).is_some() {
-            let root = self.control.open_mount(&job.path, line.dev);
+            let root = self.open(&job, line.dev);
             let set = root.and_then(|root| self.control.set_timeout(root.as_fd(), job.options.timeout));
-            set.map_err(|source| AttachError::Io { path: job.path.clone(), what: "set the timeout", source })?;
+            set.map_err(AttachError::io(&job.path, "set the timeout"))?;
         } else {
             if shown.pipe_ino != Some(-1) {
                 let inode = shown.pipe_ino.and_then(|inode| u64::try_from(inode).ok());
@@ -161,10 +181,10 @@ impl Attacher {
     }
 
     /// Takes over the mount of a dead master: what waits for it is thrown out with ENOENT, what is mounted below stays.
-    fn take_over(&self, job: &Job, line: &Mounted) -> Result<(), AttachError> {
-        let fail = |what| move |source| AttachError::Io { path: job.path.clone(), what, source };
+    fn take_over(&mut self, job: &Job, line: &Mounted) -> Result<(), AttachError> {
+        let fail = |what| AttachError::io(&job.path, what);
+        let root = self.open(job, line.dev).map_err(fail("open the autofs mount that is there"))?;
         let write_end = self.write_end(job)?;
-        let root = self.control.open_mount(&job.path, line.dev).map_err(fail("open the autofs mount that is there"))?;
         self.control.catatonic(root.as_fd()).map_err(fail("set it catatonic"))?;
         self.control.set_pipe(root.as_fd(), write_end.as_fd()).map_err(fail("give it our pipe"))?;
         self.control.set_timeout(root.as_fd(), job.options.timeout).map_err(fail("set the timeout"))?;
@@ -179,7 +199,10 @@ impl Attacher {
         })
     }
 
-    fn mount(&self, job: Job, dirs: &mut Maker) -> Result<Attached, AttachError> {
+    fn mount(&mut self, job: Job, dirs: &mut Maker) -> Result<Attached, AttachError> {
+        if self.table.may_block(&job.path, &self.own) {
+            self.opener.walk(&job.path, job.patience).map_err(AttachError::io(&job.path, "find the way"))?;
+        }
         let write_end = self.write_end(&job)?;
         let created =
             dirs.make(&job.path).map_err(|source| AttachError::Directory { path: job.path.clone(), source })?;
@@ -190,7 +213,7 @@ impl Attacher {
                 if let Some(mode) = job.mode {
                     let root = self.control.open_mount(&job.path, dev);
                     let set = root.and_then(|root| path::chmod(root.as_fd(), mode));
-                    set.map_err(|source| AttachError::Io { path: job.path.clone(), what: "set its mode", source })?;
+                    set.map_err(AttachError::io(&job.path, "set its mode"))?;
                 }
                 Ok(Attached { id: job.id, pipe: job.pipe, dev, created, found: false })
             }
@@ -202,11 +225,24 @@ impl Attacher {
     }
 }
 
+impl AttachError {
+    /// What a system call at `path` says; `TimedOut` only comes from the [`Opener`].
+    fn io(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| match source.kind() {
+            io::ErrorKind::TimedOut => Self::Blocked(path.to_owned()),
+            _ => Self::Io { path: path.to_owned(), what, source },
+        }
+    }
+}
+
 /// Makes sure that nobody serves the autofs mount at `path` any more. The group's number alone proves nothing: it may
 /// have been used again, and the group may live without its leader.
 fn orphaned(path: &Path, pgrp: i32, inode: Option<u64>) -> Result<(), AttachError> {
     if pgrp == 0 {
         return Err(AttachError::OtherPidNamespace { path: path.to_owned() });
+    }
+    if !children::group_exists(pgrp) {
+        return Ok(());
     }
     let deadline = Instant::now() + OWNER_GRACE;
     while let Some(owner) = procfs::group_reader(pgrp, inode) {

@@ -1,5 +1,6 @@
 //! Making top-level autofs mounts ours, and finding those whose device has changed.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,10 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
+use tokio::task::spawn_local;
 
-use super::attach::{Attached, Attacher, Job};
+use super::attach::{AttachError, Attached, Attacher, Job};
 use super::line::Line;
-use super::table::MountTable;
+use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
+use super::table::{MountTable, Mounted};
 use super::worker::{NewTrigger, State, Worker, target};
 use super::{adopting, browsing};
 use crate::engine::{Event, Kind, MountId, Wanted};
@@ -25,30 +28,70 @@ pub(super) fn mount_options(line: &Line, state: &State) -> autofs::Options {
     autofs::Options { timeout: line.timeout(), strictexpire: line.options.strictexpire, ignore }
 }
 
-/// Attaches top-level mounts, all in one go.
+/// Between two tries to take over a mount on which a request of its dead owner is open.
+pub(super) const RETRY: Duration = Duration::from_secs(2);
+
+/// Attaches top-level mounts: first those that can be reached for certain.
 pub(super) async fn attach(worker: Rc<Worker>, wanted: Vec<(MountId, Wanted)>) {
-    let ids: Vec<MountId> = wanted.iter().map(|(id, _)| *id).collect();
-    let attached = attach_all(&worker, wanted).await;
-    for id in ids {
-        worker.event(Event::Attached { mount: id, ok: attached.contains(&id) });
+    let table = read_table().await;
+    let own = worker.state.borrow().pipes.inodes();
+    let (doubtful, certain): (Vec<_>, Vec<_>) =
+        wanted.into_iter().partition(|(_, wanted)| table.may_block(&wanted.path, &own));
+    let mut blocked = Vec::new();
+    for wanted in [certain, doubtful] {
+        blocked.extend(attach_together(&worker, wanted, &table, LITTLE_PATIENCE).await);
     }
     worker.end_making();
     worker.settled();
+    if !blocked.is_empty() {
+        spawn_local(insist(worker, blocked));
+    }
 }
 
-async fn attach_all(worker: &Rc<Worker>, wanted: Vec<(MountId, Wanted)>) -> HashSet<MountId> {
+/// Tries again and again, until all are attached.
+async fn insist(worker: Rc<Worker>, mut blocked: Vec<(MountId, Wanted)>) {
+    while !blocked.is_empty() {
+        if worker.is_stopping() {
+            for (mount, _) in blocked {
+                worker.event(Event::Attached { mount, ok: false });
+            }
+            return;
+        }
+        worker.begin_making();
+        let table = read_table().await;
+        blocked = attach_together(&worker, blocked, &table, PATIENCE).await;
+        worker.end_making();
+        worker.pause(RETRY).await;
+    }
+}
+
+pub(super) async fn read_table() -> Arc<MountTable> {
     let table = match tokio::task::spawn_blocking(MountTable::read).await {
-        Ok(Ok(table)) => Arc::new(table),
+        Ok(Ok(table)) => table,
         Ok(Err(e)) => {
             error!("cannot read the mount table: {e}");
-            return HashSet::new();
+            MountTable::of(Vec::new())
         }
-        Err(_) => return HashSet::new(),
+        Err(_) => MountTable::of(Vec::new()),
     };
-    let (attacher, jobs, lines) = prepare(worker, wanted, &table);
+    Arc::new(table)
+}
+
+/// Attaches mounts in one go, and tells the engine. Returns those on which a request of a dead owner is open.
+async fn attach_together(
+    worker: &Rc<Worker>,
+    wanted: Vec<(MountId, Wanted)>,
+    table: &Arc<MountTable>,
+    patience: Duration,
+) -> Vec<(MountId, Wanted)> {
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let mut missing: HashSet<MountId> = wanted.iter().map(|(id, _)| *id).collect();
+    let Prepared { attacher, jobs, lines, nested } = prepare(worker, wanted, table, patience);
     let pipes: Vec<u32> = jobs.iter().map(|job| job.pipe).collect();
-    let Ok(results) = tokio::task::spawn_blocking(move || attacher.run(jobs)).await else { return HashSet::new() };
-    let (mut attached, mut found) = (HashSet::with_capacity(results.len()), Vec::new());
+    let results = tokio::task::spawn_blocking(move || attacher.run(jobs)).await.unwrap_or_default();
+    let (mut attached, mut found, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
     for (id, result) in results {
         let Some((line, wanted)) = lines.get(&id) else { continue };
         match result {
@@ -57,40 +100,64 @@ async fn attach_all(worker: &Rc<Worker>, wanted: Vec<(MountId, Wanted)>) -> Hash
                     found.push(id);
                 }
                 register(worker, done, line, wanted);
-                attached.insert(id);
+                attached.push(id);
+                missing.remove(&id);
             }
             Err(e) => {
-                error!(target: &target(&wanted.path), "{e}");
+                let waits = matches!(e, AttachError::Blocked(_));
+                if waits {
+                    blocked.push((id, wanted.clone()));
+                    missing.remove(&id);
+                }
+                if !waits || patience < PATIENCE {
+                    error!(target: &target(&wanted.path), "{e}");
+                }
             }
         }
+    }
+    let now = if nested { &read_table().await } else { table };
+    for id in found {
+        adopting::adopt(worker, id, now).await;
     }
     {
         let state = worker.state.borrow();
         pipes.iter().filter_map(|pipe| state.pipes.get(*pipe)).for_each(|pipe| pipe.awaited.set(false));
     }
     release_unused(worker);
-    for id in found {
-        adopting::adopt(worker, id, &table).await;
-    }
     for id in &attached {
         browsing::fill(worker, *id).await;
     }
-    attached
+    for (ids, ok) in [(attached, true), (missing.into_iter().collect(), false)] {
+        for mount in ids {
+            worker.event(Event::Attached { mount, ok });
+        }
+    }
+    blocked
 }
 
-type Lines = HashMap<MountId, (Rc<Line>, Wanted)>;
+/// What is needed to attach some mounts.
+struct Prepared {
+    attacher: Attacher,
+    jobs: Vec<Job>,
+    lines: HashMap<MountId, (Rc<Line>, Wanted)>,
+    /// There are jobs for mounts below those that were asked for.
+    nested: bool,
+}
 
 fn prepare(
     worker: &Rc<Worker>,
     wanted: Vec<(MountId, Wanted)>,
     table: &Arc<MountTable>,
-) -> (Attacher, Vec<Job>, Lines) {
+    patience: Duration,
+) -> Prepared {
     let mut guard = worker.state.borrow_mut();
     let state = &mut *guard;
     let own = state.pipes.inodes();
     let live: HashMap<&Path, u32> =
         table.mounts().iter().filter_map(|line| Some((line.target.as_path(), line.speaks_through(&own)?))).collect();
     let (mut jobs, mut lines, mut write_ends) = (Vec::with_capacity(wanted.len()), HashMap::new(), HashMap::new());
+    let named: HashSet<PathBuf> = wanted.iter().map(|(_, wanted)| wanted.path.clone()).collect();
+    let mut nested = false;
     for (id, wanted) in wanted {
         let Some(line) = state.lines.get(&wanted.map).map(Rc::clone) else { continue };
         let pipe = match live.get(wanted.path.as_path()) {
@@ -110,13 +177,6 @@ fn prepare(
         if wanted.kind == Kind::Direct && line.pipe.get().is_none() {
             line.pipe.set(Some(pipe));
         }
-        if let std::collections::hash_map::Entry::Vacant(vacant) = write_ends.entry(pipe) {
-            match state.pipes.get(pipe).map(|pipe| pipe.write_end()) {
-                Some(Ok(end)) => drop(vacant.insert(end)),
-                Some(Err(e)) => error!("cannot open the write end of control pipe {pipe}: {e}"),
-                None => {}
-            }
-        }
         jobs.push(Job {
             id,
             path: wanted.path.clone(),
@@ -125,11 +185,46 @@ fn prepare(
             options: mount_options(&line, state),
             mode: line.options.mode,
             pipe,
+            patience,
         });
+        for below in orphans_below(table, &wanted.path, &own).filter(|below| !named.contains(&below.target)) {
+            // Until it is adopted its packets wait in the pipe: from now on no lookup fails there.
+            let kind = below.autofs.map_or(Kind::Offset, |shown| shown.kind);
+            let pipe = if kind == Kind::Offset { Ok(pipe) } else { state.pipes.create().map(|pipe| pipe.number) };
+            let Ok(pipe) = pipe else { continue };
+            let (id, path, source) = (state.number(), below.target.clone(), Vec::new());
+            let options = mount_options(&line, state);
+            jobs.push(Job { id, path, kind, source, options, mode: None, pipe, patience: LITTLE_PATIENCE });
+            nested = true;
+        }
         lines.insert(id, (line, wanted));
     }
-    let control = Arc::clone(&state.control);
-    (Attacher { control, table: Arc::clone(table), own, write_ends }, jobs, lines)
+    for job in &jobs {
+        if let Entry::Vacant(vacant) = write_ends.entry(job.pipe) {
+            match state.pipes.get(job.pipe).map(|pipe| pipe.write_end()) {
+                Some(Ok(end)) => drop(vacant.insert(end)),
+                Some(Err(e)) => error!("cannot open the write end of control pipe {}: {e}", job.pipe),
+                None => {}
+            }
+        }
+    }
+    let (control, opener) = (Arc::clone(&state.control), Opener::new(Arc::clone(&state.blocked)));
+    Prepared { attacher: Attacher { control, opener, table: Arc::clone(table), own, write_ends }, jobs, lines, nested }
+}
+
+/// The offset triggers and submounts below an autofs mount that have died with its owner.
+fn orphans_below<'t>(
+    table: &'t MountTable,
+    path: &'t Path,
+    own: &'t HashMap<u64, u32>,
+) -> impl Iterator<Item = &'t Mounted> {
+    let top = table.at(path).iter().rev().find(|line| line.autofs.is_some() && line.speaks_through(own).is_none());
+    let owner = top.and_then(|top| top.autofs).map(|shown| shown.pgrp);
+    let of_the_same = move |line: &&Mounted| {
+        line.autofs.is_some_and(|shown| shown.kind != Kind::Direct && Some(shown.pgrp) == owner)
+            && line.speaks_through(own).is_none()
+    };
+    table.below(path).filter(of_the_same)
 }
 
 fn register(worker: &Rc<Worker>, done: Attached, line: &Rc<Line>, wanted: &Wanted) {

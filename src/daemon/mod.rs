@@ -12,6 +12,7 @@ mod expiring;
 mod line;
 pub mod log;
 mod mounting;
+mod opener;
 mod pipes;
 mod reactor;
 mod reload;
@@ -38,6 +39,7 @@ use crate::keeper::{Inheritance, START_FAILED};
 use crate::sys::{fds, heap, signals};
 
 use configuration::Configuration;
+pub(crate) use opener::{ARGUMENT as OPENER, main as open_for_others};
 use worker::Worker;
 
 /// The stack of a thread that does blocking work: it parses nothing and recurses nowhere.

@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::sys::autofs::Control;
@@ -21,13 +22,16 @@ use crate::sys::{children, fds, path};
 /// First argument that makes the program the helper; its end of the socket is standard input.
 pub(crate) const ARGUMENT: &str = "--internal-opener";
 
-/// How long an open may take. It takes microseconds, or for ever.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long an open may take where nothing else waits for it. It takes microseconds, or for ever.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long it may take where much else waits for it.
+pub(super) const LITTLE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Each open that does not come back halves the patience with the next, down to this.
 const LEAST_PATIENCE: Duration = Duration::from_millis(20);
 
-/// For so long an open that did not come back is not tried again.
+/// For so long an open that did not come back is not tried again by who has little patience.
 const MEMORY: Duration = Duration::from_millis(1500);
 
 /// In a request, in place of a device: the path is to be walked, nothing more.
@@ -39,70 +43,80 @@ const EIO: i32 = 5;
 /// Bytes of a request: the device and a path.
 const REQUEST: usize = size_of::<u32>() + 4096;
 
+/// The paths that did not come back, and when that was. Shared by all openers.
+pub(super) type Memory = Arc<Mutex<HashMap<PathBuf, Instant>>>;
+
 /// Opens roots by way of a helper, which is started when it is needed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Opener {
     helper: Option<(Child, OwnedFd)>,
-    /// How often an open has not come back since the last rest.
+    /// How often an open has not come back.
     blocked: u32,
-    remembered: HashMap<PathBuf, Instant>,
+    memory: Memory,
 }
 
 impl Opener {
+    /// One without a helper.
+    pub(super) fn new(memory: Memory) -> Self {
+        Self { helper: None, blocked: 0, memory }
+    }
+
     /// As [`Control::open_mount`].
     ///
     /// # Errors
     /// Those of that; `TimedOut`: it does not come back.
-    pub(super) fn open(&mut self, path: &Path, dev: u32) -> io::Result<OwnedFd> {
-        self.ask(path, dev)?.ok_or_else(|| io::Error::other("the helper has sent no root"))
+    pub(super) fn open(&mut self, path: &Path, dev: u32, patience: Duration) -> io::Result<OwnedFd> {
+        self.ask(path, dev, patience)?.ok_or_else(|| io::Error::other("the helper has sent no root"))
     }
 
     /// Walks to a path, to find out whether that can be done.
     ///
     /// # Errors
     /// `TimedOut`: it cannot. What else is wrong shows when it is done.
-    pub(super) fn walk(&mut self, path: &Path) -> io::Result<()> {
-        match self.ask(path, NO_DEVICE) {
+    pub(super) fn walk(&mut self, path: &Path, patience: Duration) -> io::Result<()> {
+        match self.ask(path, NO_DEVICE, patience) {
             Err(e) if e.kind() == io::ErrorKind::TimedOut => Err(e),
             _ => Ok(()),
         }
     }
 
-    /// Ends the helper.
-    pub(super) fn rest(&mut self) {
-        self.blocked = 0;
+    fn dismiss(&mut self) {
         if let Some((mut helper, _)) = self.helper.take() {
             end(&mut helper);
         }
     }
 
-    fn ask(&mut self, path: &Path, dev: u32) -> io::Result<Option<OwnedFd>> {
-        self.remembered.retain(|_, when| when.elapsed() < MEMORY);
-        if self.remembered.contains_key(path) {
+    fn ask(&mut self, path: &Path, dev: u32, patience: Duration) -> io::Result<Option<OwnedFd>> {
+        if self.remember(|memory| memory.contains_key(path)) && patience < PATIENCE {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let socket = self.helper()?;
         let request = [&dev.to_ne_bytes(), path.as_os_str().as_bytes()].concat();
         fds::send(socket.as_fd(), &request, None)?;
-        let patience = (PATIENCE / 2u32.saturating_pow(self.blocked)).max(LEAST_PATIENCE);
+        let patience = (patience / 2u32.saturating_pow(self.blocked)).max(LEAST_PATIENCE);
         let socket = self.helper()?;
         if !answers(socket, patience)? {
-            self.remembered.insert(path.to_owned(), Instant::now());
-            let blocked = self.blocked.saturating_add(1);
-            self.rest();
-            self.blocked = blocked;
+            self.remember(|memory| memory.insert(path.to_owned(), Instant::now()));
+            self.blocked = self.blocked.saturating_add(1);
+            self.dismiss();
             return Err(io::ErrorKind::TimedOut.into());
         }
         let mut answer = [0; size_of::<i32>()];
         let received = fds::receive(socket.as_fd(), &mut answer)?;
         match (received, i32::from_ne_bytes(answer)) {
             (None, _) => {
-                self.rest();
+                self.dismiss();
                 Err(io::ErrorKind::BrokenPipe.into())
             }
             (Some(message), 0) => Ok(message.fd),
             (Some(_), errno) => Err(io::Error::from_raw_os_error(errno)),
         }
+    }
+
+    fn remember<T>(&self, look: impl FnOnce(&mut HashMap<PathBuf, Instant>) -> T) -> T {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.retain(|_, when| when.elapsed() < MEMORY);
+        look(&mut memory)
     }
 
     fn helper(&mut self) -> io::Result<&OwnedFd> {
@@ -119,7 +133,7 @@ impl Opener {
 
 impl Drop for Opener {
     fn drop(&mut self) {
-        self.rest();
+        self.dismiss();
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::engine::Kind;
 use crate::sys::autofs;
 use crate::sys::mountinfo::{self, AutofsOptions};
 
@@ -71,6 +72,16 @@ impl MountTable {
     /// Whether something is mounted at exactly this path besides the autofs with the device number `autofs`.
     pub(super) fn has_mount(&self, path: &Path, autofs: u64) -> bool {
         self.at(path).iter().any(|m| autofs::decode(m.dev) != autofs)
+    }
+
+    /// Whether the way to this path leads over a direct or offset mount that is not ours, given our pipes, and whose
+    /// owner may have left a request open.
+    pub(super) fn may_block(&self, path: &Path, own: &HashMap<u64, u32>) -> bool {
+        let blocks = |line: &Mounted| {
+            line.autofs.is_some_and(|a| a.kind != Kind::Indirect && a.pipe_ino != Some(-1))
+                && line.speaks_through(own).is_none()
+        };
+        path.ancestors().any(|at| self.at(at).iter().any(blocks))
     }
 
     /// Whether this path lies on a file system of another machine, which may not answer.

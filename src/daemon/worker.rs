@@ -22,8 +22,9 @@ use super::configuration::Configuration;
 use super::context::Context;
 use super::line::Line;
 use super::log::Logger;
+use super::opener::Memory;
 use super::pipes::{Pipe, Pipes};
-use super::table::MountTable;
+use super::table::{MountTable, Mounted};
 use super::{attaching, detaching, expiring, mounting, reload, resolve};
 use crate::cli::options::Options;
 use crate::engine::{
@@ -93,6 +94,8 @@ impl Trigger {
 pub(super) struct State {
     pub(super) engine: Engine,
     pub(super) control: Arc<Control>,
+    /// What could not be opened a moment ago.
+    pub(super) blocked: Memory,
     pub(super) journal: Journal,
     pub(super) pipes: Pipes,
     pub(super) triggers: HashMap<MountId, Trigger>,
@@ -159,6 +162,8 @@ pub(super) struct Worker {
     room: Notify,
     /// An attach has ended.
     attached: Notify,
+    /// The end has begun.
+    halt: Notify,
     exit: Notify,
     ended: RefCell<Option<(Shutdown, Vec<MountId>)>>,
 }
@@ -285,6 +290,12 @@ impl State {
         Some(mount)
     }
 
+    /// Whether an autofs mount of the mount table is known already.
+    pub(super) fn serves(&self, line: &Mounted) -> bool {
+        let known = self.devices.get(&line.dev).and_then(|id| self.triggers.get(id));
+        known.is_some_and(|trigger| trigger.path == line.target)
+    }
+
     /// A mount has a new device number: it was restored.
     pub(super) fn move_device(&mut self, mount: MountId, old: u32, new: u32) {
         if self.devices.get(&old) == Some(&mount) {
@@ -315,6 +326,7 @@ impl Worker {
         let state = State {
             engine: Engine::new(limits),
             control: Arc::new(Control::open()?),
+            blocked: Memory::default(),
             journal,
             pipes: Pipes::new(inheritance.link, inheritance.pipes),
             triggers: HashMap::new(),
@@ -357,6 +369,7 @@ impl Worker {
             timer: Notify::new(),
             room: Notify::new(),
             attached: Notify::new(),
+            halt: Notify::new(),
             exit: Notify::new(),
             ended: RefCell::new(None),
         };
@@ -375,6 +388,7 @@ impl Worker {
             state.stopping = state.stopping.max(Some(how));
             state.serving
         };
+        self.halt.notify_waiters();
         if serving {
             return self.event(Event::Stop(how));
         }
@@ -383,6 +397,13 @@ impl Worker {
             tokio::time::sleep(START).await;
             worker.event(Event::Stop(how));
         });
+    }
+
+    /// Sleeps, but not past the beginning of the end.
+    pub(super) async fn pause(&self, duration: Duration) {
+        if !self.is_stopping() {
+            let _ = tokio::time::timeout(duration, self.halt.notified()).await;
+        }
     }
 
     /// The start is over.

@@ -170,6 +170,11 @@ pub fn exists(pid: i32) -> bool {
     pid > 0 && !matches!(nix::sys::signal::kill(Pid::from_raw(pid), None), Err(Os::ESRCH))
 }
 
+/// Whether a process group with this number has a member, be it a zombie.
+pub fn group_exists(pgrp: i32) -> bool {
+    pgrp > 0 && !matches!(nix::sys::signal::killpg(Pid::from_raw(pgrp), None), Err(Os::ESRCH))
+}
+
 /// Kills the children of this process that are in its process group: what a dead worker of ours has left under way.
 /// Best effort: one that cannot be found out about is left alone.
 pub fn kill_own_group() {
@@ -228,8 +233,9 @@ mod tests {
     fn signals_go_to_single_processes_only() {
         for pid in [0, -1, i32::MIN] {
             assert_eq!(kill(pid, Signal::Cont).unwrap_err().raw_os_error(), Some(libc::EINVAL));
-            assert!(!exists(pid));
+            assert!(!exists(pid) && !group_exists(pid));
         }
+        assert!(group_exists(process_group()));
         assert!(exists(pid()));
         assert!(exists(parent()) || parent() == 0);
     }

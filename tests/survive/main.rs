@@ -11,6 +11,7 @@ mod common;
 
 mod adopt;
 mod foreign;
+mod pending;
 mod processes;
 mod restart;
 mod site;
@@ -48,7 +49,7 @@ impl Case {
 }
 
 fn all() -> impl Iterator<Item = &'static Case> {
-    [storm::CASES, restart::CASES, adopt::CASES, foreign::CASES].into_iter().flatten()
+    [storm::CASES, restart::CASES, adopt::CASES, foreign::CASES, pending::CASES].into_iter().flatten()
 }
 
 fn body(name: &str) {
