@@ -19,6 +19,9 @@ pub(super) const TABLE: usize = 8192;
 /// the second value.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
+/// For what a dead worker has left under way to end when it is killed.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What a new worker gets.
 #[derive(Debug)]
 pub struct Inheritance {
@@ -209,7 +212,7 @@ impl Guard {
             }
             // What the dead worker had under way would be done a second time by the next one. File systems in user
             // space have left the group by now.
-            children::kill_own_group();
+            children::kill_own_group(PATIENCE);
             if self.served {
                 self.due = Some(Instant::now());
             } else {

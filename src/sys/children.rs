@@ -2,11 +2,12 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno as Os;
 use nix::sys::prctl;
 use nix::sys::signal::Signal as Number;
-use nix::unistd::{ForkResult, Pid};
+use nix::unistd::{ForkResult, Pid, getpgid, getpgrp};
 
 /// Which side of [`fork`] this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -175,15 +176,22 @@ pub fn group_exists(pgrp: i32) -> bool {
     pgrp > 0 && !matches!(nix::sys::signal::killpg(Pid::from_raw(pgrp), None), Err(Os::ESRCH))
 }
 
-/// Kills the children of this process that are in its process group: what a dead worker of ours has left under way.
-/// Best effort: one that cannot be found out about is left alone.
-pub fn kill_own_group() {
+/// Kills and reaps the children of this process that are in its process group, then what they leave to us of their own
+/// children, until there are none: what a dead worker of ours has left under way. Gives up after `patience`, as a
+/// process that waits for a dead server cannot be killed.
+pub fn kill_own_group(patience: Duration) {
+    let begun = Instant::now();
     let list = format!("/proc/self/task/{0}/children", pid());
-    for child in std::fs::read_to_string(list).unwrap_or_default().split_ascii_whitespace() {
-        let Ok(child) = child.parse() else { continue };
-        if nix::unistd::getpgid(Some(Pid::from_raw(child))).is_ok_and(|group| group == nix::unistd::getpgrp()) {
-            let _ = kill(child, Signal::Kill);
+    loop {
+        let children = std::fs::read_to_string(&list).unwrap_or_default();
+        let ours = |child: &i32| getpgid(Some(Pid::from_raw(*child))).is_ok_and(|group| group == getpgrp());
+        let found = children.split_ascii_whitespace().filter_map(|child| child.parse().ok()).filter(ours);
+        let killed = found.map(|child| kill(child, Signal::Kill)).count();
+        if killed == 0 || begun.elapsed() > patience {
+            return;
         }
+        std::thread::sleep(Duration::from_millis(1));
+        while matches!(reap(), Ok(Reaped::Child(..))) {}
     }
 }
 
