@@ -28,9 +28,6 @@ pub const START_FAILED: u8 = 1;
 /// Open files that a keeper with a full table has, and some.
 const DESCRIPTORS: u64 = TABLE as u64 + 64;
 
-/// Open files that the keeper may need: `open_file_limit` as automount has it.
-const DESCRIPTORS: u64 = 20_480;
-
 /// Where the flag file and the control socket live.
 pub(crate) const RUN_DIRECTORY: &str = env!("AUTOFS_RUNDIR");
 
@@ -48,10 +45,6 @@ pub fn run(options: Options) -> ExitCode {
              required: {why}"
         );
         return ExitCode::from(START_FAILED);
-    }
-    // The keeper holds a descriptor for each pipe, and reads no configuration: what that says is the worker's matter.
-    if let Err(e) = fds::raise_limit(DESCRIPTORS) {
-        say!("{program}: can't increase open file limit - continuing: {e}");
     }
     let _ = std::env::set_current_dir("/");
     path::set_umask(0o022);
