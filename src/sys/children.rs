@@ -185,10 +185,13 @@ pub fn kill_own_group(patience: Duration) {
     loop {
         let children = std::fs::read_to_string(&list).unwrap_or_default();
         let ours = |child: &i32| getpgid(Some(Pid::from_raw(*child))).is_ok_and(|group| group == getpgrp());
-        let found = children.split_ascii_whitespace().filter_map(|child| child.parse().ok()).filter(ours);
-        let killed = found.map(|child| kill(child, Signal::Kill)).count();
-        if killed == 0 || begun.elapsed() > patience {
+        let found: Vec<i32> =
+            children.split_ascii_whitespace().filter_map(|child| child.parse().ok()).filter(ours).collect();
+        if found.is_empty() || begun.elapsed() > patience {
             return;
+        }
+        for child in found {
+            let _ = kill(child, Signal::Kill);
         }
         std::thread::sleep(Duration::from_millis(1));
         while matches!(reap(), Ok(Reaped::Child(..))) {}
