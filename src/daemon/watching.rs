@@ -23,19 +23,24 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Watches for as long as the worker lives.
 pub(super) async fn watch(worker: Rc<Worker>) {
-    let events = MountEvents::open().and_then(reactor::register);
-    let events = match events {
-        Ok(events) => events,
-        Err(e) => {
-            warn!("mounts that others unmount are noticed late: {e}");
+    let mut events = MountEvents::open();
+    loop {
+        let waiting = match events.and_then(reactor::register) {
+            Ok(waiting) => waiting,
+            Err(e) => {
+                warn!("mounts that others unmount are noticed late: {e}");
+                return;
+            }
+        };
+        if waiting.readable().await.is_err() {
             return;
         }
-    };
-    loop {
-        let Ok(mut ready) = events.readable().await else { return };
+        // Out of the reactor, which each mount of our own would wake up.
+        let inner = waiting.into_inner().0;
         tokio::time::sleep(PAUSE).await;
-        ready.clear_ready();
-        let changes = match ready.get_inner().0.drain() {
+        let changes = inner.drain();
+        events = Ok(inner);
+        let changes = match changes {
             Ok(changes) => changes,
             Err(e) => {
                 debug!("cannot read mount events: {e}");
