@@ -117,7 +117,11 @@ impl Maker {
             None => self.walk(wanted, &mut made),
         };
         match result {
-            Ok(()) => Ok(made),
+            Ok(()) => {
+                // It is kept for as long as the mount, of which there may be many.
+                made.dirs.shrink_to_fit();
+                Ok(made)
+            }
             Err(e) => {
                 made.remove();
                 Err(e)
