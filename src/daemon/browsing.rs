@@ -12,7 +12,7 @@ use std::sync::Arc;
 use log::debug;
 
 use super::worker::{Worker, target};
-use crate::engine::{Kind, MountId};
+use crate::engine::{EntryPhase, Kind, MountId};
 use crate::exec::lanes::Lane;
 use crate::sys::path;
 use crate::text::Escaped;
@@ -36,7 +36,10 @@ pub(super) async fn fill(worker: &Rc<Worker>, id: MountId) {
             let state = worker.state.borrow();
             let Some(mount) = state.engine.mount(id) else { return };
             // Whose mount is on its way needs its directory. On this thread nothing can begin meanwhile.
-            let busy: HashSet<Vec<u8>> = mount.entries().map(|entry| entry.key.0.to_vec()).collect();
+            // What is mounted keeps its own, as the kernel removes no mount point.
+            let moves = |phase| !matches!(phase, EntryPhase::Mounted | EntryPhase::Failed(..));
+            let busy = mount.entries().filter(|entry| moves(entry.phase)).map(|entry| entry.key.0.to_vec());
+            let busy: HashSet<Vec<u8>> = busy.collect();
             for name in gone.iter().filter(|name| !busy.contains(*name)) {
                 // A link to something, or in use: it stays until it expires.
                 let _ = path::rmdir_at(root.as_fd(), Path::new(OsStr::from_bytes(name)));
