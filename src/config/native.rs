@@ -33,6 +33,21 @@ pub struct Native {
 pub struct Mount {
     /// By what.
     pub method: Method,
+    /// Where something stands below a multi-mount that has no mount of its own.
+    pub placeholder: When,
+}
+
+/// When something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum When {
+    /// Where it is of use.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// By what a file system is mounted.
@@ -229,7 +244,7 @@ mod tests {
     fn errors_say_where_and_what_is_expected() {
         for (text, expected) in [
             ("[mount]\nmethod = \"magic\"", "2:10: unknown variant `magic`: expected `auto` or `command`"),
-            ("[mount]\nmehtod = 1", "2:1: unknown field `mehtod`: expected `method`"),
+            ("[mount]\nmehtod = 1", "2:1: unknown field `mehtod`: expected `method` or `placeholder`"),
             ("[amd]", "1:2: unknown field `amd`: expected one of `mount`, `deadlines`, `limits`, `exit`, `log`"),
             ("[limits]\nmounts = 0", "2:10: invalid value: integer `0`: expected a whole number, 1 or more"),
             ("[deadlines]\nmount = -5", "2:9: invalid value: integer `-5`: expected a whole number, 1 or more"),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::interface::{INTERFACE, SERVICE, object};
 use super::plan::PlanTree;
-use super::{Bytes, Call, Level};
+use super::{Bytes, Call, Level, Mode};
 
 /// The answer to a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Answer {
     Status(Status),
     Mounts(Mounts),
     Explanation(Explanation),
+    Quiesced(Quiesced),
+    Checks(Checks),
     /// It is done, or has begun.
     Done,
     Info(Info),
@@ -28,6 +30,8 @@ impl Answer {
             Self::Status(a) => object(a),
             Self::Mounts(a) => object(a),
             Self::Explanation(a) => object(a),
+            Self::Quiesced(a) => object(a),
+            Self::Checks(a) => object(a),
             Self::Done => Ok(Map::new()),
             Self::Info(a) => object(a),
             Self::Description(a) => object(a),
@@ -41,7 +45,9 @@ impl Answer {
             Call::Status => Self::Status(serde_json::from_value(value)?),
             Call::Mounts => Self::Mounts(serde_json::from_value(value)?),
             Call::Explain { .. } => Self::Explanation(serde_json::from_value(value)?),
-            Call::Reload | Call::Expire { .. } | Call::SetLogLevel { .. } => Self::Done,
+            Call::Quiesce(_) => Self::Quiesced(serde_json::from_value(value)?),
+            Call::MigrateCheck => Self::Checks(serde_json::from_value(value)?),
+            Call::Reload | Call::Expire { .. } | Call::SetLogLevel { .. } | Call::Resume => Self::Done,
             Call::GetInfo => Self::Info(serde_json::from_value(value)?),
             Call::GetInterfaceDescription { .. } => Self::Description(serde_json::from_value(value)?),
         })
@@ -68,8 +74,71 @@ pub struct Status {
     pub uptime: u64,
     /// Seconds since the maps were last read.
     pub reloaded: u64,
+    /// How often this daemon has come back from a checkpoint.
+    #[serde(default)]
+    pub restores: u32,
+    /// The daemon rests for a checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<Rest>,
     /// The mount points in the order of the master map.
     pub mount_points: Vec<MountPoint>,
+}
+
+/// The rest for a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rest {
+    /// What has become of the autofs mounts.
+    pub mode: Mode,
+    /// False: not all has come to rest yet.
+    pub ready: bool,
+    /// Seconds until the daemon goes on by itself.
+    pub lease: u64,
+}
+
+/// The daemon has come to rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quiesced {
+    /// What has become of the autofs mounts.
+    pub mode: Mode,
+    /// How many autofs mounts there are.
+    pub autofs_mounts: u32,
+    /// What was unmounted; it is mounted again on the first access.
+    pub unmounted: Vec<Bytes>,
+    /// Seconds until the daemon goes on by itself.
+    pub lease: u64,
+}
+
+/// What stands in the way of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checks {
+    /// All that was looked at.
+    pub checks: Vec<Check>,
+}
+
+/// One condition of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its short name.
+    pub id: String,
+    /// Whether it is met.
+    pub verdict: Verdict,
+    /// What was looked at, or what is wrong.
+    pub what: String,
+    /// What can be done about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+/// Whether a condition is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It is.
+    Pass,
+    /// It will be after a quiesce.
+    Quiesce,
+    /// It is not.
+    Fail,
 }
 
 /// A line of the master map that is served.

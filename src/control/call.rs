@@ -35,6 +35,12 @@ pub enum Call {
         /// A path at or below a mount point.
         path: Bytes,
     },
+    /// Come to rest for a checkpoint. Answered by `Quiesced` when it may be made.
+    Quiesce(Quiesce),
+    /// The checkpoint is over (or will not be made). Answered by `Done` when all is served again or has begun to be.
+    Resume,
+    /// What stands in the way of a checkpoint. Answered by `Checks`.
+    MigrateCheck,
     /// Varlink's own: who are you. Answered by `Info`.
     GetInfo,
     /// Varlink's own: the definition of an interface. Answered by `Description`.
@@ -53,6 +59,55 @@ struct Parameters {
     level: Option<Level>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     interface: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timeout: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lease: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    umount: Option<Umount>,
+}
+
+/// How to come to rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quiesce {
+    /// What becomes of the autofs mounts.
+    pub mode: Mode,
+    /// Seconds that it may take.
+    pub timeout: u64,
+    /// Seconds after which the daemon goes on by itself when no checkpoint has been made.
+    pub lease: u64,
+    /// What is unmounted before.
+    pub umount: Umount,
+}
+
+impl Default for Quiesce {
+    fn default() -> Self {
+        Self { mode: Mode::Park, timeout: 10, lease: 60, umount: Umount::Unsupported }
+    }
+}
+
+/// What becomes of the autofs mounts for the time of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Lookups of what is not mounted fail at once. Any number of autofs mounts, any load.
+    Park,
+    /// Lookups go on; a checkpoint fails if one is under way in that moment.
+    Live,
+}
+
+/// What is unmounted before a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Umount {
+    /// File systems that a checkpoint cannot hold.
+    Unsupported,
+    /// All that is not in use.
+    Idle,
+    /// Nothing.
+    None,
 }
 
 impl Call {
@@ -60,6 +115,7 @@ impl Call {
     /// among it) and may run what they name.
     pub fn is_privileged(&self) -> bool {
         match self {
+            Self::Quiesce(_) | Self::Resume | Self::MigrateCheck => true,
             Self::Reload | Self::Expire { .. } | Self::SetLogLevel { .. } | Self::Explain { .. } => true,
             Self::Ping | Self::Status | Self::Mounts | Self::GetInfo | Self::GetInterfaceDescription { .. } => false,
         }
@@ -86,6 +142,15 @@ impl Call {
                 p.path = Some(path.clone());
                 (INTERFACE, "Explain")
             }
+            Self::Quiesce(wish) => {
+                p.mode = Some(wish.mode);
+                p.timeout = Some(wish.timeout);
+                p.lease = Some(wish.lease);
+                p.umount = Some(wish.umount);
+                (INTERFACE, "Quiesce")
+            }
+            Self::Resume => (INTERFACE, "Resume"),
+            Self::MigrateCheck => (INTERFACE, "MigrateCheck"),
             Self::GetInfo => (SERVICE, "GetInfo"),
             Self::GetInterfaceDescription { interface } => {
                 p.interface = Some(interface.clone());
@@ -111,6 +176,17 @@ impl Call {
                 level: parameter(&parameters, "level")?.ok_or_else(|| missing("level"))?,
             },
             (INTERFACE, "Explain") => Self::Explain { path: path()?.ok_or_else(|| missing("path"))? },
+            (INTERFACE, "Quiesce") => {
+                let default = Quiesce::default();
+                Self::Quiesce(Quiesce {
+                    mode: parameter(&parameters, "mode")?.unwrap_or(default.mode),
+                    timeout: parameter(&parameters, "timeout")?.unwrap_or(default.timeout),
+                    lease: parameter(&parameters, "lease")?.unwrap_or(default.lease),
+                    umount: parameter(&parameters, "umount")?.unwrap_or(default.umount),
+                })
+            }
+            (INTERFACE, "Resume") => Self::Resume,
+            (INTERFACE, "MigrateCheck") => Self::MigrateCheck,
             (SERVICE, "GetInfo") => Self::GetInfo,
             (SERVICE, "GetInterfaceDescription") => Self::GetInterfaceDescription {
                 interface: parameter(&parameters, "interface")?.ok_or_else(|| missing("interface"))?,
@@ -175,5 +251,7 @@ mod tests {
         assert!(Call::Reload.is_privileged() && Call::Expire { path: None }.is_privileged());
         assert!(Call::Explain { path: path.clone() }.is_privileged());
         assert!(Call::SetLogLevel { path, level: Level::Basic }.is_privileged());
+        assert!(Call::Quiesce(Quiesce::default()).is_privileged() && Call::Resume.is_privileged());
+        assert!(Call::MigrateCheck.is_privileged());
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn parameter<T: for<'de> Deserialize<'de>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Bytes, Call, Level};
+    use crate::control::{Bytes, Call, Level, Quiesce};
 
     #[test]
     fn the_definition_names_every_method_and_error() {
@@ -51,6 +51,9 @@ mod tests {
             Call::Expire { path: None },
             Call::SetLogLevel { path: path.clone(), level: Level::Basic },
             Call::Explain { path: path.clone() },
+            Call::Quiesce(Quiesce::default()),
+            Call::Resume,
+            Call::MigrateCheck,
         ] {
             let (method, _) = call.to_wire().unwrap();
             let name = method.rsplit('.').next().unwrap();

@@ -13,10 +13,11 @@ pub mod plan;
 pub mod protocol;
 
 pub use answer::{
-    Answer, Description, Explanation, Info, MountKind, MountPoint, Mounted, Mounts, Outcome, Pong, Status,
+    Answer, Check, Checks, Description, Explanation, Info, MountKind, MountPoint, Mounted, Mounts, Outcome, Pong,
+    Quiesced, Rest, Status, Verdict,
 };
 pub use bytes::Bytes;
-pub use call::{Call, Level};
+pub use call::{Call, Level, Mode, Quiesce, Umount};
 pub use error::ControlError;
 pub use plan::PlanTree;
 pub use protocol::Frames;

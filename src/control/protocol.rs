@@ -146,7 +146,7 @@ fn framed(object: &impl Serialize) -> Result<Vec<u8>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Bytes, Level, Pong};
+    use crate::control::{Bytes, Level, Mode, Pong, Quiesce, Umount};
 
     #[test]
     fn messages_are_cut_however_they_arrive() {
@@ -182,6 +182,9 @@ mod tests {
             Call::Expire { path: Some(path.clone()) },
             Call::SetLogLevel { path: path.clone(), level: Level::Debug },
             Call::Explain { path },
+            Call::Quiesce(Quiesce { mode: Mode::Live, timeout: 3, lease: 4, umount: Umount::Idle }),
+            Call::Resume,
+            Call::MigrateCheck,
             Call::GetInfo,
         ] {
             let mut message = encode_request(&call).unwrap();

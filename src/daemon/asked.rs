@@ -4,17 +4,19 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use log::error;
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
 use super::line::Line;
+use super::quiesce::Quiet;
 use super::resolve;
 use super::serve::Asked;
 use super::worker::{State, Worker, target};
 use crate::control::{Answer, Bytes, Call, ControlError, Explanation, MountKind, MountPoint, Mounted, Mounts, Outcome};
-use crate::control::{Description, Info, Pong, Status, plan};
+use crate::control::{Checks, Description, Info, Pong, Status, plan};
 use crate::engine::{EntryPhase, Event, Key, Kind, MountId, Requester};
 use crate::plan::Action;
 use crate::sys::children;
@@ -59,6 +61,18 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
             let who = Requester { uid: asked.uid, gid: asked.gid, ..Requester::default() };
             explain(worker, path, who).await
         }
+        Call::Quiesce(wish) => {
+            let quiesced = super::quiesce::quiesce(worker, *wish).await;
+            quiesced.map(Answer::Quiesced).map_err(|message| ControlError::Failed { message })
+        }
+        Call::Resume => {
+            super::quiesce::resume(worker);
+            while worker.state.borrow().regaining {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            Ok(Answer::Done)
+        }
+        Call::MigrateCheck => Ok(Answer::Checks(Checks { checks: super::migrate::check(worker).await })),
         Call::GetInfo => Ok(Answer::Info(Info::own())),
         Call::GetInterfaceDescription { .. } => {
             Ok(Answer::Description(Description { description: crate::control::interface::DEFINITION.to_owned() }))
@@ -112,6 +126,8 @@ fn status(worker: &Rc<Worker>) -> Status {
         pid: keeper(),
         uptime: worker.age().as_secs(),
         reloaded: state.reloaded.elapsed().as_secs(),
+        restores: state.restores,
+        rest: state.quiet.as_ref().map(Quiet::rest),
         mount_points: mount_points.collect(),
     }
 }

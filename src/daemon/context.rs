@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::configuration::Configuration;
+use super::placeholder;
 use crate::cli::options::Options;
 use crate::config::{Settings, native};
 use crate::exec::lanes::Lanes;
@@ -23,6 +24,8 @@ pub(super) struct Context {
     pub(super) global_options: OptionList,
     /// How long one question to the maps, the user database or the name servers may take.
     pub(super) lookup_deadline: Duration,
+    /// A placeholder is mounted where a multi-mount has no root.
+    pub(super) placeholder: bool,
     /// Where blocking work is done.
     pub(super) lanes: Arc<Lanes>,
     /// How things are mounted.
@@ -44,6 +47,7 @@ impl Context {
             macros,
             global_options: OptionList::parse(options.global_options.as_deref().unwrap_or_default()),
             lookup_deadline: bounded(configuration.native.deadlines.lookup),
+            placeholder: placeholder::wanted(configuration.native.mount.placeholder),
             lanes: Arc::clone(lanes),
             mounter: Mounter::new(Arc::clone(&tools), Arc::clone(lanes)),
             unmounter: Unmounter::new(tools, Arc::clone(lanes)),

@@ -64,6 +64,7 @@ async fn unmount_entry(worker: &Rc<Worker>, mount: MountId, key: &Key, at: &Path
         state.journal.forget(at);
     }
     info!(target: &label, "umounting {shown} succeeded");
+    super::restore::lighter(worker, mount);
     true
 }
 
@@ -124,7 +125,7 @@ fn remove_all(mut left: Vec<Made>) -> Vec<Made> {
 }
 
 /// Unmounts an autofs mount, if it is the one on top at its path.
-fn umount_trigger(at: &Path, dev: u32, lazy: bool) -> bool {
+pub(super) fn umount_trigger(at: &Path, dev: u32, lazy: bool) -> bool {
     match path::lstat(at) {
         // Something else has been mounted over it, and is not ours to unmount.
         Ok(there) if autofs::encode(there.dev) != dev => return false,

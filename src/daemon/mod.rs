@@ -11,12 +11,17 @@ mod detaching;
 mod expiring;
 mod line;
 pub mod log;
+mod migrate;
 mod mounting;
 mod opener;
 mod pipes;
+mod placeholder;
+mod quiesce;
 mod reactor;
 mod reload;
 mod resolve;
+mod restore;
+mod sentinel;
 pub mod serve;
 mod table;
 mod watching;
@@ -106,11 +111,11 @@ async fn live(
     spawn_local(Rc::clone(&worker).timers());
     spawn_local(signals.serve(Rc::clone(&worker), on_exit));
     spawn_local(watching::watch(Rc::clone(&worker)));
+    spawn_local(restore::watch(Rc::clone(&worker)));
     let socket = Path::new(control::SOCKET);
-    let mut own_socket = None;
     match serve::listen(socket) {
         Ok(listener) => {
-            own_socket = serve::identity(socket);
+            worker.socket.set(serve::identity(socket));
             let (sender, asked) = mpsc::channel(16);
             tokio::spawn(serve::serve(listener, sender));
             spawn_local(asked::answer(Rc::clone(&worker), asked));
@@ -125,7 +130,7 @@ async fn live(
     let (how, left) = worker.ended().await;
     debug!("the end: {how:?}, {} autofs mounts stay", left.len());
     detaching::leave(&worker, &left).await;
-    if let Some(own) = own_socket {
+    if let Some(own) = worker.socket.get() {
         serve::remove(socket, own);
     }
     info!("autofs stopped");

@@ -13,6 +13,7 @@ use log::{debug, error, info, warn};
 use super::attaching::{announce, mount_options};
 use super::context::Context;
 use super::line::Line;
+use super::placeholder;
 use super::table::MountTable;
 use super::worker::{NewTrigger, State, Worker, target};
 use crate::engine::{Done, Event, JobId, Key, Kind, MountId, Requester, Wanted};
@@ -87,7 +88,11 @@ pub(super) async fn later(
     if !plan.offsets.is_empty() && (who.uid, who.gid) != (0, 0) {
         worker.state.borrow_mut().journal.remember(&plan.at, who.uid, who.gid);
     }
+    let placeholder = matches!(plan.action, Action::Nothing) && placeholder::make(&context, &plan, &place).await;
     let (offsets, failed) = make_offsets(worker, mount, &plan.offsets).await;
+    if placeholder {
+        placeholder::seal(&context, &plan).await;
+    }
     let useless = matches!(plan.action, Action::Nothing) && offsets.is_empty();
     if (failed && plan.strict) || useless {
         for (id, _) in offsets.iter().rev() {

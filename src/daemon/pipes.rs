@@ -3,7 +3,7 @@
 //! A pipe outlives the worker: its read end is in the keeper's table as well. So its number is one that no other
 //! worker of this daemon has dealt out.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use tokio::io::unix::AsyncFd;
 
-use super::reactor::{self, Steady};
+use super::reactor::{self, Number};
 use crate::keeper::{Link, Message};
 use crate::sys::pipe::ReadEnd;
 
@@ -20,8 +20,9 @@ use crate::sys::pipe::ReadEnd;
 pub(super) struct Pipe {
     /// Its number.
     pub(super) number: u32,
-    /// The read end, registered with the reactor.
-    pub(super) read_end: AsyncFd<Steady<ReadEnd>>,
+    /// The registration of the read end with the reactor; gone before the read end is closed.
+    registration: RefCell<Option<Rc<AsyncFd<Number>>>>,
+    read_end: ReadEnd,
     /// Inode number: what the mount table shows as `pipe_ino=`. A restore changes it.
     pub(super) inode: Cell<u64>,
     /// Autofs mounts that write to it.
@@ -35,19 +36,44 @@ pub(super) struct Pipe {
 impl Pipe {
     fn new(number: u32, read_end: ReadEnd) -> io::Result<Rc<Self>> {
         let inode = Cell::new(read_end.inode()?);
-        let read_end = reactor::register(read_end)?;
-        let awaited = Cell::new(false);
-        Ok(Rc::new(Self { number, read_end, inode, mounts: Cell::new(0), awaited, read: Cell::new(false) }))
+        let registration = RefCell::new(Some(Rc::new(reactor::register_number(read_end.as_fd())?)));
+        let (mounts, awaited, read) = (Cell::new(0), Cell::new(false), Cell::new(false));
+        Ok(Rc::new(Self { number, registration, read_end, inode, mounts, awaited, read }))
+    }
+
+    /// The registration of the read end with the reactor.
+    pub(super) fn registration(&self) -> Option<Rc<AsyncFd<Number>>> {
+        self.registration.borrow().clone()
+    }
+
+    /// Registers the read end anew: the reactor never forgets that there was a moment without a writer, and would say
+    /// for ever that there is something to be read. `old` must be the last one in use.
+    pub(super) fn register_again(&self, old: Rc<AsyncFd<Number>>) -> io::Result<()> {
+        *self.registration.borrow_mut() = None;
+        drop(old);
+        *self.registration.borrow_mut() = Some(Rc::new(reactor::register_number(self.fd())?));
+        Ok(())
     }
 
     /// The descriptor.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.read_end.get_ref().0.as_fd()
+        self.read_end.as_fd()
+    }
+
+    /// Looks at the inode number anew. True: it is another one, so the pipe was restored.
+    pub(super) fn was_restored(&self) -> bool {
+        let Ok(now) = self.read_end.inode() else { return false };
+        self.inode.replace(now) != now
+    }
+
+    /// Whether nothing waits in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.read_end.readable().is_ok_and(|bytes| bytes == 0)
     }
 
     /// Another write end, for another mount on the same pipe.
     pub(super) fn write_end(&self) -> io::Result<OwnedFd> {
-        self.read_end.get_ref().0.write_end()
+        self.read_end.write_end()
     }
 }
 

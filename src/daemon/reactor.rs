@@ -22,6 +22,22 @@ impl<T: AsFd> AsFd for Steady<T> {
     }
 }
 
+/// A descriptor by its number, for somebody who registers it more than once in its life.
+#[derive(Debug)]
+pub(super) struct Number(RawFd);
+
+impl AsRawFd for Number {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+/// Registers a descriptor for reading by its number; it must be open for as long as the registration lives.
+#[allow(deprecated, reason = "as below")]
+pub(super) fn register_number(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<Number>> {
+    AsyncFd::with_interest(Number(fd.as_raw_fd()), Interest::READABLE)
+}
+
 /// Registers a descriptor for reading.
 #[allow(
     deprecated,

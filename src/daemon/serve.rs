@@ -44,11 +44,12 @@ pub struct Asked {
     pub reply: oneshot::Sender<Result<Answer, ControlError>>,
 }
 
-/// Makes the socket at `path`, in place of one that is there, and its directory. It appears ready for everybody to
-/// connect, so that a client never meets a half-made one. Must run inside a tokio runtime.
+/// Makes the socket at `path`, in place of one that is there, and its directory. It gets its name by bind(2) and not
+/// by rename(2) afterwards: a checkpoint knows sockets by the name that they were bound to. Must run inside a tokio
+/// runtime.
 ///
 /// # Errors
-/// Those of mkdir, bind, chmod and rename.
+/// Those of mkdir, unlink, bind and chmod.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
         match DirBuilder::new().mode(0o755).create(directory) {
@@ -56,14 +57,12 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
             _ => {}
         }
     }
-    let new = path.with_extension("new");
-    match fs::remove_file(&new) {
+    match fs::remove_file(path) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    let listener = UnixListener::bind(&new)?;
-    fs::set_permissions(&new, Permissions::from_mode(0o666))?;
-    fs::rename(&new, path)?;
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o666))?;
     Ok(listener)
 }
 
@@ -122,6 +121,8 @@ async fn converse(mut stream: UnixStream, uid: u32, gid: u32, requests: &mpsc::S
     let mut frames = Frames::new(REQUEST_MAX);
     while let Some(message) = timeout(PATIENCE, read_message(&mut stream, &mut frames)).await?? {
         let request = protocol::decode_request(&message).map_err(io::Error::other)?;
+        // A checkpoint fails on a connection to somebody outside, so this one is closed before that somebody can know.
+        let last = matches!(request.call, Ok(Call::Quiesce(_)));
         let reply = match request.call {
             Ok(call) => answer(call, uid, gid, requests).await,
             Err(error) => Err(error),
@@ -129,6 +130,9 @@ async fn converse(mut stream: UnixStream, uid: u32, gid: u32, requests: &mpsc::S
         if !request.oneway {
             let reply = protocol::encode_reply(&reply).map_err(io::Error::other)?;
             timeout(PATIENCE, stream.write_all(&reply)).await??;
+        }
+        if last {
+            return Ok(());
         }
     }
     Ok(())
@@ -164,9 +168,13 @@ async fn answer(call: Call, uid: u32, gid: u32, requests: &mpsc::Sender<Asked>) 
         }
         _ => {}
     }
+    let patience = match &call {
+        Call::Quiesce(wish) => ANSWER_WITHIN + Duration::from_secs(wish.timeout),
+        _ => ANSWER_WITHIN,
+    };
     let (reply, answered) = oneshot::channel();
     let asked = Asked { call, uid, gid, reply };
-    let outcome = timeout(ANSWER_WITHIN, async {
+    let outcome = timeout(patience, async {
         requests.send(asked).await.ok()?;
         answered.await.ok()
     });

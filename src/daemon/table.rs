@@ -23,6 +23,18 @@ pub(super) struct Mounted {
     pub(super) autofs: Option<AutofsOptions>,
 }
 
+impl From<mountinfo::Entry<'_>> for Mounted {
+    fn from(entry: mountinfo::Entry<'_>) -> Self {
+        Self {
+            target: entry.path().to_owned(),
+            fstype: entry.fstype.to_vec(),
+            source: entry.source.to_vec(),
+            dev: entry.dev,
+            autofs: entry.autofs(),
+        }
+    }
+}
+
 impl Mounted {
     /// The number of the pipe, among those with these inode numbers, through which an autofs mount speaks.
     pub(super) fn speaks_through(&self, pipes: &HashMap<u64, u32>) -> Option<u32> {
@@ -41,14 +53,7 @@ impl MountTable {
     /// Reads it. May take milliseconds with many mounts.
     pub(super) fn read() -> io::Result<Self> {
         let text = mountinfo::read()?;
-        let mounts = mountinfo::parse(&text).map(|entry| Mounted {
-            target: entry.path().to_owned(),
-            fstype: entry.fstype.to_vec(),
-            source: entry.source.to_vec(),
-            dev: entry.dev,
-            autofs: entry.autofs(),
-        });
-        Ok(Self::of(mounts.collect()))
+        Ok(Self::of(mountinfo::parse(&text).map(Mounted::from).collect()))
     }
 
     /// A table of these lines.

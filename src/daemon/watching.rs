@@ -24,7 +24,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Watches for as long as the worker lives.
 pub(super) async fn watch(worker: Rc<Worker>) {
     let mut events = MountEvents::open();
+    let mut restores = worker.state.borrow().restores;
     loop {
+        let now = worker.state.borrow().restores;
+        if std::mem::replace(&mut restores, now) != now {
+            // The mount namespace is another one.
+            events = MountEvents::open();
+        }
         let waiting = match events.and_then(reactor::register) {
             Ok(waiting) => waiting,
             Err(e) => {
@@ -32,8 +38,11 @@ pub(super) async fn watch(worker: Rc<Worker>) {
                 return;
             }
         };
-        if waiting.readable().await.is_err() {
-            return;
+        tokio::select! {
+            ready = waiting.readable() => if ready.is_err() {
+                return;
+            },
+            () = worker.restored.notified() => {}
         }
         // Out of the reactor, which each mount of our own would wake up.
         let inner = waiting.into_inner().0;

@@ -5,7 +5,7 @@
 //! that provably cannot block: a request whose map is in memory and whose mount needs nothing that is not cached by
 //! the kernel is answered in the turn in which its packet was read.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,8 +24,10 @@ use super::line::Line;
 use super::log::Logger;
 use super::opener::Memory;
 use super::pipes::{Pipe, Pipes};
+use super::quiesce::Quiet;
+use super::sentinel::Sentinel;
 use super::table::{MountTable, Mounted};
-use super::{attaching, detaching, expiring, mounting, reload, resolve};
+use super::{attaching, detaching, expiring, mounting, reload, resolve, restore, serve};
 use crate::cli::options::Options;
 use crate::engine::{
     Effect, Engine, Errno, Event, JobId, Key, Kind, Limits, MountId, Requester, Resolution, Shutdown, Tick, Token,
@@ -53,10 +55,6 @@ const INSIST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// How long a start may take before the end that was asked for meanwhile begins without it.
 const START: Duration = Duration::from_secs(5);
 
-/// Between two looks at a pipe that was once without a writer and has one again: its descriptor in the reactor says
-/// for ever that there is something to be read.
-const WITHOUT_WRITER: Duration = Duration::from_millis(50);
-
 /// An autofs mount of ours.
 #[derive(Debug)]
 pub(super) struct Trigger {
@@ -76,6 +74,8 @@ pub(super) struct Trigger {
     root: Option<OwnedFd>,
     /// Requests that are not answered.
     owed: usize,
+    /// A restore has lost `strictexpire` or `ignore`: it is to be mounted anew when nothing is mounted on it.
+    pub(super) weak: bool,
 }
 
 impl Trigger {
@@ -149,6 +149,14 @@ pub(super) struct State {
     reloading: bool,
     reload_again: bool,
     pub(super) reloaded: Instant,
+    /// How often this process has come back from a checkpoint.
+    pub(super) restores: u32,
+    /// A checkpoint is expected.
+    pub(super) quiet: Option<Quiet>,
+    /// After a checkpoint, our autofs mounts are being found again.
+    pub(super) regaining: bool,
+    /// Packets are left in the pipes.
+    pub(super) hold: bool,
 }
 
 /// The worker.
@@ -165,6 +173,11 @@ pub(super) struct Worker {
     /// The end has begun.
     halt: Notify,
     exit: Notify,
+    pub(super) sentinel: Sentinel,
+    /// Our control socket's file.
+    pub(super) socket: Cell<Option<serve::Identity>>,
+    /// Told when this process has come back from a checkpoint.
+    pub(super) restored: Notify,
     ended: RefCell<Option<(Shutdown, Vec<MountId>)>>,
 }
 
@@ -362,6 +375,10 @@ impl Worker {
             reloading: false,
             reload_again: false,
             reloaded: Instant::now(),
+            restores: 0,
+            quiet: None,
+            regaining: false,
+            hold: false,
         };
         let worker = Self {
             state: RefCell::new(state),
@@ -371,6 +388,9 @@ impl Worker {
             attached: Notify::new(),
             halt: Notify::new(),
             exit: Notify::new(),
+            sentinel: Sentinel::start()?,
+            socket: Cell::new(None),
+            restored: Notify::new(),
             ended: RefCell::new(None),
         };
         Ok((Rc::new(worker), owed))
@@ -439,6 +459,10 @@ impl Worker {
     /// Whether a reload may begin. If one is under way already, there will be another one after it.
     pub(super) fn begin_reload(&self) -> bool {
         let mut state = self.state.borrow_mut();
+        if let Some(quiet) = &mut state.quiet {
+            quiet.reload = true;
+            return false;
+        }
         state.reload_again = state.reloading;
         !std::mem::replace(&mut state.reloading, true)
     }
@@ -462,6 +486,41 @@ impl Worker {
     pub(super) fn settled(&self) {
         self.state.borrow_mut().attaching -= 1;
         self.attached.notify_waiters();
+    }
+
+    /// Whether nothing is being done: no request, no mount, no program, no thread in the kernel.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state.borrow();
+        let jobs = state.making + state.attaching + state.leaving.len() + state.parked.len();
+        jobs == 0 && !state.reloading && !state.regaining && state.engine.is_idle() && state.context.lanes.is_idle()
+    }
+
+    /// Strikes out all requests that were read, but for one, without an answer.
+    pub(super) fn forget_requests(&self, state: &mut State, but: Option<Slot>) {
+        state.triggers.values_mut().for_each(|trigger| trigger.owed = 0);
+        state.close_roots();
+        let parked = std::mem::take(&mut state.parked).into_iter().map(|(slot, _)| slot);
+        let slots: Vec<Slot> = state.slots.drain().map(|(_, slot)| slot).chain(parked).collect();
+        for slot in slots.into_iter().filter(|slot| Some(*slot) != but) {
+            self.forget(state, Some(slot));
+        }
+    }
+
+    /// Reads all that waits in the pipes, for nothing: nobody waits for an answer.
+    pub(super) fn discard_packets(&self) {
+        let mut state = self.state.borrow_mut();
+        let pipes: Vec<Rc<Pipe>> = state.pipes.iter().map(Rc::clone).collect();
+        for pipe in pipes {
+            while let Ok(Read::Packet(slot)) = state.journal.read(pipe.number, pipe.fd()) {
+                state.journal.clear(slot);
+            }
+        }
+    }
+
+    /// Reads the pipes again after they were held.
+    pub(super) fn read_on(&self) {
+        self.state.borrow_mut().hold = false;
+        self.room.notify_waiters();
     }
 
     /// How many mounts of ours have been unmounted since the last call.
@@ -648,12 +707,13 @@ impl Worker {
     /// Answers a token in a lane: where it may take time to reach the mount, and where the short way has failed. What
     /// fails now may succeed later, and nobody else will answer; so it ends only when there is nobody to be answered.
     async fn insist(self: Rc<Self>, path: PathBuf, dev: u32, token: Token, error: Option<Errno>, slot: Option<Slot>) {
-        let (control, lanes) = {
+        let (control, lanes, restores) = {
             let state = self.state.borrow();
-            (Arc::clone(&state.control), Arc::clone(&state.context.lanes))
+            (Arc::clone(&state.control), Arc::clone(&state.context.lanes), state.restores)
         };
         let mut pause = INSIST.0;
-        loop {
+        // After a restore the token may be somebody else's.
+        while self.state.borrow().restores == restores {
             let (control, path) = (Arc::clone(&control), path.clone());
             let answer = move || match attaching::find_root(&control, &path, dev)? {
                 Some(root) => say(&control, &root, token, error),
@@ -697,7 +757,8 @@ impl Worker {
                 spawn_local(Rc::clone(self).serve(Rc::clone(pipe)));
             }
         }
-        state.triggers.insert(id, Trigger { path, kind, dev, pipe, line, created, remote, root: None, owed: 0 });
+        let trigger = Trigger { path, kind, dev, pipe, line, created, remote, root: None, owed: 0, weak: false };
+        state.triggers.insert(id, trigger);
     }
 
     /// An autofs mount is gone.
@@ -725,11 +786,16 @@ impl Worker {
     /// Reads a pipe for as long as mounts write to it.
     async fn serve(self: Rc<Self>, pipe: Rc<Pipe>) {
         loop {
-            let Ok(mut ready) = pipe.read_end.readable().await else { return };
+            let Some(registration) = pipe.registration() else { return };
+            let Ok(mut ready) = registration.readable().await else { return };
             let closed = ready.ready().is_read_closed();
             match self.read(&pipe) {
-                // The reactor never forgets that there was a moment without a writer.
-                Halt::Empty if closed => tokio::time::sleep(WITHOUT_WRITER).await,
+                Halt::Empty if closed => {
+                    drop(ready);
+                    if let Err(e) = pipe.register_again(registration) {
+                        return error!("control pipe {} cannot be read any more: {e}", pipe.number);
+                    }
+                }
                 Halt::Empty => ready.clear_ready(),
                 Halt::Full => self.room.notified().await,
                 Halt::End => {
@@ -746,13 +812,19 @@ impl Worker {
         let halt = loop {
             let read = {
                 let mut state = self.state.borrow_mut();
-                if !state.journal.has_room() {
+                if state.hold || !state.journal.has_room() {
                     break Halt::Full;
                 }
                 state.journal.read(pipe.number, pipe.fd())
             };
             match read {
-                Ok(Read::Packet(slot)) => self.packet(slot, pipe.number),
+                Ok(Read::Packet(slot)) => {
+                    // Looked at after the read: so this packet is of the machine on which we are now.
+                    if pipe.was_restored() {
+                        restore::notice(self, Some(slot));
+                    }
+                    self.packet(slot, pipe.number);
+                }
                 Ok(Read::Nothing) => break Halt::Empty,
                 Ok(Read::End) => break Halt::End,
                 Err(e) => {

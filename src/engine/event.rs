@@ -98,6 +98,18 @@ pub enum Event {
     Forget,
     /// Unmount all that is unused, now.
     Prune,
+    /// Unmount this entry with all that stands on it, if nothing is going on there.
+    Unmount {
+        /// Below this autofs mount.
+        mount: MountId,
+        /// Empty for direct and offset mounts.
+        key: Key,
+    },
+    /// Look for nothing unused from now on (true), or do so again (false): a checkpoint is about to be made.
+    Pause(bool),
+    /// The machine is another one: a checkpoint was restored. All tokens that came before this are forgotten without an
+    /// answer, as one of them may be somebody else's now; whoever waited for them is no more.
+    Restored,
     /// End.
     Stop(Shutdown),
     /// The moment that `deadline()` named has come.

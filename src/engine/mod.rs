@@ -8,6 +8,7 @@
 //! `Attached` and `Adopted` from what the mount table says (parents before children), then the tokens that are still
 //! owed, as `Missing` and `Expire`, then a `Want` of what the configuration names, so that the rest is taken down.
 
+mod checkpoint;
 mod effect;
 mod entry;
 mod event;
@@ -65,6 +66,8 @@ pub struct Engine {
     timers: Timers,
     negatives: Negatives,
     stop: Option<Stop>,
+    /// No look for what is unused begins by itself.
+    paused: bool,
     last_mount: u32,
     last_job: u64,
     /// Counts the `Want`s.
@@ -92,6 +95,7 @@ impl Engine {
             timers: Timers::default(),
             negatives: Negatives::new(limits.negatives),
             stop: None,
+            paused: false,
             last_mount: 0,
             last_job: 0,
             generation: 0,
@@ -104,6 +108,10 @@ impl Engine {
     pub fn handle(&mut self, now: Tick, event: Event, effects: &mut Vec<Effect>) {
         self.now = self.now.max(now);
         std::mem::swap(&mut self.effects, effects);
+        if matches!(event, Event::Restored) {
+            // Before an alarm can answer one of them.
+            self.forget_tokens();
+        }
         while let Some(alarm) = self.timers.pop(self.now) {
             self.ring(alarm);
         }
@@ -125,8 +133,10 @@ impl Engine {
             Event::Want(wanted) => self.want(wanted),
             Event::Forget => self.negatives.clear(),
             Event::Prune => self.prune(),
+            Event::Unmount { mount, key } => self.unmount_quiet(&Place { mount, key }),
+            Event::Pause(paused) => self.pause(paused),
             Event::Stop(how) => self.shut_down(how),
-            Event::Timer => {}
+            Event::Restored | Event::Timer => {}
         }
         self.exit_if_done();
         std::mem::swap(&mut self.effects, effects);

@@ -57,11 +57,12 @@ impl Engine {
     pub(super) fn reset_tick(&mut self, id: MountId) {
         let Some(top) = self.tops.get_mut(&id) else { return };
         let ending = self.stop.is_some();
+        let waits = ending || self.paused;
         let occupied = self.mounts.get(&id).is_some_and(|mount| mount.occupied > 0);
         let timeout = top.wanted.timeout;
         let period = match top.state {
-            State::Attaching { .. } | State::Serving if occupied && timeout > 0 && !ending => Some(timeout),
-            State::Leaving(Stage::Stuck) if !ending => Some(if timeout > 0 { timeout } else { RETRY }),
+            State::Attaching { .. } | State::Serving if occupied && timeout > 0 && !waits => Some(timeout),
+            State::Leaving(Stage::Stuck) if !waits => Some(if timeout > 0 { timeout } else { RETRY }),
             _ => None,
         };
         let to = match (top.state, period) {

@@ -67,7 +67,8 @@ pub enum Late {
 /// The lanes. One value for the whole process.
 #[derive(Debug)]
 pub struct Lanes {
-    lanes: HashMap<Lane, Arc<Semaphore>>,
+    /// Each with its width.
+    lanes: HashMap<Lane, (Arc<Semaphore>, usize)>,
     programs: Arc<Semaphore>,
     servers: Mutex<HashMap<Vec<u8>, Weak<Semaphore>>>,
     busy: Arc<Mutex<HashSet<(Lane, PathBuf)>>>,
@@ -85,7 +86,11 @@ impl Lanes {
     pub fn new(limits: &Limits) -> Self {
         Self {
             per_server: usize::try_from(limits.per_server.get()).unwrap_or(usize::MAX).min(PROGRAMS),
-            lanes: Lane::ALL.into_iter().map(|lane| (lane, Arc::new(Semaphore::new(lane.width(limits))))).collect(),
+            lanes: Lane::ALL
+                .into_iter()
+                .map(|lane| (lane, lane.width(limits)))
+                .map(|(lane, width)| (lane, (Arc::new(Semaphore::new(width)), width)))
+                .collect(),
             programs: Arc::new(Semaphore::new(PROGRAMS)),
             servers: Mutex::default(),
             busy: Arc::default(),
@@ -106,11 +111,17 @@ impl Lanes {
         Lane::ALL.iter().map(|lane| lane.width(limits)).sum::<usize>() + SPARE_THREADS
     }
 
+    /// Whether nothing is being done in any lane and no program runs.
+    pub fn is_idle(&self) -> bool {
+        let free = |(semaphore, width): &(Arc<Semaphore>, usize)| semaphore.available_permits() == *width;
+        self.lanes.values().all(free) && self.programs.available_permits() == PROGRAMS
+    }
+
     /// Does `work` on a thread of `lane` and waits for it as long as it takes. When the future is dropped, the work goes
     /// on and keeps its place in the lane.
     pub async fn run<T: Send + 'static>(&self, lane: Lane, work: impl FnOnce() -> T + Send + 'static) -> T {
         let permit = match self.lanes.get(&lane) {
-            Some(semaphore) => Arc::clone(semaphore).acquire_owned().await.ok(),
+            Some((semaphore, _)) => Arc::clone(semaphore).acquire_owned().await.ok(),
             None => None,
         };
         let done = tokio::task::spawn_blocking(move || {

@@ -243,6 +243,11 @@ fn set_attributes(tree: &OwnedFd, attr: &MountAttr) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Makes the mount on top at `path` read-only; its file system stays as it is.
+pub fn make_read_only(path: &Path) -> io::Result<()> {
+    Ok(rustix::mount::mount_remount(path, MountFlags::BIND | MountFlags::RDONLY, "")?)
+}
+
 /// Unmounts what is on top at `path`, which is not followed if it is a symbolic link; `lazy`: out of sight now, gone
 /// when it is no longer in use. `EINVAL`: nothing is mounted there.
 pub fn unmount(path: &Path, lazy: bool) -> io::Result<()> {

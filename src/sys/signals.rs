@@ -106,6 +106,14 @@ pub fn unblock() -> io::Result<()> {
     Ok(pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
 }
 
+/// Blocks every signal in this thread.
+///
+/// # Errors
+/// Those of sigprocmask(2).
+pub fn block() -> io::Result<()> {
+    Ok(pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -63,12 +63,21 @@ pub(crate) enum Op {
     /// The worker dies, and another takes its place.
     Crash,
     Stop(Shutdown),
+    /// A checkpoint is restored: nobody waits any more, and the tokens begin anew.
+    Restore,
+    /// A checkpoint is prepared, or is over.
+    Pause(bool),
+    /// An entry is to go, for whatever reason.
+    Unmount {
+        mount: u8,
+        key: u8,
+    },
 }
 
 impl From<u32> for Op {
     fn from(number: u32) -> Self {
         let [kind, a, b, c] = number.to_le_bytes();
-        match kind % 96 {
+        match kind % 100 {
             0..26 => Self::Access { mount: a, key: b, tgid: c % 4 },
             26..64 => Self::Work { which: a, fails: b % 8 == 0 },
             64..67 => Self::Pass { ms: u16::from(a) * 8 },
@@ -81,6 +90,9 @@ impl From<u32> for Op {
             88..91 => Self::Prune,
             91 | 92 => Self::Crash,
             93 | 94 => Self::Insist { mount: a, key: b },
+            96 => Self::Restore,
+            97 => Self::Pause(a % 2 == 0),
+            98 | 99 => Self::Unmount { mount: a, key: b },
             _ => Self::Stop([Shutdown::Detach, Shutdown::Clean, Shutdown::Forced][usize::from(a % 3)]),
         }
     }

@@ -216,6 +216,20 @@ impl World {
             Op::Forget => self.event(Event::Forget),
             Op::Prune => self.event(Event::Prune),
             Op::Crash => self.start(),
+            Op::Restore => {
+                self.owed.clear();
+                self.runs.iter_mut().for_each(|run| run.token = None);
+                // A token that was answered before may come again, and does.
+                self.last_token = 0;
+                self.event(Event::Restored);
+            }
+            Op::Pause(paused) => self.event(Event::Pause(paused)),
+            Op::Unmount { mount, key } => {
+                let at = self.pick(mount, key).and_then(|(number, key)| Some((self.id(number)?, key)));
+                if let Some((mount, key)) = at {
+                    self.event(Event::Unmount { mount, key });
+                }
+            }
             Op::Stop(how) => {
                 self.stopping = true;
                 self.event(Event::Stop(how));
@@ -456,6 +470,7 @@ impl World {
     pub(crate) fn rest(&mut self, mask: u8) {
         self.kernel.mounted.values_mut().for_each(|fs| fs.used = false);
         let mask = mask & [0b1011, 0b1110][usize::from(mask >> 7)];
+        self.event(Event::Pause(false));
         for round in 0..12 {
             self.wanted = configuration(if round < 4 { mask & 0b11 } else { mask });
             self.drain();

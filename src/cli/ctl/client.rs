@@ -74,7 +74,12 @@ fn converse(socket: &Path, call: &Call) -> Result<Answer, ClientError> {
     let mut piece = vec![0; 64 << 10];
     loop {
         if let Some(message) = frames.message()? {
-            return Ok(protocol::decode_reply(&message, call)??);
+            let answer = protocol::decode_reply(&message, call)??;
+            if matches!(answer, Answer::Quiesced(_)) {
+                // The daemon closes the connection, which a checkpoint could not hold: only then it is at rest.
+                while stream.read(&mut piece)? > 0 {}
+            }
+            return Ok(answer);
         }
         match stream.read(&mut piece)? {
             0 => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),

@@ -4,6 +4,7 @@ mod check;
 pub mod client;
 pub mod exit;
 mod explain;
+mod migrate;
 mod mounts;
 mod status;
 pub mod table;
@@ -18,7 +19,7 @@ use serde::Serialize;
 
 use self::client::ClientError;
 use self::exit::Exit;
-use crate::control::{self, Answer, Bytes, Call, Level};
+use crate::control::{self, Answer, Bytes, Call, Level, Mode, Quiesce, Umount};
 
 /// Ask and control a running automounter, and check its configuration.
 #[derive(Debug, Parser)]
@@ -33,9 +34,9 @@ struct Arguments {
     /// Socket of the daemon
     #[arg(long, global = true, value_name = "PATH", default_value = control::SOCKET)]
     socket: PathBuf,
-    /// Seconds to wait for the daemon
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 15)]
-    timeout: u64,
+    /// How long to wait for the daemon: 15s, or 10s to come to rest
+    #[arg(long, global = true, value_name = "TIME", value_parser = time)]
+    timeout: Option<u64>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -81,6 +82,22 @@ enum Verb {
         /// A path below a mount point
         path: PathBuf,
     },
+    /// Come to rest, so that a checkpoint can be made
+    Quiesce {
+        /// What becomes of the autofs mounts: parked (lookups fail) or live (none may come)
+        #[arg(long, default_value = "park")]
+        mode: ModeName,
+        /// Go on after this time if no checkpoint was made
+        #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
+        lease: u64,
+        /// Unmount before what a checkpoint cannot hold, all that is idle, or nothing
+        #[arg(long, value_name = "WHAT", default_value = "unsupported")]
+        umount: UmountName,
+    },
+    /// Go on after a quiesce
+    Resume,
+    /// Show what stands in the way of a checkpoint by CRIU
+    MigrateCheck,
     /// Show what is wrong with the configuration and the maps
     Check {
         /// Only these files; what they are is told by their names
@@ -95,10 +112,26 @@ enum LevelName {
     Debug,
 }
 
+/// How long to wait for the daemon if nobody says how long.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ModeName {
+    Park,
+    Live,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum UmountName {
+    Unsupported,
+    Idle,
+    None,
+}
+
 /// How to ask and how to show.
 struct Session {
     socket: PathBuf,
-    patience: Duration,
+    timeout: Option<Duration>,
     json: bool,
     bold: bool,
 }
@@ -113,7 +146,7 @@ pub fn main() -> ExitCode {
             Color::Auto => bold_by_environment(),
         },
         socket: arguments.socket,
-        patience: Duration::from_secs(arguments.timeout),
+        timeout: arguments.timeout.map(Duration::from_secs),
         json: arguments.json,
     };
     match session.run(arguments.verb) {
@@ -158,13 +191,33 @@ impl Session {
                 };
                 self.order(Call::SetLogLevel { path: absolute(&path)?, level })
             }
+            Verb::Quiesce { mode, lease, umount } => {
+                let mode = match mode {
+                    ModeName::Park => Mode::Park,
+                    ModeName::Live => Mode::Live,
+                };
+                let umount = match umount {
+                    UmountName::Unsupported => Umount::Unsupported,
+                    UmountName::Idle => Umount::Idle,
+                    UmountName::None => Umount::None,
+                };
+                let timeout = self.timeout.map_or(Quiesce::default().timeout, |given| given.as_secs());
+                migrate::quiesce(self, Quiesce { mode, timeout, lease, umount })
+            }
+            Verb::Resume => self.order(Call::Resume),
+            Verb::MigrateCheck => migrate::check(self),
             Verb::Check { files } => Ok(check::check(self, &files)),
             Verb::Explain { path } => explain::explain(self, absolute(&path)?),
         }
     }
 
     fn ask(&self, call: Call) -> Result<Answer, ClientError> {
-        client::ask(&self.socket, call, self.patience)
+        let patience = match &call {
+            // The daemon has the last word on that time.
+            Call::Quiesce(wish) => Duration::from_secs(wish.timeout) + PATIENCE,
+            _ => self.timeout.unwrap_or(PATIENCE),
+        };
+        client::ask(&self.socket, call, patience)
     }
 
     /// Something to be done, of which there is nothing to show.
@@ -185,6 +238,21 @@ impl Session {
     }
 }
 
+/// Seconds: `90`, `90s`, `2m`, `1h`.
+fn time(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) => (number, text.chars().last()),
+        None => (text, None),
+    };
+    let factor = match unit {
+        Some('m') => 60,
+        Some('h') => 3600,
+        _ => 1,
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).filter(|n| *n <= 86_400);
+    seconds.ok_or_else(|| "a time like 10s, 2m or 1h, at most 24h".to_owned())
+}
+
 /// The path as the daemon knows it: absolute, without slashes at the end. Nothing is looked up.
 fn absolute(path: &Path) -> Result<Bytes, ClientError> {
     let mut bytes = Bytes::from(std::path::absolute(path)?.as_path()).0;
@@ -202,6 +270,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(["0", "5", "5s", "2m", "1h"].map(|text| time(text).unwrap()), [0, 5, 5, 120, 3600]);
+        for text in ["", "s", "-1", "25h", "99999999999999999999", "1d"] {
+            assert!(time(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::client::ClientError;
 use super::exit::Exit;
 use super::table::{Align, Table, duration};
 use super::{Session, mounts};
-use crate::control::{Answer, Bytes, Call, MountKind, MountPoint, Status};
+use crate::control::{Answer, Bytes, Call, Mode, MountKind, MountPoint, Status};
 
 /// All mount points.
 pub(super) fn all(session: &Session) -> Result<Exit, ClientError> {
@@ -41,9 +41,23 @@ fn ask(session: &Session) -> Result<Status, ClientError> {
 }
 
 fn heading(status: &Status) -> String {
+    let rest = match &status.rest {
+        None => String::new(),
+        Some(rest) => {
+            let mode = match rest.mode {
+                Mode::Park => "parked",
+                Mode::Live => "quiet",
+            };
+            format!("{mode} for a checkpoint, for {} at most\n", duration(rest.lease))
+        }
+    };
+    let restores = match status.restores {
+        0 => String::new(),
+        n => format!("  restored {n} times"),
+    };
     let mounted: u64 = status.mount_points.iter().map(|point| u64::from(point.mounted)).sum();
     format!(
-        "automount {}  pid {}  up {}  {} mount points  {mounted} mounted  maps read {} ago\n",
+        "automount {}  pid {}  up {}  {} mount points  {mounted} mounted  maps read {} ago{restores}\n{rest}",
         status.version,
         status.pid,
         duration(status.uptime),
@@ -106,6 +120,8 @@ mod tests {
             pid: 812,
             uptime: 273_700,
             reloaded: 7200,
+            restores: 0,
+            rest: None,
             mount_points: vec![point, direct],
         };
         assert_eq!(

@@ -1,0 +1,121 @@
+//! Before a checkpoint nothing begins by itself; after a restore the kernel is another one.
+
+use super::entry::Askers;
+use super::{Engine, Entry, Key, Mount, MountId, Place, Stage, State};
+
+impl Engine {
+    /// Whether no job runs, nobody waits and the kernel is asked for nothing.
+    pub fn is_idle(&self) -> bool {
+        let busy = |mount: &Mount| mount.expiring || mount.entries.values().any(Entry::busy);
+        self.jobs.is_empty() && !self.mounts.values().any(busy)
+    }
+
+    /// Begins no look for what is unused any more, or does so again.
+    pub(super) fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        for id in self.tops.keys().copied().collect::<Vec<_>>() {
+            if paused {
+                self.cancel_round(id);
+            }
+            self.restart_tick(id);
+        }
+    }
+
+    /// Unmounts an entry if all is quiet there.
+    pub(super) fn unmount_quiet(&mut self, at: &Place) {
+        let serves = self.top_of(at.mount).is_some_and(|top| top.state.serves());
+        let occupied = self.entry(at).is_some_and(Entry::occupied);
+        if serves && occupied && self.stop.is_none() && self.held(at).is_none() && self.quiet(at) {
+            self.unmount(at, false);
+        }
+    }
+
+    /// Forgets whoever waits. What was begun for them goes on.
+    pub(super) fn forget_tokens(&mut self) {
+        let places = |(id, mount): (&MountId, &Mount)| {
+            let place = |key: &Key| Place { mount: *id, key: key.clone() };
+            mount.entries.keys().map(place).collect::<Vec<_>>()
+        };
+        for at in self.mounts.iter().flat_map(places).collect::<Vec<_>>() {
+            let Some(entry) = self.entry_mut(&at) else { continue };
+            entry.waiting.clear();
+            entry.expire = None;
+            entry.askers = Askers::default();
+            self.settle(&at);
+        }
+        for id in self.tops.keys().copied().collect::<Vec<_>>() {
+            if self.tops.get(&id).is_some_and(|top| top.state == State::Leaving(Stage::Emptying)) {
+                self.consider_all(id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stage::Stage;
+    use super::super::{Done, Event};
+    use super::*;
+
+    #[test]
+    fn tokens_of_another_kernel_are_never_answered() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.missing("/home/joe", 1);
+        stage.mount("/home/ann", Done::default());
+        stage.expire("/home/ann", 2);
+        stage.missing("/home/ann", 3);
+        stage.said();
+        stage.event(Event::Restored);
+        stage.event(Event::Pause(true));
+        stage.pass(100_000);
+        stage.found("/home/joe");
+        stage.unmounted("/home/ann", 1);
+        assert_eq!(stage.said(), [""; 0]);
+        assert!(stage.engine.is_idle());
+        stage.missing("/home/joe", 1);
+        assert_eq!(stage.said(), ["resolve /home/joe"]);
+    }
+
+    #[test]
+    fn a_mount_that_was_begun_counts_after_a_restore() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.missing("/home/joe", 1);
+        stage.found("/home/joe");
+        stage.said();
+        stage.event(Event::Restored);
+        assert!(!stage.engine.is_idle());
+        stage.performed("/home/joe", Ok(Done::default()));
+        assert!(stage.engine.is_idle());
+        stage.missing("/home/joe", 1);
+        assert_eq!(stage.said(), ["check /home/joe"]);
+    }
+
+    #[test]
+    fn a_paused_engine_looks_for_nothing() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.mount("/home/joe", Done::default());
+        stage.event(Event::Pause(true));
+        assert_eq!(stage.engine.deadline(), None);
+        stage.missing("/home/ann", 1);
+        stage.found("/home/ann");
+        stage.performed("/home/ann", Ok(Done::default()));
+        assert_eq!((stage.said().len(), stage.engine.deadline()), (3, None), "lookups are served");
+        stage.event(Event::Pause(false));
+        stage.pass(20_000);
+        assert_eq!(stage.said(), ["expire /home"]);
+    }
+
+    #[test]
+    fn what_is_quiet_is_unmounted_on_demand() {
+        let mut stage = Stage::new(&["/home"]);
+        let mount: MountId = stage.id("/home");
+        let unmount = |key: &[u8]| Event::Unmount { mount, key: key.into() };
+        stage.mount("/home/joe", Done::default());
+        stage.missing("/home/ann", 1);
+        stage.said();
+        for key in [&b"ann"[..], b"joe", b"joe", b"none"] {
+            stage.event(unmount(key));
+        }
+        assert_eq!(stage.said(), ["unmount /home/joe"]);
+    }
+}
