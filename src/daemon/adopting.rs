@@ -19,7 +19,7 @@ use super::line::Line;
 use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
 use super::table::{MountTable, Mounted};
 use super::worker::{NewTrigger, Worker, target};
-use super::{mounting, resolve};
+use super::{fault, mounting, resolve};
 use crate::engine::{Done, Event, Key, Kind, MountId, Requester, Resolution, Wanted};
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lane;
@@ -194,6 +194,7 @@ async fn adopt_entry(worker: &Rc<Worker>, entry: &Entry, mounts: &[&Mounted], ta
         let (made, _) = mounting::make_offsets(worker, mount, &missing).await;
         done.offsets.extend(made);
     }
+    fault::point("adopted");
     worker.event(Event::Adopted { mount, key: key.clone(), plan, done });
     for id in inner {
         adopt(worker, id, table).await;

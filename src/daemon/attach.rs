@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::fault;
 use super::opener::Opener;
 use super::table::{MountTable, Mounted};
 use crate::engine::{Kind, MountId};
@@ -186,7 +187,9 @@ impl Attacher {
         let root = self.open(job, line.dev).map_err(fail("open the autofs mount that is there"))?;
         let write_end = self.write_end(job)?;
         self.control.catatonic(root.as_fd()).map_err(fail("set it catatonic"))?;
+        fault::point("catatonic");
         self.control.set_pipe(root.as_fd(), write_end.as_fd()).map_err(fail("give it our pipe"))?;
+        fault::point("taken over");
         self.control.set_timeout(root.as_fd(), job.options.timeout).map_err(fail("set the timeout"))?;
         Ok(())
     }
@@ -207,9 +210,11 @@ impl Attacher {
         let created =
             dirs.make(&job.path).map_err(|source| AttachError::Directory { path: job.path.clone(), source })?;
         let source = OsStr::from_bytes(&job.source);
+        fault::point("attach");
         let mounted = autofs::mount_autofs(source, &job.path, write_end.as_fd(), job.kind, job.options);
         match mounted {
             Ok(dev) => {
+                fault::point("attached");
                 if let Some(mode) = job.mode {
                     let root = self.control.open_mount(&job.path, dev);
                     let set = root.and_then(|root| path::chmod(root.as_fd(), mode));

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use log::{debug, error, info, warn};
 
-use super::mounting;
 use super::table::MountTable;
 use super::worker::{Trigger, Worker, target};
+use super::{fault, mounting};
 use crate::engine::{Event, Key, Kind, Layer, MountId, Requester};
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lane;
@@ -54,6 +54,7 @@ async fn unmount_entry(worker: &Rc<Worker>, mount: MountId, key: &Key, at: &Path
     };
     let (label, shown) = (target(at), Escaped::path(at));
     info!(target: &label, "expiring path {shown}");
+    fault::point("expiring");
     if let Err(e) = context.unmounter.remove(&place, lazy, keep).await {
         warn!(target: &label, "couldn't complete expire of {shown}: {e}");
         return false;
@@ -63,6 +64,7 @@ async fn unmount_entry(worker: &Rc<Worker>, mount: MountId, key: &Key, at: &Path
         state.unmounted += 1;
         state.journal.forget(at);
     }
+    fault::point("unmounted");
     info!(target: &label, "umounting {shown} succeeded");
     super::restore::lighter(worker, mount);
     true
@@ -78,6 +80,7 @@ pub(super) async fn remove_trigger(worker: &Rc<Worker>, id: MountId, lazy: bool)
         found
     };
     let gone = lanes.run(Lane::Umount, move || umount_trigger(&at, dev, lazy)).await;
+    fault::point("trigger gone");
     match gone {
         true => forget(worker, [id]).await,
         false => drop(worker.state.borrow_mut().leaving.remove(&id)),

@@ -9,6 +9,7 @@ pub mod configuration;
 mod context;
 mod detaching;
 mod expiring;
+pub(crate) mod fault;
 mod line;
 pub mod log;
 mod migrate;
@@ -53,6 +54,7 @@ const STACK: usize = 256 << 10;
 /// Runs the worker until the daemon ends; returns its exit status.
 pub fn run(options: Options, inheritance: Inheritance) -> u8 {
     heap::configure();
+    fault::arm(inheritance.before);
     let sink = if options.foreground { log::Sink::Stderr } else { log::Sink::Syslog };
     let logger = log::install(sink, options.verbosity);
     let configuration = Configuration::read(None);
@@ -97,7 +99,7 @@ async fn live(
         OnExit::Clean => Shutdown::Clean,
         OnExit::Detach => Shutdown::Detach,
     };
-    let again = inheritance.again;
+    let again = inheritance.before > 0;
     if again {
         warn!("the worker has died; another one goes on");
     }

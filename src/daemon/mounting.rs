@@ -12,6 +12,7 @@ use log::{debug, error, info, warn};
 
 use super::attaching::{announce, mount_options};
 use super::context::Context;
+use super::fault;
 use super::line::Line;
 use super::placeholder;
 use super::table::MountTable;
@@ -175,6 +176,7 @@ async fn make_offset(worker: &Rc<Worker>, parent: MountId, plan: &Arc<Plan>) -> 
         }
     });
     let Some((dev, created, remote)) = mounted.await? else { return Ok(None) };
+    fault::point("offset");
     announce(&plan.at, Kind::Offset, timeout, &line);
     let new = NewTrigger { path: plan.at.clone(), kind: Kind::Offset, dev, pipe, line, created, remote, found: false };
     let mut state = worker.state.borrow_mut();
@@ -235,7 +237,9 @@ async fn make_submount(
             }
         }
     });
-    let (dev, created) = match mounted.await {
+    let mounted = mounted.await;
+    fault::point("submount");
+    let (dev, created) = match mounted {
         Ok(mounted) => mounted,
         Err(e) => {
             worker.state.borrow_mut().pipes.release(pipe);

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use tokio::io::unix::AsyncFd;
 
+use super::fault;
 use super::reactor::{self, Number};
 use crate::keeper::{Link, Message};
 use crate::sys::pipe::ReadEnd;
@@ -104,6 +105,7 @@ impl Pipes {
         self.next = self.next.wrapping_add(1);
         let (read_end, _write_end) = ReadEnd::create()?;
         self.link.hold(number, read_end.as_fd())?;
+        fault::point("hold");
         let pipe = Pipe::new(number, read_end)?;
         pipe.awaited.set(true);
         self.pipes.insert(number, Rc::clone(&pipe));

@@ -16,7 +16,7 @@ use log::{error, info, warn};
 use super::configuration::Configuration;
 use super::line::Line;
 use super::worker::{State, Worker};
-use super::{adopting, attaching, browsing, detaching};
+use super::{adopting, attaching, browsing, detaching, fault};
 use crate::cli::options::Options;
 use crate::config::Settings;
 use crate::engine::{Event, Kind, MountState, Shutdown, Wanted};
@@ -140,6 +140,7 @@ async fn again(worker: &Rc<Worker>) {
         return;
     }
     let Applied { wanted, .. } = apply(worker, master, true).await;
+    fault::point("reload");
     want(worker, wanted).await;
     worker.event(Event::Forget);
 }

@@ -27,7 +27,7 @@ use super::pipes::{Pipe, Pipes};
 use super::quiesce::Quiet;
 use super::sentinel::Sentinel;
 use super::table::{MountTable, Mounted};
-use super::{attaching, detaching, expiring, mounting, reload, resolve, restore, serve};
+use super::{attaching, detaching, expiring, fault, mounting, reload, resolve, restore, serve};
 use crate::cli::options::Options;
 use crate::engine::{
     Effect, Engine, Errno, Event, JobId, Key, Kind, Limits, MountId, Requester, Resolution, Shutdown, Tick, Token,
@@ -627,6 +627,7 @@ impl Worker {
                 None
             }
             Effect::Perform { job, mount, key, plan, who } => {
+                fault::point("resolved");
                 if let Some(outcome) = mounting::now(state, mount, &key, &plan, who) {
                     return Some(Event::Performed { job, outcome });
                 }
@@ -692,6 +693,7 @@ impl Worker {
         } else {
             state.root(mount).and_then(|root| say(&control, root, token, error))
         };
+        fault::point("answered");
         if let Some(trigger) = state.triggers.get_mut(&mount) {
             trigger.owed = trigger.owed.saturating_sub(1);
         }
@@ -878,6 +880,7 @@ impl Worker {
     }
 
     fn packet(self: &Rc<Self>, slot: Slot, pipe: u32) {
+        fault::point("read");
         let mut guard = self.state.borrow_mut();
         let state = &mut *guard;
         let bytes = state.journal.packet(slot);

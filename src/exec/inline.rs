@@ -14,6 +14,7 @@ use super::options::Options;
 use super::place::{Site, Stands};
 use super::way;
 use super::{Mounter, Performed, Place};
+use crate::daemon::fault;
 use crate::engine::Kind;
 use crate::plan::{Action, Mount, Plan};
 use crate::sys::{mount, path};
@@ -69,6 +70,7 @@ impl Mounter {
             }
             return None;
         }
+        fault::point("mounted");
         info!(target: &place.label, "mounted {}", Escaped::path(&path));
         Some(Performed::Now)
     }

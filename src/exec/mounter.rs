@@ -15,6 +15,7 @@ use super::place::{Opened, Stands};
 use super::settings::{Method, Settings};
 use super::way::{self, Way};
 use super::{Failure, Place};
+use crate::daemon::fault;
 use crate::plan::{Action, Fsck, Mount, Plan};
 use crate::sys::mount;
 use crate::sys::path::{self, Magic};
@@ -88,6 +89,7 @@ impl Mounter {
             result = self.mount(mount, &opened).await;
             report(mount, &opened, result.as_ref().err());
             if result.is_ok() {
+                fault::point("mounted");
                 info!(target: &place.label, "mounted {}", Escaped::path(&opened.path));
                 return Ok(Performed::Now);
             }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Failure;
+use crate::daemon::fault;
 use crate::engine::{Key, Kind, Requester};
 use crate::sys::mount::Target;
 use crate::sys::path;
@@ -117,7 +118,10 @@ impl Site<'_> {
     pub(super) fn make(&self) -> io::Result<bool> {
         let Some(name) = self.name() else { return Ok(false) };
         match path::mkdir_at(self.target.dir, name) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                fault::point("made");
+                Ok(true)
+            }
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(e) => Err(e),
         }

@@ -31,8 +31,8 @@ pub struct Inheritance {
     pub journal: SharedMemory,
     /// The way to the keeper.
     pub link: Link,
-    /// False for the first worker of this daemon.
-    pub again: bool,
+    /// How many workers this daemon has had before.
+    pub before: u32,
 }
 
 /// Told by the loop to whoever started the daemon.
@@ -53,6 +53,7 @@ pub(super) struct Guard {
     /// When the next one is to be started.
     due: Option<Instant>,
     failures: u32,
+    workers: u32,
     served: bool,
     ever_served: bool,
     ending: Option<u8>,
@@ -74,6 +75,7 @@ impl Guard {
             begun: Instant::now(),
             due: None,
             failures: 0,
+            workers: 0,
             served: false,
             ever_served: false,
             ending: None,
@@ -114,10 +116,11 @@ impl Guard {
     fn fork(&mut self) -> Option<Inheritance> {
         self.served = false;
         self.begun = Instant::now();
-        let again = self.ever_served;
+        let before = self.workers;
+        self.workers = self.workers.saturating_add(1);
         match children::fork() {
             Ok(Fork::Child) => {
-                match children::die_with_parent().and_then(|()| self.bequeath(again)) {
+                match children::die_with_parent().and_then(|()| self.bequeath(before)) {
                     Ok(inheritance) => Some(inheritance),
                     // Never back into the loop: there is one keeper.
                     Err(_) => children::exit_now(START_FAILED.into()),
@@ -138,10 +141,10 @@ impl Guard {
     }
 
     /// In the new worker: what it takes over.
-    fn bequeath(&mut self, again: bool) -> io::Result<Inheritance> {
+    fn bequeath(&mut self, before: u32) -> io::Result<Inheritance> {
         let pipes = std::mem::take(&mut self.held);
         let link = Link::new(self.link.try_clone()?);
-        Ok(Inheritance { pipes, journal: SharedMemory::open(fds::duplicate(self.journal.as_fd())?)?, link, again })
+        Ok(Inheritance { pipes, journal: SharedMemory::open(fds::duplicate(self.journal.as_fd())?)?, link, before })
     }
 
     fn postpone(&mut self) {

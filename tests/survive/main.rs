@@ -10,6 +10,7 @@
 mod common;
 
 mod adopt;
+mod faults;
 mod foreign;
 mod pending;
 mod processes;
@@ -49,7 +50,7 @@ impl Case {
 }
 
 fn all() -> impl Iterator<Item = &'static Case> {
-    [storm::CASES, restart::CASES, adopt::CASES, foreign::CASES, pending::CASES].into_iter().flatten()
+    [storm::CASES, restart::CASES, adopt::CASES, foreign::CASES, pending::CASES, faults::CASES].into_iter().flatten()
 }
 
 fn body(name: &str) {
@@ -58,6 +59,7 @@ fn body(name: &str) {
     let say = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         say(panic);
+        common::table::below("/mnt").iter().for_each(|mount| eprintln!("{mount:?}"));
         eprintln!("the daemon has said:\n{}", std::fs::read_to_string("/world/log").unwrap_or_default());
     }));
     (all().find(|case| case.name == name).unwrap().run)();

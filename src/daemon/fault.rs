@@ -1,0 +1,57 @@
+//! Deaths on purpose, for the tests.
+//!
+//! In a debug build `AUTOFS_FAULT=NAME[:HIT[:WORKERS]]` has the worker kill itself when it comes to the point NAME for
+//! the HIT-th time (default 1), and so the first WORKERS workers of the daemon (default 1). A release build has no such
+//! points.
+
+/// Reads the variable, in the worker after `before` others.
+pub(crate) fn arm(before: u32) {
+    #[cfg(debug_assertions)]
+    armed::arm(before);
+    #[cfg(not(debug_assertions))]
+    let _ = before;
+}
+
+/// Dies here, if told to.
+#[inline]
+pub(crate) fn point(name: &str) {
+    #[cfg(debug_assertions)]
+    armed::point(name);
+    #[cfg(not(debug_assertions))]
+    let _ = name;
+}
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use crate::sys::children::{self, Signal};
+
+    #[derive(Debug)]
+    struct Fault {
+        name: String,
+        /// How often the point is still to be come to.
+        left: AtomicU32,
+    }
+
+    static FAULT: OnceLock<Fault> = OnceLock::new();
+
+    pub(super) fn arm(before: u32) {
+        let Ok(text) = std::env::var("AUTOFS_FAULT") else { return };
+        let mut parts = text.split(':');
+        let name = parts.next().unwrap_or_default().to_owned();
+        let mut number = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(1);
+        let (hit, workers) = (number(), number());
+        if before < workers {
+            let _ = FAULT.set(Fault { name, left: AtomicU32::new(hit) });
+        }
+    }
+
+    pub(super) fn point(name: &str) {
+        let Some(fault) = FAULT.get().filter(|fault| fault.name == name) else { return };
+        if fault.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let _ = children::kill(children::pid(), Signal::Kill);
+        }
+    }
+}
