@@ -250,8 +250,16 @@ async fn take_nested(
         let trigger = state.triggers.get(&entry.mount)?;
         let kind = if line.is_some() { Kind::Indirect } else { Kind::Offset };
         let line = line.unwrap_or_else(|| Rc::clone(&trigger.line));
-        let own = state.pipes.inodes();
-        let pipe = match (found.speaks_through(&own), kind) {
+        let (own, options) = (state.pipes.inodes(), mount_options(&line, state));
+        let live = found.speaks_through(&own);
+        if let Some(pipe) = live.filter(|_| found.autofs.is_some_and(|shown| shown.timeout == options.timeout)) {
+            let (id, path, dev) = (state.number(), found.target.clone(), found.dev);
+            let remote = table.is_remote(&path);
+            let new = NewTrigger { path, kind, dev, pipe, line, created: Made::default(), remote, found: true };
+            worker.register(state, id, new);
+            return Some(id);
+        }
+        let pipe = match (live, kind) {
             (Some(pipe), _) => pipe,
             (None, Kind::Indirect) => state.pipes.create().ok()?.number,
             (None, _) => trigger.pipe,
@@ -261,7 +269,6 @@ async fn take_nested(
         let id = state.number();
         let (table, opener) = (Arc::clone(table), Opener::new(Arc::clone(&state.blocked)));
         let patience = if entry.again { PATIENCE } else { LITTLE_PATIENCE };
-        let options = mount_options(&line, state);
         let job = Job { id, path: found.target.clone(), kind, source: Vec::new(), options, mode: None, pipe, patience };
         (Attacher { control: Arc::clone(&state.control), opener, table, own, write_ends }, job, line, id)
     };

@@ -167,7 +167,9 @@ impl Attacher {
         if shown.kind != job.kind {
             return Err(AttachError::OtherFileSystem { path: job.path, fstype: b"autofs of another kind".to_vec() });
         }
-        if line.speaks_through(&self.own).is_some() {
+        if line.speaks_through(&self.own).is_some() && shown.timeout == job.options.timeout {
+            // As it should be.
+        } else if line.speaks_through(&self.own).is_some() {
             let root = self.open(&job, line.dev);
             let set = root.and_then(|root| self.control.set_timeout(root.as_fd(), job.options.timeout));
             set.map_err(AttachError::io(&job.path, "set the timeout"))?;

@@ -17,6 +17,7 @@ use super::site;
 
 pub(super) const CASES: &[Case] = &[
     Case::new("restart::with_1000_active_mounts", 120, with_1000_active_mounts),
+    Case::new("restart::with_300_trees", 120, with_300_trees),
     Case::new("restart::pending_lookups_get_an_error", 60, pending_lookups_get_an_error),
     Case::new("restart::the_end_comes_while_the_worker_is_restarted", 60, the_end_while_restarting),
 ];
@@ -62,6 +63,26 @@ fn with_1000_active_mounts() {
     }
     daemon.stop();
     assert_eq!(ids("tmpfs").len(), 1);
+}
+
+fn with_300_trees() {
+    site::one_map("* / -fstype=tmpfs :r /a -fstype=tmpfs :a /b -fstype=tmpfs :b\n");
+    site::and_direct(&["/mnt/d", "/mnt/e"]);
+    let daemon = Daemon::serving(&["/mnt/auto", "/mnt/d"]);
+    for n in 0..300 {
+        visit::enter_now(format!("/mnt/auto/{n}/a").as_ref()).unwrap();
+    }
+    let before = ids("tmpfs");
+    let ms = |from: Instant| from.elapsed().as_secs_f64() * 1000.0;
+    let start = Instant::now();
+    strike(worker(&daemon));
+    visit::enter_now("/mnt/auto/0/b".as_ref()).unwrap();
+    let offset = ms(start);
+    visit::enter_now("/mnt/d".as_ref()).unwrap();
+    figure(&format!("another worker over 300 trees serves an offset after {offset:.0} ms, all after {:.0} ms", ms(start)));
+    let after = ids("tmpfs");
+    assert!(before.iter().all(|(path, id)| after.get(path) == Some(id)));
+    daemon.stop();
 }
 
 /// Their daemon is gone: no lookup may hang, and what is not lost by that is served again.
