@@ -49,13 +49,17 @@ pub struct Asked {
 /// runtime.
 ///
 /// # Errors
-/// Those of mkdir, unlink, bind and chmod.
+/// Those of mkdir, unlink, bind and chmod. EADDRINUSE: another daemon listens there.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
         match DirBuilder::new().mode(0o755).create(directory) {
             Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
             _ => {}
         }
+    }
+    // The socket of a worker that is dead refuses.
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(ErrorKind::AddrInUse.into());
     }
     match fs::remove_file(path) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
@@ -223,12 +227,9 @@ mod tests {
         assert_eq!(told(&mut stream, &mut frames, &Call::Ping).await, Ok(pong.clone()));
         assert!(told(&mut stream, &mut frames, &Call::Status).await.is_err());
         assert!(matches!(told(&mut stream, &mut frames, &Call::GetInfo).await, Ok(Answer::Info(_))));
-        // A new server at the same place takes over.
+        // Another daemon does not take it away.
+        assert_eq!(listen(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
         drop(stream);
-        let (send, _receive) = mpsc::channel(1);
-        tokio::spawn(serve(listen(&path).unwrap(), send));
-        let mut stream = UnixStream::connect(&path).await.unwrap();
-        assert!(matches!(told(&mut stream, &mut frames, &Call::GetInfo).await, Ok(Answer::Info(_))));
         let own = identity(&path).unwrap();
         remove(&path, Identity(own.0, own.1 + 1));
         assert!(identity(&path).is_some(), "another daemon's");

@@ -143,7 +143,8 @@ fn browse() {
     site::master("/mnt/auto /etc/auto.one browse --timeout=1\n");
     put("/etc/auto.one", "a -fstype=tmpfs :a\nb -fstype=tmpfs :b\nwith\\ blank -fstype=tmpfs :c\n* -fstype=tmpfs :&\n");
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
-    assert_eq!(visit::list("/mnt/auto"), ["a", "b", "with blank"]);
+    let all = || (visit::list("/mnt/auto") == ["a", "b", "with blank"]).then_some(());
+    wait_for("the directories of all keys", secs(5), all);
     assert_eq!(table::below("/mnt/auto").len(), 1, "looking mounts nothing");
     visit::serves("/mnt/auto/a");
     visit::serves("/mnt/auto/with blank");
