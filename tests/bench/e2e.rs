@@ -142,7 +142,7 @@ fn inside() -> io::Result<()> {
     let floor = best(Who::Floor, RUNS)?;
     let ours = best(Who::Ours, RUNS)?;
     let theirs = if File::open(THEIRS).is_ok() { Some(best(Who::Theirs, 1)?) } else { None };
-    println!("{:32}{:>12}{:>12}{:>12}{:>12}{:>14}", "", "floor", "ours", "automount", "ours/floor", "ours/automount");
+    println!("{:32}{:>12}{:>12}{:>12}{:>12}{:>16}", "", "floor", "ours", "automount", "ours/floor", "ours/automount");
     let storm = format!("{STORM} keys by {THREADS} threads, wall");
     show("first access, median", |figures| figures.first, floor, ours, theirs);
     show(&storm, |figures| figures.storm, floor, ours, theirs);
@@ -160,7 +160,7 @@ fn show(what: &str, of: fn(&Figures) -> Duration, floor: Figures, ours: Figures,
         None => ("-".to_owned(), "-".to_owned()),
     };
     let (floor_time, ours_time) = (time(of(&floor)), time(of(&ours)));
-    println!("{what:32}{floor_time:>12}{ours_time:>12}{peer:>12}{:>12.2}{beside:>14}", ratio(&floor));
+    println!("{what:32}{floor_time:>12}{ours_time:>12}{peer:>12}{:>12.2}{beside:>16}", ratio(&floor));
 }
 
 /// The best of several runs, each with a daemon of its own: what others do with the machine only makes it slower.
