@@ -15,7 +15,7 @@ use super::reactor;
 use super::table::MountTable;
 use super::worker::{Worker, target};
 use crate::engine::MountId;
-use crate::sys::mount_events::{Change, Changes, MountEvents};
+use crate::sys::mount_events::{Changes, MountEvents};
 use crate::text::Escaped;
 
 /// Between two looks.
@@ -44,7 +44,7 @@ pub(super) async fn watch(worker: Rc<Worker>) {
             },
             () = worker.restored.notified() => {}
         }
-        // Out of the reactor, which each mount of our own would wake up.
+        // Out of the reactor, which each unmount of our own would wake up.
         let inner = waiting.into_inner().0;
         tokio::time::sleep(PAUSE).await;
         let changes = inner.drain();
@@ -59,7 +59,7 @@ pub(super) async fn watch(worker: Rc<Worker>) {
         let by_us = worker.take_unmounted();
         let gone = match changes {
             Changes::Unknown => true,
-            Changes::Known(changes) => changes.iter().filter(|c| matches!(c, Change::Detached(_))).count() > by_us,
+            Changes::Gone(count) => count > by_us,
         };
         if gone {
             look(&worker).await;
