@@ -79,7 +79,10 @@ fn with_300_trees() {
     visit::enter_now("/mnt/auto/0/b".as_ref()).unwrap();
     let offset = ms(start);
     visit::enter_now("/mnt/d".as_ref()).unwrap();
-    figure(&format!("another worker over 300 trees serves an offset after {offset:.0} ms, all after {:.0} ms", ms(start)));
+    figure(&format!(
+        "another worker over 300 trees serves an offset after {offset:.0} ms, all after {:.0} ms",
+        ms(start)
+    ));
     let after = ids("tmpfs");
     assert!(before.iter().all(|(path, id)| after.get(path) == Some(id)));
     daemon.stop();
