@@ -19,6 +19,9 @@ pub fn main() -> ExitCode {
             return if exec::walk(Path::new(&to)) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
         (Some(first), None, None) if first == daemon::OPENER => return daemon::open_for_others(),
+        (Some(first), ..) if first == daemon::UPGRADE_CHECK => {
+            return daemon::check_upgrade(std::env::args_os().skip(2));
+        }
         _ => {}
     }
     let program = Escaped(program.as_encoded_bytes());

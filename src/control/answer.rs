@@ -47,7 +47,12 @@ impl Answer {
             Call::Explain { .. } => Self::Explanation(serde_json::from_value(value)?),
             Call::Quiesce(_) => Self::Quiesced(serde_json::from_value(value)?),
             Call::MigrateCheck => Self::Checks(serde_json::from_value(value)?),
-            Call::Reload | Call::Expire { .. } | Call::SetLogLevel { .. } | Call::Resume => Self::Done,
+            Call::Reload
+            | Call::Upgrade
+            | Call::Detach
+            | Call::Expire { .. }
+            | Call::SetLogLevel { .. }
+            | Call::Resume => Self::Done,
             Call::GetInfo => Self::Info(serde_json::from_value(value)?),
             Call::GetInterfaceDescription { .. } => Self::Description(serde_json::from_value(value)?),
         })

@@ -18,6 +18,11 @@ pub enum Call {
     Mounts,
     /// Read configuration and maps again, as HUP does. Answered by `Done` when that has begun.
     Reload,
+    /// Replace the program by the one that stands at its path now; nothing fails and nothing is unmounted. Answered by
+    /// `Done` when that has begun; the connection ends with the old program's worker.
+    Upgrade,
+    /// End, and leave all mounts for the next start. Answered by `Done` when that has begun.
+    Detach,
     /// Unmount what is unused, as USR1 does. Answered by `Done` when that has begun.
     Expire {
         /// Only below this mount point.
@@ -116,6 +121,7 @@ impl Call {
     pub fn is_privileged(&self) -> bool {
         match self {
             Self::Quiesce(_) | Self::Resume | Self::MigrateCheck => true,
+            Self::Upgrade | Self::Detach => true,
             Self::Reload | Self::Expire { .. } | Self::SetLogLevel { .. } | Self::Explain { .. } => true,
             Self::Ping | Self::Status | Self::Mounts | Self::GetInfo | Self::GetInterfaceDescription { .. } => false,
         }
@@ -129,6 +135,8 @@ impl Call {
             Self::Status => (INTERFACE, "Status"),
             Self::Mounts => (INTERFACE, "Mounts"),
             Self::Reload => (INTERFACE, "Reload"),
+            Self::Upgrade => (INTERFACE, "Upgrade"),
+            Self::Detach => (INTERFACE, "Detach"),
             Self::Expire { path } => {
                 p.path.clone_from(path);
                 (INTERFACE, "Expire")
@@ -170,6 +178,8 @@ impl Call {
             (INTERFACE, "Status") => Self::Status,
             (INTERFACE, "Mounts") => Self::Mounts,
             (INTERFACE, "Reload") => Self::Reload,
+            (INTERFACE, "Upgrade") => Self::Upgrade,
+            (INTERFACE, "Detach") => Self::Detach,
             (INTERFACE, "Expire") => Self::Expire { path: path()? },
             (INTERFACE, "SetLogLevel") => Self::SetLogLevel {
                 path: path()?.ok_or_else(|| missing("path"))?,
@@ -248,6 +258,7 @@ mod tests {
     fn what_changes_something_or_shows_secrets_is_for_root() {
         assert!(!Call::Ping.is_privileged() && !Call::Status.is_privileged() && !Call::Mounts.is_privileged());
         let path = Bytes::default();
+        assert!(Call::Upgrade.is_privileged() && Call::Detach.is_privileged());
         assert!(Call::Reload.is_privileged() && Call::Expire { path: None }.is_privileged());
         assert!(Call::Explain { path: path.clone() }.is_privileged());
         assert!(Call::SetLogLevel { path, level: Level::Basic }.is_privileged());

@@ -48,6 +48,8 @@ mod tests {
             Call::Status,
             Call::Mounts,
             Call::Reload,
+            Call::Upgrade,
+            Call::Detach,
             Call::Expire { path: None },
             Call::SetLogLevel { path: path.clone(), level: Level::Basic },
             Call::Explain { path: path.clone() },

@@ -178,6 +178,8 @@ mod tests {
             Call::Status,
             Call::Mounts,
             Call::Reload,
+            Call::Upgrade,
+            Call::Detach,
             Call::Expire { path: None },
             Call::Expire { path: Some(path.clone()) },
             Call::SetLogLevel { path: path.clone(), level: Level::Debug },

@@ -17,7 +17,7 @@ use super::serve::Asked;
 use super::worker::{State, Worker, target};
 use crate::control::{Answer, Bytes, Call, ControlError, Explanation, MountKind, MountPoint, Mounted, Mounts, Outcome};
 use crate::control::{Checks, Description, Info, Pong, Status, plan};
-use crate::engine::{EntryPhase, Event, Key, Kind, MountId, Requester};
+use crate::engine::{EntryPhase, Event, Key, Kind, MountId, Requester, Shutdown};
 use crate::plan::Action;
 use crate::sys::children;
 use crate::text::Escaped;
@@ -39,6 +39,14 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
         Call::Ping => Ok(Answer::Pong(Pong { version: version(), pid: keeper() })),
         Call::Status => Ok(Answer::Status(status(worker))),
         Call::Mounts => Ok(Answer::Mounts(mounts(&worker.state.borrow()))),
+        Call::Upgrade => match super::upgrade::upgrade(worker).await {
+            Ok(()) => Ok(Answer::Done),
+            Err(message) => Err(ControlError::Failed { message }),
+        },
+        Call::Detach => {
+            worker.stop(Shutdown::Detach);
+            Ok(Answer::Done)
+        }
         Call::Reload => {
             spawn_local(super::reload::reload(Rc::clone(worker)));
             Ok(Answer::Done)

@@ -254,7 +254,7 @@ fn orphaned(path: &Path, pgrp: i32, inode: Option<u64>) -> Result<(), AttachErro
     let deadline = Instant::now() + OWNER_GRACE;
     while let Some(owner) = procfs::group_reader(pgrp, inode) {
         // One of our own kind that was killed a moment ago is waited for.
-        if !procfs::same_program(owner, children::pid()) || Instant::now() >= deadline {
+        if !procfs::same_kind(owner, children::pid()) || Instant::now() >= deadline {
             return Err(AttachError::Foreign { path: path.to_owned(), owner, program: procfs::name(owner) });
         }
         std::thread::sleep(Duration::from_millis(5));

@@ -12,7 +12,7 @@ use log::{debug, error, info, warn};
 use super::table::MountTable;
 use super::worker::{Trigger, Worker, target};
 use super::{fault, mounting};
-use crate::engine::{Event, Key, Kind, Layer, MountId, Requester};
+use crate::engine::{Event, Key, Kind, Layer, MountId, Requester, Shutdown};
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lane;
 use crate::sys::{autofs, mount, path};
@@ -186,7 +186,7 @@ pub(super) async fn detach(worker: Rc<Worker>, leaving: Vec<(MountId, bool)>) {
 
 /// Leaves autofs mounts to whoever comes next: from now on a lookup of what is not mounted fails at once. Without
 /// this the kernel would find out by the first packet that it cannot write, and its sender would die of SIGPIPE.
-pub(super) async fn leave(worker: &Rc<Worker>, left: &[MountId]) {
+pub(super) async fn leave(worker: &Rc<Worker>, left: &[MountId], how: Shutdown) {
     let (mounts, control) = {
         let state = worker.state.borrow();
         let tops: HashSet<&Path> = left.iter().filter_map(|id| Some(state.triggers.get(id)?.path.as_path())).collect();
@@ -195,7 +195,11 @@ pub(super) async fn leave(worker: &Rc<Worker>, left: &[MountId]) {
         (mounts, Arc::clone(&state.control))
     };
     for (path, _) in &mounts {
-        warn!(target: &target(path), "can't shutdown: filesystem {} still busy", Escaped::path(path));
+        let shown = Escaped::path(path);
+        match how {
+            Shutdown::Detach => info!(target: &target(path), "{shown} is left for the next start"),
+            _ => warn!(target: &target(path), "can't shutdown: filesystem {shown} still busy"),
+        }
     }
     let leave = tokio::task::spawn_blocking(move || {
         for (path, dev) in mounts {

@@ -1,8 +1,8 @@
 //! Deaths on purpose, for the tests.
 //!
-//! In a debug build `AUTOFS_FAULT=NAME[:HIT[:WORKERS]]` has the worker kill itself when it comes to the point NAME for
-//! the HIT-th time (default 1), and so the first WORKERS workers of the daemon (default 1). A release build has no such
-//! points.
+//! In a debug build `AUTOFS_FAULT=NAME[:HIT[:WORKERS[:FIRST]]]` has the worker kill itself when it comes to the point
+//! NAME for the HIT-th time (default 1), and so WORKERS workers of the daemon (default 1), from the FIRST on (default 1).
+//! A release build has no such points.
 
 /// Reads the variable, in the worker after `before` others.
 pub(crate) fn arm(before: u32) {
@@ -42,8 +42,9 @@ mod armed {
         let mut parts = text.split(':');
         let name = parts.next().unwrap_or_default().to_owned();
         let mut number = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(1);
-        let (hit, workers) = (number(), number());
-        if before < workers {
+        let (hit, workers, first) = (number(), number(), number());
+        let after = before.saturating_add(1);
+        if after >= first && after < first.saturating_add(workers) {
             let _ = FAULT.set(Fault { name, left: AtomicU32::new(hit) });
         }
     }

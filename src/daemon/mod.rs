@@ -25,6 +25,7 @@ mod restore;
 mod sentinel;
 pub mod serve;
 mod table;
+mod upgrade;
 mod watching;
 mod worker;
 
@@ -46,17 +47,16 @@ use crate::sys::{fds, heap, signals};
 
 use configuration::Configuration;
 pub(crate) use opener::{ARGUMENT as OPENER, main as open_for_others};
+pub(crate) use upgrade::{ARGUMENT as UPGRADE_CHECK, check as check_upgrade};
 use worker::Worker;
 
 /// The stack of a thread that does blocking work: it parses nothing and recurses nowhere.
 const STACK: usize = 256 << 10;
 
 /// Runs the worker until the daemon ends; returns its exit status.
-pub fn run(options: Options, inheritance: Inheritance) -> u8 {
+pub fn run(options: Options, inheritance: Inheritance, logger: &'static log::Logger) -> u8 {
     heap::configure();
     fault::arm(inheritance.before);
-    let sink = if options.foreground { log::Sink::Stderr } else { log::Sink::Syslog };
-    let logger = log::install(sink, options.verbosity);
     let configuration = Configuration::read(None);
     logger.set_format(configuration.native.log.format);
     logger.set_global(options.verbosity.max(configuration.conf.autofs.logging));
@@ -87,6 +87,7 @@ async fn live(
     logger: &'static log::Logger,
     inheritance: Inheritance,
 ) -> u8 {
+    let Ok(mut retirement) = signal(SignalKind::alarm()) else { return START_FAILED };
     // Handlers first, then the signals that have been held back since the fork.
     let signals = match Signals::install().and_then(|installed| signals::unblock().map(|()| installed)) {
         Ok(signals) => signals,
@@ -100,9 +101,6 @@ async fn live(
         OnExit::Detach => Shutdown::Detach,
     };
     let again = inheritance.before > 0;
-    if again {
-        warn!("the worker has died; another one goes on");
-    }
     let (worker, owed) = match Worker::new(inheritance, configuration, options, logger) {
         Ok(new) => new,
         Err(e) => {
@@ -124,14 +122,21 @@ async fn live(
         }
         Err(e) => warn!("no control socket {}: {e}", control::SOCKET),
     }
-    worker.take_up(owed);
-    worker.begin_making();
-    reload::start(&worker, again).await;
-    worker.end_making();
-    worker.started();
-    let (how, left) = worker.ended().await;
+    let work = async {
+        fault::point("start");
+        worker.take_up(owed);
+        worker.begin_making();
+        reload::start(&worker, again).await;
+        worker.end_making();
+        worker.started();
+        worker.ended().await
+    };
+    let (how, left) = tokio::select! {
+        end = work => end,
+        () = upgrade::retire(&worker, &mut retirement) => return 0,
+    };
     debug!("the end: {how:?}, {} autofs mounts stay", left.len());
-    detaching::leave(&worker, &left).await;
+    detaching::leave(&worker, &left, how).await;
     if let Some(own) = worker.socket.get() {
         serve::remove(socket, own);
     }
@@ -163,7 +168,7 @@ impl Signals {
     async fn serve(mut self, worker: Rc<Worker>, on_exit: Shutdown) {
         loop {
             tokio::select! {
-                _ = self.hangup.recv() => drop(spawn_local(reload::reload(Rc::clone(&worker)))),
+                _ = self.hangup.recv() => drop(spawn_local(upgrade::hang_up(Rc::clone(&worker)))),
                 _ = self.user1.recv() => worker.event(Event::Prune),
                 _ = self.user2.recv() => worker.stop(Shutdown::Forced),
                 _ = self.terminate.recv() => worker.stop(on_exit),

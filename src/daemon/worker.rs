@@ -174,6 +174,8 @@ pub(super) struct Worker {
     halt: Notify,
     exit: Notify,
     pub(super) sentinel: Sentinel,
+    /// The path of the program; what stands there may be another by now.
+    pub(super) program: PathBuf,
     /// Our control socket's file.
     pub(super) socket: Cell<Option<serve::Identity>>,
     /// Told when this process has come back from a checkpoint.
@@ -389,11 +391,17 @@ impl Worker {
             halt: Notify::new(),
             exit: Notify::new(),
             sentinel: Sentinel::start()?,
+            program: inheritance.program,
             socket: Cell::new(None),
             restored: Notify::new(),
             ended: RefCell::new(None),
         };
         Ok((Rc::new(worker), owed))
+    }
+
+    /// Whether the start is over.
+    pub(super) fn is_serving(&self) -> bool {
+        self.state.borrow().serving
     }
 
     /// Whether the end has begun.
@@ -473,6 +481,19 @@ impl Worker {
         state.reloading = std::mem::take(&mut state.reload_again);
         state.reloaded = Instant::now();
         state.reloading
+    }
+
+    /// Begins nothing more: packets stay in the pipes, for the next worker. True: nothing is under way any more that the
+    /// next one would have to do again.
+    pub(super) fn winds_up(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        state.hold = true;
+        state.slots.is_empty() && state.making == 0 && state.attaching == 0
+    }
+
+    /// Asks the keeper to execute the program that stands at its path.
+    pub(super) fn ask_for_upgrade(&self) {
+        self.state.borrow().pipes.tell(Message::Upgrade);
     }
 
     /// Waits until no top-level mount is being attached.

@@ -17,6 +17,8 @@ pub enum Message {
     Started,
     /// The worker is about to exit for good, with this status.
     Ending(u8),
+    /// The program is to be replaced by the one that stands at its path now.
+    Upgrade,
 }
 
 /// Bytes of a message on the wire.
@@ -31,6 +33,7 @@ impl Message {
             Self::Drop(id) => (2, id),
             Self::Started => (3, 0),
             Self::Ending(code) => (4, code.into()),
+            Self::Upgrade => (5, 0),
         };
         let mut bytes = [0; SIZE];
         for (place, word) in bytes.chunks_exact_mut(4).zip([MAGIC, kind, argument]) {
@@ -54,6 +57,7 @@ impl Message {
             2 => Some(Self::Drop(argument)),
             3 => Some(Self::Started),
             4 => u8::try_from(argument).ok().map(Self::Ending),
+            5 => Some(Self::Upgrade),
             _ => None,
         }
     }
@@ -87,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_is_what_arrives_and_nothing_else_is_understood() {
-        for m in [Message::Hold(7), Message::Drop(u32::MAX), Message::Started, Message::Ending(3)] {
+        for m in [Message::Hold(7), Message::Drop(u32::MAX), Message::Started, Message::Ending(3), Message::Upgrade] {
             assert_eq!(Message::decode(&m.encode()), Some(m));
             assert_eq!(Message::decode(&m.encode()[..8]), None, "half a message");
         }

@@ -24,6 +24,16 @@ pub(super) enum Taken {
 }
 
 impl Flag {
+    /// The one that the program before this one has taken.
+    pub(super) fn inherited(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Takes the flag file in `directory`, which is made if it is missing.
     pub(super) fn take(directory: &Path) -> io::Result<Taken> {
         let path = directory.join("autofs-running");
@@ -45,7 +55,7 @@ impl Flag {
             }
             let holder = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<i32>().ok());
             match holder {
-                Some(pid) if pid != children::pid() && procfs::same_program(pid, children::pid()) => {
+                Some(pid) if pid != children::pid() && procfs::same_kind(pid, children::pid()) => {
                     return Ok(Taken::Running);
                 }
                 _ => match fs::remove_file(path) {

@@ -1,15 +1,21 @@
 //! The keeper's loop: wait, restart the worker, pass signals on, reap orphans.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use log::{error, info, warn};
+
 use super::channel::{Link, Message, SIZE};
+use super::handover::{Estate, Files, Legacy};
 use super::start::START_FAILED;
 use crate::sys::children::{self, Exit, Fork, Reaped, Signal};
+use crate::sys::exec::{self, Program};
 use crate::sys::fds;
 use crate::sys::memory::SharedMemory;
 use crate::sys::signals::{Request, Signals};
+use crate::text::Escaped;
 
 /// Pipes that can be held. The table never grows, so that it cannot fail to; a worker with more pipes than this keeps
 /// the rest to itself, and only those are lost with it.
@@ -19,8 +25,17 @@ pub(super) const TABLE: usize = 8192;
 /// the second value.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
+/// For a worker to retire, before it is killed. It gives what runs a second.
+const RETIRE: Duration = Duration::from_millis(1500);
+
+/// So many workers in a row of a new program that never serve, and the one before comes back.
+const CHANCES: u32 = 3;
+
 /// For what a dead worker has left under way to end when it is killed.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Messages that are read in one go: a worker that never stops talking keeps nobody from ending it.
+const TALK: usize = 1024;
 
 /// What a new worker gets.
 #[derive(Debug)]
@@ -33,6 +48,8 @@ pub struct Inheritance {
     pub link: Link,
     /// How many workers this daemon has had before.
     pub before: u32,
+    /// The path of the program; what stands there may be another by now.
+    pub program: PathBuf,
 }
 
 /// Told by the loop to whoever started the daemon.
@@ -54,6 +71,13 @@ pub(super) struct Guard {
     due: Option<Instant>,
     failures: u32,
     workers: u32,
+    files: Files,
+    /// The worker was told to retire, and is killed then.
+    retire_by: Option<Instant>,
+    /// A new program is to take over.
+    upgrade: bool,
+    /// The program before this one, until a worker of this one has served.
+    previous: Option<OwnedFd>,
     served: bool,
     ever_served: bool,
     ending: Option<u8>,
@@ -62,7 +86,8 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new(signals: Signals, journal: SharedMemory) -> io::Result<Self> {
+    /// The keeper of a new daemon.
+    pub(super) fn new(signals: Signals, journal: SharedMemory, files: Files) -> io::Result<Self> {
         let (socket, link) = fds::pair()?;
         fds::set_nonblocking(socket.as_fd(), true)?;
         Ok(Self {
@@ -73,9 +98,13 @@ impl Guard {
             held: Vec::with_capacity(TABLE),
             worker: None,
             begun: Instant::now(),
-            due: None,
+            due: Some(Instant::now()),
             failures: 0,
             workers: 0,
+            files,
+            retire_by: None,
+            upgrade: false,
+            previous: None,
             served: false,
             ever_served: false,
             ending: None,
@@ -83,24 +112,53 @@ impl Guard {
         })
     }
 
+    /// The keeper of a daemon whose program has been replaced. Its worker is of the program before.
+    pub(super) fn resume(signals: Signals, estate: Estate) -> io::Result<Self> {
+        let Estate { journal, socket, link, held, worker, workers, previous, files } = estate;
+        let mut guard = Self {
+            socket,
+            link,
+            worker,
+            workers,
+            previous,
+            served: true,
+            ever_served: true,
+            ..Self::new(signals, SharedMemory::open(journal)?, files)?
+        };
+        guard.held.extend(held);
+        if let Some(worker) = worker {
+            guard.due = None;
+            guard.retire_by = Some(Instant::now() + RETIRE);
+            let _ = children::kill(worker, Signal::Alarm);
+        }
+        Ok(guard)
+    }
+
     /// Runs until the daemon ends, and returns its exit status. In a worker it returns what the worker is to do with
     /// instead.
     pub(super) fn run(mut self, waiting: &mut dyn Waiting) -> Result<u8, Inheritance> {
-        self.due = Some(Instant::now());
         loop {
+            if std::mem::take(&mut self.upgrade) {
+                self.become_new();
+            }
+            if self.retire_by.is_some_and(|by| by <= Instant::now()) {
+                self.retire_by = None;
+                self.worker.map(|worker| children::kill(worker, Signal::Kill));
+            }
             if self.worker.is_none() && self.due.is_some_and(|due| due <= Instant::now()) {
                 self.due = None;
                 if let Some(inheritance) = self.fork() {
                     return Err(inheritance);
                 }
             }
-            let timeout = self.due.map(|due| due.saturating_duration_since(Instant::now()));
+            let wake = self.due.into_iter().chain(self.retire_by).min();
+            let timeout = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
             let Ok([signals, messages]) = fds::poll([self.signals.as_fd(), self.socket.as_fd()], timeout) else {
                 continue;
             };
             // The worker's messages first: what it has said before it died still counts.
             if messages {
-                while self.receive(waiting) {}
+                let _ = (0..TALK).take_while(|_| self.receive(waiting)).count();
             }
             if signals {
                 while let Ok(Some(signal)) = self.signals.read() {
@@ -140,17 +198,55 @@ impl Guard {
         }
     }
 
+    /// Executes the program that stands at the path of this one now, and goes on if that fails.
+    fn become_new(&mut self) {
+        if !self.ever_served || self.stop.is_some() || self.retire_by.is_some() {
+            return;
+        }
+        let own = exec::own_program().ok();
+        let program = self.files.program.clone();
+        let e = self.hand_over(Program::Path(&program), own.as_ref().map(|own| own.as_fd()));
+        error!("{} cannot take over: {e}; this program goes on", Escaped::path(&program));
+    }
+
+    /// Executes the program that was there before this one, which does not serve.
+    fn fall_back(&mut self) {
+        let Some(previous) = self.previous.take() else { return };
+        error!("no worker of the new program serves: the program before takes over again");
+        let e = self.hand_over(Program::File(previous.as_fd()), None);
+        error!("the program before cannot take over: {e}");
+    }
+
+    fn hand_over(&self, program: Program<'_>, previous: Option<BorrowedFd<'_>>) -> io::Error {
+        let legacy = Legacy {
+            journal: self.journal.as_fd(),
+            socket: self.socket.as_fd(),
+            link: self.link.as_fd(),
+            held: &self.held,
+            worker: self.worker,
+            workers: self.workers,
+            previous,
+            files: &self.files,
+        };
+        legacy.hand_over(program)
+    }
+
     /// In the new worker: what it takes over.
     fn bequeath(&mut self, before: u32) -> io::Result<Inheritance> {
         let pipes = std::mem::take(&mut self.held);
         let link = Link::new(self.link.try_clone()?);
-        Ok(Inheritance { pipes, journal: SharedMemory::open(fds::duplicate(self.journal.as_fd())?)?, link, before })
+        let journal = SharedMemory::open(fds::duplicate(self.journal.as_fd())?)?;
+        let program = self.files.program.clone();
+        Ok(Inheritance { pipes, journal, link, before, program })
     }
 
     fn postpone(&mut self) {
         let delay = BACK_OFF.0.saturating_mul(1 << self.failures.min(8)).min(BACK_OFF.1);
         self.failures = self.failures.saturating_add(1);
         self.due = Some(self.begun + delay);
+        if self.failures >= CHANCES {
+            self.fall_back();
+        }
     }
 
     /// Takes one message. An unknown one, half a one, and a pipe too many are passed over: nothing that a worker
@@ -172,9 +268,11 @@ impl Guard {
             (Some(Message::Drop(id)), None) => self.held.retain(|(held, _)| *held != id),
             (Some(Message::Started), None) => {
                 (self.served, self.ever_served, self.failures) = (true, true, 0);
+                self.previous = None;
                 waiting.started();
             }
             (Some(Message::Ending(code)), None) => self.ending = Some(code),
+            (Some(Message::Upgrade), None) => self.upgrade = true,
             _ => {}
         }
         true
@@ -213,6 +311,10 @@ impl Guard {
             if !self.ever_served && matches!(exit, Exit::Status(_)) {
                 return Some(START_FAILED);
             }
+            match self.retire_by.take() {
+                Some(_) => info!("another program goes on"),
+                None => warn!("the worker has died ({exit}); another one goes on"),
+            }
             // What the dead worker had under way would be done a second time by the next one. File systems in user
             // space have left the group by now.
             children::kill_own_group(PATIENCE);
@@ -223,5 +325,135 @@ impl Guard {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Starter(usize);
+
+    impl Waiting for Starter {
+        fn started(&mut self) {
+            self.0 += 1;
+        }
+    }
+
+    /// A keeper without a worker; in a thread of its own, as it blocks the signals of its thread.
+    fn with_guard(test: impl FnOnce(&mut Guard, &mut Starter) + Send) {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let journal = SharedMemory::create(4.try_into().unwrap()).unwrap();
+                let mut guard = Guard::new(Signals::block().unwrap(), journal, Files::default()).unwrap();
+                test(&mut guard, &mut Starter(0));
+            });
+            thread.join().unwrap();
+        });
+    }
+
+    fn drain(guard: &mut Guard, starter: &mut Starter) {
+        while guard.receive(starter) {}
+    }
+
+    fn read_end() -> OwnedFd {
+        fds::pipe().unwrap().0
+    }
+
+    #[test]
+    fn pipes_are_held_by_number_until_they_are_dropped() {
+        with_guard(|guard, starter| {
+            let link = Link::new(guard.link.try_clone().unwrap());
+            for number in [1, 2, 2, 3] {
+                link.hold(number, read_end().as_fd()).unwrap();
+            }
+            for message in [Message::Drop(1), Message::Drop(9), Message::Started] {
+                link.send(message).unwrap();
+            }
+            drain(guard, starter);
+            assert_eq!(guard.held.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3]);
+            assert_eq!((starter.0, guard.ever_served, guard.ending), (1, true, None));
+            link.send(Message::Ending(7)).unwrap();
+            drain(guard, starter);
+            assert_eq!(guard.ending, Some(7));
+        });
+    }
+
+    #[test]
+    fn a_full_table_takes_no_more_and_forgets_nothing() {
+        if fds::raise_limit(TABLE as u64 + 256).unwrap().1 < TABLE as u64 + 128 {
+            return;
+        }
+        with_guard(|guard, starter| {
+            let (link, pipe) = (Link::new(guard.link.try_clone().unwrap()), read_end());
+            for number in 0..TABLE as u32 + 40 {
+                link.hold(number, pipe.as_fd()).unwrap();
+                guard.receive(starter);
+            }
+            assert_eq!((guard.held.len(), guard.held[TABLE - 1].0), (TABLE, TABLE as u32 - 1));
+            link.send(Message::Drop(5)).unwrap();
+            link.hold(u32::MAX, pipe.as_fd()).unwrap();
+            drain(guard, starter);
+            assert_eq!((guard.held.len(), guard.held[TABLE - 1].0), (TABLE, u32::MAX));
+        });
+    }
+
+    #[test]
+    fn a_worker_that_never_served_comes_back_ever_more_slowly() {
+        with_guard(|guard, _| {
+            let mut waits = Vec::new();
+            for _ in 0..20 {
+                guard.begun = Instant::now();
+                guard.postpone();
+                waits.push(guard.due.unwrap() - guard.begun);
+            }
+            assert!(waits.is_sorted());
+            assert_eq!((waits[0], waits[19]), BACK_OFF);
+        });
+    }
+
+    #[test]
+    fn without_a_daemon_that_serves_there_is_no_upgrade() {
+        with_guard(|guard, _| {
+            // If it were tried, this process would become another one.
+            guard.files.program = "/bin/false".into();
+            guard.become_new();
+            (guard.ever_served, guard.stop) = (true, Some(Signal::Term));
+            guard.become_new();
+            guard.fall_back();
+        });
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn nothing_that_a_worker_says_does_harm(
+            said in prop::collection::vec((prop::collection::vec(any::<u8>(), 1..40), 0..3u8, any::<bool>()), 0..60),
+        ) {
+            with_guard(|guard, starter| {
+                let socket = guard.link.try_clone().unwrap();
+                for (mut bytes, like, with_pipe) in said {
+                    if like > 0 {
+                        // Almost one of ours: all is right but the kind, or the length.
+                        let known = Message::Hold(u32::from(bytes[0])).encode();
+                        bytes.resize(if like == 1 { SIZE } else { bytes.len() }, 0);
+                        let length = bytes.len().min(4);
+                        bytes[..length].copy_from_slice(&known[..length]);
+                    }
+                    let pipe = read_end();
+                    fds::send(socket.as_fd(), &bytes, with_pipe.then(|| pipe.as_fd())).unwrap();
+                    drop(pipe);
+                    drain(guard, starter);
+                }
+                guard.held.clear();
+                let link = Link::new(socket);
+                link.hold(1, read_end().as_fd()).unwrap();
+                drain(guard, starter);
+                assert_eq!(guard.held.len(), 1, "and what comes after is understood");
+            });
+        }
     }
 }

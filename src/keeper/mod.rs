@@ -8,9 +8,11 @@
 pub mod channel;
 mod flag;
 mod guard;
+mod handover;
 pub mod journal;
 mod start;
 
 pub use channel::{Link, Message};
 pub use guard::Inheritance;
+pub(crate) use handover::VERSION as HANDOVER_VERSION;
 pub use start::{START_FAILED, run};

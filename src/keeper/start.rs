@@ -7,14 +7,15 @@ use std::process::ExitCode;
 
 use super::flag::{Flag, Taken};
 use super::guard::{Guard, TABLE, Waiting};
+use super::handover::{Estate, Files};
 use super::journal::RECORDS;
 use crate::cli::options::Options;
-use crate::daemon;
+use crate::daemon::{self, log};
 use crate::sys::autofs::{self, Control};
 use crate::sys::children::{self, Fork};
 use crate::sys::memory::SharedMemory;
 use crate::sys::signals::Signals;
-use crate::sys::{fds, path};
+use crate::sys::{exec, fds, path};
 use crate::text::Escaped;
 
 /// A line on stderr; `eprintln!` would panic where stderr is closed.
@@ -31,9 +32,15 @@ const DESCRIPTORS: u64 = TABLE as u64 + 64;
 /// Where the flag file and the control socket live.
 pub(crate) const RUN_DIRECTORY: &str = env!("AUTOFS_RUNDIR");
 
-/// Runs the daemon: in the foreground until it ends, else until it serves or has failed to start.
+/// Runs the daemon: in the foreground until it ends, else until it serves or has failed to start. In a process whose
+/// program has just been replaced it goes on where that was.
 pub fn run(options: Options) -> ExitCode {
     let program = Escaped(&options.program);
+    match Estate::take() {
+        Some(Ok(estate)) => return ExitCode::from(go_on(options, estate)),
+        Some(Err(e)) => say!("{program}: {e}"),
+        None => {}
+    }
     let too_old = match Control::open().and_then(|control| autofs::protocol(&control)) {
         Ok(None | Some((5.., _))) => None,
         Ok(Some((major, minor))) => Some(format!("it is {major}.{minor:02}")),
@@ -165,9 +172,14 @@ fn keep(options: Options, starter: Option<File>) -> u8 {
     if let Err(e) = fds::raise_limit(DESCRIPTORS) {
         say!("{program}: cannot raise the limit of open files: {e}");
     }
+    let files = Files {
+        program: exec::own_path().unwrap_or_default(),
+        flag: flag.as_ref().map(|flag| flag.path().to_owned()),
+        pid_file: pid_file.as_ref().map(|file| file.0.clone()),
+    };
     let guard = children::adopt_orphans()
         .and_then(|()| Signals::block())
-        .and_then(|signals| Guard::new(signals, SharedMemory::create(RECORDS)?));
+        .and_then(|signals| Guard::new(signals, SharedMemory::create(RECORDS)?, files));
     let guard = match guard {
         Ok(guard) => guard,
         Err(e) => {
@@ -176,17 +188,40 @@ fn keep(options: Options, starter: Option<File>) -> u8 {
             return START_FAILED;
         }
     };
+    live(options, guard, status, (pid_file, flag))
+}
+
+/// In place of the program before.
+fn go_on(options: Options, estate: Estate) -> u8 {
+    let program = Escaped(&options.program);
+    let Files { flag, pid_file, .. } = estate.files.clone();
+    let guard = Signals::block().and_then(|signals| Guard::resume(signals, estate));
+    match guard {
+        Ok(guard) => {
+            let status = Status { starter: None, notify: false };
+            live(options, guard, status, (pid_file.map(PidFile), flag.map(Flag::inherited)))
+        }
+        Err(e) => {
+            say!("{program}: cannot set up the keeper: {e}");
+            START_FAILED
+        }
+    }
+}
+
+fn live(options: Options, guard: Guard, mut status: Status, files: (Option<PidFile>, Option<Flag>)) -> u8 {
+    let sink = if options.foreground { log::Sink::Stderr } else { log::Sink::Syslog };
+    let logger = log::install(sink, options.verbosity);
     match guard.run(&mut status) {
         Ok(code) => {
             status.tell(code);
-            drop((pid_file, flag));
+            drop(files);
             code
         }
         Err(inheritance) => {
             // The files are the keeper's, and so is the word to the starter.
-            std::mem::forget((pid_file, flag));
+            std::mem::forget(files);
             drop(status);
-            daemon::run(options, inheritance)
+            daemon::run(options, inheritance, logger)
         }
     }
 }

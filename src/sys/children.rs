@@ -31,6 +31,8 @@ pub enum Signal {
     Usr2,
     /// Read the configuration again.
     Hup,
+    /// Retire: the keeper's word to a worker that is to make room for the next.
+    Alarm,
     /// Go on after a stop.
     Cont,
 }
@@ -42,6 +44,15 @@ pub enum Exit {
     Status(i32),
     /// By the signal with this number.
     Signal(i32),
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "exit status {status}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
 }
 
 /// What [`reap`] has found.
@@ -161,6 +172,7 @@ pub fn kill(pid: i32, signal: Signal) -> io::Result<()> {
         Signal::Usr1 => Number::SIGUSR1,
         Signal::Usr2 => Number::SIGUSR2,
         Signal::Hup => Number::SIGHUP,
+        Signal::Alarm => Number::SIGALRM,
         Signal::Cont => Number::SIGCONT,
     };
     Ok(nix::sys::signal::kill(Pid::from_raw(pid), number)?)

@@ -3,6 +3,7 @@
 
 pub mod autofs;
 pub mod children;
+pub mod exec;
 pub mod fds;
 pub mod heap;
 pub mod memory;

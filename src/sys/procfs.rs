@@ -15,6 +15,11 @@ pub fn same_program(pid: i32, other: i32) -> bool {
     }
 }
 
+/// Whether two processes run the same program, or programs of one name: one of them may be of another version.
+pub fn same_kind(pid: i32, other: i32) -> bool {
+    same_program(pid, other) || (!name(pid).is_empty() && name(pid) == name(other))
+}
+
 /// Inode number of the mount namespace in which a process lives.
 ///
 /// # Errors
@@ -97,6 +102,7 @@ mod tests {
         let me = crate::sys::children::pid();
         assert!(same_program(me, me));
         assert!(!same_program(me, -1));
+        assert!(same_kind(me, me) && !same_kind(me, -1) && !same_kind(-1, -1));
         assert!(mount_namespace(me).unwrap() > 0);
         assert!(mount_namespace(-1).is_err());
     }

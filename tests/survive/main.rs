@@ -17,6 +17,7 @@ mod processes;
 mod restart;
 mod site;
 mod storm;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -50,7 +51,9 @@ impl Case {
 }
 
 fn all() -> impl Iterator<Item = &'static Case> {
-    [storm::CASES, restart::CASES, adopt::CASES, foreign::CASES, pending::CASES, faults::CASES].into_iter().flatten()
+    [storm::CASES, restart::CASES, adopt::CASES, foreign::CASES, pending::CASES, faults::CASES, upgrade::CASES]
+        .into_iter()
+        .flatten()
 }
 
 fn body(name: &str) {

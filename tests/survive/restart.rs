@@ -1,7 +1,8 @@
 //! The whole daemon dies, or is told to end at a bad moment.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -19,6 +20,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("restart::with_1000_active_mounts", 120, with_1000_active_mounts),
     Case::new("restart::with_300_trees", 120, with_300_trees),
     Case::new("restart::pending_lookups_get_an_error", 60, pending_lookups_get_an_error),
+    Case::new("restart::as_the_first_process", 60, as_the_first_process),
     Case::new("restart::the_end_comes_while_the_worker_is_restarted", 60, the_end_while_restarting),
 ];
 
@@ -119,4 +121,50 @@ fn the_end_while_restarting() {
         assert_eq!(table::below("/mnt/auto"), [], "{delay} ms after the worker's death");
         assert!(stat(daemon.pid()).is_none());
     }
+}
+
+/// In a container the keeper may be what others call init: it gets signals that have no handler elsewhere, and all
+/// orphans.
+fn as_the_first_process() {
+    site::any_key();
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount", "--mount-proc", "--propagation", "shared", "--"]);
+    command.args(["/usr/sbin/automount", "-f", "-v"]);
+    let mut unshare = Daemon::spawn(command);
+    unshare.says("mounted indirect on /mnt/auto");
+    let keeper = wait_for("the keeper", secs(5), || children_of(unshare.pid()).into_iter().next());
+    let innermost = fs::read_to_string(format!("/proc/{keeper}/status")).unwrap();
+    let pids = innermost.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap();
+    assert_eq!(pids.split_ascii_whitespace().next_back(), Some("1"));
+    // Who looks from outside of the namespace of its master gets nothing.
+    let inside = |script: &str| {
+        let mut command = std::process::Command::new("nsenter");
+        command.args(["-t", &keeper.to_string(), "--pid", "--mount", "sh", "-c", script]);
+        let mut child = command.stdin(std::process::Stdio::null()).spawn().unwrap();
+        wait_for("the end of a script inside", secs(10), || child.try_wait().unwrap())
+    };
+    assert!(inside("cd /mnt/auto/a").success());
+    for _ in 0..20 {
+        assert!(inside("(setsid sleep 0.05 &) &").success());
+    }
+    wait_for("the end of all orphans, zombies too", secs(5), || (children_of(keeper).len() == 1).then_some(()));
+    let worker = children_of(keeper)[0];
+    strike(worker);
+    wait_for("another worker", secs(5), || children_of(keeper).first().filter(|pid| **pid != worker).map(drop));
+    assert!(inside("cd /mnt/auto/b").success());
+    for signal in [Signal::SIGUSR1, Signal::SIGHUP, Signal::SIGALRM, Signal::SIGQUIT, Signal::SIGPIPE, Signal::SIGTSTP]
+    {
+        _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper), signal);
+    }
+    wait_for("expiry", secs(10), || ids("tmpfs").keys().all(|path| path == Path::new("/mnt")).then_some(()));
+    assert!(inside("cd /mnt/auto/c").success());
+    _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper), Signal::SIGTERM);
+    let status = unshare.end(secs(10));
+    assert!(status.success(), "{status}\n{}", unshare.log());
+    assert_eq!(table::below("/mnt/auto"), []);
+}
+
+fn children_of(pid: i32) -> Vec<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::control::protocol::{self, Malformed, REPLY_MAX, TooLong};
 use crate::control::{Answer, Call, ControlError, Frames};
@@ -63,6 +63,21 @@ pub fn ask(socket: &Path, call: Call, patience: Duration) -> Result<Answer, Clie
     }
 }
 
+/// Waits until somebody answers, be it a while after nobody did.
+///
+/// # Errors
+/// Why nobody does.
+pub fn wait_for_answer(socket: &Path, patience: Duration) -> Result<(), ClientError> {
+    let end = Instant::now() + patience;
+    loop {
+        match ask(socket, Call::Ping, end.saturating_duration_since(Instant::now())) {
+            Ok(_) => return Ok(()),
+            Err(e) if Instant::now() >= end => return Err(e),
+            Err(_) => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
 fn converse(socket: &Path, call: &Call) -> Result<Answer, ClientError> {
     let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NotRunning(socket.to_owned()),
@@ -75,8 +90,9 @@ fn converse(socket: &Path, call: &Call) -> Result<Answer, ClientError> {
     loop {
         if let Some(message) = frames.message()? {
             let answer = protocol::decode_reply(&message, call)??;
-            if matches!(answer, Answer::Quiesced(_)) {
-                // The daemon closes the connection, which a checkpoint could not hold: only then it is at rest.
+            if matches!(answer, Answer::Quiesced(_)) || *call == Call::Upgrade {
+                // The daemon closes the connection, which a checkpoint could not hold: only then it is at rest. Or who
+                // has answered makes room for a successor.
                 while stream.read(&mut piece)? > 0 {}
             }
             return Ok(answer);

@@ -65,6 +65,10 @@ enum Verb {
     Mounts,
     /// Read configuration and maps again
     Reload,
+    /// Replace the daemon's program by the one installed now
+    Upgrade,
+    /// End the daemon, and leave all mounts to its next start
+    Detach,
     /// Unmount what is unused
     Expire {
         /// Only below this mount point
@@ -179,6 +183,12 @@ impl Session {
             Verb::Status { path: Some(path) } => status::one(self, &absolute(&path)?),
             Verb::Mounts => mounts::list(self),
             Verb::Reload => self.order(Call::Reload),
+            Verb::Upgrade => {
+                let done = self.order(Call::Upgrade)?;
+                client::wait_for_answer(&self.socket, self.timeout.unwrap_or(PATIENCE))?;
+                Ok(done)
+            }
+            Verb::Detach => self.order(Call::Detach),
             Verb::Expire { path } => {
                 let path = path.map(|path| absolute(&path)).transpose()?;
                 self.order(Call::Expire { path })

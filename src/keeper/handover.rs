@@ -1,0 +1,245 @@
+//! From one program of the keeper to the next: all that it holds, as text in a memfd whose number is in the environment.
+//!
+//! Process, group, children and descriptors stay over exec(2); what is lost is what the descriptors mean. The text is
+//! one word and its values a line, so that a later program may add to it; what it does not know it passes over. The
+//! version changes when the journal, the worker's messages, or the meaning of a line does.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+use crate::sys::{children, exec, fds};
+
+/// What the environment variable is called.
+pub(super) const VARIABLE: &str = "AUTOFS_HANDOVER";
+
+/// The version of text, journal and messages.
+pub(crate) const VERSION: u32 = 1;
+
+/// What was handed over.
+#[derive(Debug)]
+pub(super) struct Estate {
+    pub(super) journal: OwnedFd,
+    /// The keeper's end of the socket, and the worker's.
+    pub(super) socket: OwnedFd,
+    pub(super) link: OwnedFd,
+    pub(super) held: Vec<(u32, OwnedFd)>,
+    pub(super) worker: Option<i32>,
+    /// How many workers there have been.
+    pub(super) workers: u32,
+    /// The program that ran before, in case that the new one does not serve.
+    pub(super) previous: Option<OwnedFd>,
+    pub(super) files: Files,
+}
+
+/// Why there is no estate.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HandoverError {
+    /// It is not for this process, or of another version.
+    #[error("what was handed over is not for this program: {0}")]
+    Foreign(&'static str),
+    /// A descriptor that is spoken of is not open.
+    #[error("what was handed over cannot be taken: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What is to be handed over.
+#[derive(Debug)]
+pub(super) struct Legacy<'a> {
+    pub(super) journal: BorrowedFd<'a>,
+    pub(super) socket: BorrowedFd<'a>,
+    pub(super) link: BorrowedFd<'a>,
+    pub(super) held: &'a [(u32, OwnedFd)],
+    pub(super) worker: Option<i32>,
+    pub(super) workers: u32,
+    pub(super) previous: Option<BorrowedFd<'a>>,
+    pub(super) files: &'a Files,
+}
+
+/// Paths that outlive a program.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Files {
+    /// Where a new program is looked for.
+    pub(super) program: PathBuf,
+    pub(super) flag: Option<PathBuf>,
+    pub(super) pid_file: Option<PathBuf>,
+}
+
+impl Legacy<'_> {
+    /// Executes a program with this in place of the one that runs. Returns only when that fails; then nothing has
+    /// changed.
+    pub(super) fn hand_over(&self, program: exec::Program<'_>) -> io::Error {
+        let memory = match exec::memory(&self.encode()) {
+            Ok(memory) => memory,
+            Err(e) => return e,
+        };
+        let mut keep = vec![self.journal, self.socket, self.link, memory.as_fd()];
+        keep.extend(self.held.iter().map(|(_, fd)| fd.as_fd()).chain(self.previous));
+        let arguments: Vec<_> = std::env::args_os().collect();
+        exec::become_program(program, &arguments, (VARIABLE, &memory.as_raw_fd().to_string()), &keep)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut text = format!("autofs-handover {VERSION}\npid {}\n", children::pid()).into_bytes();
+        let mut line = |word: &str, value: &[u8]| text.extend([word.as_bytes(), b" ", value, b"\n"].concat());
+        let fds = [("journal", Some(self.journal)), ("socket", Some(self.socket)), ("link", Some(self.link))];
+        for (word, fd) in fds.into_iter().chain([("previous", self.previous)]) {
+            if let Some(fd) = fd {
+                line(word, fd.as_raw_fd().to_string().as_bytes());
+            }
+        }
+        for (id, fd) in self.held {
+            line("pipe", format!("{id} {}", fd.as_raw_fd()).as_bytes());
+        }
+        if let Some(worker) = self.worker {
+            line("worker", worker.to_string().as_bytes());
+        }
+        line("workers", self.workers.to_string().as_bytes());
+        let Files { program, flag, pid_file } = self.files;
+        for (word, path) in [("program", Some(program)), ("flag", flag.as_ref()), ("pid-file", pid_file.as_ref())] {
+            // A path with a newline in it would be two lines.
+            if let Some(path) = path.filter(|path| !path.as_os_str().as_bytes().contains(&b'\n')) {
+                line(word, path.as_os_str().as_bytes());
+            }
+        }
+        text
+    }
+}
+
+impl Estate {
+    /// Reads the text and takes the descriptors. To be called once, before anything else is opened.
+    pub(super) fn decode(text: &[u8]) -> Result<Self, HandoverError> {
+        use HandoverError::Foreign;
+        let mut lines = text.split(|&b| b == b'\n').filter_map(|line| {
+            let space = memchr::memchr(b' ', line)?;
+            Some((line.get(..space)?, line.get(space + 1..)?))
+        });
+        let version = format!("{VERSION}");
+        if lines.next() != Some((b"autofs-handover", version.as_bytes())) {
+            return Err(Foreign("another version"));
+        }
+        if lines.next() != Some((b"pid", children::pid().to_string().as_bytes())) {
+            return Err(Foreign("another process"));
+        }
+        let (mut journal, mut socket, mut link, mut previous) = (None, None, None, None);
+        let (mut held, mut worker, mut workers) = (Vec::new(), None, 0);
+        let mut files = Files::default();
+        let path = |value: &[u8]| PathBuf::from(OsStr::from_bytes(value));
+        for (word, value) in lines {
+            match word {
+                b"journal" => journal = Some(take(value)?),
+                b"socket" => socket = Some(take(value)?),
+                b"link" => link = Some(take(value)?),
+                b"previous" => previous = Some(take(value)?),
+                b"pipe" => {
+                    let (id, fd) = pair(value).ok_or(Foreign("a pipe without a number"))?;
+                    held.push((id, take(fd)?));
+                }
+                b"worker" => worker = number(value),
+                b"workers" => workers = number(value).unwrap_or(1),
+                b"program" => files.program = path(value),
+                b"flag" => files.flag = Some(path(value)),
+                b"pid-file" => files.pid_file = Some(path(value)),
+                _ => {}
+            }
+        }
+        Ok(Self {
+            journal: journal.ok_or(Foreign("no journal"))?,
+            socket: socket.ok_or(Foreign("no socket"))?,
+            link: link.ok_or(Foreign("no socket for workers"))?,
+            held,
+            worker,
+            workers,
+            previous,
+            files,
+        })
+    }
+
+    /// What the program before has handed to this one, if it has. The environment says nothing of it any more then.
+    pub(super) fn take() -> Option<Result<Self, HandoverError>> {
+        let value = exec::take_variable(VARIABLE)?;
+        let text = take(value.as_bytes()).and_then(|fd| Ok(exec::take_memory(fd)?));
+        Some(text.and_then(|text| Self::decode(&text)))
+    }
+}
+
+fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+fn pair(value: &[u8]) -> Option<(u32, &[u8])> {
+    let space = memchr::memchr(b' ', value)?;
+    Some((number(value.get(..space)?)?, value.get(space + 1..)?))
+}
+
+fn take(value: &[u8]) -> Result<OwnedFd, HandoverError> {
+    let number = number(value).filter(|number| *number > 2).ok_or(HandoverError::Foreign("no descriptor"))?;
+    Ok(fds::inherit(number)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Hands over to a function.
+    fn handed_over<T>(take: impl FnOnce(&str, Vec<i32>) -> T) -> (T, Files) {
+        let fds: Vec<OwnedFd> = (0..6).map(|_| exec::memory(b"").unwrap()).collect();
+        let numbers = fds.iter().map(|fd| fd.as_raw_fd()).collect();
+        let [journal, socket, link, previous, one, two]: [OwnedFd; 6] = fds.try_into().unwrap();
+        let held = [(7, one), (u32::MAX, two)];
+        let files = Files {
+            program: "/usr/sbin/automount".into(),
+            flag: Some("/run/autofs-running".into()),
+            pid_file: Some("/run/a b.pid".into()),
+        };
+        let legacy = Legacy {
+            journal: journal.as_fd(),
+            socket: socket.as_fd(),
+            link: link.as_fd(),
+            held: &held,
+            worker: Some(4711),
+            workers: 3,
+            previous: Some(previous.as_fd()),
+            files: &files,
+        };
+        let text = String::from_utf8(legacy.encode()).unwrap();
+        // As over exec: they stay open, and nobody owns them.
+        std::mem::forget((journal, socket, link, previous, held));
+        (take(&text, numbers), files)
+    }
+
+    #[test]
+    fn what_is_handed_over_arrives() {
+        let (taken, files) = handed_over(|text, numbers| (Estate::decode(text.as_bytes()).unwrap(), numbers));
+        let (taken, numbers) = taken;
+        let mut fds = vec![&taken.journal, &taken.socket, &taken.link, taken.previous.as_ref().unwrap()];
+        fds.extend(taken.held.iter().map(|(_, fd)| fd));
+        assert_eq!(fds.iter().map(|fd| fd.as_raw_fd()).collect::<Vec<_>>(), numbers);
+        assert_eq!((taken.worker, taken.workers, taken.files), (Some(4711), 3, files));
+        assert_eq!(taken.held.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [7, u32::MAX]);
+    }
+
+    #[test]
+    fn what_is_for_somebody_else_is_not_taken() {
+        handed_over(|text, _| {
+            let pid = format!("pid {}\n", children::pid());
+            for wrong in [text.replace(&pid, "pid 1\n"), text.replace("handover 1", "handover 0"), String::new()] {
+                assert!(matches!(Estate::decode(wrong.as_bytes()), Err(HandoverError::Foreign(_))), "{wrong}");
+            }
+        });
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_does_harm(text in "(journal|socket|pipe|worker|previous|x) [ -~]{0,20}\n") {
+            // Numbers of descriptors are left out: they would be taken from under the other tests.
+            prop_assume!(!text.contains(|c: char| c.is_ascii_digit()));
+            let head = format!("autofs-handover {VERSION}\npid {}\n", children::pid());
+            prop_assert!(Estate::decode((head + &text).as_bytes()).is_err());
+        }
+    }
+}
