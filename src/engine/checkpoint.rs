@@ -1,7 +1,7 @@
 //! Before a checkpoint nothing begins by itself; after a restore the kernel is another one.
 
 use super::entry::Askers;
-use super::{Engine, Entry, Key, Mount, MountId, Place, Stage, State};
+use super::{Engine, Entry, Mount, Place, Stage, State};
 
 impl Engine {
     /// Whether no job runs, nobody waits and the kernel is asked for nothing.
@@ -32,11 +32,7 @@ impl Engine {
 
     /// Forgets whoever waits. What was begun for them goes on.
     pub(super) fn forget_tokens(&mut self) {
-        let places = |(id, mount): (&MountId, &Mount)| {
-            let place = |key: &Key| Place { mount: *id, key: key.clone() };
-            mount.entries.keys().map(place).collect::<Vec<_>>()
-        };
-        for at in self.mounts.iter().flat_map(places).collect::<Vec<_>>() {
+        for at in self.places() {
             let Some(entry) = self.entry_mut(&at) else { continue };
             entry.waiting.clear();
             entry.expire = None;
@@ -55,7 +51,6 @@ impl Engine {
 mod tests {
     use super::super::stage::Stage;
     use super::super::{Done, Event};
-    use super::*;
 
     #[test]
     fn tokens_of_another_kernel_are_never_answered() {
@@ -108,7 +103,7 @@ mod tests {
     #[test]
     fn what_is_quiet_is_unmounted_on_demand() {
         let mut stage = Stage::new(&["/home"]);
-        let mount: MountId = stage.id("/home");
+        let mount = stage.id("/home");
         let unmount = |key: &[u8]| Event::Unmount { mount, key: key.into() };
         stage.mount("/home/joe", Done::default());
         stage.missing("/home/ann", 1);

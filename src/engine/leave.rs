@@ -21,7 +21,7 @@ impl Engine {
                 State::Leaving(Stage::Detaching { .. }) => {
                     self.set_state(*id, State::Leaving(Stage::Detaching { again: true }));
                 }
-                State::Leaving(Stage::Deferred) => {}
+                State::Leaving(Stage::Deferred) | State::Abandoned => {}
             }
         }
         let path = |id: &MountId| self.tops.get(id).map(|top| std::cmp::Reverse(top.wanted.path.clone()));
@@ -112,6 +112,17 @@ impl Engine {
     pub(super) fn stuck(&mut self, id: MountId) {
         self.set_state(id, State::Leaving(Stage::Stuck));
         self.reset_tick(id);
+        self.proceed_above_mount(id);
+    }
+
+    /// What the shell does with a mount takes too long: the end does not wait for it.
+    pub(super) fn abandon(&mut self, id: MountId) {
+        self.set_state(id, State::Abandoned);
+        self.proceed_above_mount(id);
+    }
+
+    /// Those that wait for a mount may go on.
+    pub(super) fn proceed_above_mount(&mut self, id: MountId) {
         if let Some(path) = self.tops.get(&id).map(|top| top.wanted.path.clone()) {
             self.proceed_above(&path);
         }
@@ -128,11 +139,14 @@ impl Engine {
 
     /// The shell has tried to unmount a mount.
     pub(super) fn detached(&mut self, id: MountId, gone: bool) {
-        let Some(State::Leaving(stage)) = self.tops.get(&id).map(|top| top.state) else { return };
+        let again = match self.tops.get(&id).map(|top| top.state) {
+            Some(State::Leaving(Stage::Detaching { again })) => again,
+            Some(State::Abandoned) => false,
+            _ => return,
+        };
         if gone {
             return self.depart(id);
         }
-        let Stage::Detaching { again } = stage else { return };
         if self.revive(id) {
             return;
         }

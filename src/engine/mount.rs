@@ -137,6 +137,8 @@ pub(super) enum State {
         /// It is not wanted any more.
         leave: bool,
     },
+    /// The shell takes too long to mount or unmount it, and the end of the daemon cannot wait.
+    Abandoned,
     Serving,
     /// It is to go: nothing is mounted any more.
     Leaving(Stage),
@@ -166,11 +168,11 @@ impl State {
 
     /// Whether it is to go.
     pub(super) fn leaves(self) -> bool {
-        matches!(self, Self::Leaving(_) | Self::Attaching { leave: true })
+        matches!(self, Self::Leaving(_) | Self::Attaching { leave: true } | Self::Abandoned)
     }
 
     /// Whether the end of the daemon has to wait for it.
     pub(super) fn moves(self) -> bool {
-        self != Self::Leaving(Stage::Stuck)
+        !matches!(self, Self::Leaving(Stage::Stuck) | Self::Abandoned)
     }
 }

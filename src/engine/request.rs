@@ -36,7 +36,7 @@ impl Engine {
         }
         match mount.entries.get_mut(&at.key) {
             Some(entry) if entry.overdue => return Err(Errno::ETIMEDOUT),
-            Some(entry) if matches!(entry.phase, Phase::Mounted) => {
+            Some(entry) if matches!(entry.phase, Phase::Mounted | Phase::Checking(_)) => {
                 if entry.askers.ask(who.tgid, now, &self.limits) {
                     log::info!(
                         target: &mount.path.to_string_lossy(),

@@ -47,8 +47,8 @@ impl Engine {
                 }
             }
             State::Leaving(Stage::Stuck) => self.leave_again(id),
-            State::Leaving(Stage::Detaching { .. }) => self.stuck(id),
-            State::Leaving(_) => {}
+            State::Leaving(Stage::Detaching { .. }) => self.abandon(id),
+            State::Leaving(_) | State::Abandoned => {}
         }
         self.reset_tick(id);
     }

@@ -1,6 +1,6 @@
 //! The end of the daemon.
 
-use super::{Alarm, Effect, Engine, Errno, Key, Mount, MountId, Place, Shutdown, Stage, State, Tick};
+use super::{Alarm, Effect, Engine, Errno, MountId, Place, Shutdown, Stage, State, Tick};
 
 /// The daemon is ending.
 #[derive(Debug)]
@@ -39,14 +39,6 @@ impl Engine {
         self.tops.keys().copied().collect()
     }
 
-    fn places(&self) -> Vec<Place> {
-        let of = |(id, mount): (&MountId, &Mount)| {
-            let place = |key: &Key| Place { mount: *id, key: key.clone() };
-            mount.entries.keys().map(place).collect::<Vec<_>>()
-        };
-        self.mounts.iter().flat_map(of).collect()
-    }
-
     /// Jobs that had been given up have a last chance to end, so that what they mount does not stay.
     fn wait_for_overdue(&mut self) {
         let due = self.now.after(self.limits.grace);
@@ -68,11 +60,11 @@ impl Engine {
             self.set_expiring(id, false);
         }
         for at in self.places() {
-            self.abandon(&at, how);
+            self.abandon_entry(&at, how);
         }
         for id in self.top_ids() {
             match self.tops.get(&id).map(|top| top.state) {
-                Some(State::Attaching { .. }) if how != Shutdown::Detach => self.stuck(id),
+                Some(State::Attaching { .. }) if how != Shutdown::Detach => self.abandon(id),
                 Some(State::Leaving(Stage::Emptying)) => self.consider_all(id),
                 _ => {}
             }
@@ -81,7 +73,7 @@ impl Engine {
 
     /// Answers all tokens of an entry. Its job is disowned, but for the unmounts that are the end's own work: those
     /// have their own time.
-    fn abandon(&mut self, at: &Place, how: Shutdown) {
+    fn abandon_entry(&mut self, at: &Place, how: Shutdown) {
         let Some(entry) = self.entry_mut(at) else { return };
         if how == Shutdown::Detach || !entry.phase.holds_tree() {
             return self.disown(at, Errno::ENOENT);
@@ -191,6 +183,20 @@ mod tests {
         assert_eq!(stage.said(), ["ready 1", "unmount /home/joe"]);
         stage.pass(5_000);
         assert_eq!(stage.said(), ["fail 2 ENOENT", "exit /home"]);
+    }
+
+    #[test]
+    fn a_look_for_what_is_unused_that_hangs_does_not_hold_up_the_end() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.mount("/home/joe", Done::default());
+        stage.pass(10_000);
+        stop(&mut stage, Shutdown::Clean);
+        stage.unmounted("/home/joe", 1);
+        assert_eq!(stage.said(), ["unmount /home/joe"], "its root is open, so it cannot be unmounted yet");
+        stage.pass(5_000);
+        assert_eq!(stage.said(), ["detach /home"]);
+        stage.pass(20_000);
+        assert_eq!(stage.said(), ["exit /home"]);
     }
 
     #[test]

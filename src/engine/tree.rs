@@ -1,11 +1,20 @@
 //! The tree of autofs mounts and entries, and the counts that are kept of it.
 
-use super::{Alarm, Done, Engine, Entry, Errno, Mount, MountId, Phase, Piece, Place, Site, Stage, State, Top};
+use super::{Alarm, Done, Engine, Entry, Errno, Key, Mount, MountId, Phase, Piece, Place, Site, Stage, State, Top};
 
 impl Engine {
     /// The top-level mount of the tree in which a mount is.
     pub(super) fn top_of(&self, mount: MountId) -> Option<&Top> {
         self.tops.get(&self.mounts.get(&mount)?.top)
+    }
+
+    /// All entries.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let of = |(id, mount): (&MountId, &Mount)| {
+            let place = |key: &Key| Place { mount: *id, key: key.clone() };
+            mount.entries.keys().map(place).collect::<Vec<_>>()
+        };
+        self.mounts.iter().flat_map(of).collect()
     }
 
     /// The nearest entry above whose tree is being taken down: nothing may begin here meanwhile.

@@ -100,7 +100,7 @@ impl<'a> MountView<'a> {
         match self.engine.tops.get(&self.mount.top).map(|top| top.state) {
             Some(State::Attaching { .. }) => MountState::Attaching,
             Some(State::Leaving(Stage::Stuck)) => MountState::Pending,
-            Some(State::Leaving(_)) => MountState::Leaving,
+            Some(State::Leaving(_) | State::Abandoned) => MountState::Leaving,
             Some(State::Serving) | None => MountState::Serving,
         }
     }

@@ -27,6 +27,15 @@ pub(crate) struct Autofs {
 pub(crate) struct FileSystem {
     pub(crate) plan: Arc<Plan>,
     pub(crate) used: bool,
+    /// All triggers of the plan stand on it, as far as we are to see to that.
+    pub(crate) whole: bool,
+}
+
+impl FileSystem {
+    /// How many autofs mounts the plan puts on it.
+    pub(crate) fn triggers(&self) -> usize {
+        self.plan.offsets.len() + usize::from(matches!(self.plan.action, Action::Autofs(_)))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +98,8 @@ impl Kernel {
 
     /// Carries a plan out, as far as it is not there already.
     pub(crate) fn mount(&mut self, at: &Place, plan: &Arc<Plan>) {
-        let fs = FileSystem { plan: plan.clone(), used: false };
+        let full = self.autofs[&at.0].plan.clone().unwrap_or_else(|| maps::plan_of(&self.path(at), &at.1));
+        let fs = FileSystem { plan: plan.clone(), used: false, whole: full == *plan };
         self.mounted.entry(at.clone()).or_insert(fs);
         let path = |child: &u32| self.autofs[child].wanted.path.clone();
         let there: BTreeSet<_> = self.children(at).iter().map(path).collect();

@@ -44,6 +44,8 @@ pub(crate) struct World {
     /// What the shell was asked for and has not done.
     work: Vec<Effect>,
     runs: Vec<Run>,
+    /// What somebody unmounted, and the shell has not noticed.
+    unnoticed: Vec<MountId>,
     last_job: Option<JobId>,
     last_token: u32,
     stopping: bool,
@@ -63,6 +65,7 @@ impl World {
             tops: BTreeMap::new(),
             work: Vec::new(),
             runs: Vec::new(),
+            unnoticed: Vec::new(),
             last_job: None,
             last_token: 0,
             stopping: false,
@@ -78,6 +81,9 @@ impl World {
         (self.stopping, self.exited, self.last_job) = (false, false, None);
         self.work.clear();
         self.runs.clear();
+        self.unnoticed.clear();
+        // What was half taken down when the worker died stays so.
+        self.kernel.mounted.values_mut().for_each(|fs| fs.whole = false);
         self.tops.clear();
         self.take_over();
         for (number, key) in self.places() {
@@ -240,6 +246,7 @@ impl World {
         }
         self.in_time();
         self.sleeps_when_idle();
+        self.trees_are_whole();
     }
 
     fn in_time(&self) {
@@ -294,7 +301,7 @@ impl World {
     /// One process asks again and again for the same, as the kernel does when READY brought it nothing.
     fn insist(&mut self, mount: u8, key: u8) {
         let Some(at) = self.pick(mount, key) else { return };
-        for _ in 0..5 {
+        for _ in 0..self.limits.loop_limit + 3 {
             if !self.kernel.autofs.contains_key(&at.0) {
                 return;
             }
@@ -306,6 +313,7 @@ impl World {
     }
 
     fn pass(&mut self, ms: u64) {
+        self.notice();
         let end = self.now.after(ms);
         for turn in 0.. {
             let Some(tick) = self.engine.deadline().filter(|tick| *tick <= end) else { break };
@@ -384,10 +392,10 @@ impl World {
     fn perform(&mut self, mount: MountId, key: Key, plan: &Arc<Plan>, fails: bool) -> Result<Done, ()> {
         let at = (self.number(mount).ok_or(())?, key);
         // After a failure nothing of it is left; what was there before is.
-        if !fails {
-            self.kernel.mount(&at, plan);
-        } else if !self.kernel.mounted.contains_key(&at) {
-            return Err(());
+        match self.kernel.mounted.get_mut(&at) {
+            None if fails => return Err(()),
+            Some(fs) if fails => fs.whole = false,
+            _ => self.kernel.mount(&at, plan),
         }
         Ok(self.kernel.done(&at))
     }
@@ -446,17 +454,38 @@ impl World {
         if let Some(at) = self.kernel.mounted.keys().nth(which).cloned() {
             self.kernel.unmount(&at, lazy);
         } else if let Some(number) = self.kernel.autofs.keys().nth(which - entries).copied() {
+            let owner = self.kernel.autofs[&number].owner.clone();
             self.unmount_autofs(number, lazy);
-        }
-        for (number, id) in before {
-            if let Some(mount) = id.filter(|_| !self.kernel.autofs.contains_key(&number)) {
-                self.event(Event::Vanished { mount });
+            if let Some(fs) = owner.and_then(|owner| self.kernel.mounted.get_mut(&owner)) {
+                fs.whole = false;
             }
+        }
+        let gone = before.into_iter().filter(|(number, _)| !self.kernel.autofs.contains_key(number));
+        self.unnoticed.extend(gone.filter_map(|(_, id)| id));
+        if which % 2 == 0 {
+            self.notice();
+        }
+    }
+
+    fn notice(&mut self) {
+        for mount in std::mem::take(&mut self.unnoticed) {
+            self.event(Event::Vanished { mount });
+        }
+    }
+
+    /// What was mounted as a whole stands as a whole, when nothing is being done.
+    fn trees_are_whole(&self) {
+        if !self.work.is_empty() || self.stopping {
+            return;
+        }
+        for (at, fs) in self.kernel.mounted.iter().filter(|(_, fs)| fs.whole) {
+            assert_eq!(self.kernel.children(at).len(), fs.triggers(), "holes in {at:?} {fs:?}");
         }
     }
 
     /// Does all that is to be done, without a failure.
     fn drain(&mut self) {
+        self.notice();
         for turn in 0.. {
             assert!(turn < 10_000, "it never ends: {:?} {:?}", self.work, self.runs);
             if self.exited || self.work.is_empty() && self.runs.iter().all(|run| run.token.is_some()) {
@@ -470,17 +499,20 @@ impl World {
     pub(crate) fn rest(&mut self, mask: u8) {
         self.kernel.mounted.values_mut().for_each(|fs| fs.used = false);
         let mask = mask & [0b1011, 0b1110][usize::from(mask >> 7)];
+        if self.stopping {
+            self.exit();
+            self.start();
+        }
         self.event(Event::Pause(false));
-        for round in 0..12 {
-            self.wanted = configuration(if round < 4 { mask & 0b11 } else { mask });
+        for mask in [mask & 0b11, mask].into_iter().skip(usize::from(mask & 0b1100 == 0)) {
             self.drain();
-            self.pass(61_000);
-            if self.exited {
-                self.start();
-            }
-            self.drain();
+            self.wanted = configuration(mask);
             self.event(Event::Want(self.wanted.clone()));
-            self.event(Event::Prune);
+            for _ in 0..6 {
+                self.drain();
+                self.pass(61_000);
+                self.event(Event::Prune);
+            }
         }
         self.drain();
         assert!(self.owed.is_empty(), "not answered: {:?}", self.owed);
