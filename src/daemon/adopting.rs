@@ -59,7 +59,7 @@ pub(super) async fn inherited(worker: &Rc<Worker>) -> Vec<Wanted> {
         }
         state.lines.insert(known.number, Rc::clone(&known));
         wanted.push(Wanted {
-            path: line.target.clone(),
+            path: line.target.as_path().into(),
             kind: shown.kind,
             map: known.number,
             timeout: known.timeout(),
@@ -253,7 +253,7 @@ async fn take_nested(
         let (own, options) = (state.pipes.inodes(), mount_options(&line, state));
         let live = found.speaks_through(&own);
         if let Some(pipe) = live.filter(|_| found.autofs.is_some_and(|shown| shown.timeout == options.timeout)) {
-            let (id, path, dev) = (state.number(), found.target.clone(), found.dev);
+            let (id, path, dev) = (state.number(), Arc::<Path>::from(found.target.as_path()), found.dev);
             let remote = table.is_remote(&path);
             let new = NewTrigger { path, kind, dev, pipe, line, created: Made::default(), remote, found: true };
             worker.register(state, id, new);
@@ -269,7 +269,8 @@ async fn take_nested(
         let id = state.number();
         let (table, opener) = (Arc::clone(table), Opener::new(Arc::clone(&state.blocked)));
         let patience = if entry.again { PATIENCE } else { LITTLE_PATIENCE };
-        let job = Job { id, path: found.target.clone(), kind, source: Vec::new(), options, mode: None, pipe, patience };
+        let path = found.target.as_path().into();
+        let job = Job { id, path, kind, source: Vec::new(), options, mode: None, pipe, patience };
         (Attacher { control: Arc::clone(&state.control), opener, table, own, write_ends }, job, line, id)
     };
     let (path, kind, remote) = (job.path.clone(), job.kind, table.is_remote(&job.path));

@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ pub(super) struct Job {
     /// Its number.
     pub(super) id: MountId,
     /// Mount point.
-    pub(super) path: PathBuf,
+    pub(super) path: Arc<Path>,
     /// Kind.
     pub(super) kind: Kind,
     /// Shown as the source in the mount table: the map's name.
@@ -72,7 +72,7 @@ pub(super) enum AttachError {
     )]
     Foreign {
         /// Mount point.
-        path: PathBuf,
+        path: Arc<Path>,
         /// Leader of the group that owns it.
         owner: i32,
         /// Its program.
@@ -86,13 +86,13 @@ pub(super) enum AttachError {
     )]
     OtherPidNamespace {
         /// Mount point.
-        path: PathBuf,
+        path: Arc<Path>,
     },
     /// Something else is mounted there.
     #[error("{}: already mounted as other than autofs ({})", Escaped::path(path), Escaped(fstype))]
     OtherFileSystem {
         /// Mount point.
-        path: PathBuf,
+        path: Arc<Path>,
         /// What.
         fstype: Vec<u8>,
     },
@@ -101,12 +101,12 @@ pub(super) enum AttachError {
         "{}: a process waits there for an automounter that has died; it is served as soon as that process has ended",
         Escaped::path(.0)
     )]
-    Blocked(PathBuf),
+    Blocked(Arc<Path>),
     /// There is no directory to mount on.
     #[error("{}: {source}", Escaped::path(path))]
     Directory {
         /// Mount point.
-        path: PathBuf,
+        path: Arc<Path>,
         /// Why not.
         source: DirError,
     },
@@ -114,7 +114,7 @@ pub(super) enum AttachError {
     #[error("{}: cannot {what}: {source}", Escaped::path(path))]
     Io {
         /// Mount point.
-        path: PathBuf,
+        path: Arc<Path>,
         /// What was tried.
         what: &'static str,
         /// Why not.
@@ -211,6 +211,7 @@ impl Attacher {
         let write_end = self.write_end(&job)?;
         let created =
             dirs.make(&job.path).map_err(|source| AttachError::Directory { path: job.path.clone(), source })?;
+        let created = created.sharing(&job.path);
         let source = OsStr::from_bytes(&job.source);
         fault::point("attach");
         let mounted = autofs::mount_autofs(source, &job.path, write_end.as_fd(), job.kind, job.options);
@@ -236,8 +237,8 @@ impl AttachError {
     /// What a system call at `path` says; `TimedOut` only comes from the [`Opener`].
     fn io(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.kind() {
-            io::ErrorKind::TimedOut => Self::Blocked(path.to_owned()),
-            _ => Self::Io { path: path.to_owned(), what, source },
+            io::ErrorKind::TimedOut => Self::Blocked(path.into()),
+            _ => Self::Io { path: path.into(), what, source },
         }
     }
 }
@@ -246,7 +247,7 @@ impl AttachError {
 /// have been used again, and the group may live without its leader.
 fn orphaned(path: &Path, pgrp: i32, inode: Option<u64>) -> Result<(), AttachError> {
     if pgrp == 0 {
-        return Err(AttachError::OtherPidNamespace { path: path.to_owned() });
+        return Err(AttachError::OtherPidNamespace { path: path.into() });
     }
     if !children::group_exists(pgrp) {
         return Ok(());
@@ -255,7 +256,7 @@ fn orphaned(path: &Path, pgrp: i32, inode: Option<u64>) -> Result<(), AttachErro
     while let Some(owner) = procfs::group_reader(pgrp, inode) {
         // One of our own kind that was killed a moment ago is waited for.
         if !procfs::same_kind(owner, children::pid()) || Instant::now() >= deadline {
-            return Err(AttachError::Foreign { path: path.to_owned(), owner, program: procfs::name(owner) });
+            return Err(AttachError::Foreign { path: path.into(), owner, program: procfs::name(owner) });
         }
         std::thread::sleep(Duration::from_millis(5));
     }

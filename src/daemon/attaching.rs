@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -156,11 +156,11 @@ fn prepare(
     let live: HashMap<&Path, u32> =
         table.mounts().iter().filter_map(|line| Some((line.target.as_path(), line.speaks_through(&own)?))).collect();
     let (mut jobs, mut lines, mut write_ends) = (Vec::with_capacity(wanted.len()), HashMap::new(), HashMap::new());
-    let named: HashSet<PathBuf> = wanted.iter().map(|(_, wanted)| wanted.path.clone()).collect();
+    let named: HashSet<Arc<Path>> = wanted.iter().map(|(_, wanted)| wanted.path.clone()).collect();
     let mut nested = false;
     for (id, wanted) in wanted {
         let Some(line) = state.lines.get(&wanted.map).map(Rc::clone) else { continue };
-        let pipe = match live.get(wanted.path.as_path()) {
+        let pipe = match live.get(&*wanted.path) {
             Some(pipe) => Ok(*pipe),
             None => match line.pipe.get().filter(|_| wanted.kind == Kind::Direct) {
                 Some(pipe) => Ok(pipe),
@@ -187,12 +187,12 @@ fn prepare(
             pipe,
             patience,
         });
-        for below in orphans_below(table, &wanted.path, &own).filter(|below| !named.contains(&below.target)) {
+        for below in orphans_below(table, &wanted.path, &own).filter(|below| !named.contains(below.target.as_path())) {
             // Until it is adopted its packets wait in the pipe: from now on no lookup fails there.
             let kind = below.autofs.map_or(Kind::Offset, |shown| shown.kind);
             let pipe = if kind == Kind::Offset { Ok(pipe) } else { state.pipes.create().map(|pipe| pipe.number) };
             let Ok(pipe) = pipe else { continue };
-            let (id, path, source) = (state.number(), below.target.clone(), Vec::new());
+            let (id, path, source) = (state.number(), below.target.as_path().into(), Vec::new());
             let options = mount_options(&line, state);
             jobs.push(Job { id, path, kind, source, options, mode: None, pipe, patience: LITTLE_PATIENCE });
             nested = true;
@@ -327,11 +327,11 @@ pub(super) async fn rescan(worker: Rc<Worker>) {
 /// Takes note of mounts whose device has changed, as it does in a restore.
 fn find_devices(state: &mut State, table: &MountTable) {
     let own = state.pipes.inodes();
-    let ours: HashMap<PathBuf, (MountId, u32)> =
-        state.triggers.iter().map(|(id, t)| (t.path.clone(), (*id, t.dev))).collect();
+    let ours: HashMap<Arc<Path>, (MountId, u32)> =
+        state.triggers.iter().map(|(id, t)| (Arc::clone(&t.path), (*id, t.dev))).collect();
     for line in table.mounts() {
         if line.speaks_through(&own).is_some() {
-            if let Some((id, dev)) = ours.get(&line.target).filter(|(_, dev)| *dev != line.dev) {
+            if let Some((id, dev)) = ours.get(line.target.as_path()).filter(|(_, dev)| *dev != line.dev) {
                 state.move_device(*id, *dev, line.dev);
             }
         }

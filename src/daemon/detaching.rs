@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -148,9 +148,10 @@ const PARALLEL: usize = 4;
 pub(super) async fn detach(worker: Rc<Worker>, leaving: Vec<(MountId, bool)>) {
     let (lanes, jobs) = {
         let state = worker.state.borrow();
+        let nowhere: Arc<Path> = Path::new("").into();
         let job = |(id, lazy)| {
             let known = state.triggers.get(&id);
-            (id, known.map(|t| t.path.clone()).unwrap_or_default(), known.map(|t| t.dev), lazy)
+            (id, known.map_or_else(|| Arc::clone(&nowhere), |t| Arc::clone(&t.path)), known.map(|t| t.dev), lazy)
         };
         (Arc::clone(&state.context.lanes), leaving.into_iter().map(job).collect::<Vec<_>>())
     };
@@ -159,7 +160,7 @@ pub(super) async fn detach(worker: Rc<Worker>, leaving: Vec<(MountId, bool)>) {
     for jobs in jobs.chunks(share).map(<[_]>::to_vec) {
         let lanes = Arc::clone(&lanes);
         let unmount = move || {
-            let gone = |(id, path, dev, lazy): (MountId, PathBuf, Option<u32>, bool)| {
+            let gone = |(id, path, dev, lazy): (MountId, Arc<Path>, Option<u32>, bool)| {
                 let gone = dev.is_none_or(|dev| umount_trigger(&path, dev, lazy));
                 (id, path, gone)
             };
@@ -189,7 +190,7 @@ pub(super) async fn detach(worker: Rc<Worker>, leaving: Vec<(MountId, bool)>) {
 pub(super) async fn leave(worker: &Rc<Worker>, left: &[MountId], how: Shutdown) {
     let (mounts, control) = {
         let state = worker.state.borrow();
-        let tops: HashSet<&Path> = left.iter().filter_map(|id| Some(state.triggers.get(id)?.path.as_path())).collect();
+        let tops: HashSet<&Path> = left.iter().filter_map(|id| Some(&*state.triggers.get(id)?.path)).collect();
         let below = |t: &&Trigger| t.path.ancestors().any(|path| tops.contains(path));
         let mounts: Vec<_> = state.triggers.values().filter(below).map(|t| (t.path.clone(), t.dev)).collect();
         (mounts, Arc::clone(&state.control))
@@ -215,7 +216,7 @@ pub(super) async fn leave(worker: &Rc<Worker>, left: &[MountId], how: Shutdown) 
 }
 
 /// Unmounts lazily whatever is mounted at or below these paths: what `--force` asks for.
-pub(super) async fn force(worker: &Rc<Worker>, paths: Vec<PathBuf>) {
+pub(super) async fn force(worker: &Rc<Worker>, paths: Vec<Arc<Path>>) {
     let lanes = Arc::clone(&worker.state.borrow().context.lanes);
     let unmount = move || -> io::Result<()> {
         let table = MountTable::read()?;

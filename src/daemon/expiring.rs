@@ -4,7 +4,7 @@
 //! time makes 70 a second, sixteen at a time a thousand. The last one of a run finds nothing.
 
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub(super) async fn run(worker: &Rc<Worker>, mount: MountId, immediate: bool) {
 }
 
 /// Expires up to `most` entries, one after the other, on one thread. True: there was something.
-async fn search(lanes: Arc<Lanes>, control: Arc<Control>, path: PathBuf, dev: u32, how: How, most: usize) -> bool {
+async fn search(lanes: Arc<Lanes>, control: Arc<Control>, path: Arc<Path>, dev: u32, how: How, most: usize) -> bool {
     let expire = move || {
         let Ok(root) = control.open_mount(&path, dev) else { return false };
         // Anything but success ends the run: nothing is left, or this one is in use after all.

@@ -31,7 +31,7 @@ pub(super) fn place(state: &State, mount: MountId, key: &Key, who: Requester) ->
     let trigger = state.triggers.get(&mount)?;
     Some(Place {
         kind: trigger.kind,
-        root: trigger.path.clone(),
+        root: trigger.path.to_path_buf(),
         dev: autofs::decode(trigger.dev),
         key: key.clone(),
         who,
@@ -178,7 +178,8 @@ async fn make_offset(worker: &Rc<Worker>, parent: MountId, plan: &Arc<Plan>) -> 
     let Some((dev, created, remote)) = mounted.await? else { return Ok(None) };
     fault::point("offset");
     announce(&plan.at, Kind::Offset, timeout, &line);
-    let new = NewTrigger { path: plan.at.clone(), kind: Kind::Offset, dev, pipe, line, created, remote, found: false };
+    let path = plan.at.as_path().into();
+    let new = NewTrigger { path, kind: Kind::Offset, dev, pipe, line, created, remote, found: false };
     let mut state = worker.state.borrow_mut();
     worker.register(&mut state, number, new);
     state.plans.insert(number, Arc::clone(plan));
@@ -202,7 +203,7 @@ pub(super) fn submount_line(worker: &Rc<Worker>, parent: MountId, at: &Path, sub
 /// What the engine is told of a submount.
 pub(super) fn submount_wanted(line: &Line, at: &Path) -> Wanted {
     Wanted {
-        path: at.to_owned(),
+        path: at.into(),
         kind: Kind::Indirect,
         map: line.number,
         timeout: line.timeout(),
@@ -248,7 +249,7 @@ async fn make_submount(
     };
     let wanted = submount_wanted(&line, at);
     announce(at, Kind::Indirect, wanted.timeout, &line);
-    let (path, kind) = (at.to_owned(), Kind::Indirect);
+    let (path, kind) = (Arc::clone(&wanted.path), Kind::Indirect);
     let new = NewTrigger { path, kind, dev, pipe, line, created, remote: false, found: false };
     worker.register(&mut worker.state.borrow_mut(), number, new);
     super::browsing::fill(worker, number).await;

@@ -283,7 +283,7 @@ struct Places<'s>(HashMap<&'s Path, (MountId, Kind)>);
 
 impl<'s> Places<'s> {
     fn of(state: &'s State) -> Self {
-        Self(state.triggers.iter().map(|(id, t)| (t.path.as_path(), (*id, t.kind))).collect())
+        Self(state.triggers.iter().map(|(id, t)| (&*t.path, (*id, t.kind))).collect())
     }
 
     /// The entry at or below which a path is.

@@ -4,9 +4,9 @@
 //! read before; then the engine is told at once what is wanted, and finds the difference.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -92,8 +92,8 @@ pub(super) async fn start(worker: &Rc<Worker>, again: bool) {
 
 /// What is inherited and not wanted any more.
 fn unnamed(inherited: Vec<Wanted>, wanted: &[Wanted]) -> Vec<Wanted> {
-    let named: HashSet<&Path> = wanted.iter().map(|w| w.path.as_path()).collect();
-    inherited.into_iter().filter(|old| !named.contains(old.path.as_path())).collect()
+    let named: HashSet<&Path> = wanted.iter().map(|w| &*w.path).collect();
+    inherited.into_iter().filter(|old| !named.contains(&*old.path)).collect()
 }
 
 /// Reads everything again. Only one reload runs at a time; a wish that comes meanwhile is served after it.
@@ -193,7 +193,7 @@ async fn apply(worker: &Rc<Worker>, master: Master, reload: bool) -> Applied {
             Ok(report) => {
                 report.log();
                 if reload {
-                    info!(target: &line.label(&PathBuf::new()), "re-reading map for {path}");
+                    info!(target: &line.label(Path::new("")), "re-reading map for {path}");
                 }
                 usable.push(line);
             }
@@ -219,8 +219,8 @@ async fn apply(worker: &Rc<Worker>, master: Master, reload: bool) -> Applied {
         let kept = usable.iter().cloned().chain(submounts).map(|line| (line.number, line)).collect();
         let old = std::mem::replace(&mut state.lines, kept);
         for line in usable {
-            let path = PathBuf::from(OsString::from_vec(line.mount_point.clone()));
-            state.logger.set_mount(&path, line.options.verbosity);
+            let path = Path::new(OsStr::from_bytes(&line.mount_point));
+            state.logger.set_mount(path, line.options.verbosity);
         }
         drop(old);
     }
@@ -231,13 +231,13 @@ async fn apply(worker: &Rc<Worker>, master: Master, reload: bool) -> Applied {
 /// trigger would never be reached. It comes when the one above it is mounted, like the offset of a multi-mount.
 fn wanted(state: &mut State) -> Vec<Wanted> {
     let all = named(state);
-    let direct: HashSet<&Path> = all.iter().filter(|w| w.kind == Kind::Direct).map(|w| w.path.as_path()).collect();
-    let above = |w: &Wanted| -> Option<PathBuf> {
+    let direct: HashSet<&Path> = all.iter().filter(|w| w.kind == Kind::Direct).map(|w| &*w.path).collect();
+    let above = |w: &Wanted| -> Option<Arc<Path>> {
         let mut ancestors = w.path.ancestors().skip(1);
-        (w.kind == Kind::Direct).then(|| ancestors.find(|path| direct.contains(path))).flatten().map(Path::to_owned)
+        (w.kind == Kind::Direct).then(|| ancestors.find(|path| direct.contains(path))).flatten().map(Arc::from)
     };
-    let above: Vec<Option<PathBuf>> = all.iter().map(above).collect();
-    let mut nested: HashMap<PathBuf, Vec<(PathBuf, u32)>> = HashMap::new();
+    let above: Vec<Option<Arc<Path>>> = all.iter().map(above).collect();
+    let mut nested: HashMap<Arc<Path>, Vec<(Arc<Path>, u32)>> = HashMap::new();
     let mut top = Vec::with_capacity(all.len());
     for (wanted, above) in all.into_iter().zip(above) {
         match above {
@@ -252,14 +252,15 @@ fn wanted(state: &mut State) -> Vec<Wanted> {
 /// All that the lines in force name, in their order.
 fn named(state: &State) -> Vec<Wanted> {
     let Some(master) = &state.master else { return Vec::new() };
+    let path = |bytes: &[u8]| Arc::from(Path::new(OsStr::from_bytes(bytes)));
     let mut wanted = Vec::new();
-    let mut taken: HashSet<Vec<u8>> = HashSet::new();
+    let mut taken: HashSet<Arc<Path>> = HashSet::new();
     let mut direct = 0;
     for number in &state.order {
         let Some(line) = state.lines.get(number) else { continue };
-        let mut want = |path: Vec<u8>, kind| {
+        let mut want = |path, kind| {
             wanted.push(Wanted {
-                path: OsString::from_vec(path).into(),
+                path,
                 kind,
                 map: *number,
                 timeout: line.timeout(),
@@ -267,13 +268,14 @@ fn named(state: &State) -> Vec<Wanted> {
             });
         };
         if !line.direct() {
-            want(line.mount_point.clone(), Kind::Indirect);
+            want(path(&line.mount_point), Kind::Indirect);
             continue;
         }
         let index = direct_index(&master.table, line, &mut direct);
         for key in line.source.keys() {
-            if !master.table.hides(index, &key) && taken.insert(key.clone()) {
-                want(key, Kind::Direct);
+            let at = path(&key);
+            if !master.table.hides(index, &key) && taken.insert(Arc::clone(&at)) {
+                want(at, Kind::Direct);
             }
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,7 +99,7 @@ pub(super) fn regain(worker: &Rc<Worker>, held: Option<Quiet>) {
         let mut gone = found.gone;
         gone.extend(reconnect(&worker, found.catatonic).await);
         for id in gone {
-            let path = worker.state.borrow().triggers.get(&id).map(|t| t.path.clone()).unwrap_or_default();
+            let path = worker.state.borrow().triggers.get(&id).map_or_else(|| Path::new("").into(), |t| t.path.clone());
             warn!(target: &target(&path), "{} is not there any more", Escaped::path(&path));
             worker.vanished(id);
         }
@@ -176,7 +176,7 @@ async fn reconnect(worker: &Rc<Worker>, ids: Vec<MountId>) -> Vec<MountId> {
         (jobs, Arc::clone(&state.control), Arc::clone(&state.context.lanes))
     };
     let reconnect = move || {
-        let failed = |(id, path, dev, write_end, timeout): (MountId, PathBuf, u32, OwnedFd, u64)| {
+        let failed = |(id, path, dev, write_end, timeout): (MountId, Arc<Path>, u32, OwnedFd, u64)| {
             let e = reconnect_one(&control, &path, dev, &write_end, timeout).err()?;
             error!(target: &target(&path), "{}: cannot serve it again: {e}", Escaped::path(&path));
             Some(id)

@@ -5,8 +5,9 @@
 //! mount that we make ourselves, not more than once a second.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, warn};
@@ -69,7 +70,7 @@ pub(super) async fn watch(worker: Rc<Worker>) {
 
 /// Compares the mount table with what we think is there.
 async fn look(worker: &Rc<Worker>) {
-    let ours: Vec<(MountId, PathBuf, u32)> =
+    let ours: Vec<(MountId, Arc<Path>, u32)> =
         worker.state.borrow().triggers.iter().map(|(id, t)| (*id, t.path.clone(), t.dev)).collect();
     let Ok(Ok(table)) = tokio::task::spawn_blocking(MountTable::read).await else { return };
     let there: HashSet<u32> = table.mounts().iter().filter(|m| m.autofs.is_some()).map(|m| m.dev).collect();

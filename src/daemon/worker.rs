@@ -42,8 +42,8 @@ use crate::plan::Plan;
 use crate::source::master::Master;
 use crate::source::{Mode, Source};
 use crate::sys::autofs::Control;
-use crate::sys::children;
 use crate::sys::packet::{Packet, Request};
+use crate::sys::{children, image};
 use crate::text::Escaped;
 
 /// A request on which so many workers have died is answered with EIO: the next one would die as well.
@@ -58,7 +58,7 @@ const START: Duration = Duration::from_secs(5);
 /// An autofs mount of ours.
 #[derive(Debug)]
 pub(super) struct Trigger {
-    pub(super) path: PathBuf,
+    pub(super) path: Arc<Path>,
     pub(super) kind: Kind,
     /// Encoded as in packets.
     pub(super) dev: u32,
@@ -84,7 +84,7 @@ impl Trigger {
         use std::os::unix::ffi::OsStrExt as _;
         match self.kind {
             Kind::Indirect => self.path.join(std::ffi::OsStr::from_bytes(&key.0)),
-            Kind::Direct | Kind::Offset => self.path.clone(),
+            Kind::Direct | Kind::Offset => self.path.to_path_buf(),
         }
     }
 }
@@ -106,7 +106,7 @@ pub(super) struct State {
     pub(super) order: Vec<u32>,
     pub(super) master: Option<Arc<Master>>,
     /// Direct keys below a direct key, and their lines, by the path of the one above.
-    pub(super) nested: HashMap<PathBuf, Vec<(PathBuf, u32)>>,
+    pub(super) nested: HashMap<Arc<Path>, Vec<(Arc<Path>, u32)>>,
     /// All maps that it names could be read.
     pub(super) whole: bool,
     /// What is to be done at offset triggers.
@@ -249,9 +249,9 @@ impl State {
 
     /// The questions for the direct keys that stand below another one.
     fn below(&self, at: &Path, who: Requester) -> Vec<resolve::Question> {
-        let question = |(at, line): &(PathBuf, u32)| {
+        let question = |(at, line): &(Arc<Path>, u32)| {
             let (line, context) = (Rc::clone(self.lines.get(line)?), Rc::clone(&self.context));
-            let (at, below) = (at.clone(), self.below(at, who));
+            let (at, below) = (at.to_path_buf(), self.below(at, who));
             Some(resolve::Question { line, context, at, kind: Kind::Direct, key: Key::default(), who, below })
         };
         self.nested.get(at).map(|nested| nested.iter().filter_map(question).collect()).unwrap_or_default()
@@ -308,7 +308,7 @@ impl State {
     /// Whether an autofs mount of the mount table is known already.
     pub(super) fn serves(&self, line: &Mounted) -> bool {
         let known = self.devices.get(&line.dev).and_then(|id| self.triggers.get(id));
-        known.is_some_and(|trigger| trigger.path == line.target)
+        known.is_some_and(|trigger| *trigger.path == *line.target)
     }
 
     /// A mount has a new device number: it was restored.
@@ -445,6 +445,7 @@ impl Worker {
         if let Some(how) = stop {
             self.event(Event::Stop(how));
         }
+        image::release();
     }
 
     /// A job begins that makes triggers.
@@ -729,7 +730,7 @@ impl Worker {
 
     /// Answers a token in a lane: where it may take time to reach the mount, and where the short way has failed. What
     /// fails now may succeed later, and nobody else will answer; so it ends only when there is nobody to be answered.
-    async fn insist(self: Rc<Self>, path: PathBuf, dev: u32, token: Token, error: Option<Errno>, slot: Option<Slot>) {
+    async fn insist(self: Rc<Self>, path: Arc<Path>, dev: u32, token: Token, error: Option<Errno>, slot: Option<Slot>) {
         let (control, lanes, restores) = {
             let state = self.state.borrow();
             (Arc::clone(&state.control), Arc::clone(&state.context.lanes), state.restores)
@@ -979,7 +980,7 @@ impl Worker {
             let Request { dev, token, .. } = *packet.request();
             let path = table.mounts().iter().rev().find(|line| line.autofs.is_some() && line.dev == dev);
             warn!("request {} on control pipe {pipe} is for no mount of ours", token.0);
-            match path.map(|line| line.target.clone()) {
+            match path.map(|line| line.target.as_path().into()) {
                 Some(path) => {
                     drop(spawn_local(Rc::clone(self).insist(path, dev, token, Some(Errno::ENOENT), Some(slot))));
                 }
@@ -1014,7 +1015,7 @@ enum Halt {
 /// An autofs mount to be made known.
 #[derive(Debug)]
 pub(super) struct NewTrigger {
-    pub(super) path: PathBuf,
+    pub(super) path: Arc<Path>,
     pub(super) kind: Kind,
     pub(super) dev: u32,
     pub(super) pipe: u32,

@@ -7,7 +7,7 @@ impl Engine {
     /// Whether no job runs, nobody waits and the kernel is asked for nothing.
     pub fn is_idle(&self) -> bool {
         let busy = |mount: &Mount| mount.expiring || mount.entries.values().any(Entry::busy);
-        self.jobs.is_empty() && !self.mounts.values().any(busy)
+        self.jobs.is_empty() && !self.mounts.values().any(|mount| busy(mount))
     }
 
     /// Begins no look for what is unused any more, or does so again.

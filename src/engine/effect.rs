@@ -1,6 +1,6 @@
 //! What the engine tells the shell to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Errno, JobId, Key, MountId, Requester, Shutdown, Token, Wanted};
@@ -119,5 +119,5 @@ pub enum Layer {
         path: PathBuf,
     },
     /// An offset trigger or submount.
-    Trigger(MountId, PathBuf),
+    Trigger(MountId, Arc<Path>),
 }

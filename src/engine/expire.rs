@@ -75,8 +75,8 @@ impl Engine {
                 Piece::Entry(place) => self.clear(place),
                 Piece::Trigger(id) => {
                     let Some(mount) = self.mounts.get(id) else { continue };
-                    let Some(owner) = mount.owner.clone() else { continue };
-                    lost.entry(owner.clone()).or_default().push(Lost(mount.plan.clone()));
+                    let Some(owner) = mount.owner().cloned() else { continue };
+                    lost.entry(owner.clone()).or_default().push(Lost(mount.plan().cloned()));
                     self.drop_below(*id);
                     self.settle(&owner);
                 }

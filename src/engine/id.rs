@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 /// One autofs mount of ours, for its life; device and inode numbers are no identity, as a restore changes them.
 ///
@@ -126,8 +127,8 @@ impl Errno {
 /// A top-level autofs mount as the configuration wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Mount point.
-    pub path: PathBuf,
+    /// Mount point. All who know of this mount share it.
+    pub path: Arc<Path>,
     /// Indirect or direct.
     pub kind: Kind,
     /// Which maps serve it: the shell's number for the line of the master map (equal lines keep their number over a

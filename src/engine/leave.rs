@@ -45,7 +45,7 @@ impl Engine {
         let below = below.take_while(move |below| below.starts_with(path));
         below.filter_map(|below| {
             let id = *self.paths.get(below)?;
-            Some((id, self.tops.get(&id)?))
+            Some((id, self.tops.get(&id)?.as_ref()))
         })
     }
 
@@ -96,7 +96,7 @@ impl Engine {
     fn emptied(&mut self, id: MountId) {
         let lazy = self.forced();
         let ready = |top: &Top| top.state == State::Leaving(Stage::Emptying) && top.in_flight == 0;
-        if !self.tops.get(&id).is_some_and(ready) {
+        if !self.tops.get(&id).is_some_and(|top| ready(top)) {
             return;
         }
         if lazy || self.mounts.get(&id).is_some_and(|mount| mount.entries.is_empty()) {

@@ -29,7 +29,8 @@ mod tree;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 pub use effect::{Effect, Layer};
 use entry::{Entry, Phase, Piece, Place, Repair, Waiter};
@@ -51,17 +52,17 @@ pub struct Engine {
     now: Tick,
     /// What the event under way has brought so far.
     effects: Vec<Effect>,
-    mounts: BTreeMap<MountId, Mount>,
+    mounts: BTreeMap<MountId, Box<Mount>>,
     /// What the top-level ones of `mounts` have besides.
-    tops: BTreeMap<MountId, Top>,
+    tops: BTreeMap<MountId, Box<Top>>,
     /// The top-level mounts by their paths.
-    paths: HashMap<PathBuf, MountId>,
+    paths: HashMap<Arc<Path>, MountId>,
     /// The paths of those that are leaving, so that one that lies below another is found.
-    leaving: BTreeSet<PathBuf>,
+    leaving: BTreeSet<Arc<Path>>,
     /// New mounts that wait until another one is attached or gone.
     behind: HashMap<MountId, Vec<Wanted>>,
     /// Mounts that somebody unmounted, and when they are attached again.
-    vanished: HashMap<PathBuf, (Option<Tick>, Wanted)>,
+    vanished: HashMap<Arc<Path>, (Option<Tick>, Wanted)>,
     jobs: BTreeMap<JobId, Place>,
     timers: Timers,
     negatives: Negatives,
@@ -71,11 +72,11 @@ pub struct Engine {
     last_mount: u32,
     last_job: u64,
     /// Counts the `Want`s.
-    generation: u64,
+    generation: u32,
     /// The sum over all top-level mounts.
-    in_flight: usize,
+    in_flight: u32,
     /// How many top-level mounts the end of the daemon has to wait for.
-    moving: usize,
+    moving: u32,
 }
 
 impl Engine {

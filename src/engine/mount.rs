@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::round::Round;
@@ -13,21 +13,17 @@ use crate::plan::Plan;
 /// One autofs mount, top-level or below an entry.
 #[derive(Debug)]
 pub(super) struct Mount {
-    pub(super) path: PathBuf,
+    pub(super) path: Arc<Path>,
     pub(super) kind: Kind,
     /// Seconds for which a failed key is remembered.
     pub(super) negative_timeout: u64,
-    /// The entry on which it stands; none: it is a top-level mount.
-    pub(super) owner: Option<Place>,
     /// The top-level mount of its tree; itself, if it is one.
     pub(super) top: MountId,
-    /// How many autofs mounts are above it.
-    pub(super) depth: usize,
-    /// Offset triggers: what is to be mounted.
-    pub(super) plan: Option<Arc<Plan>>,
+    /// None: it is a top-level mount. Boxed, as there may be thousands of those.
+    pub(super) below: Option<Box<Below>>,
     pub(super) entries: BTreeMap<Key, Entry>,
     /// How many entries are occupied.
-    pub(super) occupied: usize,
+    pub(super) occupied: u32,
     /// The kernel is being asked for what is unused.
     pub(super) expiring: bool,
 }
@@ -38,10 +34,8 @@ impl Mount {
             path: wanted.path.clone(),
             kind: wanted.kind,
             negative_timeout: wanted.negative_timeout,
-            owner: None,
             top: id,
-            depth: 0,
-            plan: None,
+            below: None,
             entries: BTreeMap::new(),
             occupied: 0,
             expiring: false,
@@ -51,21 +45,34 @@ impl Mount {
     /// An offset trigger (with its plan) or a submount on an entry of this mount.
     pub(super) fn below(&self, owner: &Place, site: Site) -> Self {
         let (path, kind, negative_timeout, plan) = match site {
-            Site::Offset(plan) => (plan.at.clone(), Kind::Offset, self.negative_timeout, Some(plan)),
+            Site::Offset(plan) => (plan.at.as_path().into(), Kind::Offset, self.negative_timeout, Some(plan)),
             Site::Submount(wanted) => (wanted.path, Kind::Indirect, wanted.negative_timeout, None),
         };
         Self {
             path,
             kind,
             negative_timeout,
-            owner: Some(owner.clone()),
             top: self.top,
-            depth: self.depth + 1,
-            plan,
+            below: Some(Box::new(Below { owner: owner.clone(), depth: self.depth() + 1, plan })),
             entries: BTreeMap::new(),
             occupied: 0,
             expiring: false,
         }
+    }
+
+    /// The entry on which it stands; none: it is a top-level mount.
+    pub(super) fn owner(&self) -> Option<&Place> {
+        self.below.as_ref().map(|below| &below.owner)
+    }
+
+    /// How many autofs mounts are above it.
+    pub(super) fn depth(&self) -> usize {
+        self.below.as_ref().map_or(0, |below| below.depth)
+    }
+
+    /// Offset triggers: what is to be mounted.
+    pub(super) fn plan(&self) -> Option<&Arc<Plan>> {
+        self.below.as_ref()?.plan.as_ref()
     }
 
     /// Whether the kernel can ask for such a key here. The root of an indirect mount is no entry.
@@ -80,9 +87,18 @@ impl Mount {
     pub(super) fn path_of(&self, key: &Key) -> PathBuf {
         match self.kind {
             Kind::Indirect => self.path.join(OsStr::from_bytes(&key.0)),
-            Kind::Direct | Kind::Offset => self.path.clone(),
+            Kind::Direct | Kind::Offset => self.path.to_path_buf(),
         }
     }
+}
+
+/// What only a mount below an entry has.
+#[derive(Debug)]
+pub(super) struct Below {
+    /// The entry on which it stands.
+    pub(super) owner: Place,
+    depth: usize,
+    pub(super) plan: Option<Arc<Plan>>,
 }
 
 /// What stands on an entry besides its own mount.
@@ -98,23 +114,23 @@ pub(super) struct Top {
     pub(super) wanted: Wanted,
     pub(super) state: State,
     /// The last `Want` that named it.
-    pub(super) generation: u64,
+    pub(super) generation: u32,
     /// `wanted` has changed while it was being attached, which the shell was not told.
     pub(super) changed: bool,
     /// Its alarm: the next look for unused mounts, or the next attempt to remove it.
     pub(super) alarm: Option<Tick>,
     /// The look for unused mounts that is under way.
-    pub(super) round: Option<Round>,
+    pub(super) round: Option<Box<Round>>,
     /// Another look is wanted as soon as this one has ended.
     pub(super) prune: bool,
     /// How many entries of the tree are in flight, and mounts are being expired.
-    pub(super) in_flight: usize,
+    pub(super) in_flight: u32,
     /// The autofs mounts below it.
     pub(super) below: BTreeSet<MountId>,
 }
 
 impl Top {
-    pub(super) fn new(wanted: Wanted, generation: u64) -> Self {
+    pub(super) fn new(wanted: Wanted, generation: u32) -> Self {
         Self {
             wanted,
             state: State::Attaching { leave: false },

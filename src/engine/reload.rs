@@ -11,7 +11,7 @@ impl Engine {
         if self.stop.is_some() {
             return;
         }
-        self.generation += 1;
+        self.generation = self.generation.wrapping_add(1);
         self.behind.clear();
         self.forget_vanished();
         let (mut new, mut kept) = (Vec::new(), 0);
@@ -22,12 +22,12 @@ impl Engine {
             }
         }
         if kept < self.tops.len() {
-            let unwanted = |(_, top): &(_, &Top)| {
+            let unwanted = |top: &Top| {
                 let tried = State::Leaving(Stage::Stuck);
                 top.generation != self.generation
                     && (matches!(top.state, State::Attaching { .. } | State::Serving) || top.state == tried)
             };
-            let unwanted = self.tops.iter().filter(unwanted).map(|(id, _)| *id).collect();
+            let unwanted = self.tops.iter().filter(|(_, top)| unwanted(top)).map(|(id, _)| *id).collect();
             self.leave(unwanted);
         }
         // Parents before children, else in the order of the configuration.
@@ -104,7 +104,7 @@ impl Engine {
     /// it is not going: it would be covered.
     fn attach(&mut self, wanted: Wanted) {
         let settled = |id: &MountId| self.tops.get(id).is_none_or(|top| top.state == State::Serving);
-        let path = wanted.path.as_path();
+        let path = &*wanted.path;
         let above = path.ancestors().filter_map(|path| self.paths.get(path)).find(|id| !settled(id));
         let behind = self.leaving.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
         let below = behind.take_while(|below| below.starts_with(path)).find_map(|below| self.paths.get(below));
@@ -150,7 +150,7 @@ impl Engine {
     /// Somebody has unmounted an autofs mount.
     pub(super) fn vanish(&mut self, id: MountId) {
         let Some(top) = self.tops.get(&id) else {
-            let owner = self.mounts.get(&id).and_then(|mount| mount.owner.clone());
+            let owner = self.mounts.get(&id).and_then(|mount| mount.owner().cloned());
             self.drop_below(id);
             if let Some(owner) = owner {
                 self.settle(&owner);

@@ -84,7 +84,7 @@ impl Engine {
         if matches!(entry.phase, Phase::Mounted) {
             return self.check(at);
         }
-        if let Some(plan) = mount.plan.clone() {
+        if let Some(plan) = mount.plan().cloned() {
             return self.perform(at, plan);
         }
         let Some(who) = entry.waiting.first().map(|waiter| waiter.who) else { return };

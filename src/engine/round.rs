@@ -85,7 +85,7 @@ impl Engine {
 
     fn begin_round(&mut self, id: MountId, immediate: bool) {
         if let Some(top) = self.tops.get_mut(&id) {
-            top.round = Some(Round { level: usize::MAX, outstanding: BTreeSet::new(), immediate });
+            top.round = Some(Box::new(Round { level: usize::MAX, outstanding: BTreeSet::new(), immediate }));
             self.next_level(id);
         }
     }
@@ -101,13 +101,13 @@ impl Engine {
     /// Asks the deepest mounts that have not had their turn in this round.
     fn next_level(&mut self, id: MountId) {
         let Some(top) = self.tops.get(&id) else { return };
-        let Some(Round { level, immediate, .. }) = top.round else { return };
+        let Some((level, immediate)) = top.round.as_ref().map(|round| (round.level, round.immediate)) else { return };
         let tree = top.below.iter().chain([&id]).filter_map(|id| Some((*id, self.mounts.get(id)?)));
         let mut turn = (0, BTreeSet::new());
         for (id, mount) in tree {
-            if mount.occupied > 0 && !mount.expiring && mount.depth < level && mount.depth >= turn.0 {
-                if mount.depth > turn.0 {
-                    turn = (mount.depth, BTreeSet::new());
+            if mount.occupied > 0 && !mount.expiring && mount.depth() < level && mount.depth() >= turn.0 {
+                if mount.depth() > turn.0 {
+                    turn = (mount.depth(), BTreeSet::new());
                 }
                 turn.1.insert(id);
             }
@@ -122,14 +122,14 @@ impl Engine {
             self.effects.push(Effect::ExpireRun { mount: *mount, immediate });
         }
         if let Some(top) = self.tops.get_mut(&id) {
-            top.round = Some(Round { level, outstanding, immediate });
+            top.round = Some(Box::new(Round { level, outstanding, immediate }));
         }
     }
 
     /// A mount has been asked to the end.
     pub(super) fn expire_ran(&mut self, id: MountId) {
         let Some(mount) = self.mounts.get(&id).filter(|mount| mount.expiring) else { return };
-        let (top, owner) = (mount.top, mount.owner.clone());
+        let (top, owner) = (mount.top, mount.owner().cloned());
         self.set_expiring(id, false);
         if let Some(round) = self.tops.get_mut(&top).and_then(|top| top.round.as_mut()) {
             if round.outstanding.remove(&id) {
@@ -162,8 +162,8 @@ impl Engine {
         let Some(top) = self.tops.get(&id) else { return };
         let mut owners = BTreeSet::new();
         for mount in top.below.iter().filter_map(|id| self.mounts.get(id)) {
-            if mount.kind == Kind::Indirect && mount.depth > level {
-                owners.extend(mount.owner.clone());
+            if mount.kind == Kind::Indirect && mount.depth() > level {
+                owners.extend(mount.owner().cloned());
             }
         }
         for at in owners {

@@ -21,7 +21,7 @@ pub(super) struct Stage {
 }
 
 pub(super) fn wanted(path: &str, kind: Kind) -> Wanted {
-    Wanted { path: path.into(), kind, map: 0, timeout: 40, negative_timeout: 60 }
+    Wanted { path: Path::new(path).into(), kind, map: 0, timeout: 40, negative_timeout: 60 }
 }
 
 pub(super) fn plan(at: &str, offsets: &[Arc<Plan>]) -> Arc<Plan> {
@@ -177,7 +177,7 @@ impl Stage {
         self.missing(path, 99);
         let at = self.engine.jobs.last_key_value().map(|(_, at)| at.clone()).unwrap();
         let path = self.engine.mounts[&at.mount].path_of(&at.key).display().to_string();
-        if self.engine.mounts[&at.mount].plan.is_none() {
+        if self.engine.mounts[&at.mount].plan().is_none() {
             self.found(&path);
         }
         self.performed(&path, Ok(done));

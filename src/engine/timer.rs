@@ -1,7 +1,8 @@
 //! What is to happen at some moment: an ordered set, so that the next moment is known and an idle daemon sleeps.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 use super::{MountId, Place, Tick};
 
@@ -13,7 +14,7 @@ pub(super) enum Alarm {
     /// A top-level mount: look for unused mounts, or try again to remove it.
     Tick(MountId),
     /// Mount what somebody unmounted.
-    Reattach(PathBuf),
+    Reattach(Arc<Path>),
     /// The end of the daemon waits no longer for running requests.
     Grace,
 }

@@ -5,22 +5,22 @@ use super::{Alarm, Done, Engine, Entry, Errno, Key, Mount, MountId, Phase, Piece
 impl Engine {
     /// The top-level mount of the tree in which a mount is.
     pub(super) fn top_of(&self, mount: MountId) -> Option<&Top> {
-        self.tops.get(&self.mounts.get(&mount)?.top)
+        self.tops.get(&self.mounts.get(&mount)?.top).map(Box::as_ref)
     }
 
     /// All entries.
     pub(super) fn places(&self) -> Vec<Place> {
-        let of = |(id, mount): (&MountId, &Mount)| {
+        let of = |id: &MountId, mount: &Mount| {
             let place = |key: &Key| Place { mount: *id, key: key.clone() };
             mount.entries.keys().map(place).collect::<Vec<_>>()
         };
-        self.mounts.iter().flat_map(of).collect()
+        self.mounts.iter().flat_map(|(id, mount)| of(id, mount)).collect()
     }
 
     /// The nearest entry above whose tree is being taken down: nothing may begin here meanwhile.
     pub(super) fn held(&self, at: &Place) -> Option<&Entry> {
         let mut mount = self.mounts.get(&at.mount)?;
-        while let Some(owner) = &mount.owner {
+        while let Some(owner) = mount.owner() {
             mount = self.mounts.get(&owner.mount)?;
             let entry = mount.entries.get(&owner.key)?;
             if entry.phase.holds_tree() {
@@ -33,7 +33,7 @@ impl Engine {
     /// The entry of the top-level mount in whose tree an entry is.
     pub(super) fn root_of(&self, at: &Place) -> Place {
         let mut at = at;
-        while let Some(owner) = self.mounts.get(&at.mount).and_then(|mount| mount.owner.as_ref()) {
+        while let Some(owner) = self.mounts.get(&at.mount).and_then(|mount| mount.owner()) {
             at = owner;
         }
         at.clone()
@@ -101,9 +101,9 @@ impl Engine {
                 continue;
             }
             if let Some(known) = self.mounts.get_mut(&id) {
-                if known.owner.as_ref() == Some(at) {
+                if let Some(below) = known.below.as_mut().filter(|below| below.owner == *at) {
                     if let Site::Offset(plan) = site {
-                        known.plan = Some(plan);
+                        below.plan = Some(plan);
                     }
                     continue;
                 }
@@ -118,7 +118,7 @@ impl Engine {
             if let Some(top) = self.tops.get_mut(&mount.top) {
                 top.below.insert(id);
             }
-            self.mounts.insert(id, mount);
+            self.mounts.insert(id, Box::new(mount));
             if let Some(entry) = self.entry_mut(at) {
                 entry.children.push(id);
             }
@@ -138,7 +138,7 @@ impl Engine {
     /// Forgets a trigger or submount that is gone, with all below it; the entry on which it stood is not settled.
     pub(super) fn drop_below(&mut self, id: MountId) {
         let Some(mount) = self.mounts.get(&id) else { return };
-        let (top, owner) = (mount.top, mount.owner.clone());
+        let (top, owner) = (mount.top, mount.owner().cloned());
         if let Some(entry) = owner.and_then(|owner| self.entry_mut(&owner)) {
             entry.children.retain(|child| *child != id);
         }
@@ -151,9 +151,9 @@ impl Engine {
         let mut stack = vec![id];
         while let Some(id) = stack.pop() {
             let Some(mount) = self.mounts.remove(&id) else { continue };
-            let mut flights = usize::from(mount.expiring);
+            let mut flights = u32::from(mount.expiring);
             for (key, mut entry) in mount.entries {
-                flights += usize::from(entry.counted.1);
+                flights += u32::from(entry.counted.1);
                 self.timers.reset(&mut entry.alarm, None, || Alarm::Entry(Place { mount: id, key }));
                 if let Some(job) = entry.phase.job() {
                     self.jobs.remove(&job);
@@ -187,11 +187,11 @@ impl Engine {
         if !occupied && !entry.busy() {
             mount.entries.remove(&at.key);
         }
-        mount.occupied = mount.occupied + usize::from(occupied) - usize::from(was_occupied);
-        let (top, is_top) = (mount.top, mount.owner.is_none());
+        mount.occupied = mount.occupied + u32::from(occupied) - u32::from(was_occupied);
+        let (top, is_top) = (mount.top, mount.below.is_none());
         let Some(state) = self.tops.get_mut(&top) else { return };
-        state.in_flight = state.in_flight + usize::from(in_flight) - usize::from(was_in_flight);
-        self.in_flight = self.in_flight + usize::from(in_flight) - usize::from(was_in_flight);
+        state.in_flight = state.in_flight + u32::from(in_flight) - u32::from(was_in_flight);
+        self.in_flight = self.in_flight + u32::from(in_flight) - u32::from(was_in_flight);
         let leaves = state.state == State::Leaving(Stage::Emptying);
         if is_top && occupied != was_occupied {
             self.reset_tick(top);
@@ -226,15 +226,15 @@ impl Engine {
         let Some(mount) = self.mounts.get_mut(&id) else { return };
         let was = std::mem::replace(&mut mount.expiring, expiring);
         let Some(top) = self.tops.get_mut(&mount.top) else { return };
-        top.in_flight = top.in_flight + usize::from(expiring) - usize::from(was);
-        self.in_flight = self.in_flight + usize::from(expiring) - usize::from(was);
+        top.in_flight = top.in_flight + u32::from(expiring) - u32::from(was);
+        self.in_flight = self.in_flight + u32::from(expiring) - u32::from(was);
     }
 
     /// Sets the state of a top-level mount and counts it.
     pub(super) fn set_state(&mut self, id: MountId, state: State) {
         let Some(top) = self.tops.get_mut(&id) else { return };
         let was = std::mem::replace(&mut top.state, state);
-        self.moving = self.moving + usize::from(state.moves()) - usize::from(was.moves());
+        self.moving = self.moving + u32::from(state.moves()) - u32::from(was.moves());
         if state.leaves() {
             self.leaving.insert(top.wanted.path.clone());
         } else {
@@ -244,20 +244,20 @@ impl Engine {
 
     /// A new top-level mount.
     pub(super) fn insert_top(&mut self, id: MountId, top: Top) {
-        self.moving += usize::from(top.state.moves());
+        self.moving += u32::from(top.state.moves());
         self.paths.insert(top.wanted.path.clone(), id);
-        self.mounts.insert(id, Mount::top_level(id, &top.wanted));
-        self.tops.insert(id, top);
+        self.mounts.insert(id, Box::new(Mount::top_level(id, &top.wanted)));
+        self.tops.insert(id, Box::new(top));
     }
 
     /// A top-level mount that is no more.
     pub(super) fn remove_top(&mut self, id: MountId) -> Option<Top> {
         self.drop_tree(id);
         let mut top = self.tops.remove(&id)?;
-        self.moving -= usize::from(top.state.moves());
+        self.moving -= u32::from(top.state.moves());
         self.timers.reset(&mut top.alarm, None, || Alarm::Tick(id));
         self.leaving.remove(&top.wanted.path);
         self.paths.remove(&top.wanted.path);
-        Some(top)
+        Some(*top)
     }
 }

@@ -92,7 +92,7 @@ impl<'a> MountView<'a> {
 
     /// The entry on which it stands; none: a top-level mount.
     pub fn parent(&self) -> Option<(MountId, &'a Key)> {
-        self.mount.owner.as_ref().map(|owner| (owner.mount, &owner.key))
+        self.mount.owner().map(|owner| (owner.mount, &owner.key))
     }
 
     /// How its top-level mount is.

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use crate::sys::path::{self, Magic, Stat};
 use crate::text::Escaped;
@@ -39,22 +40,61 @@ pub enum DirError {
 }
 
 /// The directories that were made for a path.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Made {
-    /// Absolute and free of symbolic links, parents first, each with its inode number.
-    dirs: Vec<(PathBuf, u64)>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made(Dirs);
+
+/// Its path, absolute and free of symbolic links, and its inode number.
+type MadeDir = (Arc<Path>, u64);
+
+/// Parents first. There may be thousands of paths for each of which one directory was made, so this takes no memory of
+/// its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Dirs {
+    One(MadeDir),
+    All(Box<[MadeDir]>),
+}
+
+impl Default for Made {
+    fn default() -> Self {
+        Vec::new().into()
+    }
+}
+
+impl From<Vec<MadeDir>> for Made {
+    fn from(dirs: Vec<MadeDir>) -> Self {
+        match <[MadeDir; 1]>::try_from(dirs) {
+            Ok([one]) => Self(Dirs::One(one)),
+            Err(all) => Self(Dirs::All(all.into())),
+        }
+    }
 }
 
 impl Made {
     /// Did all of them exist already?
     pub fn is_empty(&self) -> bool {
-        self.dirs.is_empty()
+        matches!(&self.0, Dirs::All(dirs) if dirs.is_empty())
+    }
+
+    /// The same, with a path that somebody keeps anyway in place of an equal one: there may be thousands.
+    pub fn sharing(mut self, path: &Arc<Path>) -> Self {
+        let last = match &mut self.0 {
+            Dirs::One(dir) => Some(dir),
+            Dirs::All(dirs) => dirs.last_mut(),
+        };
+        if let Some((last, _)) = last.filter(|(last, _)| last == path) {
+            *last = Arc::clone(path);
+        }
+        self
     }
 
     /// Removes them again, the deepest first, up to the first that is not empty or no longer the one that was made.
     /// Returns those that are left because something else stands in them. May wait.
-    pub fn remove(mut self) -> Self {
-        while let Some((dir, ino)) = self.dirs.pop() {
+    pub fn remove(self) -> Self {
+        let mut dirs = match self.0 {
+            Dirs::One(dir) => vec![dir],
+            Dirs::All(dirs) => dirs.into(),
+        };
+        while let Some((dir, ino)) = dirs.pop() {
             let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { break };
             let Ok(parent) = path::open_nofollow(parent) else { break };
             if !path::lstat_at(parent.as_fd(), name.as_ref()).is_ok_and(|found| found.ino == ino) {
@@ -63,8 +103,8 @@ impl Made {
             match path::rmdir_at(parent.as_fd(), name.as_ref()) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                    self.dirs.push((dir, ino));
-                    return self;
+                    dirs.push((dir, ino));
+                    return dirs.into();
                 }
                 Err(_) => break,
             }
@@ -111,26 +151,22 @@ struct Dir {
 impl Maker {
     /// As [`make`](fn@make).
     pub fn make(&mut self, wanted: &Path) -> Result<Made, DirError> {
-        let mut made = Made::default();
+        let mut made = Vec::new();
         let result = match self.beside(wanted, &mut made) {
             Some(result) => result,
             None => self.walk(wanted, &mut made),
         };
         match result {
-            Ok(()) => {
-                // It is kept for as long as the mount, of which there may be many.
-                made.dirs.shrink_to_fit();
-                Ok(made)
-            }
+            Ok(()) => Ok(made.into()),
             Err(e) => {
-                made.remove();
+                Made::from(made).remove();
                 Err(e)
             }
         }
     }
 
     /// Makes a directory beside the one before, if that is where it is wanted and no symbolic link stands there.
-    fn beside(&self, wanted: &Path, made: &mut Made) -> Option<Result<(), DirError>> {
+    fn beside(&self, wanted: &Path, made: &mut Vec<MadeDir>) -> Option<Result<(), DirError>> {
         let parent = self.last.as_ref().filter(|last| wanted.parent() == Some(&last.named))?;
         match parent.dir.enter(Path::new(wanted.file_name()?), made) {
             Ok((_, found)) if found.is_dir() => Some(Ok(())),
@@ -139,7 +175,7 @@ impl Maker {
         }
     }
 
-    fn walk(&mut self, wanted: &Path, made: &mut Made) -> Result<(), DirError> {
+    fn walk(&mut self, wanted: &Path, made: &mut Vec<MadeDir>) -> Result<(), DirError> {
         self.last = None;
         if !wanted.is_absolute() {
             return Err(DirError::Path(wanted.to_owned()));
@@ -191,7 +227,7 @@ impl Maker {
 
 impl Dir {
     /// What stands at `name`, with its path: a directory is made where nothing does.
-    fn enter(&self, name: &Path, made: &mut Made) -> Result<(PathBuf, Stat), DirError> {
+    fn enter(&self, name: &Path, made: &mut Vec<MadeDir>) -> Result<(PathBuf, Stat), DirError> {
         let at = self.path.join(name);
         let dir = self.fd.as_fd();
         match path::lstat_at(dir, name) {
@@ -205,7 +241,7 @@ impl Dir {
         };
         let found = path::lstat_at(dir, name).map_err(failed(&at))?;
         if ours {
-            made.dirs.push((at.clone(), found.ino));
+            made.push((at.as_path().into(), found.ino));
             if found.mode & 0o777 != 0o755 {
                 path::chmod_dir_at(dir, name, 0o755).map_err(failed(&at))?;
             }
@@ -285,7 +321,7 @@ mod tests {
             maker.make(&at(path)).unwrap();
             assert!(is_dir(&at(path)), "{path}");
         }
-        assert_eq!(maker.make(&at("a/z")).unwrap().dirs.len(), 1);
+        assert!(matches!(maker.make(&at("a/z")).unwrap(), Made(Dirs::One(_))));
         symlink("x/deep", at("b/link")).unwrap();
         assert!(maker.make(&at("b/link")).unwrap().is_empty());
         maker.make(&at("b/link/x")).unwrap();

@@ -6,6 +6,7 @@ pub mod children;
 pub mod exec;
 pub mod fds;
 pub mod heap;
+pub mod image;
 pub mod memory;
 pub mod mount;
 pub mod mount_events;

@@ -85,7 +85,7 @@ impl Served {
     fn new() -> Option<Self> {
         let mut engine = Engine::new(Limits::default());
         let mut effects = Vec::new();
-        let path = Path::new("/home").to_owned();
+        let path = Path::new("/home").into();
         let wanted = Wanted { path, kind: Kind::Indirect, map: 1, timeout: 600, negative_timeout: 60 };
         engine.handle(Tick(0), Event::Want(vec![wanted]), &mut effects);
         let [Effect::Attach { mount, .. }] = *effects else { return None };
@@ -146,7 +146,7 @@ fn engine_mount_and_expire(bencher: Bencher<'_, '_>, others: usize) {
 fn engine_want_the_same(bencher: Bencher<'_, '_>, mounts: usize) {
     let mut engine = Engine::new(Limits::default());
     let wanted = |n| Wanted {
-        path: format!("/data/vol{n:05}").into(),
+        path: Path::new(&format!("/data/vol{n:05}")).into(),
         kind: Kind::Direct,
         map: 1,
         timeout: 600,

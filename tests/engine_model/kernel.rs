@@ -55,7 +55,7 @@ impl Kernel {
         let wanted = &self.autofs[&at.0].wanted;
         match wanted.kind {
             Kind::Indirect => wanted.path.join(std::str::from_utf8(&at.1.0).unwrap()),
-            _ => wanted.path.clone(),
+            _ => wanted.path.to_path_buf(),
         }
     }
 
@@ -103,17 +103,17 @@ impl Kernel {
         self.mounted.entry(at.clone()).or_insert(fs);
         let path = |child: &u32| self.autofs[child].wanted.path.clone();
         let there: BTreeSet<_> = self.children(at).iter().map(path).collect();
-        for offset in plan.offsets.iter().filter(|offset| !there.contains(&offset.at)) {
+        for offset in plan.offsets.iter().filter(|offset| !there.contains(offset.at.as_path())) {
             let wanted = maps::wanted(&offset.at, Kind::Offset, 0);
             self.add(wanted, Some(at.clone()), Some(offset.clone()));
         }
-        if matches!(plan.action, Action::Autofs(_)) && !there.contains(&plan.at) {
+        if matches!(plan.action, Action::Autofs(_)) && !there.contains(plan.at.as_path()) {
             self.add(maps::wanted(&plan.at, Kind::Indirect, 0), Some(at.clone()), None);
         }
     }
 
     fn covered(&self, path: &Path) -> bool {
-        self.autofs.values().any(|autofs| autofs.wanted.path != path && autofs.wanted.path.starts_with(path))
+        self.autofs.values().any(|autofs| &*autofs.wanted.path != path && autofs.wanted.path.starts_with(path))
     }
 
     /// Unmounts what an entry mounted; false: it is in use.

@@ -11,7 +11,7 @@ use autofs::plan::{Action, Plan, Submount};
 pub(crate) const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 pub(crate) fn wanted(path: impl Into<PathBuf>, kind: Kind, timeout: u64) -> Wanted {
-    Wanted { path: path.into(), kind, map: 0, timeout, negative_timeout: 3 }
+    Wanted { path: path.into().into(), kind, map: 0, timeout, negative_timeout: 3 }
 }
 
 /// A configuration: which mounts there are, and how.

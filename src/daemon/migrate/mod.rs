@@ -24,7 +24,7 @@ pub(super) async fn check(worker: &Rc<Worker>) -> Vec<Check> {
         let state = worker.state.borrow();
         let ignore = state.context.settings.use_ignore_mount_option;
         let wish = |t: &super::worker::Trigger| Wish {
-            path: t.path.clone(),
+            path: t.path.to_path_buf(),
             kind: t.kind,
             options: ignore || t.line.options.strictexpire,
         };
