@@ -15,8 +15,10 @@ mod foreign;
 mod pending;
 mod processes;
 mod restart;
+mod restored;
 mod site;
 mod storm;
+mod tracee;
 mod upgrade;
 
 use std::process::ExitCode;
@@ -51,9 +53,18 @@ impl Case {
 }
 
 fn all() -> impl Iterator<Item = &'static Case> {
-    [storm::CASES, restart::CASES, adopt::CASES, foreign::CASES, pending::CASES, faults::CASES, upgrade::CASES]
-        .into_iter()
-        .flatten()
+    [
+        storm::CASES,
+        restart::CASES,
+        adopt::CASES,
+        foreign::CASES,
+        pending::CASES,
+        faults::CASES,
+        upgrade::CASES,
+        restored::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 fn body(name: &str) {
