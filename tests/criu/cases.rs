@@ -11,6 +11,7 @@ use crate::common::table::Mounted;
 use crate::common::{secs, wait_for};
 use crate::container::{Container, ROOT, put};
 use crate::host::{Case, PROGRAM, measured};
+use crate::limits;
 
 const fn case(name: &'static str, acts: &'static [&'static str], seconds: u64) -> Case {
     Case { name, acts, deadline: secs(seconds) }
@@ -21,11 +22,14 @@ pub const ALL: &[Case] = &[
     case("an_idle_daemon_comes_back_twice", &["idle"], 60),
     case("what_is_mounted_comes_back_twice", &["active"], 60),
     case("it_comes_back_on_another_machine", &["leave", "elsewhere"], 60),
+    case("an_idle_one_comes_back_on_another_machine", &["leave_idle", "idle_elsewhere"], 60),
+    case("the_original_and_the_copy_both_serve", &["both"], 60),
     case("the_original_goes_on", &["leave_running"], 60),
     case("three_hundred_mounts_come_back_parked", &["many"], 90),
     case("every_dump_under_load_succeeds", &["load"], 120),
     case("a_rest_without_a_dump_ends_by_itself", &["lease"], 60),
     case("what_criu_does_not_know_is_unmounted", &["unsupported"], 60),
+    case("each_limit_is_said", &["limits"], 90),
     case("a_multi_mount_without_a_floor_is_reported", &["floor"], 60),
     case("crun_takes_it_along", &["crun"], 60),
 ];
@@ -38,8 +42,12 @@ pub fn body(act: &str) {
     match act.split_once(':').unwrap().1 {
         "idle" => rounds(false),
         "active" => rounds(true),
-        "leave" => leave(),
-        "elsewhere" => elsewhere(),
+        "leave" => leave(true),
+        "leave_idle" => leave(false),
+        "elsewhere" => elsewhere(true),
+        "idle_elsewhere" => elsewhere(false),
+        "both" => both(),
+        "limits" => limits::each_is_said(),
         "leave_running" => leave_running(),
         "many" => many(),
         "load" => load(),
@@ -109,6 +117,16 @@ fn works(container: &Container, active: bool, round: usize) {
     assert_eq!(container.visit("/auto/none"), libc::ENOENT);
     let names = container.run(&["/bin/ls", "/br"]).stdout;
     assert_eq!(String::from_utf8_lossy(&names), "one\ntwo\n", "browse directories");
+
+    // Every autofs mount has a living pipe of this daemon's, and each of its pipes is one that it reads.
+    let pid = container.status()["pid"].as_u64().unwrap().to_string();
+    let open = container.run(&["/bin/sh", "-c", &format!("ls -l /proc/{pid}/fd")]).stdout;
+    let open = String::from_utf8_lossy(&open);
+    for line in container.table().iter().filter(|m| m.fstype == "autofs") {
+        let inode = line.option("pipe_ino").unwrap();
+        assert!(open.contains(&format!("pipe:[{inode}]")), "{line:?}\n{open}");
+        assert_eq!(line.option("timeout"), Some("600"), "{line:?}");
+    }
 
     // As many as the mount table has.
     let status = container.status();
@@ -206,19 +224,43 @@ fn rounds(active: bool) {
     works(&container, true, 3);
 }
 
-fn leave() {
+/// Parked when something is mounted, as it is when not.
+fn leave(active: bool) {
     maps();
     let mut container = Container::start(&[]);
-    use_all(&container);
-    container.dump(&HOOK);
+    if active {
+        use_all(&container);
+    }
+    container.dump(if active { &HOOK } else { &[] });
 }
 
 /// With the images of [`leave`], where the mount table is another one.
-fn elsewhere() {
+fn elsewhere(active: bool) {
     let mut container = Container::dumped("1");
     container.restore(&[]);
-    works(&container, true, 1);
-    container.order(&["ping"]);
+    works(&container, active, 1);
+    assert_eq!(container.status()["restores"], 1);
+    can_be_dumped(&container);
+}
+
+/// A copy is restored while the original runs: neither takes notice of the other.
+fn both() {
+    maps();
+    let mut original = Container::start(&[]);
+    use_all(&original);
+    let copy = original.copy(&[]);
+    for (container, restores) in [(&original, 0), (&copy, 1)] {
+        works(container, true, 1 + restores);
+        assert_eq!(container.status()["restores"], restores);
+        assert_eq!(container.status()["rest"], Value::Null);
+    }
+    // What one has expired is there in the other.
+    copy.order(&["expire", "/auto/t0"]);
+    wait_for("the expiry", secs(10), || (!copy.mounted("/auto/t0")).then_some(()));
+    assert!(original.mounted("/auto/t0"));
+    copy.serves("/auto/t0");
+    let mark = |container: &Container| container.run(&["/bin/ls", "/auto/t0/mark"]).status.success();
+    assert_eq!((mark(&original), mark(&copy)), (true, false));
 }
 
 /// The original of a dump serves on: untouched if it was live, at once if it was parked.
@@ -266,6 +308,16 @@ fn many() {
         container.serves(path);
     }
     assert_eq!(autofs(&container), 301);
+    let status = container.status();
+    assert_eq!((&status["restores"], &status["rest"]), (&json!(1), &Value::Null));
+    container.order(&["expire", "/d/299"]);
+    wait_for("an expiry", secs(10), || (!container.mounted("/d/299")).then_some(()));
+    container.serves("/d/299");
+    let more = (0..301).map(|n| format!("/d/{} -fstype=tmpfs :tmpfs\n", n));
+    put("/etc/auto.direct", &more.collect::<String>());
+    container.order(&["reload"]);
+    wait_for("a new key", secs(10), || (autofs(&container) == 302).then_some(()));
+    container.serves("/d/300");
 }
 
 fn load() {

@@ -193,6 +193,15 @@ impl Container {
         self.try_dump(more).unwrap_or_else(|e| panic!("criu dump: {e}\n{log}"))
     }
 
+    /// Dumps it, leaves it running, and restores the dump beside it.
+    #[track_caller]
+    pub fn copy(&mut self, more: &[&str]) -> Self {
+        self.dump(&[&["--leave-running"], more].concat());
+        let mut copy = Self { images: self.images.clone(), restores: self.restores, ..Self::found(0) };
+        copy.restore(&[]);
+        copy
+    }
+
     /// Restores it. The error is what criu says.
     #[track_caller]
     pub fn try_restore(&mut self, more: &[&str]) -> Result<Duration, String> {

@@ -75,10 +75,15 @@ pub fn run(case: &Case) -> Result<(), String> {
     fs::remove_dir_all(&shared).map_err(|e| e.to_string())
 }
 
-/// Notes something measured, to be shown at the end (with `--nocapture`).
-pub fn measured(what: &str, took: Duration) {
+/// Notes something, to be shown at the end (with `--nocapture`).
+pub fn noted(line: &str) {
     let file = fs::File::options().append(true).create(true).open(Path::new(SHARED).join("figures"));
-    writeln!(file.unwrap(), "{what} {} ms", took.as_millis()).unwrap();
+    writeln!(file.unwrap(), "{line}").unwrap();
+}
+
+/// Notes something measured.
+pub fn measured(what: &str, took: Duration) {
+    noted(&format!("{what} {} ms", took.as_millis()));
 }
 
 /// Makes the host's root and moves into it. The namespaces are there already.

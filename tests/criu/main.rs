@@ -14,6 +14,7 @@ mod cases;
 mod container;
 mod host;
 mod init;
+mod limits;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
