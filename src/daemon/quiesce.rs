@@ -117,6 +117,10 @@ pub(super) async fn quiesce(worker: &Rc<Worker>, wish: Quiesce) -> Result<Quiesc
 
 /// Goes on after a rest, if there is one.
 pub(super) fn resume(worker: &Rc<Worker>) {
+    // A hook may be faster than our own notice of the restore, which would come again while we go on.
+    if worker.sentinel.was_restored() {
+        return restore::notice(worker, None);
+    }
     let quiet = worker.state.borrow_mut().quiet.take();
     if quiet.is_some() {
         restore::regain(worker, quiet);
@@ -187,7 +191,10 @@ async fn park(worker: &Rc<Worker>) -> io::Result<()> {
     let (control, jobs, lanes) = {
         let mut state = worker.state.borrow_mut();
         if !state.control.has_device() {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "there is no /dev/autofs to take them back with"));
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "/dev/autofs cannot be opened, and nothing else takes them back",
+            ));
         }
         let write_ends: io::Result<Vec<_>> = state.pipes.iter().map(|pipe| pipe.write_end()).collect();
         let write_ends = write_ends?;

@@ -29,6 +29,7 @@ pub const ALL: &[Case] = &[
     case("every_dump_under_load_succeeds", &["load"], 120),
     case("a_rest_without_a_dump_ends_by_itself", &["lease"], 60),
     case("what_criu_does_not_know_is_unmounted", &["unsupported"], 60),
+    case("the_hooks_leave_no_gap_behind_them", &["hooks"], 90),
     case("each_limit_is_said", &["limits"], 90),
     case("a_multi_mount_without_a_floor_is_reported", &["floor"], 60),
     case("crun_takes_it_along", &["crun"], 60),
@@ -47,6 +48,7 @@ pub fn body(act: &str) {
         "elsewhere" => elsewhere(true),
         "idle_elsewhere" => elsewhere(false),
         "both" => both(),
+        "hooks" => hooks(),
         "limits" => limits::each_is_said(),
         "leave_running" => leave_running(),
         "many" => many(),
@@ -241,6 +243,22 @@ fn elsewhere(active: bool) {
     works(&container, active, 1);
     assert_eq!(container.status()["restores"], 1);
     can_be_dumped(&container);
+}
+
+/// When criu has ended, everything is served, whoever was first: the hook that says so, or the daemon that notices.
+fn hooks() {
+    maps();
+    let mut container = Container::start(&[]);
+    for round in 0..10 {
+        container.dump(&HOOK);
+        container.restore(&HOOK);
+        container.serves(&format!("/auto/t{round}"));
+        let log = container.log();
+        let times = |text: &str| log.matches(text).count();
+        let (noticed, served) = (times("restored from a checkpoint"), times("autofs mounts are served again"));
+        assert_eq!((noticed, served), (round + 1, round + 1), "{log}");
+    }
+    works(&container, false, 1);
 }
 
 /// A copy is restored while the original runs: neither takes notice of the other.

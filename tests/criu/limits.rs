@@ -136,7 +136,7 @@ pub fn each_is_said() {
     let keeper = container.status()["pid"].as_u64().unwrap().to_string();
     container.run(&["/bin/sh", "-c", &format!("kill -9 $(cat /proc/{keeper}/task/{keeper}/children)")]);
     container.ready();
-    only(&container, "device", "FAIL", "there is no /dev/autofs");
+    only(&container, "device", "FAIL", "/dev/autofs cannot be opened");
     let parked = container.ctl(&["quiesce", "--mode", "park"]);
     assert!(!parked.status.success(), "parked without the device");
     String::from_utf8_lossy(&parked.stderr).lines().for_each(noted);

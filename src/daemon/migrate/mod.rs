@@ -123,9 +123,9 @@ fn device(facts: &Facts) -> Check {
         true => passed("device", "/dev/autofs is there"),
         false => failed(
             "device",
-            "there is no /dev/autofs",
-            "give the container the device (--device /dev/autofs; character device 10:235): CRIU restores no autofs mount \
-             without it, and the daemon parks none",
+            "/dev/autofs cannot be opened",
+            "give the container the device (--device /dev/autofs; character device 10:235, and the right to open it): CRIU \
+             restores no autofs mount without it, and the daemon parks none",
         ),
     }
 }
