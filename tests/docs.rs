@@ -137,11 +137,14 @@ fn is_test(name: &str) -> bool {
         return vectors.into_iter().any(|file| read(file).contains(&format!("\nid = \"{test}\"\n")));
     }
     let path = path.replace("::", "/");
-    let candidates = ["tests/?.rs", "tests/?/main.rs", "src/?.rs", "src/?/mod.rs"].map(|c| c.replace('?', &path));
+    let candidates = ["tests/?.rs", "tests/?/main.rs", "tests/?/cases.rs", "src/?.rs", "src/?/mod.rs"]
+        .map(|c| c.replace('?', &path));
     candidates.iter().filter(|c| top().join(c).exists()).any(|c| {
         let text = read(c);
         // A test of libtest-mimic may be called otherwise than its function.
-        text.contains(&format!("fn {test}(")) || text.contains(&format!("::{test}\""))
+        [format!("fn {test}("), format!("::{test}\""), format!("case(\"{test}\"")]
+            .iter()
+            .any(|named| text.contains(named))
     })
 }
 
