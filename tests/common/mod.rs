@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each suite uses a part of it")]
 
 pub mod daemon;
+pub mod lab;
 pub mod stand_in;
 pub mod table;
 pub mod visit;
@@ -15,7 +16,8 @@ pub mod world;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Plays the part that the command line asks for; `None`: it is the suite itself that was started.
@@ -54,6 +56,20 @@ pub fn wait_for<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Opt
         assert!(Instant::now() < end, "not within {deadline:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Runs a program and takes what it prints. `None`: it was not through in time, and was killed.
+pub fn output(command: &mut Command, deadline: Duration) -> Option<Output> {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let (done, wait) = mpsc::channel();
+    std::thread::spawn(move || _ = done.send(child.wait_with_output()));
+    let output = wait.recv_timeout(deadline).ok().map(Result::unwrap);
+    if output.is_none() {
+        _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
+    output
 }
 
 /// Seconds, for deadlines.

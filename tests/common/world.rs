@@ -59,18 +59,28 @@ pub fn lacking() -> Option<&'static str> {
 /// Runs the test `name` in a world of its own. The error is what the test said when it failed.
 pub fn run(name: &str, deadline: Duration) -> Result<(), String> {
     let me = std::env::current_exe().map_err(|e| e.to_string())?;
+    let mut command = unshare();
+    let text = watch(command.arg("--").arg(me).args(["--first", name]), deadline)?;
+    for line in text.lines().filter_map(|line| line.strip_prefix(FIGURE)) {
+        eprintln!("{name}: {line}");
+    }
+    Ok(())
+}
+
+/// unshare(1) with the namespaces that every world has.
+pub fn unshare() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command.args(["--propagation", "private"]);
+    command
+}
+
+/// Runs an [`unshare`] to its end. What it has said; the same, and why, if it has failed or is not through in time.
+pub fn watch(command: &mut Command, deadline: Duration) -> Result<String, String> {
     let mut said = tempfile::tempfile().map_err(|e| e.to_string())?;
     let (out, err) = (said.try_clone().map_err(|e| e.to_string())?, said.try_clone().map_err(|e| e.to_string())?);
-    let mut child = Command::new("unshare")
-        .args(["--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["--propagation", "private", "--"])
-        .arg(me)
-        .args(["--first", name])
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(err)
-        .spawn()
-        .map_err(|e| format!("unshare: {e}"))?;
+    let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+    let mut child = child.map_err(|e| format!("{command:?}: {e}"))?;
     let end = Instant::now() + deadline;
     let status = loop {
         match child.try_wait() {
@@ -90,12 +100,7 @@ pub fn run(name: &str, deadline: Duration) -> Result<(), String> {
     _ = said.read_to_end(&mut text);
     let text = String::from_utf8_lossy(&text).into_owned();
     match status {
-        Ok(status) if status.success() => {
-            for line in text.lines().filter_map(|line| line.strip_prefix(FIGURE)) {
-                eprintln!("{name}: {line}");
-            }
-            Ok(())
-        }
+        Ok(status) if status.success() => Ok(text),
         Ok(status) => Err(format!("{status}\n{text}")),
         Err(why) => Err(format!("{why}\n{text}")),
     }
@@ -157,10 +162,7 @@ pub fn build() {
         File::create(&at).unwrap();
         mount(Some(file), &at, none, MsFlags::MS_BIND, none).unwrap();
     }
-    nix::unistd::chdir(root).unwrap();
-    nix::unistd::pivot_root(".", ".").unwrap();
-    umount2(".", MntFlags::MNT_DETACH).unwrap();
-    nix::unistd::chdir("/").unwrap();
+    pivot(root);
 
     stand_in::install();
     configure();
@@ -168,6 +170,14 @@ pub fn build() {
     // The soft limit of a login shell: a daemon that needs more has to ask for it.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(1024), hard).unwrap();
+}
+
+/// Makes this mount the root, and takes the one before away.
+pub fn pivot(root: &Path) {
+    nix::unistd::chdir(root).unwrap();
+    nix::unistd::pivot_root(".", ".").unwrap();
+    umount2(".", MntFlags::MNT_DETACH).unwrap();
+    nix::unistd::chdir("/").unwrap();
 }
 
 /// Replaces the host's configuration by a known one.

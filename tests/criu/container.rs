@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::common::table::{self, Mounted};
-use crate::common::{secs, wait_for};
+use crate::common::{output, secs, wait_for};
 use crate::host::{PROGRAM, SHARED, measured};
 use crate::init;
 
@@ -90,16 +90,8 @@ impl Container {
 
     #[track_caller]
     fn finished(&self, command: &mut Command, deadline: Duration) -> Output {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let end = Instant::now() + deadline;
-        while child.try_wait().unwrap().is_none() {
-            if Instant::now() > end {
-                _ = child.kill();
-                panic!("not finished after {deadline:?}: {command:?}\n{}", self.log());
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        child.wait_with_output().unwrap()
+        let output = output(command, deadline);
+        output.unwrap_or_else(|| panic!("not finished after {deadline:?}: {command:?}\n{}", self.log()))
     }
 
     /// Goes into a directory: 0, or the errno.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 
-use crate::common::world;
+use crate::common::{lab, world};
 
 /// Where the test program stands, on the host and in the container.
 pub const PROGRAM: &str = "/test/program";
@@ -24,21 +24,13 @@ pub struct Case {
     pub deadline: Duration,
 }
 
-fn lab_root() -> PathBuf {
-    match std::env::var_os("AUTOFS_LAB_ROOT") {
-        Some(path) => path.into(),
-        None => Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("labs").join("root"),
-    }
-}
-
 fn layer() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("criu-layer")
 }
 
 /// Why nothing can be tested here, if so.
 pub fn lacking() -> Option<&'static str> {
-    let criu = fs::exists(lab_root().join("usr/sbin/criu")).unwrap_or(false);
-    world::lacking().or((!criu).then_some("needs criu: run .ci/labs"))
+    world::lacking().or((!lab::has("usr/sbin/criu")).then_some("needs criu: run .ci/labs"))
 }
 
 /// Puts the programs under test into a directory that lies over the root file system.
@@ -91,15 +83,7 @@ pub fn build() {
     let act = std::env::args().nth(2).unwrap();
     let (case, act) = act.split_once(':').unwrap();
     let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("criu").join(case);
-    let lower = format!("{}:{}", layer().display(), lab_root().display());
-    let none: Option<&str> = None;
-    let overlay = |at: &Path, upper: &Path| {
-        let (up, work) = (upper.join("upper"), upper.join("work"));
-        fs::create_dir_all(&up).unwrap();
-        fs::create_dir_all(&work).unwrap();
-        let options = format!("lowerdir={lower},upperdir={},workdir={}", up.display(), work.display());
-        mount(Some("overlay"), at, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
-    };
+    let (none, layer): (Option<&str>, _) = (None, layer());
     let base = Path::new("/mnt");
     mount(Some("host"), base, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
     if act.ends_with("elsewhere") {
@@ -112,19 +96,16 @@ pub fn build() {
     }
     let root = base.join("root");
     fs::create_dir(&root).unwrap();
-    overlay(&root, base);
+    lab::overlay(&root, &layer, base);
     for dir in ["ct", "shared", "proc", "sys", "dev", "run", "tmp"] {
         fs::create_dir_all(root.join(dir)).unwrap();
     }
-    overlay(&root.join("ct"), &shared);
+    lab::overlay(&root.join("ct"), &layer, &shared);
     mount(Some(&shared), &root.join(&SHARED[1..]), none, MsFlags::MS_BIND, none).unwrap();
     for (kind, dir) in [("proc", "proc"), ("sysfs", "sys"), ("devtmpfs", "dev"), ("tmpfs", "run"), ("tmpfs", "tmp")] {
         mount(Some(kind), &root.join(dir), Some(kind), MsFlags::empty(), none).unwrap();
     }
-    nix::unistd::chdir(&root).unwrap();
-    nix::unistd::pivot_root(".", ".").unwrap();
-    umount2(".", MntFlags::MNT_DETACH).unwrap();
-    nix::unistd::chdir("/").unwrap();
+    world::pivot(&root);
     // criu asks the kernel over loopback what it can do.
     assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
     // A process group that the pid namespace does not know of owns no autofs mount; criu would test with one.

@@ -12,11 +12,11 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 
-use crate::common::visit;
+use crate::common::{visit, world};
 use crate::host::PROGRAM;
 
 /// Where the container's system log is.
@@ -41,10 +41,7 @@ pub fn enter(root: &OsStr, commands: &[OsString]) -> ExitCode {
         mknod(&root.join("dev").join(name), SFlag::S_IFCHR, mode, makedev(major, minor)).unwrap();
     }
     umask(Mode::from_bits_truncate(0o022));
-    nix::unistd::chdir(root).unwrap();
-    nix::unistd::pivot_root(".", ".").unwrap();
-    umount2(".", MntFlags::MNT_DETACH).unwrap();
-    nix::unistd::chdir("/").unwrap();
+    world::pivot(root);
     nix::unistd::setsid().unwrap();
     // Nothing of the host stays open: criu could not find it again.
     let null = File::options().read(true).write(true).open("/dev/null").unwrap();

@@ -1,0 +1,68 @@
+//! The daemon as a service of systemd: start, reload, upgrade of the package, restart, crash and stop, on the real thing.
+//!
+//! Each test runs as a unit of a [machine](machine) of its own: namespaces over the root file system of the labs, which
+//! `.ci/labs` makes, with systemd as the first process. Without that root the tests are listed as ignored. What looks
+//! keys up is thus never in the daemon's process group, nor in its control group.
+
+#![allow(clippy::disallowed_methods, reason = "triggering automounts is what the tests are for")]
+#![allow(unreachable_pub, reason = "the modules are shared between the suites")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod crash;
+mod life;
+mod lookups;
+mod machine;
+mod reload;
+mod service;
+mod upgrade;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// A test.
+pub struct Case {
+    name: &'static str,
+    run: fn(),
+}
+
+impl Case {
+    const fn new(name: &'static str, run: fn()) -> Self {
+        Self { name, run }
+    }
+}
+
+fn cases() -> impl Iterator<Item = &'static Case> {
+    [life::CASES, reload::CASES, upgrade::CASES, crash::CASES].into_iter().flatten()
+}
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().collect();
+    match &args.iter().map(|a| a.as_bytes()).collect::<Vec<_>>()[..] {
+        [_, b"--enter", cgroup, name] => return machine::enter(OsStr::from_bytes(cgroup), OsStr::from_bytes(name)),
+        [_, b"--boot", name] => return machine::boot(&String::from_utf8_lossy(name)),
+        [_, b"--body", name] => {
+            let name = String::from_utf8_lossy(name);
+            let case = cases().find(|case| case.name == name).unwrap_or_else(|| panic!("no test {name}"));
+            machine::play(case.run);
+            return ExitCode::SUCCESS;
+        }
+        [_, b"--visit", path] => return common::visit::main(OsStr::from_bytes(path)),
+        _ => {}
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(2);
+    let lacking = machine::lacking();
+    if lacking.is_none() && !arguments.list {
+        machine::make_layer();
+    }
+    let trials = cases().map(|case| {
+        let title = lacking.map_or_else(|| case.name.to_owned(), |why| format!("{} ({why})", case.name));
+        Trial::test(title, || Ok(machine::run(case.name)?)).with_ignored_flag(lacking.is_some())
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
