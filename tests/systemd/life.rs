@@ -20,6 +20,7 @@ pub const CASES: &[Case] = &[
     Case::new("life::servers_outlive_the_daemon", servers_outlive_the_daemon),
     Case::new("life::restart_keeps_what_is_in_use", restart_keeps_what_is_in_use),
     Case::new("life::the_manager_is_executed_anew", the_manager_is_executed_anew),
+    Case::new("life::the_machine_goes_down", the_machine_goes_down),
 ];
 
 /// Direct keys that take a while to be mounted.
@@ -115,7 +116,7 @@ fn stop_leaves_what_is_in_use() {
 
 /// A mount helper that leaves a process behind, as FUSE does: it must not be ended with the daemon.
 fn servers_outlive_the_daemon() {
-    let helper = "#!/bin/sh\nmount -t tmpfs tmpfs \"$2\" || exit\nsetsid sleep 4711 </dev/null >/dev/null 2>&1 &\n\
+    let helper = "#!/bin/sh\nenv >/run/helper.env\nmount -t tmpfs tmpfs \"$2\" || exit\nsetsid sleep 4711 </dev/null >/dev/null 2>&1 &\n\
                   echo $! >/run/server.pid\n";
     put("/sbin/mount.served", helper);
     let pid = service::start();
@@ -131,6 +132,9 @@ fn servers_outlive_the_daemon() {
     wait_for("the server", secs(5), || lives().then_some(()));
     let group = fs::read_to_string(format!("/proc/{server}/cgroup")).unwrap();
     assert!(group.contains(UNIT), "{group}");
+    // What it says to systemd would be taken for the daemon's word, were it not for `NotifyAccess=main`.
+    let environment = fs::read_to_string("/run/helper.env").unwrap();
+    assert!(environment.contains("PATH=") && !environment.contains("NOTIFY_SOCKET"), "{environment}");
     let mut user = Users::begin();
     let keep = fs::File::open("/few/served").unwrap();
 
@@ -198,4 +202,28 @@ fn the_manager_is_executed_anew() {
     lookups.end("daemon-reload and daemon-reexec");
     ctl(&["restart", UNIT]);
     is_active(main_pid());
+}
+
+/// At the end of the system systemd unmounts what it sees, while the daemon ends: neither may wait for the other.
+fn the_machine_goes_down() {
+    let pid = service::start();
+    let mut users = Users::begin();
+    for path in ["/auto/idle", "/d/two"] {
+        visit::serves(path);
+    }
+    let target = "[Unit]\nDefaultDependencies=no\nAllowIsolate=yes\nRequires=shutdown.target umount.target\n\
+                  After=shutdown.target umount.target\n";
+    put("/run/systemd/system/down.target", target);
+    ctl(&["daemon-reload"]);
+    let began = Instant::now();
+    ctl(&["isolate", "down.target"]);
+    let took = began.elapsed();
+    assert!(took < secs(15), "{took:?}");
+    assert_eq!(["ActiveState", "Result"].map(property), ["inactive", "success"]);
+    assert!(stat(pid).is_none());
+    users.live();
+    for path in ["/auto/idle", "/d/two"] {
+        assert!(!table::served(path), "{path}");
+    }
+    users.end();
 }

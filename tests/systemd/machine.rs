@@ -177,7 +177,7 @@ pub fn boot(name: &str) -> ExitCode {
     put("/etc/hostname", "testhost\n");
     put(&format!("/{UNITS}/test.target"), TARGET);
     let unit = format!(
-        "[Unit]\nAfter=basic.target\nSuccessAction=exit-force\nFailureAction=exit-force\n\
+        "[Unit]\nAfter=basic.target\nDefaultDependencies=no\nIgnoreOnIsolate=yes\nSuccessAction=exit-force\nFailureAction=exit-force\n\
          [Service]\nType=exec\nExecStart={} --body {name}\nStandardOutput=append:{SAID}\nStandardError=inherit\n\
          Environment=RUST_BACKTRACE=1 PATH=/usr/sbin:/usr/bin\n",
         world::PROGRAM
