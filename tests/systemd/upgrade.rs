@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 
 use crate::Case;
+use crate::common::world::put;
 use crate::common::{secs, table, visit, wait_for};
 use crate::lookups::Lookups;
 use crate::service::{self, UNIT, Users, ctl, is_active, property, run};
@@ -12,6 +14,7 @@ pub const CASES: &[Case] = &[
     Case::new("upgrade::a_reload_after_the_file_is_replaced", a_reload_after_the_file_is_replaced),
     Case::new("upgrade::a_program_that_cannot_take_over", a_program_that_cannot_take_over),
     Case::new("upgrade::by_dpkg", by_dpkg),
+    Case::new("upgrade::by_dpkg_to_one_that_cannot_take_over", by_dpkg_to_one_that_cannot_take_over),
 ];
 
 /// The installed program.
@@ -94,13 +97,14 @@ fn a_program_that_cannot_take_over() {
 /// Where packages are built.
 const BUILD: &str = "/tmp/deb";
 
-/// Builds a package of what `make install` has installed, with the scripts that are shipped for packagers.
-fn package(version: &str) -> String {
+/// Builds a package of what `make install` has installed and of `change`, with the scripts that are shipped for packagers.
+fn package(version: &str, change: fn()) -> String {
     run("cp", &["-a", "/package", BUILD]);
     // The test program is no part of it, and what is configuration in /etc is not needed twice.
     for part in ["world", "etc"] {
         fs::remove_dir_all(format!("{BUILD}/{part}")).unwrap();
     }
+    change();
     let control = format!("{BUILD}/DEBIAN");
     fs::create_dir(&control).unwrap();
     let text = format!(
@@ -124,7 +128,7 @@ fn package(version: &str) -> String {
 }
 
 fn by_dpkg() {
-    let versions = ["1.0", "2.0", "3.0"].map(package);
+    let versions = ["1.0", "2.0", "3.0"].map(|version| package(version, || ()));
     service::maps();
     run("dpkg", &["--install", &versions[0]]);
     let pid = service::main_pid();
@@ -155,4 +159,29 @@ fn by_dpkg() {
     run("dpkg", &["--remove", "autofs-rs"]);
     assert_eq!((table::below("/auto"), table::below("/d")), (vec![], vec![]));
     assert!(!fs::exists(PROGRAM).unwrap());
+}
+
+/// The scripts restart it then, and what is in use stays.
+fn by_dpkg_to_one_that_cannot_take_over() {
+    let other = || {
+        fs::rename(format!("{BUILD}{PROGRAM}"), format!("{BUILD}{PROGRAM}.bin")).unwrap();
+        let refuses = format!("#!/bin/sh\ncase $1 in --internal-*) exit 1 ;; esac\nexec {PROGRAM}.bin \"$@\"\n");
+        put(&format!("{BUILD}{PROGRAM}"), refuses);
+    };
+    let (old, new) = (package("1.0", || ()), package("2.0", other));
+    service::maps();
+    run("dpkg", &["--install", &old]);
+    let pid = service::main_pid();
+    let mut users = Users::begin();
+    let ids = service::ids();
+    let said = run("dpkg", &["--install", &new]);
+    assert!(said.contains("cannot take over"), "{said}");
+    let new = service::main_pid();
+    assert_ne!(new, pid);
+    is_active(new);
+    assert_eq!(fs::read_link(format!("/proc/{new}/exe")).unwrap(), Path::new(&format!("{PROGRAM}.bin")));
+    assert_eq!(service::ids(), ids);
+    users.live();
+    visit::serves("/auto/new");
+    users.end();
 }
