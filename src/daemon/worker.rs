@@ -46,9 +46,6 @@ use crate::sys::packet::{Packet, Request};
 use crate::sys::{children, image};
 use crate::text::Escaped;
 
-/// A request on which so many workers have died is answered with EIO: the next one would die as well.
-const ATTEMPTS: u32 = 3;
-
 /// Between two tries to answer what could not be answered: the first pause, doubled up to the second.
 const INSIST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
@@ -330,7 +327,7 @@ impl Worker {
         options: Options,
         logger: &'static Logger,
     ) -> io::Result<(Rc<Self>, Vec<Owed>)> {
-        let (journal, owed) = Journal::open(inheritance.journal);
+        let (journal, owed) = Journal::open(inheritance.journal, inheritance.spared);
         let deadlines = &configuration.native.deadlines;
         let limits = Limits {
             request: u64::try_from(deadlines.request.as_millis()).unwrap_or(u64::MAX),
@@ -938,9 +935,8 @@ impl Worker {
             let again = state.control.has_device().then_some(Errno::ESTALE);
             return self.reply(state, mount, request.token, again);
         }
-        let attempts = state.journal.begin(slot);
-        if attempts >= ATTEMPTS {
-            error!("request {} has ended {attempts} workers; it is answered with an error", request.token.0);
+        if let Err(ended) = state.journal.begin(slot) {
+            error!("request {} has ended {ended} workers; it is answered with an error", request.token.0);
             return self.reply(state, mount, request.token, Some(Errno::EIO));
         }
         drop(guard);

@@ -48,6 +48,8 @@ pub struct Inheritance {
     pub link: Link,
     /// How many workers this daemon has had before.
     pub before: u32,
+    /// The worker before was ended from outside: no request is to be blamed.
+    pub spared: bool,
     /// The path of the program; what stands there may be another by now.
     pub program: PathBuf,
 }
@@ -71,6 +73,8 @@ pub(super) struct Guard {
     due: Option<Instant>,
     failures: u32,
     workers: u32,
+    /// The last worker was ended from outside.
+    spared: bool,
     files: Files,
     /// The worker was told to retire, and is killed then.
     retire_by: Option<Instant>,
@@ -101,6 +105,7 @@ impl Guard {
             due: Some(Instant::now()),
             failures: 0,
             workers: 0,
+            spared: false,
             files,
             retire_by: None,
             upgrade: false,
@@ -237,7 +242,7 @@ impl Guard {
         let link = Link::new(self.link.try_clone()?);
         let journal = SharedMemory::open(fds::duplicate(self.journal.as_fd())?)?;
         let program = self.files.program.clone();
-        Ok(Inheritance { pipes, journal, link, before, program })
+        Ok(Inheritance { pipes, journal, link, before, spared: self.spared, program })
     }
 
     fn postpone(&mut self) {
@@ -312,7 +317,9 @@ impl Guard {
             if !self.ever_served && matches!(exit, Exit::Status(_)) {
                 return Some(START_FAILED);
             }
-            match self.retire_by.take() {
+            let retired = self.retire_by.take();
+            self.spared = retired.is_some() || exit.is_kill();
+            match retired {
                 Some(_) => info!("another program goes on"),
                 None => warn!("the worker has died ({exit}); another one goes on"),
             }

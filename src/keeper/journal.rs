@@ -26,6 +26,13 @@ pub const RECORDS: NonZeroUsize = SLOTS.checked_add(NOTES).unwrap();
 /// Header words of a slot.
 const PIPE: usize = 0;
 const ATTEMPTS: usize = 1;
+const SPARED: usize = 2;
+
+/// A request on which so many workers have died by themselves is not served again: the next one would die as well.
+const DEATHS: u32 = 3;
+
+/// Nor is one under which so many were killed. That need not be its fault; but it may be what uses up all memory.
+const ENDS: u32 = 30;
 
 /// Header words of a note: bytes of the path (0: none; written last), the requester's ids.
 const LENGTH: usize = 0;
@@ -54,13 +61,17 @@ pub struct Owed {
 }
 
 impl Journal {
-    /// Takes up the journal in `memory`, with what a worker before this one has left in it.
-    pub fn open(memory: SharedMemory) -> (Self, Vec<Owed>) {
+    /// Takes up the journal in `memory`, with what a worker before this one has left in it. `spared`: that one was ended
+    /// from outside, for which no request is to be blamed.
+    pub fn open(memory: SharedMemory, spared: bool) -> (Self, Vec<Owed>) {
         let mut owed: Vec<Owed> = Vec::new();
         for number in memory.touched().into_iter().take_while(|number| *number < SLOTS.get()) {
             let (Some(record), Ok(slot)) = (memory.records().get(number), u32::try_from(number)) else { break };
             if record.token().load(Ordering::Acquire) == 0 {
                 continue;
+            }
+            if spared {
+                record.header()[SPARED].fetch_add(1, Ordering::AcqRel);
             }
             owed.push(Owed { slot: Slot(slot), pipe: record.header()[PIPE].load(Ordering::Acquire) });
         }
@@ -122,6 +133,7 @@ impl Journal {
         let Some(record) = self.memory.records().get(number as usize) else { return Ok(Read::Nothing) };
         record.header()[PIPE].store(pipe, Ordering::Release);
         record.header()[ATTEMPTS].store(0, Ordering::Release);
+        record.header()[SPARED].store(0, Ordering::Release);
         let read = record.read(read_end);
         if let Ok(pipe::Read::Packet(_)) = read {
             return Ok(Read::Packet(Slot(number)));
@@ -134,10 +146,12 @@ impl Journal {
         }
     }
 
-    /// A worker begins with the request in a slot. How many have done so before, and have died of it or with it.
-    pub fn begin(&self, slot: Slot) -> u32 {
-        let record = self.memory.records().get(slot.0 as usize);
-        record.map_or(0, |record| record.header()[ATTEMPTS].fetch_add(1, Ordering::AcqRel))
+    /// A worker begins with the request in a slot. `Err`: it should not, so many have ended with it.
+    pub fn begin(&self, slot: Slot) -> Result<(), u32> {
+        let Some(record) = self.memory.records().get(slot.0 as usize) else { return Ok(()) };
+        let ended = record.header()[ATTEMPTS].fetch_add(1, Ordering::AcqRel);
+        let died = ended.saturating_sub(record.header()[SPARED].load(Ordering::Acquire));
+        if died >= DEATHS || ended >= ENDS { Err(ended) } else { Ok(()) }
     }
 
     /// The packet in a slot.
@@ -179,7 +193,7 @@ mod tests {
         let memory = SharedMemory::create(4.try_into().unwrap()).unwrap();
         let again = SharedMemory::open(memory.as_fd().try_clone_to_owned().unwrap()).unwrap();
         let (read_end, write_end) = pipe::ReadEnd::create().unwrap();
-        let (mut journal, owed) = Journal::open(memory);
+        let (mut journal, owed) = Journal::open(memory, false);
         assert!(owed.is_empty());
         assert!(matches!(journal.read(7, read_end.as_fd()).unwrap(), Read::Nothing));
         let mut bytes: Bytes = [0; packet::SIZE];
@@ -187,14 +201,35 @@ mod tests {
         write(&write_end, &bytes);
         let Read::Packet(slot) = journal.read(7, read_end.as_fd()).unwrap() else { panic!("the packet is there") };
         assert_eq!(journal.packet(slot)[packet::TOKEN_OFFSET], 9);
-        assert_eq!(journal.begin(slot), 0);
         drop(journal);
-        let (mut journal, owed) = Journal::open(again);
-        assert_eq!((owed.len(), owed[0].pipe, journal.begin(owed[0].slot)), (1, 7, 1));
+        let (mut journal, owed) = Journal::open(again, false);
+        assert_eq!((owed.len(), owed[0].pipe, owed[0].slot), (1, 7, slot));
         journal.clear(owed[0].slot);
         assert_eq!(journal.packet(owed[0].slot), [0; packet::SIZE]);
         drop(write_end);
         assert!(matches!(journal.read(7, read_end.as_fd()).unwrap(), Read::End));
+    }
+
+    /// How many workers may begin with a request; each has ended from outside or by itself.
+    fn beginnings(spared: impl Fn(usize) -> bool) -> usize {
+        let memory = SharedMemory::create(4.try_into().unwrap()).unwrap();
+        let (read_end, write_end) = pipe::ReadEnd::create().unwrap();
+        let mut bytes: Bytes = [0; packet::SIZE];
+        bytes[packet::TOKEN_OFFSET] = 9;
+        write(&write_end, &bytes);
+        let open =
+            |spared| Journal::open(SharedMemory::open(memory.as_fd().try_clone_to_owned().unwrap()).unwrap(), spared).0;
+        let Read::Packet(slot) = open(false).read(7, read_end.as_fd()).unwrap() else { panic!("the packet is there") };
+        let begins = |before: &usize| open(*before > 0 && spared(*before)).begin(slot).is_ok();
+        (0..100).take_while(begins).count()
+    }
+
+    #[test]
+    fn a_request_is_blamed_for_deaths_and_hardly_for_what_comes_from_outside() {
+        assert_eq!(beginnings(|_| false), 3);
+        assert_eq!(beginnings(|_| true), 30);
+        // Every fourth worker dies by itself.
+        assert_eq!(beginnings(|before| before % 4 != 0), 12);
     }
 
     fn write(fd: &std::os::fd::OwnedFd, bytes: &[u8]) {
@@ -206,13 +241,13 @@ mod tests {
     fn who_asked_is_remembered_over_the_death_of_a_worker() {
         let memory = SharedMemory::create(RECORDS).unwrap();
         let again = SharedMemory::open(memory.as_fd().try_clone_to_owned().unwrap()).unwrap();
-        let (mut journal, _) = Journal::open(memory);
+        let (mut journal, _) = Journal::open(memory, false);
         journal.remember(Path::new("/net/a"), 1000, 100);
         journal.remember(Path::new("/net/b"), 1001, 100);
         journal.remember(Path::new("/net/a"), 7, 8);
         journal.forget(Path::new("/net/b"));
         journal.remember(Path::new(&"x".repeat(4000)), 1, 1);
-        let (journal, owed) = Journal::open(again);
+        let (journal, owed) = Journal::open(again, false);
         assert!(owed.is_empty());
         assert_eq!(journal.requester(Path::new("/net/a")), Some((7, 8)));
         assert_eq!(journal.requester(Path::new("/net/b")), None);

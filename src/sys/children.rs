@@ -46,6 +46,13 @@ pub enum Exit {
     Signal(i32),
 }
 
+impl Exit {
+    /// By SIGKILL, which no process has from itself.
+    pub fn is_kill(self) -> bool {
+        self == Self::Signal(nix::libc::SIGKILL)
+    }
+}
+
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -14,12 +14,16 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
 use super::Case;
 use super::common::daemon::Daemon;
+use super::common::stand_in::{Rules, calls};
 use super::common::world::{figure, put};
 use super::common::{secs, table, visit, wait_for};
 use super::processes::{descriptors, kill_worker, memory, strike, worker, worker_now};
 use super::site;
 
-pub(super) const CASES: &[Case] = &[Case::new("storm::the_worker_is_killed_at_random", 100, killed_at_random)];
+pub(super) const CASES: &[Case] = &[
+    Case::new("storm::the_worker_is_killed_at_random", 100, killed_at_random),
+    Case::new("storm::a_slow_mount_is_not_to_blame", 60, a_slow_mount_is_not_to_blame),
+];
 
 /// How many threads ask.
 const THREADS: u64 = 64;
@@ -247,4 +251,20 @@ fn killed_at_random() {
     assert!(after.1[1] <= before.1[1] + 2048, "memory of the worker: {} KiB, before {}", after.1[1], before.1[1]);
     daemon.stop();
     assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
+}
+
+/// A mount that takes long sees many workers come and go, and ends none of them.
+fn a_slow_mount_is_not_to_blame() {
+    site::one_map("slow -fstype=slow :slow\n");
+    Rules { delay: vec![("slow".into(), 1500)], ..Rules::default() }.set();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let mut visitor = visit::process("/mnt/auto/slow", 0);
+    for killed in 0..5 {
+        wait_for("a mount on its way", secs(10), || (calls().len() > killed).then_some(()));
+        kill_worker(&daemon);
+    }
+    let status = wait_for("an answer", secs(10), || visitor.try_wait().unwrap());
+    assert!(status.success(), "{status}");
+    assert_eq!(table::at("/mnt/auto/slow").len(), 1);
+    daemon.stop();
 }
