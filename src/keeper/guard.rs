@@ -119,13 +119,14 @@ impl Guard {
 
     /// The keeper of a daemon whose program has been replaced. Its worker is of the program before.
     pub(super) fn resume(signals: Signals, estate: Estate) -> io::Result<Self> {
-        let Estate { journal, socket, link, held, worker, workers, previous, files } = estate;
+        let Estate { journal, socket, link, held, worker, workers, previous, stop, files } = estate;
         let mut guard = Self {
             socket,
             link,
             worker,
             workers,
             previous,
+            stop,
             served: true,
             ever_served: true,
             ..Self::new(signals, SharedMemory::open(journal)?, files)?
@@ -231,6 +232,7 @@ impl Guard {
             worker: self.worker,
             workers: self.workers,
             previous,
+            stop: self.stop,
             files: &self.files,
         };
         legacy.hand_over(program)

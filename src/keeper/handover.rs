@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use crate::sys::{children, exec, fds};
+use crate::sys::children::{self, Signal};
+use crate::sys::{exec, fds};
 
 /// What the environment variable is called.
 pub(super) const VARIABLE: &str = "AUTOFS_HANDOVER";
@@ -31,6 +32,8 @@ pub(super) struct Estate {
     pub(super) workers: u32,
     /// The program that ran before, in case that the new one does not serve.
     pub(super) previous: Option<OwnedFd>,
+    /// The signal that ends the daemon, if it came before the new program did.
+    pub(super) stop: Option<Signal>,
     pub(super) files: Files,
 }
 
@@ -55,6 +58,7 @@ pub(super) struct Legacy<'a> {
     pub(super) worker: Option<i32>,
     pub(super) workers: u32,
     pub(super) previous: Option<BorrowedFd<'a>>,
+    pub(super) stop: Option<Signal>,
     pub(super) files: &'a Files,
 }
 
@@ -97,6 +101,9 @@ impl Legacy<'_> {
             line("worker", worker.to_string().as_bytes());
         }
         line("workers", self.workers.to_string().as_bytes());
+        if let Some(stop) = self.stop {
+            line("stop", if stop == Signal::Usr2 { b"forced" } else { b"clean" });
+        }
         let Files { program, flag, pid_file } = self.files;
         for (word, path) in [("program", Some(program)), ("flag", flag.as_ref()), ("pid-file", pid_file.as_ref())] {
             // A path with a newline in it would be two lines.
@@ -125,7 +132,7 @@ impl Estate {
         }
         let (mut journal, mut socket, mut link, mut previous) = (None, None, None, None);
         let (mut held, mut worker, mut workers) = (Vec::new(), None, 0);
-        let mut files = Files::default();
+        let (mut stop, mut files) = (None, Files::default());
         let path = |value: &[u8]| PathBuf::from(OsStr::from_bytes(value));
         for (word, value) in lines {
             match word {
@@ -139,6 +146,7 @@ impl Estate {
                 }
                 b"worker" => worker = number(value),
                 b"workers" => workers = number(value).unwrap_or(1),
+                b"stop" => stop = Some(if value == b"forced" { Signal::Usr2 } else { Signal::Term }),
                 b"program" => files.program = path(value),
                 b"flag" => files.flag = Some(path(value)),
                 b"pid-file" => files.pid_file = Some(path(value)),
@@ -153,6 +161,7 @@ impl Estate {
             worker,
             workers,
             previous,
+            stop,
             files,
         })
     }
@@ -204,6 +213,7 @@ mod tests {
             worker: Some(4711),
             workers: 3,
             previous: Some(previous.as_fd()),
+            stop: Some(Signal::Usr2),
             files: &files,
         };
         let text = String::from_utf8(legacy.encode()).unwrap();
@@ -219,7 +229,8 @@ mod tests {
         let mut fds = vec![&taken.journal, &taken.socket, &taken.link, taken.previous.as_ref().unwrap()];
         fds.extend(taken.held.iter().map(|(_, fd)| fd));
         assert_eq!(fds.iter().map(|fd| fd.as_raw_fd()).collect::<Vec<_>>(), numbers);
-        assert_eq!((taken.worker, taken.workers, taken.files), (Some(4711), 3, files));
+        assert_eq!((taken.worker, taken.workers, taken.stop), (Some(4711), 3, Some(Signal::Usr2)));
+        assert_eq!(taken.files, files);
         assert_eq!(taken.held.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [7, u32::MAX]);
     }
 

@@ -35,6 +35,12 @@ pub(super) const CASES: &[Case] = &[
         lacking: || (!cfg!(debug_assertions)).then_some("needs a debug build"),
         run: to_a_program_that_does_not_serve,
     },
+    Case {
+        name: "upgrade::and_the_end_before_it_serves",
+        seconds: 60,
+        lacking: || (!cfg!(debug_assertions)).then_some("needs a debug build"),
+        run: and_the_end_before_it_serves,
+    },
     Case::new("upgrade::and_the_end_at_once", 60, and_the_end_at_once),
     Case::new("upgrade::detach", 60, detach),
     Case::new("upgrade::detach_at_the_end", 60, detach_at_the_end),
@@ -254,6 +260,26 @@ fn to_a_program_that_does_not_serve() {
     assert!(is_new(&daemon));
     visit::serves("/mnt/auto/c");
     ends(daemon);
+}
+
+/// The new program dies each time it starts, and the daemon is told to end then: the program before does that.
+fn and_the_end_before_it_serves() {
+    site::any_key();
+    install_anew();
+    let mut command = command();
+    command.env("AUTOFS_FAULT", "start:1:3:2");
+    let mut daemon = Daemon::spawn(command);
+    daemon.ready(&["/mnt/auto"]);
+    wait_for_answer(Path::new(SOCKET), secs(5)).unwrap();
+    visit::serves("/mnt/auto/a");
+    install_anew();
+    call(Call::Upgrade).unwrap();
+    daemon.says("the worker has died");
+    daemon.signal(Signal::SIGTERM);
+    let status = daemon.end(secs(10));
+    assert!(status.success(), "{status}\n{}", daemon.log());
+    assert!(daemon.log().contains("the program before takes over again"), "{}", daemon.log());
+    assert_eq!(table::below("/mnt/auto"), []);
 }
 
 fn and_the_end_at_once() {
