@@ -206,13 +206,20 @@ impl Guard {
 
     /// Executes the program that stands at the path of this one now, and goes on if that fails.
     fn become_new(&mut self) {
-        if !self.ever_served || self.stop.is_some() || self.retire_by.is_some() {
+        if !self.may_be_replaced() {
             return;
         }
-        let own = exec::own_program().ok();
         let program = self.files.program.clone();
-        let e = self.hand_over(Program::Path(&program), own.as_ref().map(|own| own.as_fd()));
+        let e = match exec::own_program() {
+            Ok(own) => self.hand_over(Program::Path(&program), Some(own.as_fd())),
+            Err(e) => e,
+        };
         error!("{} cannot take over: {e}; this program goes on", Escaped::path(&program));
+    }
+
+    /// Not before this program has shown that it serves: the one before, known to be good, would be forgotten.
+    fn may_be_replaced(&self) -> bool {
+        self.ever_served && self.previous.is_none() && self.stop.is_none() && self.retire_by.is_none()
     }
 
     /// Executes the program that was there before this one, which does not serve.
@@ -361,6 +368,22 @@ mod tests {
                 test(&mut guard, &mut Starter(0));
             });
             thread.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_program_that_has_not_served_yet_is_not_replaced() {
+        with_guard(|guard, starter| {
+            assert!(!guard.may_be_replaced(), "nobody has served");
+            let link = Link::new(guard.link.try_clone().unwrap());
+            link.send(Message::Started).unwrap();
+            drain(guard, starter);
+            assert!(guard.may_be_replaced());
+            guard.previous = Some(read_end());
+            assert!(!guard.may_be_replaced(), "the program before would be lost");
+            link.send(Message::Started).unwrap();
+            drain(guard, starter);
+            assert!(guard.may_be_replaced());
         });
     }
 
