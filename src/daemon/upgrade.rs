@@ -56,12 +56,16 @@ pub(super) async fn hang_up(worker: Rc<Worker>) {
 pub(super) async fn upgrade(worker: &Rc<Worker>) -> Result<(), String> {
     let shown = Escaped::path(&worker.program);
     let cannot = |why: &dyn std::fmt::Display| format!("{shown} cannot take over: {why}");
-    if worker.is_stopping() || !worker.is_serving() {
-        return Err(cannot(&"the daemon is about to start or to end"));
-    }
-    if worker.state.borrow().quiet.is_some() {
-        return Err(cannot(&"a checkpoint is expected"));
-    }
+    let may = || {
+        if worker.is_stopping() || !worker.is_serving() {
+            return Err(cannot(&"the daemon is about to start or to end"));
+        }
+        if worker.state.borrow().quiet.is_some() {
+            return Err(cannot(&"a checkpoint is expected"));
+        }
+        Ok(())
+    };
+    may()?;
     let arguments = std::env::args_os().skip(1);
     let program = Program::new(&worker.program, CHECK, GRACE).arg(ARGUMENT).arg(HANDOVER_VERSION.to_string());
     let ended = arguments.fold(program, Program::arg).run().await.map_err(|e| cannot(&e))?;
@@ -69,6 +73,8 @@ pub(super) async fn upgrade(worker: &Rc<Worker>) -> Result<(), String> {
     if ended.how != Exit::Status(0) || said != yes().as_bytes() {
         return Err(cannot(&format!("{}, \"{}\"", ended.how, Escaped(said))));
     }
+    // Meanwhile much may have begun.
+    may()?;
     info!("{shown} takes over");
     worker.ask_for_upgrade();
     Ok(())

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use autofs::cli::ctl::client::{ClientError, ask, wait_for_answer};
-use autofs::control::{Call, SOCKET};
+use autofs::control::{Call, Quiesce, SOCKET};
 use nix::sys::signal::Signal;
 
 use super::Case;
@@ -42,6 +42,7 @@ pub(super) const CASES: &[Case] = &[
         run: and_the_end_before_it_serves,
     },
     Case::new("upgrade::and_the_end_at_once", 60, and_the_end_at_once),
+    Case::new("upgrade::and_a_checkpoint_at_once", 60, and_a_checkpoint_at_once),
     Case::new("upgrade::detach", 60, detach),
     Case::new("upgrade::detach_at_the_end", 60, detach_at_the_end),
 ];
@@ -280,6 +281,30 @@ fn and_the_end_before_it_serves() {
     assert!(status.success(), "{status}\n{}", daemon.log());
     assert!(daemon.log().contains("the program before takes over again"), "{}", daemon.log());
     assert_eq!(table::below("/mnt/auto"), []);
+}
+
+/// While the new program thinks about it, the daemon comes to rest for a checkpoint: then it must not be replaced.
+fn and_a_checkpoint_at_once() {
+    site::any_key();
+    let daemon = start(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    let old = worker(&daemon);
+    install(b"#!/bin/sh\nsleep 1\nexec /usr/sbin/automount \"$@\"\n");
+    let asked = std::thread::spawn(|| call(Call::Upgrade));
+    wait_for("the question", secs(5), || thinks().then_some(()));
+    call(Call::Quiesce(Quiesce::default())).unwrap();
+    let answer = asked.join().unwrap();
+    assert!(matches!(&answer, Err(ClientError::Refused(_))), "{answer:?}");
+    assert_eq!(worker(&daemon), old);
+    call(Call::Resume).unwrap();
+    visit::serves("/mnt/auto/b");
+    ends(daemon);
+}
+
+/// Whether a program is being asked whether it would take over.
+fn thinks() -> bool {
+    let command = |entry: fs::DirEntry| fs::read(entry.path().join("cmdline")).unwrap_or_default();
+    fs::read_dir("/proc").unwrap().flatten().map(command).any(|line| line.starts_with(b"/bin/sh\0/opt/automount\0"))
 }
 
 fn and_the_end_at_once() {
