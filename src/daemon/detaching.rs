@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use log::{debug, error, info, warn};
 
+use super::state::Trigger;
 use super::table::MountTable;
-use super::worker::{Trigger, Worker, target};
+use super::worker::{Worker, target};
 use super::{fault, mounting};
 use crate::engine::{Event, Key, Kind, Layer, MountId, Requester, Shutdown};
 use crate::exec::dirs::Made;

@@ -19,8 +19,9 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::restore;
+use super::state::State;
 use super::table::{MountTable, Mounted};
-use super::worker::{State, Worker};
+use super::worker::Worker;
 use crate::control::{Bytes, Mode, Quiesce, Quiesced, Rest, Umount};
 use crate::engine::{EntryPhase, Event, Key, Kind, MountId};
 use crate::exec::lanes::Lane;

@@ -15,7 +15,8 @@ use log::{error, info, warn};
 
 use super::configuration::Configuration;
 use super::line::Line;
-use super::worker::{State, Worker};
+use super::state::State;
+use super::worker::Worker;
 use super::{adopting, attaching, browsing, detaching, fault};
 use crate::cli::options::Options;
 use crate::config::Settings;

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::quiesce::is_supported;
+use super::state::Trigger;
 use super::worker::Worker;
 use crate::control::{Check, Verdict};
 use crate::engine::Kind;
@@ -23,7 +24,7 @@ pub(super) async fn check(worker: &Rc<Worker>) -> Vec<Check> {
     let (known, lanes) = {
         let state = worker.state.borrow();
         let ignore = state.context.settings.use_ignore_mount_option;
-        let wish = |t: &super::worker::Trigger| Wish {
+        let wish = |t: &Trigger| Wish {
             path: t.path.to_path_buf(),
             kind: t.kind,
             options: ignore || t.line.options.strictexpire,
