@@ -14,7 +14,7 @@ use super::line::Line;
 use super::quiesce::Quiet;
 use super::resolve;
 use super::serve::Asked;
-use super::state::State;
+use super::state::{State, Trigger};
 use super::worker::{Worker, target};
 use crate::control::{Answer, Bytes, Call, ControlError, Explanation, MountKind, MountPoint, Mounted, Mounts, Outcome};
 use crate::control::{Checks, Description, Info, Pong, Status, plan};
@@ -44,12 +44,15 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
             Ok(()) => Ok(Answer::Done),
             Err(message) => Err(ControlError::Failed { message }),
         },
+        Call::Detach if worker.is_being_replaced() => {
+            Err(ControlError::Failed { message: super::upgrade::UNDER_WAY.to_owned() })
+        }
         Call::Detach => {
             worker.stop(Shutdown::Detach);
             Ok(Answer::Done)
         }
         Call::Reload => {
-            spawn_local(super::reload::reload(Rc::clone(worker)));
+            spawn_local(super::upgrade::hang_up(Rc::clone(worker)));
             Ok(Answer::Done)
         }
         Call::Expire { path: None } => {
@@ -176,11 +179,23 @@ fn serving(state: &State, path: &Path) -> Option<(MountId, Rc<Line>)> {
         .map(|(id, t)| (*id, Rc::clone(&t.line)))
 }
 
+/// The entry of an indirect mount to which a path leads.
+fn key(trigger: &Trigger, path: &Path) -> Option<Key> {
+    let rest = path.strip_prefix(&trigger.path).ok().filter(|_| trigger.kind == Kind::Indirect)?;
+    rest.iter().next().map(|name| Key::from(name.as_bytes()))
+}
+
+/// A mount point with all that is below it, or one entry of an indirect one.
 fn expire(worker: &Rc<Worker>, path: &Bytes) -> Result<Answer, ControlError> {
-    let mount = {
+    let (mount, key) = {
         let state = worker.state.borrow();
-        serving(&state, path.as_path()).ok_or_else(|| no_such(path))?.0
+        let (mount, _) = serving(&state, path.as_path()).ok_or_else(|| no_such(path))?;
+        (mount, state.triggers.get(&mount).and_then(|trigger| key(trigger, path.as_path())))
     };
+    if let Some(key) = key {
+        worker.event(Event::Unmount { mount, key });
+        return Ok(Answer::Done);
+    }
     let worker = Rc::clone(worker);
     spawn_local(async move { super::expiring::run(&worker, mount, true).await });
     Ok(Answer::Done)
@@ -191,11 +206,7 @@ async fn explain(worker: &Rc<Worker>, path: &Bytes, who: Requester) -> Result<An
         let state = worker.state.borrow();
         let (mount, line) = serving(&state, path.as_path()).ok_or_else(|| no_such(path))?;
         let trigger = state.triggers.get(&mount).ok_or_else(|| no_such(path))?;
-        let key = match trigger.kind {
-            Kind::Indirect => path.as_path().strip_prefix(&trigger.path).ok().and_then(|rest| rest.iter().next()),
-            Kind::Direct | Kind::Offset => None,
-        };
-        let key = Key::from(key.map(OsStr::as_bytes).unwrap_or_default());
+        let key = key(trigger, path.as_path()).unwrap_or_default();
         if trigger.kind == Kind::Indirect && key.0.is_empty() {
             return Err(ControlError::Failed {
                 message: "a mount point has no entry: name a path below it".to_owned(),

@@ -100,7 +100,12 @@ pub(super) async fn later(
         for (id, _) in offsets.iter().rev() {
             super::detaching::remove_trigger(worker, *id, false).await;
         }
-        let _ = context.unmounter.remove(&place, false, false).await;
+        // If we have mounted nothing there, what stands there is somebody else's.
+        let ours = placeholder || !matches!(plan.action, Action::Nothing);
+        let _ = match ours {
+            true => context.unmounter.remove(&place, false, false).await,
+            false => context.unmounter.clear(&place, false).await,
+        };
         info!(target: &place.label, "failed to mount {shown}");
         return Err(());
     }

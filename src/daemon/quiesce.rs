@@ -18,10 +18,10 @@ use log::{info, warn};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::restore;
 use super::state::State;
 use super::table::{MountTable, Mounted};
 use super::worker::Worker;
+use super::{restore, upgrade};
 use crate::control::{Bytes, Mode, Quiesce, Quiesced, Rest, Umount};
 use crate::engine::{EntryPhase, Event, Key, Kind, MountId};
 use crate::exec::lanes::Lane;
@@ -82,6 +82,9 @@ impl Quiet {
 pub(super) async fn quiesce(worker: &Rc<Worker>, wish: Quiesce) -> Result<Quiesced, String> {
     if worker.is_stopping() {
         return Err("the daemon is about to end".to_owned());
+    }
+    if worker.is_being_replaced() {
+        return Err(upgrade::UNDER_WAY.to_owned());
     }
     let deadline = Instant::now() + Duration::from_secs(wish.timeout);
     // An earlier rest ends, so that this one is as if there had been none.

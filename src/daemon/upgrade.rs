@@ -38,6 +38,9 @@ const WIND_UP: Duration = Duration::from_secs(1);
 /// Between two looks whether something is.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// Why nothing else can be promised now.
+pub(super) const UNDER_WAY: &str = "an upgrade is under way; ask again in a few seconds";
+
 /// HUP: another program if there is one, else the maps anew, which the other program reads as well.
 pub(super) async fn hang_up(worker: Rc<Worker>) {
     if matches!(exec::is_other_program(&worker.program), Ok(true)) {
@@ -62,6 +65,9 @@ pub(super) async fn upgrade(worker: &Rc<Worker>) -> Result<(), String> {
         }
         if worker.state.borrow().quiet.is_some() {
             return Err(cannot(&"a checkpoint is expected"));
+        }
+        if worker.is_being_replaced() {
+            return Err(cannot(&UNDER_WAY));
         }
         Ok(())
     };

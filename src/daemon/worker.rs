@@ -36,6 +36,9 @@ use crate::text::Escaped;
 /// How long a start may take before the end that was asked for meanwhile begins without it.
 const START: Duration = Duration::from_secs(5);
 
+/// From the request for another program to the end of this worker; later, the keeper has not granted it.
+const REPLACED_WITHIN: Duration = Duration::from_secs(3);
+
 /// The worker.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -53,6 +56,8 @@ pub(super) struct Worker {
     pub(super) sentinel: Sentinel,
     /// The path of the program; what stands there may be another by now.
     pub(super) program: PathBuf,
+    /// When the keeper was asked to execute it.
+    asked_to_upgrade: Cell<Option<Instant>>,
     /// Our control socket's file.
     pub(super) socket: Cell<Option<serve::Identity>>,
     /// Told when this process has come back from a checkpoint.
@@ -80,6 +85,7 @@ impl Worker {
             exit: Notify::new(),
             sentinel: Sentinel::start()?,
             program: inheritance.program,
+            asked_to_upgrade: Cell::new(None),
             socket: Cell::new(None),
             restored: Notify::new(),
             ended: RefCell::new(None),
@@ -182,7 +188,13 @@ impl Worker {
 
     /// Asks the keeper to execute the program that stands at its path.
     pub(super) fn ask_for_upgrade(&self) {
+        self.asked_to_upgrade.set(Some(Instant::now()));
         self.state.borrow().pipes.tell(Message::Upgrade);
+    }
+
+    /// Whether this worker is about to make room for one of another program: what it promises now may be forgotten.
+    pub(super) fn is_being_replaced(&self) -> bool {
+        self.asked_to_upgrade.get().is_some_and(|asked| asked.elapsed() < REPLACED_WITHIN)
     }
 
     /// Waits until no top-level mount is being attached.

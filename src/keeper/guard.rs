@@ -92,9 +92,13 @@ pub(super) struct Guard {
 impl Guard {
     /// The keeper of a new daemon.
     pub(super) fn new(signals: Signals, journal: SharedMemory, files: Files) -> io::Result<Self> {
-        let (socket, link) = fds::pair()?;
-        fds::set_nonblocking(socket.as_fd(), true)?;
-        Ok(Self {
+        let ends = fds::pair()?;
+        fds::set_nonblocking(ends.0.as_fd(), true)?;
+        Ok(Self::with(signals, journal, files, ends))
+    }
+
+    fn with(signals: Signals, journal: SharedMemory, files: Files, (socket, link): (OwnedFd, OwnedFd)) -> Self {
+        Self {
             signals,
             socket,
             link,
@@ -114,22 +118,20 @@ impl Guard {
             ever_served: false,
             ending: None,
             stop: None,
-        })
+        }
     }
 
     /// The keeper of a daemon whose program has been replaced. Its worker is of the program before.
     pub(super) fn resume(signals: Signals, estate: Estate) -> io::Result<Self> {
         let Estate { journal, socket, link, held, worker, workers, previous, stop, files } = estate;
         let mut guard = Self {
-            socket,
-            link,
             worker,
             workers,
             previous,
             stop,
             served: true,
             ever_served: true,
-            ..Self::new(signals, SharedMemory::open(journal)?, files)?
+            ..Self::with(signals, SharedMemory::open(journal)?, files, (socket, link))
         };
         guard.held.extend(held);
         if let Some(worker) = worker {

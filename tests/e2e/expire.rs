@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use autofs::cli::ctl::client::ask;
+use autofs::control::{Bytes, Call, SOCKET};
 use nix::sys::signal::Signal;
 
 use super::common::daemon::Daemon;
@@ -22,6 +24,7 @@ cases![
     a_tree_with_a_busy_leaf,
     a_submount,
     a_symlink,
+    one_entry_on_demand,
     many_at_once,
     served_while_expiring,
     a_helper_unmounts_nothing_but_its_own,
@@ -144,6 +147,31 @@ fn a_symlink() {
     visit::enter("/mnt/auto/a").unwrap();
     wait_for("the link's end", secs(15), || visit::list("/mnt/auto").is_empty().then_some(()));
     visit::enter("/mnt/auto/a").unwrap();
+    daemon.stop();
+}
+
+/// `autofsctl expire PATH`: this entry, if nobody uses it, and no other; a mount point: all that is unused there.
+fn one_entry_on_demand() {
+    site::any_key();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let expire = |path: &[u8]| {
+        let path = Some(Bytes(path.to_vec()));
+        ask(Path::new(SOCKET), Call::Expire { path }, secs(5)).unwrap();
+    };
+    ["a", "b", "c"].iter().for_each(|key| visit::serves(format!("/mnt/auto/{key}")));
+    let held = fs::File::create("/mnt/auto/c/file").unwrap();
+    expire(b"/mnt/auto/c/sub");
+    expire(b"/mnt/auto/none");
+    expire(b"/mnt/auto/a/sub");
+    gone("/mnt/auto/a", 5);
+    assert!(table::served("/mnt/auto/b") && table::served("/mnt/auto/c"));
+    expire(b"/mnt/auto");
+    gone("/mnt/auto/b", 5);
+    assert!(table::served("/mnt/auto/c"));
+    drop(held);
+    expire(b"/mnt/auto/c");
+    gone("/mnt/auto/c", 5);
+    visit::serves("/mnt/auto/a");
     daemon.stop();
 }
 

@@ -26,6 +26,7 @@ use super::storm::Storm;
 pub(super) const CASES: &[Case] = &[
     Case::new("upgrade::on_demand", 60, on_demand),
     Case::new("upgrade::by_a_reload", 60, by_a_reload),
+    Case::new("upgrade::by_a_reload_on_demand", 60, by_a_reload_on_demand),
     Case::new("upgrade::under_load", 300, under_load),
     Case::new("upgrade::with_a_mount_on_its_way", 60, with_a_mount_on_its_way),
     Case::new("upgrade::to_what_is_no_program", 60, to_what_is_no_program),
@@ -43,6 +44,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case::new("upgrade::and_the_end_at_once", 60, and_the_end_at_once),
     Case::new("upgrade::and_a_checkpoint_at_once", 60, and_a_checkpoint_at_once),
+    Case::new("upgrade::and_other_wishes_at_once", 60, and_other_wishes_at_once),
     Case::new("upgrade::detach", 60, detach),
     Case::new("upgrade::detach_at_the_end", 60, detach_at_the_end),
 ];
@@ -128,6 +130,14 @@ fn on_demand() {
 }
 
 fn by_a_reload() {
+    reloads(|daemon| daemon.signal(Signal::SIGHUP));
+}
+
+fn by_a_reload_on_demand() {
+    reloads(|_| call(Call::Reload).unwrap());
+}
+
+fn reloads(reload: impl Fn(&mut Daemon)) {
     site::any_key();
     let mut daemon = start(&["/mnt/auto"]);
     visit::serves("/mnt/auto/a");
@@ -137,12 +147,12 @@ fn by_a_reload() {
         site::master(&format!("{text}{path} /etc/auto.any\n"));
     };
     more("/mnt/one");
-    daemon.signal(Signal::SIGHUP);
+    reload(&mut daemon);
     daemon.ready(&["/mnt/one"]);
     assert_eq!(worker(&daemon), old, "the program is the same");
     more("/mnt/two");
     install_anew();
-    daemon.signal(Signal::SIGHUP);
+    reload(&mut daemon);
     daemon.ready(&["/mnt/two"]);
     assert!(is_new(&daemon));
     for path in ["/mnt/auto/b", "/mnt/one/b", "/mnt/two/b"] {
@@ -151,7 +161,7 @@ fn by_a_reload() {
     // What is not there any more is no reason for anything.
     fs::remove_file(PROGRAM).unwrap();
     more("/mnt/three");
-    daemon.signal(Signal::SIGHUP);
+    reload(&mut daemon);
     daemon.ready(&["/mnt/three"]);
     ends(daemon);
 }
@@ -305,6 +315,33 @@ fn and_a_checkpoint_at_once() {
 fn thinks() -> bool {
     let command = |entry: fs::DirEntry| fs::read(entry.path().join("cmdline")).unwrap_or_default();
     fs::read_dir("/proc").unwrap().flatten().map(command).any(|line| line.starts_with(b"/bin/sh\0/opt/automount\0"))
+}
+
+/// What is asked of a worker that is being replaced is refused, or done: never promised and forgotten.
+fn and_other_wishes_at_once() {
+    let (mut refused, mut done) = (0, 0);
+    for delay in 0..20 {
+        site::any_key();
+        let mut daemon = start(&["/mnt/auto"]);
+        visit::serves("/mnt/auto/a");
+        let asked = std::thread::spawn(|| call(Call::Upgrade));
+        std::thread::sleep(Duration::from_millis(delay));
+        match call(Call::Detach) {
+            Ok(()) => {
+                done += 1;
+                assert!(daemon.end(secs(10)).success(), "{delay} ms after: promised and forgotten\n{}", daemon.log());
+                _ = asked.join();
+            }
+            Err(_) => {
+                refused += 1;
+                asked.join().unwrap().unwrap();
+                wait_for_answer(Path::new(SOCKET), secs(5)).unwrap();
+                visit::serves("/mnt/auto/b");
+                ends(daemon);
+            }
+        }
+    }
+    println!("detach during an upgrade: {done} times done, {refused} times refused");
 }
 
 fn and_the_end_at_once() {

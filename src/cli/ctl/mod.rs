@@ -71,7 +71,7 @@ enum Verb {
     Detach,
     /// Unmount what is unused
     Expire {
-        /// Only below this mount point
+        /// Only below this mount point, or this one entry
         path: Option<PathBuf>,
     },
     /// Change how much is logged about a mount point
