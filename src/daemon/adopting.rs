@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::{error, info, warn};
 use tokio::task::spawn_local;
@@ -26,6 +27,9 @@ use crate::exec::lanes::Lane;
 use crate::map::{MasterEntry, MasterOptions, SourceSpec};
 use crate::plan::{Action, Plan};
 use crate::text::{Escaped, Place};
+
+/// Seconds before each further try to mount what is missing of a tree.
+const MEND_AFTER: [u64; 5] = [1, 2, 5, 15, 60];
 
 /// The top-level mounts that earlier workers of this daemon have served: those that speak through pipes which the
 /// keeper has held. Each with a line that is made of what the mount table shows, in force until the master map says
@@ -187,12 +191,13 @@ async fn adopt_entry(worker: &Rc<Worker>, entry: &Entry, mounts: &[&Mounted], ta
         }
     }
     // A worker that died between two of them has not mounted the rest.
-    let there = |offset: &Plan| mounts.iter().any(|line| line.target == offset.at);
-    let missing: Vec<Arc<Plan>> =
-        plan.iter().flat_map(|plan| &plan.offsets).filter(|offset| !there(offset)).map(Arc::clone).collect();
+    let missing = plan.as_deref().map(|plan| missing(plan, mounts)).unwrap_or_default();
     if !missing.is_empty() && !again {
-        let (made, _) = mounting::make_offsets(worker, mount, &missing).await;
+        let (made, failed) = mounting::make_offsets(worker, mount, &missing).await;
         done.offsets.extend(made);
+        if failed {
+            spawn_local(mend(Rc::clone(worker), mount, key.clone(), at.clone()));
+        }
     }
     fault::point("adopted");
     worker.event(Event::Adopted { mount, key: key.clone(), plan, done });
@@ -200,6 +205,31 @@ async fn adopt_entry(worker: &Rc<Worker>, entry: &Entry, mounts: &[&Mounted], ta
         adopt(worker, id, table).await;
     }
     complete
+}
+
+/// The triggers of a plan that do not stand.
+fn missing(plan: &Plan, mounts: &[&Mounted]) -> Vec<Arc<Plan>> {
+    let there = |offset: &Plan| mounts.iter().any(|line| line.target == offset.at);
+    plan.offsets.iter().filter(|offset| !there(offset)).map(Arc::clone).collect()
+}
+
+/// Tries again to mount what is missing of a tree. Not for ever: there are maps of which some parts can never be mounted.
+async fn mend(worker: Rc<Worker>, mount: MountId, key: Key, at: PathBuf) {
+    for seconds in MEND_AFTER {
+        worker.pause(Duration::from_secs(seconds)).await;
+        if worker.is_stopping() {
+            return;
+        }
+        let Some(plan) = plan_of(&worker, mount, &key, &at).await else { return };
+        let table = read_table().await;
+        let mounts: Vec<&Mounted> = table.below(&at).collect();
+        let offsets = missing(&plan, &mounts);
+        if offsets.is_empty() {
+            return;
+        }
+        let plan = Arc::new(Plan { offsets, ..nothing(&at) });
+        worker.event(Event::Mend { mount, key: key.clone(), plan });
+    }
 }
 
 /// What the map (or, for an offset, the plan above it) says of an entry.

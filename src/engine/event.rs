@@ -105,6 +105,15 @@ pub enum Event {
         /// Empty for direct and offset mounts.
         key: Key,
     },
+    /// Mount again what is missing of the tree at this entry, if nothing is going on there.
+    Mend {
+        /// Below this autofs mount.
+        mount: MountId,
+        /// Empty for direct and offset mounts.
+        key: Key,
+        /// The missing triggers: a plan without a mount of its own.
+        plan: Arc<Plan>,
+    },
     /// Look for nothing unused from now on (true), or do so again (false): a checkpoint is about to be made.
     Pause(bool),
     /// The machine is another one: a checkpoint was restored. All tokens that came before this are forgotten without an

@@ -105,6 +105,16 @@ impl Engine {
         lost.into_iter().filter_map(repair).collect()
     }
 
+    /// Mounts triggers again that are missing below an entry, if it is mounted and all is quiet there.
+    pub(super) fn mend_quiet(&mut self, at: Place, plan: Arc<Plan>) {
+        let serves = self.top_of(at.mount).is_some_and(|top| top.state.serves());
+        let stands = self.entry(&at).is_some_and(|entry| matches!(entry.phase, Phase::Mounted));
+        let may = serves && stands && !self.paused && self.stop.is_none();
+        if may && self.held(&at).is_none() && self.quiet(&at) {
+            self.repair(at.clone(), vec![Repair { at, plan }]);
+        }
+    }
+
     /// Goes on with the repairs of an entry that was unmounted halfway; when there are none, it is mounted as before.
     fn repair(&mut self, at: Place, mut repairs: Vec<Repair>) {
         while repairs.last().is_some_and(|repair| self.entry(&repair.at).is_none()) {

@@ -135,6 +135,7 @@ impl Engine {
             Event::Forget => self.negatives.clear(),
             Event::Prune => self.prune(),
             Event::Unmount { mount, key } => self.unmount_quiet(&Place { mount, key }),
+            Event::Mend { mount, key, plan } => self.mend_quiet(Place { mount, key }, plan),
             Event::Pause(paused) => self.pause(paused),
             Event::Stop(how) => self.shut_down(how),
             Event::Restored | Event::Timer => {}

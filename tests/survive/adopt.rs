@@ -1,10 +1,11 @@
 //! Mounts that a dead daemon has left are taken over: ours by us, theirs by us, ours by theirs.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 
 use super::Case;
@@ -20,6 +21,7 @@ pub(super) const CASES: &[Case] = &[
     Case::with_theirs("adopt::ours_by_theirs", 60, ours_by_theirs),
     Case::with_theirs("adopt::ours_left_busy_by_theirs", 60, ours_left_busy_by_theirs),
     Case::new("adopt::trees_and_submounts_expire_afterwards", 90, trees_and_submounts_expire_afterwards),
+    Case::new("adopt::a_tree_that_cannot_be_mended_at_once", 60, a_tree_that_cannot_be_mended_at_once),
     Case::new("adopt::what_is_catatonic", 60, what_is_catatonic),
 ];
 
@@ -152,6 +154,26 @@ fn trees_and_submounts_expire_afterwards() {
     let bare = || ["/mnt/auto", "/mnt/d"].iter().all(|path| table::below(path).len() == 1);
     wait_for("expiry of all of it", secs(40), || bare().then_some(()));
     all.iter().for_each(visit::serves);
+    daemon.stop();
+    assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
+}
+
+/// A trigger has gone meanwhile, and where it stood there is a file, for a while.
+fn a_tree_that_cannot_be_mended_at_once() {
+    configure(600);
+    let daemon = ours();
+    visit_some();
+    let before = ids("tmpfs");
+    daemon.kill();
+    umount2("/mnt/auto/m/t", MntFlags::MNT_DETACH).unwrap();
+    fs::remove_dir("/mnt/auto/m/t").unwrap();
+    File::create("/mnt/auto/m/t").unwrap();
+    let daemon = ours_again();
+    daemon.says("/mnt/auto/m/t: no trigger");
+    visit::serves("/mnt/auto/m/s");
+    fs::remove_file("/mnt/auto/m/t").unwrap();
+    wait_for("the trigger", secs(15), || (!table::at("/mnt/auto/m/t").is_empty()).then_some(()));
+    visit_all(&before);
     daemon.stop();
     assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
 }
