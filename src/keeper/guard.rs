@@ -32,7 +32,7 @@ const RETIRE: Duration = Duration::from_millis(1500);
 const CHANCES: u32 = 3;
 
 /// For what a dead worker has left under way to end when it is killed.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Messages that are read in one go: a worker that never stops talking keeps nobody from ending it.
 const TALK: usize = 1024;

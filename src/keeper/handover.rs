@@ -40,9 +40,12 @@ pub(super) struct Estate {
 /// Why there is no estate.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandoverError {
-    /// It is not for this process, or of another version.
-    #[error("what was handed over is not for this program: {0}")]
-    Foreign(&'static str),
+    /// It is not for this process: an old environment.
+    #[error("what was handed over is for another process")]
+    Elsewhere,
+    /// It is for this process, which cannot make anything of it.
+    #[error("what was handed over cannot be read: {0}")]
+    Unknown(&'static str),
     /// A descriptor that is spoken of is not open.
     #[error("what was handed over cannot be taken: {0}")]
     Io(#[from] io::Error),
@@ -118,17 +121,18 @@ impl Legacy<'_> {
 impl Estate {
     /// Reads the text and takes the descriptors. To be called once, before anything else is opened.
     pub(super) fn decode(text: &[u8]) -> Result<Self, HandoverError> {
-        use HandoverError::Foreign;
+        use HandoverError::Unknown;
         let mut lines = text.split(|&b| b == b'\n').filter_map(|line| {
             let space = memchr::memchr(b' ', line)?;
             Some((line.get(..space)?, line.get(space + 1..)?))
         });
-        let version = format!("{VERSION}");
-        if lines.next() != Some((b"autofs-handover", version.as_bytes())) {
-            return Err(Foreign("another version"));
-        }
+        let head = lines.next();
+        // Who it is for stands here in every version.
         if lines.next() != Some((b"pid", children::pid().to_string().as_bytes())) {
-            return Err(Foreign("another process"));
+            return Err(HandoverError::Elsewhere);
+        }
+        if head != Some((b"autofs-handover", VERSION.to_string().as_bytes())) {
+            return Err(Unknown("another version"));
         }
         let (mut journal, mut socket, mut link, mut previous) = (None, None, None, None);
         let (mut held, mut worker, mut workers) = (Vec::new(), None, 0);
@@ -141,7 +145,7 @@ impl Estate {
                 b"link" => link = Some(take(value)?),
                 b"previous" => previous = Some(take(value)?),
                 b"pipe" => {
-                    let (id, fd) = pair(value).ok_or(Foreign("a pipe without a number"))?;
+                    let (id, fd) = pair(value).ok_or(Unknown("a pipe without a number"))?;
                     held.push((id, take(fd)?));
                 }
                 b"worker" => worker = number(value),
@@ -154,9 +158,9 @@ impl Estate {
             }
         }
         Ok(Self {
-            journal: journal.ok_or(Foreign("no journal"))?,
-            socket: socket.ok_or(Foreign("no socket"))?,
-            link: link.ok_or(Foreign("no socket for workers"))?,
+            journal: journal.ok_or(Unknown("no journal"))?,
+            socket: socket.ok_or(Unknown("no socket"))?,
+            link: link.ok_or(Unknown("no socket for workers"))?,
             held,
             worker,
             workers,
@@ -170,7 +174,7 @@ impl Estate {
     pub(super) fn take() -> Option<Result<Self, HandoverError>> {
         let value = exec::take_variable(VARIABLE)?;
         let text = take(value.as_bytes()).and_then(|fd| Ok(exec::take_memory(fd)?));
-        Some(text.and_then(|text| Self::decode(&text)))
+        Some(text.map_err(|_| HandoverError::Elsewhere).and_then(|text| Self::decode(&text)))
     }
 }
 
@@ -184,7 +188,7 @@ fn pair(value: &[u8]) -> Option<(u32, &[u8])> {
 }
 
 fn take(value: &[u8]) -> Result<OwnedFd, HandoverError> {
-    let number = number(value).filter(|number| *number > 2).ok_or(HandoverError::Foreign("no descriptor"))?;
+    let number = number(value).filter(|number| *number > 2).ok_or(HandoverError::Unknown("no descriptor"))?;
     Ok(fds::inherit(number)?)
 }
 
@@ -238,9 +242,11 @@ mod tests {
     fn what_is_for_somebody_else_is_not_taken() {
         handed_over(|text, _| {
             let pid = format!("pid {}\n", children::pid());
-            for wrong in [text.replace(&pid, "pid 1\n"), text.replace("handover 1", "handover 0"), String::new()] {
-                assert!(matches!(Estate::decode(wrong.as_bytes()), Err(HandoverError::Foreign(_))), "{wrong}");
+            for wrong in [text.replace(&pid, "pid 1\n"), String::new()] {
+                assert!(matches!(Estate::decode(wrong.as_bytes()), Err(HandoverError::Elsewhere)), "{wrong}");
             }
+            let later = text.replace("handover 1", "handover 0");
+            assert!(matches!(Estate::decode(later.as_bytes()), Err(HandoverError::Unknown(_))));
         });
     }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::flag::{Flag, Taken};
-use super::guard::{Guard, TABLE, Waiting};
-use super::handover::{Estate, Files};
+use super::guard::{Guard, PATIENCE, TABLE, Waiting};
+use super::handover::{Estate, Files, HandoverError};
 use super::journal::RECORDS;
 use crate::cli::options::Options;
 use crate::daemon::{self, log};
@@ -38,7 +38,11 @@ pub fn run(options: Options) -> ExitCode {
     let program = Escaped(&options.program);
     match Estate::take() {
         Some(Ok(estate)) => return ExitCode::from(go_on(options, estate)),
-        Some(Err(e)) => say!("{program}: {e}"),
+        Some(Err(e @ HandoverError::Elsewhere)) => say!("{program}: {e}"),
+        Some(Err(e)) => {
+            say!("{program}: {e}");
+            return ExitCode::from(begin_anew(options));
+        }
         None => {}
     }
     let too_old = match Control::open().and_then(|control| autofs::protocol(&control)) {
@@ -203,9 +207,20 @@ fn go_on(options: Options, estate: Estate) -> u8 {
         }
         Err(e) => {
             say!("{program}: cannot set up the keeper: {e}");
-            START_FAILED
+            begin_anew(options)
         }
     }
+}
+
+/// In place of the program before, but without what it knew: what is left of it goes, and its mounts are taken over as
+/// after a crash. Stays in this process, whose pid others know.
+fn begin_anew(options: Options) -> u8 {
+    children::kill_own_group(PATIENCE);
+    // As long as the read end of a pipe is open in this process, its mounts look served.
+    if let Err(e) = fds::close_inherited() {
+        say!("{}: cannot close what was handed over: {e}", Escaped(&options.program));
+    }
+    keep(options, None)
 }
 
 fn live(options: Options, guard: Guard, mut status: Status, files: (Option<PidFile>, Option<Flag>)) -> u8 {

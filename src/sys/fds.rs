@@ -189,6 +189,22 @@ pub fn open_numbers() -> io::Result<Vec<RawFd>> {
     Ok(numbers)
 }
 
+/// Closes all but standard input, output and error that were open before this program began and are not kept by
+/// [`inherit`]: what this program opens has CLOEXEC set.
+///
+/// # Errors
+/// Those of [`open_numbers`].
+pub fn close_inherited() -> io::Result<()> {
+    for number in open_numbers()?.into_iter().filter(|number| *number > 2) {
+        // SAFETY: F_GETFD on a number of any kind does no harm.
+        if unsafe { libc::fcntl(number, libc::F_GETFD) } == 0 {
+            // SAFETY: without CLOEXEC it is nothing that this program has opened, so nobody owns it.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+        }
+    }
+    Ok(())
+}
+
 /// Raises the soft limit of open files to `wanted`, or as near to it as the hard limit and our rights allow; it never
 /// falls. Gives the soft limit before and now.
 ///

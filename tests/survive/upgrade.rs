@@ -45,6 +45,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("upgrade::and_the_end_at_once", 60, and_the_end_at_once),
     Case::new("upgrade::and_a_checkpoint_at_once", 60, and_a_checkpoint_at_once),
     Case::new("upgrade::and_other_wishes_at_once", 60, and_other_wishes_at_once),
+    Case::new("upgrade::of_which_nothing_arrives", 60, of_which_nothing_arrives),
     Case::new("upgrade::detach", 60, detach),
     Case::new("upgrade::detach_at_the_end", 60, detach_at_the_end),
 ];
@@ -356,6 +357,35 @@ fn and_the_end_at_once() {
         assert!(status.success(), "{delay} ms after: {status}\n{}", daemon.log());
         assert_eq!(table::below("/mnt/auto"), [], "{delay} ms after");
         _ = asked.join();
+    }
+}
+
+/// The new program is executed and cannot read what was handed to it: it goes on as after a crash, in the same process.
+fn of_which_nothing_arrives() {
+    site::any_key();
+    site::and_direct(&["/mnt/d"]);
+    for text in ["autofs-handover 0\\npid $$\\n", "autofs-handover 1\\npid $$\\njournal 999\\n"] {
+        let mut daemon = start(&["/mnt/auto", "/mnt/d"]);
+        visit::serves("/mnt/auto/a");
+        visit::serves("/mnt/d");
+        let (mounts, old) = (ids("tmpfs"), worker(&daemon));
+        install(
+            format!(
+                "#!/bin/sh\n[ \"$1\" = --internal-takes-over ] || printf \"{text}\" >/proc/$$/fd/$AUTOFS_HANDOVER\n\
+                 exec /usr/sbin/automount \"$@\"\n"
+            )
+            .as_bytes(),
+        );
+        call(Call::Upgrade).unwrap();
+        daemon.says("what was handed over cannot be");
+        daemon.says("re-connected to /mnt/auto,");
+        daemon.ready(&["/mnt/auto", "/mnt/d"]);
+        wait_for_answer(Path::new(SOCKET), secs(5)).unwrap();
+        assert_ne!(worker(&daemon), old);
+        assert_eq!(ids("tmpfs"), mounts);
+        visit::serves("/mnt/auto/b");
+        ends(daemon);
+        fs::remove_file("/world/log").unwrap();
     }
 }
 
