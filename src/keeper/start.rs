@@ -1,7 +1,9 @@
 //! From the command line to the keeper's loop: checks, detaching, the flag file, the pid file.
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -198,7 +200,11 @@ fn keep(options: Options, starter: Option<File>) -> u8 {
 /// In place of the program before.
 fn go_on(options: Options, estate: Estate) -> u8 {
     let program = Escaped(&options.program);
-    let Files { flag, pid_file, .. } = estate.files.clone();
+    let Files { flag, pid_file, program: path } = estate.files.clone();
+    // What was executed by its descriptor is called by the number of that, up to Linux 6.13.
+    if let Some(Ok(name)) = path.file_name().map(|name| CString::new(name.as_bytes())) {
+        let _ = children::set_name(&name);
+    }
     let guard = Signals::block().and_then(|signals| Guard::resume(signals, estate));
     match guard {
         Ok(guard) => {

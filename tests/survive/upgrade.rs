@@ -266,6 +266,7 @@ fn to_a_program_that_does_not_serve() {
     assert!(!is_new(&daemon));
     assert_eq!(fs::metadata(format!("/proc/{}/exe", daemon.pid())).unwrap().ino(), inode, "the program before");
     daemon.says("the program before takes over again");
+    assert_eq!(fs::read_to_string(format!("/proc/{}/comm", daemon.pid())).unwrap(), "automount\n");
     visit::serves("/mnt/auto/b");
     // The next one is as good as any.
     upgrade();
