@@ -31,6 +31,9 @@ const RETIRE: Duration = Duration::from_millis(1500);
 /// So many workers in a row of a new program that never serve, and the one before comes back.
 const CHANCES: u32 = 3;
 
+/// Descriptors that a worker opens before it has raised its limit, and while it starts.
+const ROOM: usize = 32;
+
 /// For what a dead worker has left under way to end when it is killed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -212,11 +215,17 @@ impl Guard {
             return;
         }
         let program = self.files.program.clone();
-        let e = match exec::own_program() {
+        let own = self.has_room().and_then(|()| exec::own_program());
+        let e = match own {
             Ok(own) => self.hand_over(Program::Path(&program), Some(own.as_fd())),
             Err(e) => e,
         };
         error!("{} cannot take over: {e}; this program goes on", Escaped::path(&program));
+    }
+
+    /// Whether a new worker could open what it needs: with a full table neither program could go on.
+    fn has_room(&self) -> io::Result<()> {
+        (0..ROOM).map(|_| fds::duplicate(self.journal.as_fd())).collect::<io::Result<Vec<_>>>().map(drop)
     }
 
     /// Not before this program has shown that it serves: the one before, known to be good, would be forgotten.

@@ -14,6 +14,7 @@ mod faults;
 mod foreign;
 mod pending;
 mod processes;
+mod replaced;
 mod restart;
 mod restored;
 mod site;
@@ -61,6 +62,7 @@ fn all() -> impl Iterator<Item = &'static Case> {
         pending::CASES,
         faults::CASES,
         upgrade::CASES,
+        replaced::CASES,
         restored::CASES,
     ]
     .into_iter()

@@ -51,15 +51,15 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Where the program is installed that can be replaced.
-const PROGRAM: &str = "/opt/automount";
+pub(super) const PROGRAM: &str = "/opt/automount";
 
 /// Installs a program as a package manager does: another file under the same name.
-fn install(content: &[u8]) {
+pub(super) fn install(content: &[u8]) {
     put(PROGRAM, content);
     fs::set_permissions(PROGRAM, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }
 
-fn install_anew() {
+pub(super) fn install_anew() {
     install(&fs::read("/usr/sbin/automount").unwrap());
 }
 
@@ -69,7 +69,7 @@ fn command() -> Command {
     command
 }
 
-fn start(points: &[&str]) -> Daemon {
+pub(super) fn start(points: &[&str]) -> Daemon {
     install_anew();
     let mut daemon = Daemon::spawn(command());
     daemon.ready(points);
@@ -77,19 +77,19 @@ fn start(points: &[&str]) -> Daemon {
     daemon
 }
 
-fn call(call: Call) -> Result<(), ClientError> {
+pub(super) fn call(call: Call) -> Result<(), ClientError> {
     ask(Path::new(SOCKET), call, secs(15)).map(drop)
 }
 
 /// Asks for it, and waits until the new worker answers.
 #[track_caller]
-fn upgrade() {
+pub(super) fn upgrade() {
     call(Call::Upgrade).unwrap();
     wait_for_answer(Path::new(SOCKET), secs(10)).unwrap();
 }
 
 /// Does it run the program that is installed now?
-fn is_new(daemon: &Daemon) -> bool {
+pub(super) fn is_new(daemon: &Daemon) -> bool {
     let inode = |path: &str| fs::metadata(path).ok().map(|file| file.ino());
     inode(&format!("/proc/{}/exe", daemon.pid())) == inode(PROGRAM)
 }
@@ -100,7 +100,7 @@ fn pid_file() -> Option<String> {
 
 /// Its files are there while it runs and not after, and nothing is left.
 #[track_caller]
-fn ends(daemon: Daemon) {
+pub(super) fn ends(daemon: Daemon) {
     assert_eq!(pid_file(), Some(daemon.pid().to_string()));
     let flag = fs::read_dir("/run").unwrap().flatten().any(|e| e.file_name() == "autofs-running");
     daemon.stop();
