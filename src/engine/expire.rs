@@ -166,8 +166,8 @@ struct Lost(Option<Arc<Plan>>);
 
 #[cfg(test)]
 mod tests {
-    use super::super::Done;
-    use super::super::stage::{Stage, offsets, submount};
+    use super::super::stage::{Stage, offsets, plan, submount};
+    use super::super::{Done, Event};
 
     /// A multi-mount with a mounted offset, on which another trigger stands.
     fn tree() -> Stage {
@@ -302,6 +302,31 @@ mod tests {
         stage.unmounted("/net/srv", 5);
         stage.missing("/net/srv", 6);
         assert_eq!(stage.said().last().unwrap(), "resolve /net/srv");
+    }
+
+    #[test]
+    fn a_tree_is_mended_when_nothing_goes_on_there() {
+        let mut stage = tree();
+        let mount = stage.id("/net");
+        let mend = |key: &[u8]| Event::Mend { mount, key: key.into(), plan: plan("/net/srv", &[]) };
+        stage.missing("#5", 1);
+        stage.said();
+        stage.event(mend(b"srv"));
+        stage.event(mend(b"other"));
+        assert!(stage.said().is_empty(), "somebody waits, and nothing is mounted");
+        stage.performed("/net/srv/a", Ok(Done::default()));
+        stage.said();
+        stage.event(Event::Pause(true));
+        stage.event(mend(b"srv"));
+        assert!(stage.said().is_empty(), "a checkpoint is expected");
+        stage.event(Event::Pause(false));
+        stage.event(mend(b"srv"));
+        assert_eq!(stage.said(), ["perform /net/srv"]);
+        stage.missing("#6", 2);
+        assert!(stage.said().is_empty(), "all wait meanwhile");
+        stage.performed("/net/srv", Ok(offsets(&[(8, "/net/srv/c")])));
+        stage.missing("#8", 3);
+        assert_eq!(stage.said().last().unwrap(), "perform /net/srv/c");
     }
 
     #[test]
