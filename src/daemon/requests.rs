@@ -152,7 +152,8 @@ impl Worker {
         };
         for mount in lost {
             let gone = self.state.borrow_mut().triggers.get(&mount).map(|t| t.path.clone());
-            if let Some(path) = gone {
+            // At the end it is we who have let go of it.
+            if let Some(path) = gone.filter(|_| !self.is_stopping()) {
                 warn!(target: &path.to_string_lossy(), "{} is no longer ours: it was unmounted", Escaped::path(&path));
             }
             self.vanished(mount);

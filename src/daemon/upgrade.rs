@@ -15,7 +15,7 @@ use tokio::signal::unix::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::reload;
-use super::worker::Worker;
+use super::worker::{REPLACED_WITHIN, Worker};
 use crate::cli::options::{self, Command};
 use crate::keeper::HANDOVER_VERSION;
 use crate::sys::exec;
@@ -45,7 +45,11 @@ pub(super) const UNDER_WAY: &str = "an upgrade is under way; ask again in a few 
 pub(super) async fn hang_up(worker: Rc<Worker>) {
     if matches!(exec::is_other_program(&worker.program), Ok(true)) {
         match upgrade(&worker).await {
-            Ok(()) => return,
+            Ok(()) => {
+                // This worker is not there any more then, unless the keeper could not execute it after all.
+                sleep(REPLACED_WITHIN).await;
+                error!("{} has not taken over; this program goes on", Escaped::path(&worker.program));
+            }
             Err(why) => error!("{why}; this program goes on"),
         }
     }

@@ -37,7 +37,7 @@ use crate::text::Escaped;
 const START: Duration = Duration::from_secs(5);
 
 /// From the request for another program to the end of this worker; later, the keeper has not granted it.
-const REPLACED_WITHIN: Duration = Duration::from_secs(3);
+pub(super) const REPLACED_WITHIN: Duration = Duration::from_secs(3);
 
 /// The worker.
 #[derive(Debug)]

@@ -52,7 +52,7 @@ fn start() -> Daemon {
     visit::serves("/mnt/q");
     let took = begun.elapsed();
     figure(&format!("everything else is served after {:.0} ms", took.as_secs_f64() * 1000.0));
-    assert!(took < secs(1), "{took:?}");
+    assert!(took < secs(5), "{took:?}");
     daemon
 }
 
