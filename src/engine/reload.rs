@@ -56,6 +56,7 @@ impl Engine {
             }
             State::Leaving(Stage::Detaching { .. }) => self.behind.entry(id).or_default().push(wanted),
             State::Leaving(_) => self.serve_again(id, wanted),
+            // Only the end abandons, and it takes no configuration any more.
             State::Abandoned => {}
         }
         true
@@ -282,6 +283,26 @@ mod tests {
         assert_eq!(stage.said(), ["attach /a/b"], "in use, so it stays");
         stage.missing("/a/new", 2);
         assert_eq!(stage.said(), ["resolve /a/new"]);
+    }
+
+    #[test]
+    fn a_mount_that_takes_long_to_go_can_be_wanted_again() {
+        for gone in [false, true] {
+            let mut stage = Stage::new(&["/a"]);
+            stage.want(&[]);
+            assert_eq!(stage.said(), ["detach /a"]);
+            stage.pass(1_000_000);
+            stage.want(&["/a"]);
+            stage.pass(1_000_000);
+            assert_eq!(stage.said(), [""; 0], "only the end gives it up");
+            stage.detached("/a", gone);
+            if gone {
+                assert_eq!(stage.said(), ["attach /a"]);
+                stage.attached("/a", true);
+            }
+            stage.missing("/a/key", 1);
+            assert_eq!(stage.said(), ["resolve /a/key"]);
+        }
     }
 
     #[test]

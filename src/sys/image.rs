@@ -23,7 +23,9 @@ unsafe extern "C" fn release_object(info: *mut libc::dl_phdr_info, _: usize, _: 
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| usize::try_from(size).ok());
     let Some(page) = page.filter(|page| page.is_power_of_two()) else { return 1 };
     for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
-        let (Ok(start), Ok(size)) = (usize::try_from(base + header.p_vaddr), usize::try_from(header.p_memsz)) else {
+        let (Ok(start), Ok(size)) =
+            (usize::try_from(base.wrapping_add(header.p_vaddr)), usize::try_from(header.p_memsz))
+        else {
             return 1;
         };
         let first = start & !(page - 1);
