@@ -9,6 +9,7 @@ use std::time::Duration;
 use log::error;
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 use super::line::Line;
 use super::quiesce::Quiet;
@@ -23,14 +24,23 @@ use crate::plan::Action;
 use crate::sys::children;
 use crate::text::Escaped;
 
+/// For the answer to reach somebody who does not read.
+const DELIVERY: Duration = Duration::from_secs(1);
+
 /// Answers until the socket is gone.
 pub(super) async fn answer(worker: Rc<Worker>, mut asked: mpsc::Receiver<Asked>) {
     while let Some(asked) = asked.recv().await {
         let worker = Rc::clone(&worker);
         spawn_local(async move {
             let answer = one(&worker, &asked).await;
+            let goes = answer.is_ok() && asked.call == Call::Upgrade;
             // Who has stopped waiting misses nothing.
             let _ = asked.reply.send(answer);
+            if goes {
+                // Whoever asked is to hear of it from this worker, which may be gone at any moment after that.
+                let _ = timeout(DELIVERY, asked.delivered).await;
+                worker.ask_for_upgrade();
+            }
         });
     }
 }
@@ -40,7 +50,7 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
         Call::Ping => Ok(Answer::Pong(Pong { version: version(), pid: keeper() })),
         Call::Status => Ok(Answer::Status(status(worker))),
         Call::Mounts => Ok(Answer::Mounts(mounts(&worker.state.borrow()))),
-        Call::Upgrade => match super::upgrade::upgrade(worker).await {
+        Call::Upgrade => match super::upgrade::prepare(worker).await {
             Ok(()) => Ok(Answer::Done),
             Err(message) => Err(ControlError::Failed { message }),
         },

@@ -42,6 +42,8 @@ pub struct Asked {
     pub gid: u32,
     /// Where the answer goes. Dropped: the daemon cannot answer.
     pub reply: oneshot::Sender<Result<Answer, ControlError>>,
+    /// Ends, with an error, when the answer has been written or cannot be.
+    pub delivered: oneshot::Receiver<()>,
 }
 
 /// Makes the socket at `path`, in place of one that is there, and its directory. It gets its name by bind(2) and not
@@ -127,14 +129,16 @@ async fn converse(mut stream: UnixStream, uid: u32, gid: u32, requests: &mpsc::S
         let request = protocol::decode_request(&message).map_err(io::Error::other)?;
         // A checkpoint fails on a connection to somebody outside, so this one is closed before that somebody can know.
         let last = matches!(request.call, Ok(Call::Quiesce(_)));
+        let (delivery, delivered) = oneshot::channel();
         let reply = match request.call {
-            Ok(call) => answer(call, uid, gid, requests).await,
+            Ok(call) => answer(call, uid, gid, delivered, requests).await,
             Err(error) => Err(error),
         };
         if !request.oneway {
             let reply = protocol::encode_reply(&reply).map_err(io::Error::other)?;
             timeout(PATIENCE, stream.write_all(&reply)).await??;
         }
+        drop(delivery);
         if last {
             return Ok(());
         }
@@ -157,7 +161,13 @@ async fn read_message(stream: &mut UnixStream, frames: &mut Frames) -> io::Resul
     }
 }
 
-async fn answer(call: Call, uid: u32, gid: u32, requests: &mpsc::Sender<Asked>) -> Result<Answer, ControlError> {
+async fn answer(
+    call: Call,
+    uid: u32,
+    gid: u32,
+    delivered: oneshot::Receiver<()>,
+    requests: &mpsc::Sender<Asked>,
+) -> Result<Answer, ControlError> {
     if call.is_privileged() && uid != 0 {
         return Err(ControlError::PermissionDenied);
     }
@@ -177,7 +187,7 @@ async fn answer(call: Call, uid: u32, gid: u32, requests: &mpsc::Sender<Asked>) 
         _ => ANSWER_WITHIN,
     };
     let (reply, answered) = oneshot::channel();
-    let asked = Asked { call, uid, gid, reply };
+    let asked = Asked { call, uid, gid, reply, delivered };
     let outcome = timeout(patience, async {
         requests.send(asked).await.ok()?;
         answered.await.ok()
@@ -252,7 +262,8 @@ mod tests {
     #[tokio::test]
     async fn only_root_may_change_something() {
         let (send, mut receive) = mpsc::channel(1);
-        assert_eq!(answer(Call::Reload, 1000, 0, &send).await, Err(ControlError::PermissionDenied));
+        let refused = answer(Call::Reload, 1000, 0, oneshot::channel().1, &send).await;
+        assert_eq!(refused, Err(ControlError::PermissionDenied));
         assert!(receive.try_recv().is_err());
     }
 

@@ -44,8 +44,9 @@ pub(super) const UNDER_WAY: &str = "an upgrade is under way; ask again in a few 
 /// HUP: another program if there is one, else the maps anew, which the other program reads as well.
 pub(super) async fn hang_up(worker: Rc<Worker>) {
     if matches!(exec::is_other_program(&worker.program), Ok(true)) {
-        match upgrade(&worker).await {
+        match prepare(&worker).await {
             Ok(()) => {
+                worker.ask_for_upgrade();
                 // This worker is not there any more then, unless the keeper could not execute it after all.
                 sleep(REPLACED_WITHIN).await;
                 error!("{} has not taken over; this program goes on", Escaped::path(&worker.program));
@@ -56,11 +57,12 @@ pub(super) async fn hang_up(worker: Rc<Worker>) {
     reload::reload(worker).await;
 }
 
-/// Has this program replaced by the one that stands at its path.
+/// Decides that this program is replaced by the one that stands at its path. From then on nothing else is promised; the
+/// keeper must be asked soon.
 ///
 /// # Errors
 /// Half a sentence that says why not.
-pub(super) async fn upgrade(worker: &Rc<Worker>) -> Result<(), String> {
+pub(super) async fn prepare(worker: &Rc<Worker>) -> Result<(), String> {
     let shown = Escaped::path(&worker.program);
     let cannot = |why: &dyn std::fmt::Display| format!("{shown} cannot take over: {why}");
     let may = || {
@@ -86,7 +88,7 @@ pub(super) async fn upgrade(worker: &Rc<Worker>) -> Result<(), String> {
     // Meanwhile much may have begun.
     may()?;
     info!("{shown} takes over");
-    worker.ask_for_upgrade();
+    worker.will_be_replaced();
     Ok(())
 }
 

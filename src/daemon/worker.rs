@@ -186,9 +186,13 @@ impl Worker {
         state.slots.is_empty() && state.making == 0 && state.attaching == 0
     }
 
+    /// The keeper is about to be asked.
+    pub(super) fn will_be_replaced(&self) {
+        self.asked_to_upgrade.set(Some(Instant::now()));
+    }
+
     /// Asks the keeper to execute the program that stands at its path.
     pub(super) fn ask_for_upgrade(&self) {
-        self.asked_to_upgrade.set(Some(Instant::now()));
         self.state.borrow().pipes.tell(Message::Upgrade);
     }
 

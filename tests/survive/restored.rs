@@ -64,14 +64,15 @@ fn inode_at(path: &str) -> u64 {
 /// Unmounts an idle autofs mount and mounts one with another device and another pipe in its place.
 fn replace_mount(path: &str, kind: &str, group: i32) -> (ReadEnd, OwnedFd) {
     let before = table::autofs(path).unwrap();
-    mounting::unmount(path.as_ref(), false).unwrap();
-    // Takes the device number that is free now.
-    let decoy = format!("/srv/decoy{}", before.id);
-    fs::create_dir_all(&decoy).unwrap();
-    mount(Some("decoy"), decoy.as_str(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
     let (read_end, write_end) = ReadEnd::create().unwrap();
     let options = format!("fd={},pgrp={group},minproto=5,maxproto=5,{kind}", write_end.as_raw_fd());
-    mount(Some(before.source.as_str()), path, Some("autofs"), MsFlags::empty(), Some(options.as_str())).unwrap();
+    // While both are there, they cannot have the same device number.
+    let beside = format!("/srv/beside{}", before.id);
+    fs::create_dir_all(&beside).unwrap();
+    mount(Some(before.source.as_str()), beside.as_str(), Some("autofs"), MsFlags::empty(), Some(options.as_str()))
+        .unwrap();
+    mounting::unmount(path.as_ref(), false).unwrap();
+    mount(Some(beside.as_str()), path, None::<&str>, MsFlags::MS_MOVE, None::<&str>).unwrap();
     let now = table::autofs(path).unwrap();
     assert_ne!(now.dev, before.dev);
     (read_end, write_end)
