@@ -192,8 +192,9 @@ pub(super) async fn leave(worker: &Rc<Worker>, left: &[MountId], how: Shutdown) 
     let (mounts, control) = {
         let state = worker.state.borrow();
         let tops: HashSet<&Path> = left.iter().filter_map(|id| Some(&*state.triggers.get(id)?.path)).collect();
-        let below = |t: &&Trigger| t.path.ancestors().any(|path| tops.contains(path));
-        let mounts: Vec<_> = state.triggers.values().filter(below).map(|t| (t.path.clone(), t.dev)).collect();
+        let below = |t: &Trigger| t.path.ancestors().any(|path| tops.contains(path));
+        let mounts = state.triggers.values().filter(|t| below(t)).map(|t| (t.path.clone(), t.dev));
+        let mounts: Vec<_> = mounts.collect();
         (mounts, Arc::clone(&state.control))
     };
     for (path, _) in &mounts {

@@ -25,7 +25,7 @@ use crate::exec::lanes::Lane;
 use crate::map::{MasterEntry, MasterOptions, Table};
 use crate::source::Source;
 use crate::source::master::{Master, Status};
-use crate::sys::{autofs, heap};
+use crate::sys::{autofs, heap, image};
 use crate::text::{Escaped, Severity};
 
 /// The master map when nobody names one.
@@ -105,9 +105,11 @@ pub(super) async fn reload(worker: Rc<Worker>) {
     loop {
         again(&worker).await;
         if !worker.end_reload() {
-            return;
+            break;
         }
     }
+    // As after the start: what only this has needed is not to count as ours for the days until the next one.
+    image::release();
 }
 
 async fn again(worker: &Rc<Worker>) {

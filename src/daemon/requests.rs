@@ -147,8 +147,8 @@ impl Worker {
     fn abandoned(self: &Rc<Self>, pipe: &Pipe) {
         let lost: Vec<MountId> = {
             let state = self.state.borrow();
-            let ours = |(id, t): &(&MountId, &Trigger)| t.pipe == pipe.number && !state.leaving.contains(id);
-            state.triggers.iter().filter(ours).map(|(id, _)| *id).collect()
+            let ours = |id: &MountId, t: &Trigger| t.pipe == pipe.number && !state.leaving.contains(id);
+            state.triggers.iter().filter(|(id, t)| ours(id, t)).map(|(id, _)| *id).collect()
         };
         for mount in lost {
             let gone = self.state.borrow_mut().triggers.get(&mount).map(|t| t.path.clone());

@@ -46,7 +46,7 @@ pub(super) struct Trigger {
     /// from expiring and a checkpoint from working.
     pub(super) root: Option<OwnedFd>,
     /// Requests that are not answered.
-    pub(super) owed: usize,
+    pub(super) owed: u32,
     /// A restore has lost `strictexpire` or `ignore`: it is to be mounted anew when nothing is mounted on it.
     pub(super) weak: bool,
 }
@@ -71,7 +71,7 @@ pub(super) struct State {
     pub(super) blocked: Memory,
     pub(super) journal: Journal,
     pub(super) pipes: Pipes,
-    pub(super) triggers: HashMap<MountId, Trigger>,
+    pub(super) triggers: HashMap<MountId, Box<Trigger>>,
     pub(super) devices: HashMap<u32, MountId>,
     /// The lines in force, submounts' included.
     pub(super) lines: HashMap<u32, Rc<Line>>,
@@ -250,7 +250,7 @@ impl State {
 
     /// What is to be asked for a lookup.
     pub(super) fn question(&self, mount: MountId, key: Key, who: Requester) -> Option<resolve::Question> {
-        let Trigger { line, kind, .. } = self.triggers.get(&mount)?;
+        let Trigger { line, kind, .. } = &**self.triggers.get(&mount)?;
         let at = self.triggers.get(&mount)?.entry(&key);
         let below = if *kind == Kind::Direct { self.below(&at, who) } else { Vec::new() };
         let (line, context) = (Rc::clone(line), Rc::clone(&self.context));

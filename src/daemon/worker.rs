@@ -395,7 +395,7 @@ impl Worker {
             }
         }
         let trigger = Trigger { path, kind, dev, pipe, line, created, remote, root: None, owed: 0, weak: false };
-        state.triggers.insert(id, trigger);
+        state.triggers.insert(id, Box::new(trigger));
     }
 
     /// An autofs mount is gone.
@@ -417,7 +417,7 @@ impl Worker {
         if trigger.kind == Kind::Indirect && !state.order.contains(&trigger.line.number) {
             state.lines.remove(&trigger.line.number);
         }
-        Some(trigger)
+        Some(*trigger)
     }
 
     /// An autofs mount has gone without us.

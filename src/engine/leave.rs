@@ -44,7 +44,7 @@ impl Engine {
         let below = self.leaving.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
         let below = below.take_while(move |below| below.starts_with(path));
         below.filter_map(|below| {
-            let id = *self.paths.get(below)?;
+            let id = self.paths.get(&self.tops, below)?;
             Some((id, self.tops.get(&id)?.as_ref()))
         })
     }
@@ -131,7 +131,7 @@ impl Engine {
     /// Those that wait for a mount at this path may go on.
     pub(super) fn proceed_above(&mut self, path: &Path) {
         for above in path.ancestors().skip(1) {
-            if let Some(id) = self.paths.get(above).copied() {
+            if let Some(id) = self.paths.get(&self.tops, above) {
                 self.proceed(id);
             }
         }

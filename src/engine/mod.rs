@@ -18,6 +18,7 @@ mod leave;
 mod limits;
 mod mount;
 mod negative;
+mod paths;
 mod reload;
 mod request;
 mod round;
@@ -40,6 +41,7 @@ pub use limits::Limits;
 use mount::{Mount, Site, Stage, State, Top};
 pub use negative::Failure;
 use negative::Negatives;
+use paths::Paths;
 use stop::Stop;
 use timer::{Alarm, Timers};
 pub use view::{EntryPhase, EntryView, MountState, MountView};
@@ -55,8 +57,7 @@ pub struct Engine {
     mounts: BTreeMap<MountId, Box<Mount>>,
     /// What the top-level ones of `mounts` have besides.
     tops: BTreeMap<MountId, Box<Top>>,
-    /// The top-level mounts by their paths.
-    paths: HashMap<Arc<Path>, MountId>,
+    paths: Paths,
     /// The paths of those that are leaving, so that one that lies below another is found.
     leaving: BTreeSet<Arc<Path>>,
     /// New mounts that wait until another one is attached or gone.
@@ -88,7 +89,7 @@ impl Engine {
             effects: Vec::new(),
             mounts: BTreeMap::new(),
             tops: BTreeMap::new(),
-            paths: HashMap::new(),
+            paths: Paths::default(),
             leaving: BTreeSet::new(),
             behind: HashMap::new(),
             vanished: HashMap::new(),

@@ -16,7 +16,7 @@ impl Engine {
         self.forget_vanished();
         let (mut new, mut kept) = (Vec::new(), 0);
         for wanted in wanted {
-            match self.paths.get(&wanted.path).copied() {
+            match self.paths.get(&self.tops, &wanted.path) {
                 Some(id) => kept += usize::from(self.want_again(id, wanted)),
                 None => new.push(wanted),
             }
@@ -106,14 +106,15 @@ impl Engine {
     fn attach(&mut self, wanted: Wanted) {
         let settled = |id: &MountId| self.tops.get(id).is_none_or(|top| top.state == State::Serving);
         let path = &*wanted.path;
-        let above = path.ancestors().filter_map(|path| self.paths.get(path)).find(|id| !settled(id));
+        let above = path.ancestors().filter_map(|path| self.paths.get(&self.tops, path)).find(|id| !settled(id));
         let behind = self.leaving.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
-        let below = behind.take_while(|below| below.starts_with(path)).find_map(|below| self.paths.get(below));
-        if let Some(id) = above.or(below).copied() {
+        let below =
+            behind.take_while(|below| below.starts_with(path)).find_map(|below| self.paths.get(&self.tops, below));
+        if let Some(id) = above.or(below) {
             self.behind.entry(id).or_default().push(wanted);
             return;
         }
-        if self.paths.contains_key(&wanted.path) {
+        if self.paths.get(&self.tops, &wanted.path).is_some() {
             return;
         }
         let id = self.new_mount();

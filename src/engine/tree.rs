@@ -245,19 +245,19 @@ impl Engine {
     /// A new top-level mount.
     pub(super) fn insert_top(&mut self, id: MountId, top: Top) {
         self.moving += u32::from(top.state.moves());
-        self.paths.insert(top.wanted.path.clone(), id);
         self.mounts.insert(id, Box::new(Mount::top_level(id, &top.wanted)));
         self.tops.insert(id, Box::new(top));
+        self.paths.insert(&self.tops, id);
     }
 
     /// A top-level mount that is no more.
     pub(super) fn remove_top(&mut self, id: MountId) -> Option<Top> {
         self.drop_tree(id);
+        self.paths.remove(&self.tops, id);
         let mut top = self.tops.remove(&id)?;
         self.moving -= u32::from(top.state.moves());
         self.timers.reset(&mut top.alarm, None, || Alarm::Tick(id));
         self.leaving.remove(&top.wanted.path);
-        self.paths.remove(&top.wanted.path);
         Some(*top)
     }
 }

@@ -34,7 +34,7 @@ pub(super) async fn check(worker: &Rc<Worker>) -> Vec<Check> {
             keeper: children::parent(),
             group: children::process_group(),
             pipes: state.pipes.iter().map(|pipe| (pipe.inode.get(), !pipe.is_empty())).collect(),
-            wishes: state.triggers.values().map(wish).collect(),
+            wishes: state.triggers.values().map(|trigger| wish(trigger)).collect(),
         };
         (known, Rc::clone(&state.context))
     };

@@ -1,0 +1,48 @@
+//! Which top-level mount stands at a path.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::Path;
+
+use hashbrown::HashTable;
+
+use super::MountId;
+use super::mount::Top;
+
+/// The mounts by their paths, which stand in the mounts alone: with ten thousand direct mounts, a map of paths takes
+/// five times as much.
+#[derive(Debug, Default)]
+pub(super) struct Paths {
+    ids: HashTable<MountId>,
+    hasher: RandomState,
+}
+
+/// Where the paths stand.
+type Tops = BTreeMap<MountId, Box<Top>>;
+
+impl Paths {
+    /// The mount at a path.
+    pub(super) fn get(&self, tops: &Tops, path: &Path) -> Option<MountId> {
+        self.ids.find(self.hasher.hash_one(path), |id| is_at(tops, *id, path)).copied()
+    }
+
+    /// Puts a mount of `tops` in, in place of one that has the same path.
+    pub(super) fn insert(&mut self, tops: &Tops, id: MountId) {
+        let Some(top) = tops.get(&id) else { return };
+        let (path, hasher) = (&*top.wanted.path, &self.hasher);
+        let hash = |id: &MountId| tops.get(id).map_or(0, |top| hasher.hash_one(&*top.wanted.path));
+        self.ids.entry(hash(&id), |other| is_at(tops, *other, path), hash).insert(id);
+    }
+
+    /// Takes a mount of `tops` out.
+    pub(super) fn remove(&mut self, tops: &Tops, id: MountId) {
+        let Some(top) = tops.get(&id) else { return };
+        if let Ok(found) = self.ids.find_entry(self.hasher.hash_one(&*top.wanted.path), |other| *other == id) {
+            found.remove();
+        }
+    }
+}
+
+fn is_at(tops: &Tops, id: MountId, path: &Path) -> bool {
+    tops.get(&id).is_some_and(|top| *top.wanted.path == *path)
+}
