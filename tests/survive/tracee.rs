@@ -9,6 +9,8 @@ use nix::sys::ptrace::{self, Options};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
+use super::common::{secs, wait_for};
+
 /// The stopped thread, in a system call that it waits in.
 pub struct Tracee {
     pid: Pid,
@@ -18,9 +20,14 @@ pub struct Tracee {
 
 #[cfg(target_arch = "x86_64")]
 impl Tracee {
-    /// Stops it.
+    /// Stops it when it waits.
     #[track_caller]
     pub fn stop(tid: i32) -> Self {
+        wait_for("a thread to wait in a system call", secs(10), || Self::stop_now(tid))
+    }
+
+    /// Stops it. `None`: it is not in a system call now, and goes on.
+    fn stop_now(tid: i32) -> Option<Self> {
         let pid = Pid::from_raw(tid);
         ptrace::seize(pid, Options::empty()).unwrap();
         ptrace::interrupt(pid).unwrap();
@@ -28,8 +35,11 @@ impl Tracee {
         let registers = ptrace::getregs(pid).unwrap();
         // Behind the instruction `syscall`.
         let word = ptrace::read(pid, (registers.rip - 2) as ptrace::AddressType).unwrap();
-        assert_eq!(word & 0xffff, 0x050f, "{tid} does not wait in a system call");
-        Self { pid, registers }
+        if word & 0xffff == 0x050f {
+            return Some(Self { pid, registers });
+        }
+        ptrace::detach(pid, None).unwrap();
+        None
     }
 
     fn call(&mut self, number: c_long, arguments: [i64; 4]) -> i64 {
