@@ -24,7 +24,7 @@ use crate::plan::Action;
 use crate::sys::children;
 use crate::text::Escaped;
 
-/// For the answer to reach somebody who does not read.
+/// For the answer to be written to somebody who does not read.
 const DELIVERY: Duration = Duration::from_secs(1);
 
 /// Answers until the socket is gone.
@@ -32,15 +32,14 @@ pub(super) async fn answer(worker: Rc<Worker>, mut asked: mpsc::Receiver<Asked>)
     while let Some(asked) = asked.recv().await {
         let worker = Rc::clone(&worker);
         spawn_local(async move {
+            // Until this is answered, this worker does not make room for the next one.
+            let parts = u32::from(asked.call == Call::Upgrade);
+            worker.parting.set(worker.parting.get() + parts);
             let answer = one(&worker, &asked).await;
-            let goes = answer.is_ok() && asked.call == Call::Upgrade;
             // Who has stopped waiting misses nothing.
             let _ = asked.reply.send(answer);
-            if goes {
-                // Whoever asked is to hear of it from this worker, which may be gone at any moment after that.
-                let _ = timeout(DELIVERY, asked.delivered).await;
-                worker.ask_for_upgrade();
-            }
+            let _ = timeout(DELIVERY, asked.delivered).await;
+            worker.parting.set(worker.parting.get() - parts);
         });
     }
 }
@@ -50,7 +49,7 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
         Call::Ping => Ok(Answer::Pong(Pong { version: version(), pid: keeper() })),
         Call::Status => Ok(Answer::Status(status(worker))),
         Call::Mounts => Ok(Answer::Mounts(mounts(&worker.state.borrow()))),
-        Call::Upgrade => match super::upgrade::prepare(worker).await {
+        Call::Upgrade => match super::upgrade::upgrade(worker).await {
             Ok(()) => Ok(Answer::Done),
             Err(message) => Err(ControlError::Failed { message }),
         },

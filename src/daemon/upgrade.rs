@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use log::{error, info};
 use tokio::signal::unix::Signal;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::reload;
 use super::worker::{REPLACED_WITHIN, Worker};
@@ -44,25 +44,19 @@ pub(super) const UNDER_WAY: &str = "an upgrade is under way; ask again in a few 
 /// HUP: another program if there is one, else the maps anew, which the other program reads as well.
 pub(super) async fn hang_up(worker: Rc<Worker>) {
     if matches!(exec::is_other_program(&worker.program), Ok(true)) {
-        match prepare(&worker).await {
-            Ok(()) => {
-                worker.ask_for_upgrade();
-                // This worker is not there any more then, unless the keeper could not execute it after all.
-                sleep(REPLACED_WITHIN).await;
-                error!("{} has not taken over; this program goes on", Escaped::path(&worker.program));
-            }
+        match upgrade(&worker).await {
+            Ok(()) => return,
             Err(why) => error!("{why}; this program goes on"),
         }
     }
     reload::reload(worker).await;
 }
 
-/// Decides that this program is replaced by the one that stands at its path. From then on nothing else is promised; the
-/// keeper must be asked soon.
+/// Has this program replaced by the one that stands at its path, and returns when that goes on: this worker retires.
 ///
 /// # Errors
 /// Half a sentence that says why not.
-pub(super) async fn prepare(worker: &Rc<Worker>) -> Result<(), String> {
+pub(super) async fn upgrade(worker: &Rc<Worker>) -> Result<(), String> {
     let shown = Escaped::path(&worker.program);
     let cannot = |why: &dyn std::fmt::Display| format!("{shown} cannot take over: {why}");
     let may = || {
@@ -88,8 +82,10 @@ pub(super) async fn prepare(worker: &Rc<Worker>) -> Result<(), String> {
     // Meanwhile much may have begun.
     may()?;
     info!("{shown} takes over");
-    worker.will_be_replaced();
-    Ok(())
+    let retires = worker.retires.notified();
+    worker.ask_for_upgrade();
+    let unheard = |_| cannot(&"the keeper has not executed it, and has logged why");
+    timeout(REPLACED_WITHIN, retires).await.map_err(unheard)
 }
 
 /// What a program says that would take over. Others may take any argument for a good one.
@@ -114,8 +110,9 @@ pub(crate) fn check(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
 /// what is not answered stands in the journal.
 pub(super) async fn retire(worker: &Rc<Worker>, word: &mut Signal) {
     word.recv().await;
+    worker.retires.notify_waiters();
     let end = Instant::now() + WIND_UP;
-    while !worker.winds_up() && Instant::now() < end {
+    while (!worker.winds_up() || worker.parting.get() > 0) && Instant::now() < end {
         sleep(LOOK).await;
     }
     info!("this worker retires");

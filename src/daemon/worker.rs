@@ -58,6 +58,10 @@ pub(super) struct Worker {
     pub(super) program: PathBuf,
     /// When the keeper was asked to execute it.
     asked_to_upgrade: Cell<Option<Instant>>,
+    /// The keeper wants this worker to make room for the next one.
+    pub(super) retires: Notify,
+    /// Wishes for an upgrade that are not answered.
+    pub(super) parting: Cell<u32>,
     /// Our control socket's file.
     pub(super) socket: Cell<Option<serve::Identity>>,
     /// Told when this process has come back from a checkpoint.
@@ -86,6 +90,8 @@ impl Worker {
             sentinel: Sentinel::start()?,
             program: inheritance.program,
             asked_to_upgrade: Cell::new(None),
+            retires: Notify::new(),
+            parting: Cell::new(0),
             socket: Cell::new(None),
             restored: Notify::new(),
             ended: RefCell::new(None),
@@ -186,13 +192,9 @@ impl Worker {
         state.slots.is_empty() && state.making == 0 && state.attaching == 0
     }
 
-    /// The keeper is about to be asked.
-    pub(super) fn will_be_replaced(&self) {
-        self.asked_to_upgrade.set(Some(Instant::now()));
-    }
-
     /// Asks the keeper to execute the program that stands at its path.
     pub(super) fn ask_for_upgrade(&self) {
+        self.asked_to_upgrade.set(Some(Instant::now()));
         self.state.borrow().pipes.tell(Message::Upgrade);
     }
 

@@ -96,10 +96,14 @@ impl Kernel {
         self.last
     }
 
+    /// What the plan above it or the map says of an entry.
+    pub(crate) fn whole(&self, at: &Place) -> Arc<Plan> {
+        self.autofs[&at.0].plan.clone().unwrap_or_else(|| maps::plan_of(&self.path(at), &at.1))
+    }
+
     /// Carries a plan out, as far as it is not there already.
     pub(crate) fn mount(&mut self, at: &Place, plan: &Arc<Plan>) {
-        let full = self.autofs[&at.0].plan.clone().unwrap_or_else(|| maps::plan_of(&self.path(at), &at.1));
-        let fs = FileSystem { plan: plan.clone(), used: false, whole: full == *plan };
+        let fs = FileSystem { plan: plan.clone(), used: false, whole: self.whole(at) == *plan };
         self.mounted.entry(at.clone()).or_insert(fs);
         let path = |child: &u32| self.autofs[child].wanted.path.clone();
         let there: BTreeSet<_> = self.children(at).iter().map(path).collect();

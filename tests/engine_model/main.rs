@@ -72,6 +72,11 @@ pub(crate) enum Op {
         mount: u8,
         key: u8,
     },
+    /// What is missing of a tree is to be mounted again; when the shell looked, all was.
+    Mend {
+        mount: u8,
+        key: u8,
+    },
 }
 
 impl From<u32> for Op {
@@ -87,7 +92,8 @@ impl From<u32> for Op {
             82..85 => Self::ByHand { which: a, lazy: b % 2 == 0 },
             85..87 => Self::Reload { mask: a },
             87 => Self::Forget,
-            88..91 => Self::Prune,
+            88 | 89 => Self::Prune,
+            90 => Self::Mend { mount: a, key: b },
             91 | 92 => Self::Crash,
             93 | 94 => Self::Insist { mount: a, key: b },
             96 => Self::Restore,

@@ -8,7 +8,7 @@ use autofs::engine::{
     Done, Effect, Engine, EntryPhase, Event, JobId, Key, Kind, Layer, Limits, MountId, MountState, Requester,
     Resolution, Shutdown, Tick, Token, Wanted,
 };
-use autofs::plan::Plan;
+use autofs::plan::{Action, Plan};
 
 use crate::Op;
 use crate::kernel::{Kernel, Place};
@@ -234,6 +234,14 @@ impl World {
                 let at = self.pick(mount, key).and_then(|(number, key)| Some((self.id(number)?, key)));
                 if let Some((mount, key)) = at {
                     self.event(Event::Unmount { mount, key });
+                }
+            }
+            Op::Mend { mount, key } => {
+                let at = self.pick(mount, key).and_then(|at| Some((self.id(at.0)?, at)));
+                if let Some((mount, at)) = at {
+                    let whole = (*self.kernel.whole(&at)).clone();
+                    let plan = Arc::new(Plan { action: Action::Nothing, ..whole });
+                    self.event(Event::Mend { mount, key: at.1, plan });
                 }
             }
             Op::Stop(how) => {

@@ -377,7 +377,8 @@ fn of_which_nothing_arrives() {
             )
             .as_bytes(),
         );
-        call(Call::Upgrade).unwrap();
+        let answer = call(Call::Upgrade);
+        assert!(matches!(answer, Err(ClientError::Gone)), "the worker before has not retired: {answer:?}");
         daemon.says("what was handed over cannot be");
         daemon.says("re-connected to /mnt/auto,");
         daemon.ready(&["/mnt/auto", "/mnt/d"]);

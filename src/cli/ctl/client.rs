@@ -26,6 +26,9 @@ pub enum ClientError {
     /// No answer in time.
     #[error("no answer from the daemon within {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// The daemon, or who answered for it, is gone.
+    #[error("the daemon has gone without an answer; its log may say why")]
+    Gone,
     /// The connection broke.
     #[error("cannot talk to the daemon: {0}")]
     Io(#[from] io::Error),
@@ -98,7 +101,7 @@ fn converse(socket: &Path, call: &Call) -> Result<Answer, ClientError> {
             return Ok(answer);
         }
         match stream.read(&mut piece)? {
-            0 => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
+            0 => return Err(ClientError::Gone),
             n => frames.push(piece.get(..n).unwrap_or_default()),
         }
     }

@@ -35,9 +35,11 @@ impl From<&ClientError> for Exit {
             ClientError::Denied(_) | ClientError::Refused(ControlError::PermissionDenied) => Self::Denied,
             ClientError::Refused(ControlError::NoSuchMount { .. }) => Self::No,
             ClientError::TimedOut(_) => Self::TimedOut,
-            ClientError::Refused(_) | ClientError::Io(_) | ClientError::Malformed(_) | ClientError::TooLong(_) => {
-                Self::Failed
-            }
+            ClientError::Refused(_)
+            | ClientError::Gone
+            | ClientError::Io(_)
+            | ClientError::Malformed(_)
+            | ClientError::TooLong(_) => Self::Failed,
         }
     }
 }
