@@ -1,5 +1,7 @@
 //! NFS locations: replicas with weights, and which of them are tried, how and in which order.
 
+use std::hash::{BuildHasher as _, RandomState};
+
 use super::context::{Context, Facts, Host, Wishes};
 use super::method::{bind, mount};
 use super::{Action, Mount};
@@ -22,7 +24,7 @@ pub(super) fn hosts(locations: &[Location]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// What mounts the first of `locations` that can be mounted: a directory of this machine by a bind mount, others by NFS
-/// in the order of their weights. `first` is false for an offset, which is mounted later: hosts that nobody knows now
+/// in the order of their weights, or of their luck. `first` is false for an offset, which is mounted later: hosts that nobody knows now
 /// may be known then.
 pub(super) fn action(
     ctx: &Context<'_>,
@@ -33,7 +35,7 @@ pub(super) fn action(
     first: bool,
 ) -> Result<Action, Diagnostic> {
     let mut near = Vec::new();
-    let mut far: Vec<(u32, Mount)> = Vec::new();
+    let mut far: Vec<(u64, Mount)> = Vec::new();
     for Location(text) in locations {
         let Some(replicas) = replicas(text) else {
             return Err(ctx
@@ -58,20 +60,32 @@ pub(super) fn action(
                         near.push(by_nfs(host));
                     }
                 }
-                Host::Remote => far.push((replica.weight, by_nfs(host))),
+                Host::Remote => far.push((cost(replica.weight, ctx.master.random), by_nfs(host))),
                 Host::Unknown if first => {}
-                Host::Unknown => far.push((u32::MAX, by_nfs(host))),
+                Host::Unknown => far.push((u64::MAX, by_nfs(host))),
             }
         }
     }
     // Stable: among equal weights, the order in which they were written.
-    far.sort_by_key(|(weight, _)| *weight);
+    far.sort_by_key(|(cost, _)| *cost);
     let mut mounts = near;
     mounts.extend(far.into_iter().map(|(_, mount)| mount));
     if mounts.is_empty() && first {
         return Err(ctx.error("plan::hosts", "no hosts available"));
     }
     Ok(Action::Mount(mounts))
+}
+
+/// What orders the replicas: the weight; or else, a random number as many times as large. So one with a greater weight
+/// comes first less often.
+fn cost(weight: u32, random: bool) -> u64 {
+    let weight = u64::from(weight);
+    if !random {
+        return weight;
+    }
+    // Each state has keys of its own, of the system's randomness.
+    let dice = u64::from(RandomState::new().hash_one(()) as u32);
+    dice * (weight + 1)
 }
 
 /// `ro` is all of NFS's options that means the same for a bind mount.

@@ -16,6 +16,8 @@ cases![
     binds,
     tmpfs_with_options,
     a_helper_gets_source_target_and_options,
+    replicated_servers,
+    replicated_servers_by_chance,
     symlinks,
     direct,
     direct_below_directories_that_are_not_there,
@@ -37,6 +39,42 @@ cases![
 
 fn sources(path: &str) -> Vec<String> {
     table::at(path).into_iter().filter(|m| m.fstype != "autofs").map(|m| m.source).collect()
+}
+
+/// The server with the least weight, and the next one if that fails.
+fn replicated_servers() {
+    site::one_map("* 192.0.2.1(2),192.0.2.2,192.0.2.3(1):/x/&\n");
+    Rules { fail: vec!["192.0.2.2:/x/b".into()], ..Rules::default() }.set();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    for (key, server) in [("a", "192.0.2.2"), ("b", "192.0.2.3")] {
+        visit::serves(format!("/mnt/auto/{key}"));
+        assert_eq!(sources(&format!("/mnt/auto/{key}")), [format!("{server}:/x/{key}")]);
+    }
+    daemon.stop();
+}
+
+/// By the option of the line, and by that of the command.
+fn replicated_servers_by_chance() {
+    site::master("/mnt/one /etc/auto.one -r\n/mnt/other /etc/auto.one\n");
+    put("/etc/auto.one", "* 192.0.2.1,192.0.2.2(1):/x/&\n");
+    for (point, arguments) in [("/mnt/one", &[][..]), ("/mnt/other", &["-r"])] {
+        let mut daemon = Daemon::start(["-f", "-v"].iter().chain(arguments));
+        daemon.ready(&["/mnt/one", "/mnt/other"]);
+        // Three of four by the first one.
+        let mut number = 0;
+        let mut until = |server: &str| loop {
+            number += 1;
+            assert!(number < 100, "never {server}");
+            let path = format!("{point}/{number}");
+            visit::serves(&path);
+            if sources(&path)[0].starts_with(server) {
+                break;
+            }
+        };
+        until("192.0.2.1:");
+        until("192.0.2.2:");
+        daemon.stop();
+    }
 }
 
 fn binds() {
