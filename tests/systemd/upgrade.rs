@@ -112,7 +112,11 @@ fn package(version: &str, change: fn()) -> String {
          Description: the automounter under test\n"
     );
     fs::write(format!("{control}/control"), text).unwrap();
+    // With configuration that a removal leaves.
+    put(&format!("{BUILD}/etc/autofs-rs.conf"), "");
+    fs::write(format!("{control}/conffiles"), "/etc/autofs-rs.conf\n").unwrap();
     let scripts = [
+        ("preinst", include_str!("../../packaging/debian/preinst")),
         ("postinst", include_str!("../../packaging/debian/postinst")),
         ("prerm", include_str!("../../packaging/debian/prerm")),
     ];
@@ -159,6 +163,11 @@ fn by_dpkg() {
     run("dpkg", &["--remove", "autofs-rs"]);
     assert_eq!((table::below("/auto"), table::below("/d")), (vec![], vec![]));
     assert!(!fs::exists(PROGRAM).unwrap());
+
+    // Whoever installs it again wants it to run.
+    run("dpkg", &["--install", &versions[1]]);
+    assert_eq!(property("ActiveState"), "active");
+    visit::serves("/auto/again");
 }
 
 /// The scripts restart it then, and what is in use stays.

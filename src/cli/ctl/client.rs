@@ -138,7 +138,7 @@ mod tests {
         let reply = protocol::encode_reply(&Err(ControlError::PermissionDenied)).unwrap();
         assert!(matches!(answered(reply), Err(ClientError::Refused(ControlError::PermissionDenied))));
         assert!(matches!(answered(b"{}\0".to_vec()), Err(ClientError::Malformed(_))));
-        assert!(matches!(answered(b"{".to_vec()), Err(ClientError::Io(_))));
+        assert!(matches!(answered(b"{".to_vec()), Err(ClientError::Gone)));
     }
 
     #[test]
