@@ -24,8 +24,8 @@ pub(super) fn hosts(locations: &[Location]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// What mounts the first of `locations` that can be mounted: a directory of this machine by a bind mount, others by NFS
-/// in the order of their weights, or of their luck. `first` is false for an offset, which is mounted later: hosts that nobody knows now
-/// may be known then.
+/// in the order of their weights, or of their luck. `first` is false for an offset, which is mounted later: hosts that
+/// nobody knows now may be known then.
 pub(super) fn action(
     ctx: &Context<'_>,
     options: &OptionList,
@@ -83,7 +83,7 @@ fn cost(weight: u32, random: bool) -> u64 {
     if !random {
         return weight;
     }
-    // Each state has keys of its own, of the system's randomness.
+    // The keys of each state are other ones, begun with the system's randomness.
     let dice = u64::from(RandomState::new().hash_one(()) as u32);
     dice * (weight + 1)
 }
