@@ -15,7 +15,11 @@ pub mod text;
 pub mod cli;
 pub mod daemon;
 pub mod exec;
+pub(crate) mod fault;
 pub mod keeper;
+pub mod link;
+pub mod logging;
+pub mod options;
 pub mod source;
 #[allow(unsafe_code, reason = "every system call that needs it is fenced in here")]
 pub mod sys;

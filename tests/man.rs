@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use autofs::cli::options;
 use autofs::config::{Native, defaults};
+use autofs::options;
 
 macro_rules! page {
     ($name:literal) => {

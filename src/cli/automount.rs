@@ -4,16 +4,16 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::options::{self, Command};
 use super::{dump, set_log};
+use crate::options::{self, Command};
 use crate::text::Escaped;
-use crate::{control, daemon, exec, sys};
+use crate::{control, daemon, exec, keeper, sys};
 
 /// Runs the program.
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_else(|| "automount".into());
-    // Helpers of the daemon: see exec::Mounter and daemon::opener.
+    // Helpers of the daemon: see exec::Mounter and daemon::attach::opener.
     match (arguments.next(), arguments.next(), arguments.next()) {
         (Some(first), Some(to), None) if first == exec::WALK => {
             return if exec::walk(Path::new(&to)) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -46,7 +46,7 @@ pub fn main() -> ExitCode {
             say(&format!("{program}: this program must be run by root."));
             ExitCode::FAILURE
         }
-        Command::Run(options) => crate::keeper::run(options),
+        Command::Run(options) => keeper::run(options, daemon::run),
         Command::SetLogPriority { priority, paths } => set_log::run(Path::new(control::SOCKET), priority, &paths),
         Command::Dump { options, map } => dump::run(&options, map.as_ref()),
     }

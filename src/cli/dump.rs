@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::options::Options;
-use crate::daemon::configuration::Configuration;
 use crate::map::{MasterEntry, MasterOptions, Table};
+use crate::options::Options;
+use crate::source::configuration::Configuration;
 use crate::source::master::{self, Master};
 use crate::source::{Answer, Description, Mode, Names, Source};
 use crate::text::Diagnostic;

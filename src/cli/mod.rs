@@ -3,7 +3,4 @@
 pub mod automount;
 pub mod ctl;
 mod dump;
-pub mod getopt;
-pub mod options;
-pub mod priority;
 mod set_log;

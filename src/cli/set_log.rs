@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::ctl::client;
-use super::priority::Priority;
 use crate::control::{Bytes, Call};
+use crate::options::Priority;
 use crate::text::Escaped;
 
 /// How long one path may take.

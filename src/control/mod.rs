@@ -1,7 +1,7 @@
 //! The control interface: what can be asked of a running daemon, and how it looks on the wire.
 //!
 //! The wire is Varlink's (JSON objects, each followed by a NUL byte, on a Unix stream socket), so that `varlinkctl`
-//! and scripts can use it as well. Here are values and codecs only; `daemon::serve` and `cli::ctl::client` do the
+//! and scripts can use it as well. Here are values and codecs only; `daemon::control::serve` and `cli::ctl::client` do the
 //! input and output.
 
 pub mod answer;

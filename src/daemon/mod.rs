@@ -1,54 +1,41 @@
 //! The worker's half: the loop between kernel, engine and maps.
 
-mod adopting;
-mod asked;
 mod attach;
-mod attaching;
-mod browsing;
-pub mod configuration;
-mod context;
-mod detaching;
-mod expiring;
-pub(crate) mod fault;
-mod line;
-pub mod log;
-mod migrate;
-mod mounting;
-mod opener;
-mod pipes;
-mod placeholder;
-mod quiesce;
-mod reactor;
+mod checkpoint;
+mod control;
+mod jobs;
+mod maps;
+mod mounts;
 mod reload;
 mod requests;
-mod resolve;
-mod restore;
-mod sentinel;
-pub mod serve;
 mod state;
-mod table;
 mod upgrade;
-mod watching;
 mod worker;
 
 use std::path::Path;
 use std::rc::Rc;
 
-use ::log::{debug, error, info, warn};
+use log::{debug, error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::cli::options::Options;
 use crate::config::native::OnExit;
-use crate::control;
+use crate::control::SOCKET;
 use crate::engine::{Event, Shutdown};
 use crate::exec::lanes::Lanes;
-use crate::keeper::{Inheritance, START_FAILED};
+use crate::fault;
+use crate::link::{Inheritance, START_FAILED};
+use crate::logging::Logger;
+use crate::options::Options;
+use crate::source::configuration::Configuration;
 use crate::sys::{fds, heap, signals};
 
-use configuration::Configuration;
-pub(crate) use opener::{ARGUMENT as OPENER, main as open_for_others};
+pub(crate) use attach::opener::{ARGUMENT as OPENER, main as open_for_others};
+use attach::watch;
+use checkpoint::restore;
+use control::{answer, serve};
+use jobs::unmount;
 pub(crate) use upgrade::{ARGUMENT as UPGRADE_CHECK, check as check_upgrade};
 use worker::Worker;
 
@@ -56,7 +43,7 @@ use worker::Worker;
 const STACK: usize = 256 << 10;
 
 /// Runs the worker until the daemon ends; returns its exit status.
-pub fn run(options: Options, inheritance: Inheritance, logger: &'static log::Logger) -> u8 {
+pub fn run(options: Options, inheritance: Inheritance, logger: &'static Logger) -> u8 {
     heap::configure();
     fault::arm(inheritance.before);
     let configuration = Configuration::read(None);
@@ -83,12 +70,7 @@ pub fn run(options: Options, inheritance: Inheritance, logger: &'static log::Log
     status
 }
 
-async fn live(
-    options: Options,
-    configuration: Configuration,
-    logger: &'static log::Logger,
-    inheritance: Inheritance,
-) -> u8 {
+async fn live(options: Options, configuration: Configuration, logger: &'static Logger, inheritance: Inheritance) -> u8 {
     let Ok(mut retirement) = signal(SignalKind::alarm()) else { return START_FAILED };
     // Handlers first, then the signals that have been held back since the fork.
     let signals = match Signals::install().and_then(|installed| signals::unblock().map(|()| installed)) {
@@ -112,17 +94,17 @@ async fn live(
     };
     spawn_local(Rc::clone(&worker).timers());
     spawn_local(signals.serve(Rc::clone(&worker), on_exit));
-    spawn_local(watching::watch(Rc::clone(&worker)));
+    spawn_local(watch::watch(Rc::clone(&worker)));
     spawn_local(restore::watch(Rc::clone(&worker)));
-    let socket = Path::new(control::SOCKET);
+    let socket = Path::new(SOCKET);
     match serve::listen(socket) {
         Ok(listener) => {
             worker.socket.set(serve::identity(socket));
             let (sender, asked) = mpsc::channel(16);
             tokio::spawn(serve::serve(listener, sender));
-            spawn_local(asked::answer(Rc::clone(&worker), asked));
+            spawn_local(answer::answer(Rc::clone(&worker), asked));
         }
-        Err(e) => warn!("no control socket {}: {e}", control::SOCKET),
+        Err(e) => warn!("no control socket {}: {e}", SOCKET),
     }
     let work = async {
         fault::point("start");
@@ -138,7 +120,7 @@ async fn live(
         () = upgrade::retire(&worker, &mut retirement) => return 0,
     };
     debug!("the end: {how:?}, {} autofs mounts stay", left.len());
-    detaching::leave(&worker, &left, how).await;
+    unmount::leave(&worker, &left, how).await;
     if let Some(own) = worker.socket.get() {
         serve::remove(socket, own);
     }

@@ -13,17 +13,21 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use super::configuration::Configuration;
-use super::line::Line;
-use super::state::State;
-use super::worker::Worker;
-use super::{adopting, attaching, browsing, detaching, fault};
-use crate::cli::options::Options;
 use crate::config::Settings;
+use crate::daemon::attach::adopt;
+use crate::daemon::attach::top;
+use crate::daemon::jobs::browse;
+use crate::daemon::jobs::unmount;
+use crate::daemon::maps::line::Line;
+use crate::daemon::state::State;
+use crate::daemon::worker::Worker;
 use crate::engine::{Event, Kind, MountState, Shutdown, Wanted};
 use crate::exec::lanes::Lane;
+use crate::fault;
 use crate::map::{MasterEntry, MasterOptions, Table};
+use crate::options::Options;
 use crate::source::Source;
+use crate::source::configuration::Configuration;
 use crate::source::master::{Master, Status};
 use crate::sys::{autofs, heap, image};
 use crate::text::{Escaped, Severity};
@@ -37,7 +41,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// The first reading: waits for a master map that is not available yet, then mounts what it names. `again`: workers
 /// before this one have served; what they have left is served on at once, and is given up only for a master map that
 /// was read and does not name it.
-pub(super) async fn start(worker: &Rc<Worker>, again: bool) {
+pub(crate) async fn start(worker: &Rc<Worker>, again: bool) {
     let (wait, force, force_exit) = {
         let state = worker.state.borrow();
         let wait = state.options.master_wait.unwrap_or(state.configuration.conf.autofs.master_wait);
@@ -50,7 +54,7 @@ pub(super) async fn start(worker: &Rc<Worker>, again: bool) {
         Ok(None) => {}
         Err(e) => warn!("cannot find out the version of the kernel's protocol: {e}"),
     }
-    let inherited = if again { adopting::inherited(worker).await } else { Vec::new() };
+    let inherited = if again { adopt::inherited(worker).await } else { Vec::new() };
     let begun = Instant::now();
     let mut master = read_master(worker, false).await;
     if master.status != Status::Read && !inherited.is_empty() {
@@ -66,7 +70,7 @@ pub(super) async fn start(worker: &Rc<Worker>, again: bool) {
     }
     if force || force_exit {
         let Applied { wanted: paths, .. } = apply(worker, master, false).await;
-        detaching::force(worker, paths.into_iter().map(|w| w.path).collect()).await;
+        unmount::force(worker, paths.into_iter().map(|w| w.path).collect()).await;
         if force_exit {
             worker.stop(Shutdown::Detach);
             return;
@@ -98,7 +102,7 @@ fn unnamed(inherited: Vec<Wanted>, wanted: &[Wanted]) -> Vec<Wanted> {
 }
 
 /// Reads everything again. Only one reload runs at a time; a wish that comes meanwhile is served after it.
-pub(super) async fn reload(worker: Rc<Worker>) {
+pub(crate) async fn reload(worker: Rc<Worker>) {
     if !worker.begin_reload() {
         return;
     }
@@ -298,7 +302,7 @@ async fn want(worker: &Rc<Worker>, wanted: Vec<Wanted>) {
     worker.event(Event::Want(wanted));
     worker.quiet().await;
     browse(worker).await;
-    attaching::release_unused(worker);
+    top::release_unused(worker);
     // The maps and the mount table have been in memory more than once.
     drop(tokio::task::spawn_blocking(heap::trim));
 }
@@ -310,12 +314,12 @@ async fn browse(worker: &Rc<Worker>) {
         state.triggers.iter().filter(|(_, t)| t.kind == Kind::Indirect && t.line.browse()).map(|(id, _)| *id).collect()
     };
     for id in mounts {
-        browsing::fill(worker, id).await;
+        browse::fill(worker, id).await;
     }
 }
 
 /// The options of a line with the defaults of configuration and command line filled in.
-pub(super) fn effective(options: &MasterOptions, settings: &Settings, command_line: &Options) -> MasterOptions {
+pub(crate) fn effective(options: &MasterOptions, settings: &Settings, command_line: &Options) -> MasterOptions {
     let mut effective = options.clone();
     effective.timeout = options.timeout.or(command_line.timeout).or(Some(settings.timeout));
     effective.negative_timeout =

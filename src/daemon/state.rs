@@ -8,52 +8,53 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::configuration::Configuration;
-use super::context::Context;
-use super::line::Line;
-use super::log::Logger;
-use super::opener::Memory;
-use super::pipes::Pipes;
-use super::quiesce::Quiet;
-use super::table::Mounted;
-use super::{reload, resolve};
-use crate::cli::options::Options;
+use crate::daemon::attach::opener::Memory;
+use crate::daemon::checkpoint::quiesce::Quiet;
+use crate::daemon::jobs::resolve;
+use crate::daemon::maps::context::Context;
+use crate::daemon::maps::line::Line;
+use crate::daemon::mounts::pipes::Pipes;
+use crate::daemon::mounts::table::Mounted;
+use crate::daemon::reload;
 use crate::engine::{Engine, JobId, Key, Kind, Limits, MountId, Requester, Shutdown, Token, Wanted};
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lanes;
-use crate::keeper::journal::{Journal, Slot};
+use crate::link::journal::{Journal, Slot};
+use crate::logging::Logger;
 use crate::map::MasterEntry;
+use crate::options::Options;
 use crate::plan::Plan;
+use crate::source::configuration::Configuration;
 use crate::source::master::Master;
 use crate::source::{Mode, Source};
 use crate::sys::autofs::Control;
 
 /// An autofs mount of ours.
 #[derive(Debug)]
-pub(super) struct Trigger {
-    pub(super) path: Arc<Path>,
-    pub(super) kind: Kind,
+pub(crate) struct Trigger {
+    pub(crate) path: Arc<Path>,
+    pub(crate) kind: Kind,
     /// Encoded as in packets.
-    pub(super) dev: u32,
-    pub(super) pipe: u32,
-    pub(super) line: Rc<Line>,
+    pub(crate) dev: u32,
+    pub(crate) pipe: u32,
+    pub(crate) line: Rc<Line>,
     /// Directories that were made for it and go with it.
-    pub(super) created: Made,
+    pub(crate) created: Made,
     /// Its parent is a network file system: even to reach it may block.
-    pub(super) remote: bool,
+    pub(crate) remote: bool,
     /// Its root directory, opened when a request comes and closed when none is left: it is the only way to answer when
     /// somebody has meanwhile taken the mount out of the tree; at other times an open one would keep direct mounts
     /// from expiring and a checkpoint from working.
-    pub(super) root: Option<OwnedFd>,
+    pub(crate) root: Option<OwnedFd>,
     /// Requests that are not answered.
-    pub(super) owed: u32,
+    pub(crate) owed: u32,
     /// A restore has lost `strictexpire` or `ignore`: it is to be mounted anew when nothing is mounted on it.
-    pub(super) weak: bool,
+    pub(crate) weak: bool,
 }
 
 impl Trigger {
     /// The path of an entry.
-    pub(super) fn entry(&self, key: &Key) -> PathBuf {
+    pub(crate) fn entry(&self, key: &Key) -> PathBuf {
         use std::os::unix::ffi::OsStrExt as _;
         match self.kind {
             Kind::Indirect => self.path.join(std::ffi::OsStr::from_bytes(&key.0)),
@@ -64,77 +65,77 @@ impl Trigger {
 
 /// All that changes.
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) engine: Engine,
-    pub(super) control: Arc<Control>,
+pub(crate) struct State {
+    pub(crate) engine: Engine,
+    pub(crate) control: Arc<Control>,
     /// What could not be opened a moment ago.
-    pub(super) blocked: Memory,
-    pub(super) journal: Journal,
-    pub(super) pipes: Pipes,
-    pub(super) triggers: HashMap<MountId, Box<Trigger>>,
-    pub(super) devices: HashMap<u32, MountId>,
+    pub(crate) blocked: Memory,
+    pub(crate) journal: Journal,
+    pub(crate) pipes: Pipes,
+    pub(crate) triggers: HashMap<MountId, Box<Trigger>>,
+    pub(crate) devices: HashMap<u32, MountId>,
     /// The lines in force, submounts' included.
-    pub(super) lines: HashMap<u32, Rc<Line>>,
+    pub(crate) lines: HashMap<u32, Rc<Line>>,
     /// Those of the master map, in its order.
-    pub(super) order: Vec<u32>,
-    pub(super) master: Option<Arc<Master>>,
+    pub(crate) order: Vec<u32>,
+    pub(crate) master: Option<Arc<Master>>,
     /// Direct keys below a direct key, and their lines, by the path of the one above.
-    pub(super) nested: HashMap<Arc<Path>, Vec<(Arc<Path>, u32)>>,
+    pub(crate) nested: HashMap<Arc<Path>, Vec<(Arc<Path>, u32)>>,
     /// All maps that it names could be read.
-    pub(super) whole: bool,
+    pub(crate) whole: bool,
     /// What is to be done at offset triggers.
-    pub(super) plans: HashMap<MountId, Arc<Plan>>,
-    pub(super) options: Options,
-    pub(super) configuration: Configuration,
-    pub(super) context: Rc<Context>,
-    pub(super) logger: &'static Logger,
+    pub(crate) plans: HashMap<MountId, Arc<Plan>>,
+    pub(crate) options: Options,
+    pub(crate) configuration: Configuration,
+    pub(crate) context: Rc<Context>,
+    pub(crate) logger: &'static Logger,
     /// Where the packet of an unanswered token stands.
-    pub(super) slots: HashMap<Token, Slot>,
+    pub(crate) slots: HashMap<Token, Slot>,
     /// Packets whose mount is not known (yet): it is being mounted, or a restore has changed its device.
-    pub(super) parked: Vec<(Slot, u32)>,
+    pub(crate) parked: Vec<(Slot, u32)>,
     /// The mount table is being searched for their mounts.
-    pub(super) rescanning: bool,
+    pub(crate) rescanning: bool,
     /// Jobs under way that make triggers.
-    pub(super) making: usize,
+    pub(crate) making: usize,
     /// Those of them that attach top-level mounts.
-    pub(super) attaching: usize,
+    pub(crate) attaching: usize,
     /// Directories that were made for mounts that are gone, and that others still stand in.
-    pub(super) left: Vec<Made>,
+    pub(crate) left: Vec<Made>,
     /// Triggers that are being unmounted.
-    pub(super) leaving: HashSet<MountId>,
+    pub(crate) leaving: HashSet<MountId>,
     /// Triggers that were there before this worker, as long as what stands below them is not known.
-    pub(super) adopting: HashSet<MountId>,
+    pub(crate) adopting: HashSet<MountId>,
     /// Mounts of ours that have been unmounted since somebody looked.
-    pub(super) unmounted: usize,
+    pub(crate) unmounted: usize,
     /// Effects of one kind that are carried out together.
-    pub(super) attach: Vec<(MountId, Wanted)>,
-    pub(super) detach: Vec<(MountId, bool)>,
-    pub(super) check: Vec<(JobId, MountId, Key)>,
-    pub(super) opened: Vec<MountId>,
+    pub(crate) attach: Vec<(MountId, Wanted)>,
+    pub(crate) detach: Vec<(MountId, bool)>,
+    pub(crate) check: Vec<(JobId, MountId, Key)>,
+    pub(crate) opened: Vec<MountId>,
     /// Packets are being read: more requests may want the same roots.
-    pub(super) reading: bool,
-    pub(super) next: u32,
-    pub(super) next_line: u32,
+    pub(crate) reading: bool,
+    pub(crate) next: u32,
+    pub(crate) next_line: u32,
     /// The start is over.
-    pub(super) serving: bool,
+    pub(crate) serving: bool,
     /// The end has begun, or begins when the start is over.
-    pub(super) stopping: Option<Shutdown>,
-    pub(super) reloading: bool,
-    pub(super) reload_again: bool,
-    pub(super) reloaded: Instant,
+    pub(crate) stopping: Option<Shutdown>,
+    pub(crate) reloading: bool,
+    pub(crate) reload_again: bool,
+    pub(crate) reloaded: Instant,
     /// How often this process has come back from a checkpoint.
-    pub(super) restores: u32,
+    pub(crate) restores: u32,
     /// A checkpoint is expected.
-    pub(super) quiet: Option<Quiet>,
+    pub(crate) quiet: Option<Quiet>,
     /// After a checkpoint, our autofs mounts are being found again.
-    pub(super) regaining: bool,
+    pub(crate) regaining: bool,
     /// Packets are left in the pipes.
-    pub(super) hold: bool,
+    pub(crate) hold: bool,
 }
 
 impl State {
     /// That of a worker that knows of no mount yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         journal: Journal,
         pipes: Pipes,
         configuration: Configuration,
@@ -195,7 +196,7 @@ impl State {
     }
 
     /// Puts a configuration in force. False: nothing is other than before.
-    pub(super) fn configure(&mut self, configuration: Configuration) -> bool {
+    pub(crate) fn configure(&mut self, configuration: Configuration) -> bool {
         if configuration == self.configuration {
             return false;
         }
@@ -206,7 +207,7 @@ impl State {
     }
 
     /// The number of a line.
-    pub(super) fn line_number(&mut self) -> u32 {
+    pub(crate) fn line_number(&mut self) -> u32 {
         let number = self.next_line;
         self.next_line += 1;
         number
@@ -214,7 +215,7 @@ impl State {
 
     /// The line of an entry of the master map: the one that is in force, if it says the same, else a new one. Says
     /// which.
-    pub(super) fn line(&mut self, entry: &MasterEntry) -> (Rc<Line>, bool) {
+    pub(crate) fn line(&mut self, entry: &MasterEntry) -> (Rc<Line>, bool) {
         let options = reload::effective(&entry.options, &self.configuration.conf.autofs, &self.options);
         let same_map = |line: &&Rc<Line>| line.mount_point == entry.mount_point && line.spec == entry.source;
         let known = self.order.iter().filter_map(|number| self.lines.get(number)).find(same_map).map(Rc::clone);
@@ -237,19 +238,19 @@ impl State {
     }
 
     /// The lines of submounts.
-    pub(super) fn submount_lines(&self) -> Vec<Rc<Line>> {
+    pub(crate) fn submount_lines(&self) -> Vec<Rc<Line>> {
         self.lines.values().filter(|line| !self.order.contains(&line.number)).map(Rc::clone).collect()
     }
 
     /// The number of a trigger that the shell makes.
-    pub(super) fn number(&mut self) -> MountId {
+    pub(crate) fn number(&mut self) -> MountId {
         let id = MountId(self.next & 0x7fff_ffff);
         self.next = self.next.wrapping_add(1);
         id
     }
 
     /// What is to be asked for a lookup.
-    pub(super) fn question(&self, mount: MountId, key: Key, who: Requester) -> Option<resolve::Question> {
+    pub(crate) fn question(&self, mount: MountId, key: Key, who: Requester) -> Option<resolve::Question> {
         let Trigger { line, kind, .. } = &**self.triggers.get(&mount)?;
         let at = self.triggers.get(&mount)?.entry(&key);
         let below = if *kind == Kind::Direct { self.below(&at, who) } else { Vec::new() };
@@ -268,13 +269,13 @@ impl State {
     }
 
     /// Whether an autofs mount of the mount table is known already.
-    pub(super) fn serves(&self, line: &Mounted) -> bool {
+    pub(crate) fn serves(&self, line: &Mounted) -> bool {
         let known = self.devices.get(&line.dev).and_then(|id| self.triggers.get(id));
         known.is_some_and(|trigger| *trigger.path == *line.target)
     }
 
     /// A mount has a new device number: it was restored.
-    pub(super) fn move_device(&mut self, mount: MountId, old: u32, new: u32) {
+    pub(crate) fn move_device(&mut self, mount: MountId, old: u32, new: u32) {
         if self.devices.get(&old) == Some(&mount) {
             self.devices.remove(&old);
         }

@@ -14,10 +14,10 @@ use log::{error, info};
 use tokio::signal::unix::Signal;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::reload;
-use super::worker::{REPLACED_WITHIN, Worker};
-use crate::cli::options::{self, Command};
-use crate::keeper::HANDOVER_VERSION;
+use crate::daemon::reload;
+use crate::daemon::worker::{REPLACED_WITHIN, Worker};
+use crate::link::HANDOVER_VERSION;
+use crate::options::{self, Command};
 use crate::sys::exec;
 use crate::sys::process::{Exit, Program};
 use crate::text::Escaped;
@@ -39,10 +39,10 @@ const WIND_UP: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(2);
 
 /// Why nothing else can be promised now.
-pub(super) const UNDER_WAY: &str = "an upgrade is under way; ask again in a few seconds";
+pub(crate) const UNDER_WAY: &str = "an upgrade is under way; ask again in a few seconds";
 
 /// HUP: another program if there is one, else the maps anew, which the other program reads as well.
-pub(super) async fn hang_up(worker: Rc<Worker>) {
+pub(crate) async fn hang_up(worker: Rc<Worker>) {
     if matches!(exec::is_other_program(&worker.program), Ok(true)) {
         match upgrade(&worker).await {
             Ok(()) => return,
@@ -56,7 +56,7 @@ pub(super) async fn hang_up(worker: Rc<Worker>) {
 ///
 /// # Errors
 /// Half a sentence that says why not.
-pub(super) async fn upgrade(worker: &Rc<Worker>) -> Result<(), String> {
+pub(crate) async fn upgrade(worker: &Rc<Worker>) -> Result<(), String> {
     let shown = Escaped::path(&worker.program);
     let cannot = |why: &dyn std::fmt::Display| format!("{shown} cannot take over: {why}");
     let may = || {
@@ -108,7 +108,7 @@ pub(crate) fn check(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// Waits until the keeper says so, then makes room for the next worker. What is under way may end, if that is soon;
 /// what is not answered stands in the journal.
-pub(super) async fn retire(worker: &Rc<Worker>, word: &mut Signal) {
+pub(crate) async fn retire(worker: &Rc<Worker>, word: &mut Signal) {
     word.recv().await;
     worker.retires.notify_waiters();
     let end = Instant::now() + WIND_UP;

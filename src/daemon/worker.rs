@@ -18,18 +18,25 @@ use log::{debug, info};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
-use super::configuration::Configuration;
-use super::line::Line;
-use super::log::Logger;
-use super::pipes::Pipes;
-use super::sentinel::Sentinel;
-use super::state::{State, Trigger};
-use super::{attaching, detaching, expiring, fault, mounting, resolve, serve};
-use crate::cli::options::Options;
+use crate::daemon::attach::top;
+use crate::daemon::checkpoint::sentinel::Sentinel;
+use crate::daemon::control::serve;
+use crate::daemon::jobs::expire;
+use crate::daemon::jobs::perform;
+use crate::daemon::jobs::resolve;
+use crate::daemon::jobs::unmount;
+use crate::daemon::maps::line::Line;
+use crate::daemon::mounts::pipes::Pipes;
+use crate::daemon::state::{State, Trigger};
 use crate::engine::{Effect, Event, Kind, MountId, Resolution, Shutdown, Tick};
 use crate::exec::dirs::Made;
-use crate::keeper::journal::{Journal, Owed};
-use crate::keeper::{Inheritance, Message};
+use crate::fault;
+use crate::link::journal::{Journal, Owed};
+use crate::link::{Inheritance, Message};
+use crate::logging::Logger;
+use crate::logging::target;
+use crate::options::Options;
+use crate::source::configuration::Configuration;
 use crate::sys::image;
 use crate::text::Escaped;
 
@@ -37,40 +44,40 @@ use crate::text::Escaped;
 const START: Duration = Duration::from_secs(5);
 
 /// From the request for another program to the end of this worker; later, the keeper has not granted it.
-pub(super) const REPLACED_WITHIN: Duration = Duration::from_secs(3);
+pub(crate) const REPLACED_WITHIN: Duration = Duration::from_secs(3);
 
 /// The worker.
 #[derive(Debug)]
-pub(super) struct Worker {
-    pub(super) state: RefCell<State>,
+pub(crate) struct Worker {
+    pub(crate) state: RefCell<State>,
     born: Instant,
     /// The engine's deadline has changed.
     timer: Notify,
     /// The journal has room again.
-    pub(super) room: Notify,
+    pub(crate) room: Notify,
     /// An attach has ended.
     attached: Notify,
     /// The end has begun.
     halt: Notify,
     exit: Notify,
-    pub(super) sentinel: Sentinel,
+    pub(crate) sentinel: Sentinel,
     /// The path of the program; what stands there may be another by now.
-    pub(super) program: PathBuf,
+    pub(crate) program: PathBuf,
     /// When the keeper was asked to execute it.
     asked_to_upgrade: Cell<Option<Instant>>,
     /// The keeper wants this worker to make room for the next one.
-    pub(super) retires: Notify,
+    pub(crate) retires: Notify,
     /// Wishes for an upgrade that are not answered.
-    pub(super) parting: Cell<u32>,
+    pub(crate) parting: Cell<u32>,
     /// Our control socket's file.
-    pub(super) socket: Cell<Option<serve::Identity>>,
+    pub(crate) socket: Cell<Option<serve::Identity>>,
     /// Told when this process has come back from a checkpoint.
-    pub(super) restored: Notify,
+    pub(crate) restored: Notify,
     ended: RefCell<Option<(Shutdown, Vec<MountId>)>>,
 }
 
 impl Worker {
-    pub(super) fn new(
+    pub(crate) fn new(
         inheritance: Inheritance,
         configuration: Configuration,
         options: Options,
@@ -100,17 +107,17 @@ impl Worker {
     }
 
     /// Whether the start is over.
-    pub(super) fn is_serving(&self) -> bool {
+    pub(crate) fn is_serving(&self) -> bool {
         self.state.borrow().serving
     }
 
     /// Whether the end has begun.
-    pub(super) fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.state.borrow().stopping.is_some()
     }
 
     /// Ends the daemon. While it starts, the engine does not know yet what there is to be unmounted.
-    pub(super) fn stop(self: &Rc<Self>, how: Shutdown) {
+    pub(crate) fn stop(self: &Rc<Self>, how: Shutdown) {
         let serving = {
             let mut state = self.state.borrow_mut();
             state.stopping = state.stopping.max(Some(how));
@@ -128,14 +135,14 @@ impl Worker {
     }
 
     /// Sleeps, but not past the beginning of the end.
-    pub(super) async fn pause(&self, duration: Duration) {
+    pub(crate) async fn pause(&self, duration: Duration) {
         if !self.is_stopping() {
             let _ = tokio::time::timeout(duration, self.halt.notified()).await;
         }
     }
 
     /// The start is over.
-    pub(super) fn started(self: &Rc<Self>) {
+    pub(crate) fn started(self: &Rc<Self>) {
         let stop = {
             let mut state = self.state.borrow_mut();
             state.serving = true;
@@ -149,24 +156,24 @@ impl Worker {
     }
 
     /// A job begins that makes triggers.
-    pub(super) fn begin_making(&self) {
+    pub(crate) fn begin_making(&self) {
         self.state.borrow_mut().making += 1;
     }
 
     /// Such a job has ended: packets that have waited for that are looked at again.
-    pub(super) fn end_making(self: &Rc<Self>) {
+    pub(crate) fn end_making(self: &Rc<Self>) {
         self.state.borrow_mut().making -= 1;
         self.unpark();
     }
 
     /// What stands below a mount is known.
-    pub(super) fn adopted(self: &Rc<Self>, id: MountId) {
+    pub(crate) fn adopted(self: &Rc<Self>, id: MountId) {
         self.state.borrow_mut().adopting.remove(&id);
         self.unpark();
     }
 
     /// Whether a reload may begin. If one is under way already, there will be another one after it.
-    pub(super) fn begin_reload(&self) -> bool {
+    pub(crate) fn begin_reload(&self) -> bool {
         let mut state = self.state.borrow_mut();
         if let Some(quiet) = &mut state.quiet {
             quiet.reload = true;
@@ -177,7 +184,7 @@ impl Worker {
     }
 
     /// A reload has ended. True: there is to be another one.
-    pub(super) fn end_reload(&self) -> bool {
+    pub(crate) fn end_reload(&self) -> bool {
         let mut state = self.state.borrow_mut();
         state.reloading = std::mem::take(&mut state.reload_again);
         state.reloaded = Instant::now();
@@ -186,64 +193,64 @@ impl Worker {
 
     /// Begins nothing more: packets stay in the pipes, for the next worker. True: nothing is under way any more that the
     /// next one would have to do again.
-    pub(super) fn winds_up(&self) -> bool {
+    pub(crate) fn winds_up(&self) -> bool {
         let mut state = self.state.borrow_mut();
         state.hold = true;
         state.slots.is_empty() && state.making == 0 && state.attaching == 0
     }
 
     /// Asks the keeper to execute the program that stands at its path.
-    pub(super) fn ask_for_upgrade(&self) {
+    pub(crate) fn ask_for_upgrade(&self) {
         self.asked_to_upgrade.set(Some(Instant::now()));
         self.state.borrow().pipes.tell(Message::Upgrade);
     }
 
     /// Whether this worker is about to make room for one of another program: what it promises now may be forgotten.
-    pub(super) fn is_being_replaced(&self) -> bool {
+    pub(crate) fn is_being_replaced(&self) -> bool {
         self.asked_to_upgrade.get().is_some_and(|asked| asked.elapsed() < REPLACED_WITHIN)
     }
 
     /// Waits until no top-level mount is being attached.
-    pub(super) async fn quiet(&self) {
+    pub(crate) async fn quiet(&self) {
         while self.state.borrow().attaching > 0 {
             self.attached.notified().await;
         }
     }
 
     /// An attach has ended.
-    pub(super) fn settled(&self) {
+    pub(crate) fn settled(&self) {
         self.state.borrow_mut().attaching -= 1;
         self.attached.notify_waiters();
     }
 
     /// Whether nothing is being done: no request, no mount, no program, no thread in the kernel.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         let state = self.state.borrow();
         let jobs = state.making + state.attaching + state.leaving.len() + state.parked.len();
         jobs == 0 && !state.reloading && !state.regaining && state.engine.is_idle() && state.context.lanes.is_idle()
     }
 
     /// How many mounts of ours have been unmounted since the last call.
-    pub(super) fn take_unmounted(&self) -> usize {
+    pub(crate) fn take_unmounted(&self) -> usize {
         std::mem::take(&mut self.state.borrow_mut().unmounted)
     }
 
     /// Whether a trigger is being unmounted.
-    pub(super) fn is_leaving(&self, id: MountId) -> bool {
+    pub(crate) fn is_leaving(&self, id: MountId) -> bool {
         self.state.borrow().leaving.contains(&id)
     }
 
     /// Seconds for which this worker has lived.
-    pub(super) fn age(&self) -> Duration {
+    pub(crate) fn age(&self) -> Duration {
         self.born.elapsed()
     }
 
-    pub(super) fn now(&self) -> Tick {
+    pub(crate) fn now(&self) -> Tick {
         Tick(u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Waits for the engine's last effect.
-    pub(super) async fn ended(&self) -> (Shutdown, Vec<MountId>) {
+    pub(crate) async fn ended(&self) -> (Shutdown, Vec<MountId>) {
         loop {
             if let Some(ended) = self.ended.borrow_mut().take() {
                 return ended;
@@ -253,7 +260,7 @@ impl Worker {
     }
 
     /// Sleeps until the engine wants to be woken, and wakes it. While it wants nothing, nothing runs.
-    pub(super) async fn timers(self: Rc<Self>) {
+    pub(crate) async fn timers(self: Rc<Self>) {
         loop {
             let deadline = self.state.borrow().engine.deadline();
             match deadline {
@@ -270,7 +277,7 @@ impl Worker {
     }
 
     /// Tells the engine what has happened, and does what it says.
-    pub(super) fn event(self: &Rc<Self>, event: Event) {
+    pub(crate) fn event(self: &Rc<Self>, event: Event) {
         let mut guard = self.state.borrow_mut();
         let state = &mut *guard;
         let before = state.engine.deadline();
@@ -291,16 +298,16 @@ impl Worker {
             let wanted = std::mem::take(&mut state.attach);
             state.making += 1;
             state.attaching += 1;
-            spawn_local(attaching::attach(Rc::clone(self), wanted));
+            spawn_local(top::attach(Rc::clone(self), wanted));
         }
         if !state.detach.is_empty() {
             let leaving = std::mem::take(&mut state.detach);
             state.leaving.extend(leaving.iter().map(|(id, _)| *id));
-            spawn_local(detaching::detach(Rc::clone(self), leaving));
+            spawn_local(unmount::detach(Rc::clone(self), leaving));
         }
         if !state.check.is_empty() {
             let checks = std::mem::take(&mut state.check);
-            spawn_local(mounting::check(Rc::clone(self), checks));
+            spawn_local(perform::check(Rc::clone(self), checks));
         }
     }
 
@@ -328,13 +335,13 @@ impl Worker {
             }
             Effect::Perform { job, mount, key, plan, who } => {
                 fault::point("resolved");
-                if let Some(outcome) = mounting::now(state, mount, &key, &plan, who) {
+                if let Some(outcome) = perform::now(state, mount, &key, &plan, who) {
                     return Some(Event::Performed { job, outcome });
                 }
                 state.making += 1;
                 let worker = Rc::clone(self);
                 spawn_local(async move {
-                    let outcome = mounting::later(&worker, mount, &key, plan, who).await;
+                    let outcome = perform::later(&worker, mount, &key, plan, who).await;
                     worker.event(Event::Performed { job, outcome });
                     worker.end_making();
                 });
@@ -347,7 +354,7 @@ impl Worker {
             Effect::Unmount { job, mount, key, layers, lazy } => {
                 let worker = Rc::clone(self);
                 spawn_local(async move {
-                    let gone = detaching::unmount(&worker, mount, &key, layers, lazy).await;
+                    let gone = unmount::unmount(&worker, mount, &key, layers, lazy).await;
                     worker.event(Event::Unmounted { job, gone });
                 });
                 None
@@ -355,7 +362,7 @@ impl Worker {
             Effect::ExpireRun { mount, immediate } => {
                 let worker = Rc::clone(self);
                 spawn_local(async move {
-                    expiring::run(&worker, mount, immediate).await;
+                    expire::run(&worker, mount, immediate).await;
                     worker.event(Event::ExpireRan { mount });
                 });
                 None
@@ -365,7 +372,7 @@ impl Worker {
                 None
             }
             Effect::Update { mount, wanted } => {
-                attaching::update(state, mount, &wanted);
+                top::update(state, mount, &wanted);
                 None
             }
             Effect::Detach { mount, lazy } => {
@@ -382,7 +389,7 @@ impl Worker {
 
     /// Makes an autofs mount known: its packets are read from now on, and served when the engine knows it and what
     /// stands below it.
-    pub(super) fn register(self: &Rc<Self>, state: &mut State, id: MountId, trigger: NewTrigger) {
+    pub(crate) fn register(self: &Rc<Self>, state: &mut State, id: MountId, trigger: NewTrigger) {
         let NewTrigger { path, kind, dev, pipe, line, created, remote, found } = trigger;
         if found {
             state.adopting.insert(id);
@@ -401,7 +408,7 @@ impl Worker {
     }
 
     /// An autofs mount is gone.
-    pub(super) fn unregister(&self, state: &mut State, id: MountId) -> Option<Trigger> {
+    pub(crate) fn unregister(&self, state: &mut State, id: MountId) -> Option<Trigger> {
         let trigger = state.triggers.remove(&id)?;
         if state.devices.get(&trigger.dev) == Some(&id) {
             state.devices.remove(&trigger.dev);
@@ -423,7 +430,7 @@ impl Worker {
     }
 
     /// An autofs mount has gone without us.
-    pub(super) fn vanished(self: &Rc<Self>, mount: MountId) {
+    pub(crate) fn vanished(self: &Rc<Self>, mount: MountId) {
         // First the engine, which answers what is open there, then the end of it.
         self.event(Event::Vanished { mount });
         let mut state = self.state.borrow_mut();
@@ -437,26 +444,21 @@ impl Worker {
     }
 
     /// Tells the keeper that the daemon ends, with this status.
-    pub(super) fn ending(&self, status: u8) {
+    pub(crate) fn ending(&self, status: u8) {
         self.state.borrow().pipes.tell(Message::Ending(status));
     }
 }
 
 /// An autofs mount to be made known.
 #[derive(Debug)]
-pub(super) struct NewTrigger {
-    pub(super) path: Arc<Path>,
-    pub(super) kind: Kind,
-    pub(super) dev: u32,
-    pub(super) pipe: u32,
-    pub(super) line: Rc<Line>,
-    pub(super) created: Made,
-    pub(super) remote: bool,
+pub(crate) struct NewTrigger {
+    pub(crate) path: Arc<Path>,
+    pub(crate) kind: Kind,
+    pub(crate) dev: u32,
+    pub(crate) pipe: u32,
+    pub(crate) line: Rc<Line>,
+    pub(crate) created: Made,
+    pub(crate) remote: bool,
     /// It was there before this worker, so that something may stand below it.
-    pub(super) found: bool,
-}
-
-/// The target of log records about a path.
-pub(super) fn target(path: &Path) -> std::borrow::Cow<'_, str> {
-    path.to_string_lossy()
+    pub(crate) found: bool,
 }

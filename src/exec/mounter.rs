@@ -15,7 +15,7 @@ use super::place::{Opened, Stands};
 use super::settings::{Method, Settings};
 use super::way::{self, Way};
 use super::{Failure, Place};
-use crate::daemon::fault;
+use crate::fault;
 use crate::plan::{Action, Fsck, Mount, Plan};
 use crate::sys::mount;
 use crate::sys::path::{self, Magic};

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Failure;
-use crate::daemon::fault;
 use crate::engine::{Key, Kind, Requester};
+use crate::fault;
 use crate::sys::mount::Target;
 use crate::sys::path;
 

@@ -2,14 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use super::channel::{Link, Message, SIZE};
 use super::handover::{Estate, Files, Legacy};
-use super::start::START_FAILED;
+use crate::link::channel::SIZE;
+use crate::link::{Inheritance, Link, Message, START_FAILED};
 use crate::sys::children::{self, Exit, Fork, Reaped, Signal};
 use crate::sys::exec::{self, Program};
 use crate::sys::memory::SharedMemory;
@@ -39,23 +38,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Messages that are read in one go: a worker that never stops talking keeps nobody from ending it.
 const TALK: usize = 1024;
-
-/// What a new worker gets.
-#[derive(Debug)]
-pub struct Inheritance {
-    /// The pipes that earlier workers have handed over: number and read end.
-    pub pipes: Vec<(u32, OwnedFd)>,
-    /// The journal's memory.
-    pub journal: SharedMemory,
-    /// The way to the keeper.
-    pub link: Link,
-    /// How many workers this daemon has had before.
-    pub before: u32,
-    /// The worker before was ended from outside: no request is to be blamed.
-    pub spared: bool,
-    /// The path of the program; what stands there may be another by now.
-    pub program: PathBuf,
-}
 
 /// Told by the loop to whoever started the daemon.
 pub(super) trait Waiting {

@@ -10,14 +10,12 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+use crate::link::HANDOVER_VERSION as VERSION;
 use crate::sys::children::{self, Signal};
 use crate::sys::{exec, fds};
 
 /// What the environment variable is called.
 pub(super) const VARIABLE: &str = "AUTOFS_HANDOVER";
-
-/// The version of text, journal and messages.
-pub(crate) const VERSION: u32 = 1;
 
 /// What was handed over.
 #[derive(Debug)]

@@ -2,17 +2,12 @@
 //!
 //! The kernel's owner of an autofs mount is the process group, and it dies with the last member. The keeper is that
 //! member: it has no threads, reads no map and mounts nothing, so that it outlives what happens to the worker that
-//! does. When a worker dies, the next one is forked with the same pipes and the same [journal](journal::Journal) and
+//! does. When a worker dies, the next one is forked with the same pipes and the same [journal](crate::link::journal::Journal) and
 //! goes on; the processes that wait in the kernel notice the delay at most.
 
-pub mod channel;
 mod flag;
 mod guard;
 mod handover;
-pub mod journal;
 mod start;
 
-pub use channel::{Link, Message};
-pub use guard::Inheritance;
-pub(crate) use handover::VERSION as HANDOVER_VERSION;
-pub use start::{START_FAILED, run};
+pub use start::{Worker, run};

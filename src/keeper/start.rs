@@ -10,9 +10,10 @@ use std::process::ExitCode;
 use super::flag::{Flag, Taken};
 use super::guard::{Guard, PATIENCE, TABLE, Waiting};
 use super::handover::{Estate, Files, HandoverError};
-use super::journal::RECORDS;
-use crate::cli::options::Options;
-use crate::daemon::{self, log};
+use crate::link::journal::RECORDS;
+use crate::link::{Inheritance, START_FAILED};
+use crate::logging::{self, Logger};
+use crate::options::Options;
 use crate::sys::autofs::{self, Control};
 use crate::sys::children::{self, Fork};
 use crate::sys::memory::SharedMemory;
@@ -25,25 +26,25 @@ macro_rules! say {
     ($($part:tt)*) => {{ let _ = writeln!(std::io::stderr(), $($part)*); }};
 }
 
-/// Exit status of a start that failed.
-pub const START_FAILED: u8 = 1;
-
 /// Open files that a keeper with a full table has, and some.
 const DESCRIPTORS: u64 = TABLE as u64 + 64;
 
 /// Where the flag file and the control socket live.
 pub(crate) const RUN_DIRECTORY: &str = env!("AUTOFS_RUNDIR");
 
-/// Runs the daemon: in the foreground until it ends, else until it serves or has failed to start. In a process whose
+/// What a process that the keeper has forked does until it ends. Returns its exit status.
+pub type Worker = fn(Options, Inheritance, &'static Logger) -> u8;
+
+/// Runs the daemon, with `worker` in the processes that it forks: in the foreground until it ends, else until it serves or has failed to start. In a process whose
 /// program has just been replaced it goes on where that was.
-pub fn run(options: Options) -> ExitCode {
+pub fn run(options: Options, worker: Worker) -> ExitCode {
     let program = Escaped(&options.program);
     match Estate::take() {
-        Some(Ok(estate)) => return ExitCode::from(go_on(options, estate)),
+        Some(Ok(estate)) => return ExitCode::from(go_on(options, estate, worker)),
         Some(Err(e @ HandoverError::Elsewhere)) => say!("{program}: {e}"),
         Some(Err(e)) => {
             say!("{program}: {e}");
-            return ExitCode::from(begin_anew(options));
+            return ExitCode::from(begin_anew(options, worker));
         }
         None => {}
     }
@@ -66,7 +67,7 @@ pub fn run(options: Options) -> ExitCode {
             say!("{program}: cannot make a process group: {e}");
             return ExitCode::from(START_FAILED);
         }
-        return ExitCode::from(keep(options, None));
+        return ExitCode::from(keep(options, None, worker));
     }
     match detach() {
         Ok(Detached::Starter(mut status)) => {
@@ -75,7 +76,7 @@ pub fn run(options: Options) -> ExitCode {
             let _ = status.read(&mut byte);
             ExitCode::from(byte[0])
         }
-        Ok(Detached::Daemon(status)) => ExitCode::from(keep(options, Some(status))),
+        Ok(Detached::Daemon(status)) => ExitCode::from(keep(options, Some(status), worker)),
         Err(e) => {
             say!("{program}: cannot detach: {e}");
             ExitCode::from(START_FAILED)
@@ -141,7 +142,7 @@ impl Drop for PidFile {
     }
 }
 
-fn keep(options: Options, starter: Option<File>) -> u8 {
+fn keep(options: Options, starter: Option<File>, worker: Worker) -> u8 {
     let program = Escaped(&options.program);
     let daemonised = starter.is_some();
     let mut status = Status { starter, notify: options.systemd_service };
@@ -194,11 +195,11 @@ fn keep(options: Options, starter: Option<File>) -> u8 {
             return START_FAILED;
         }
     };
-    live(options, guard, status, (pid_file, flag))
+    live(options, guard, status, (pid_file, flag), worker)
 }
 
 /// In place of the program before.
-fn go_on(options: Options, estate: Estate) -> u8 {
+fn go_on(options: Options, estate: Estate, worker: Worker) -> u8 {
     let program = Escaped(&options.program);
     let Files { flag, pid_file, program: path } = estate.files.clone();
     // What was executed by its descriptor is called by the number of that, up to Linux 6.13.
@@ -209,29 +210,35 @@ fn go_on(options: Options, estate: Estate) -> u8 {
     match guard {
         Ok(guard) => {
             let status = Status { starter: None, notify: false };
-            live(options, guard, status, (pid_file.map(PidFile), flag.map(Flag::inherited)))
+            live(options, guard, status, (pid_file.map(PidFile), flag.map(Flag::inherited)), worker)
         }
         Err(e) => {
             say!("{program}: cannot set up the keeper: {e}");
-            begin_anew(options)
+            begin_anew(options, worker)
         }
     }
 }
 
 /// In place of the program before, but without what it knew: what is left of it goes, and its mounts are taken over as
 /// after a crash. Stays in this process, whose pid others know.
-fn begin_anew(options: Options) -> u8 {
+fn begin_anew(options: Options, worker: Worker) -> u8 {
     children::kill_own_group(PATIENCE);
     // As long as the read end of a pipe is open in this process, its mounts look served.
     if let Err(e) = fds::close_inherited() {
         say!("{}: cannot close what was handed over: {e}", Escaped(&options.program));
     }
-    keep(options, None)
+    keep(options, None, worker)
 }
 
-fn live(options: Options, guard: Guard, mut status: Status, files: (Option<PidFile>, Option<Flag>)) -> u8 {
-    let sink = if options.foreground { log::Sink::Stderr } else { log::Sink::Syslog };
-    let logger = log::install(sink, options.verbosity);
+fn live(
+    options: Options,
+    guard: Guard,
+    mut status: Status,
+    files: (Option<PidFile>, Option<Flag>),
+    worker: Worker,
+) -> u8 {
+    let sink = if options.foreground { logging::Sink::Stderr } else { logging::Sink::Syslog };
+    let logger = logging::install(sink, options.verbosity);
     match guard.run(&mut status) {
         Ok(code) => {
             status.tell(code);
@@ -242,7 +249,7 @@ fn live(options: Options, guard: Guard, mut status: Status, files: (Option<PidFi
             // The files are the keeper's, and so is the word to the starter.
             std::mem::forget(files);
             drop(status);
-            daemon::run(options, inheritance, logger)
+            worker(options, inheritance, logger)
         }
     }
 }

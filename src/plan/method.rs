@@ -5,8 +5,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use super::context::{Context, Facts};
-use super::{Action, Fsck, Mount, nfs, submount};
-use crate::map::{Location, OptionList, Propagation, Pseudo};
+use super::mount::{bind, mount};
+use super::{Action, Mount, nfs, submount};
+use crate::map::{Location, OptionList, Pseudo};
 use crate::text::{Diagnostic, Escaped};
 
 /// What of an entry is mounted.
@@ -59,32 +60,6 @@ pub(super) fn action(
         name => Action::Mount(vec![mount(name, source(locations), &kept)]),
     };
     check_binds(ctx, at, action, wishes.symlink && role == Role::Whole && !ctx.direct)
-}
-
-/// A mount by type, with a check of the device before where that is the custom.
-pub(super) fn mount(fstype: &[u8], source: Vec<u8>, options: &OptionList) -> Mount {
-    let fsck = match fstype {
-        b"ext2" | b"ext3" | b"ext4" => Some(if options.read_only() { Fsck::ReadOnly } else { Fsck::Preen }),
-        _ => None,
-    };
-    Mount {
-        fstype: fstype.to_vec(),
-        source,
-        options: options.as_bytes().to_vec(),
-        propagation: Propagation::default(),
-        fsck,
-    }
-}
-
-/// A bind mount of a directory of this machine.
-pub(super) fn bind(ctx: &Context<'_>, path: &[u8], options: &OptionList) -> Mount {
-    Mount {
-        fstype: b"bind".to_vec(),
-        source: path.to_vec(),
-        options: options.as_bytes().to_vec(),
-        propagation: ctx.master.propagation.unwrap_or_default(),
-        fsck: None,
-    }
 }
 
 /// What mount(8) takes as the source: the locations as they are, without the colon that says "here".

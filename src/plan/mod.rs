@@ -6,6 +6,7 @@
 mod build;
 mod context;
 mod method;
+mod mount;
 mod nfs;
 mod print;
 #[cfg(test)]

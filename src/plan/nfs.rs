@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::context::{Context, Facts, Host, Wishes};
-use super::method::{bind, mount};
+use super::mount::{bind, mount};
 use super::{Action, Mount};
 use crate::map::{Location, OptionList};
 use crate::text::{Diagnostic, Escaped};

@@ -5,6 +5,7 @@
 //! for as long as a disk or a server does, in a lane of its own, and then [`Source::lookup`].
 
 mod chain;
+pub mod configuration;
 mod error;
 mod file;
 pub mod index;

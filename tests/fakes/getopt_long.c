@@ -1,5 +1,5 @@
 /*
- * What getopt_long(3) makes of a command line: the reference for cli/getopt.rs.
+ * What getopt_long(3) makes of a command line: the reference for src/options/getopt.rs.
  *
  * getopt_long TABLE WORDS...   with TABLE = "Name,letter,long,has_arg ..." (letter "-": none).
  * Prints "Name Name(argument) | words that are left", or "?" where an option is bad, and stops there.

@@ -6,11 +6,11 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use super::report::Report;
-use crate::daemon::configuration::Configuration;
 use crate::map::{
     Macros, MasterOptions, OptionList, Scope, SourceKind, SourceSpec, System, Table, User, expand, sun, variables,
 };
 use crate::plan::{self, Action, Host, Plan};
+use crate::source::configuration::Configuration;
 use crate::source::{Answer, Mode, Raw, Source};
 use crate::sys::user;
 use crate::text::{Diagnostic, Escaped, Place};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::control::Bytes;
-use crate::daemon::configuration;
+use crate::source::configuration;
 use crate::text::{self, Diagnostic, Severity};
 
 /// Diagnostics in the order in which they were found, each once, and the files that were read.

@@ -1,0 +1,326 @@
+//! Adopting: telling the engine what stands below autofs mounts that were there before this worker.
+//!
+//! The mount table is all that is asked: a dead worker leaves nothing else behind. Until a mount has been adopted its
+//! packets wait, as nothing may be mounted a second time.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{error, info, warn};
+use tokio::task::spawn_local;
+
+use crate::daemon::attach::attacher::{AttachError, Attached, Attacher, Job};
+use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
+use crate::daemon::attach::top::{RETRY, mount_options, read_table};
+use crate::daemon::jobs::perform;
+use crate::daemon::jobs::resolve;
+use crate::daemon::maps::line::Line;
+use crate::daemon::mounts::table::{MountTable, Mounted};
+use crate::daemon::worker::{NewTrigger, Worker};
+use crate::engine::{Done, Event, Key, Kind, MountId, Requester, Resolution, Wanted};
+use crate::exec::dirs::Made;
+use crate::exec::lanes::Lane;
+use crate::fault;
+use crate::logging::target;
+use crate::map::{MasterEntry, MasterOptions, SourceSpec};
+use crate::plan::{Action, Plan};
+use crate::text::{Escaped, Place};
+
+/// Seconds before each further try to mount what is missing of a tree.
+const MEND_AFTER: [u64; 5] = [1, 2, 5, 15, 60];
+
+/// The top-level mounts that earlier workers of this daemon have served: those that speak through pipes which the
+/// keeper has held. Each with a line that is made of what the mount table shows, in force until the master map says
+/// more.
+pub(crate) async fn inherited(worker: &Rc<Worker>) -> Vec<Wanted> {
+    let own = worker.state.borrow().pipes.inodes();
+    if own.is_empty() {
+        return Vec::new();
+    }
+    let Ok(Ok(table)) = tokio::task::spawn_blocking(MountTable::read).await else { return Vec::new() };
+    let live: Vec<&Mounted> = table.mounts().iter().filter(|line| line.speaks_through(&own).is_some()).collect();
+    // Offset triggers and submounts stand below another one.
+    let is_below =
+        |line: &Mounted| live.iter().any(|above| above.target != line.target && line.target.starts_with(&above.target));
+    let shown_in: Arc<Path> = Path::new("/proc/self/mountinfo").into();
+    let mut wanted = Vec::new();
+    for line in live.iter().filter(|line| !is_below(line)) {
+        let Some(shown) = line.autofs.filter(|shown| shown.kind != Kind::Offset) else { continue };
+        let mut state = worker.state.borrow_mut();
+        let direct = shown.kind == Kind::Direct;
+        let entry = MasterEntry {
+            mount_point: if direct { b"/-".to_vec() } else { line.target.as_os_str().as_bytes().to_vec() },
+            direct,
+            source: SourceSpec { kind: None, format: None, name: line.source.clone(), parts: Vec::new() },
+            options: MasterOptions { timeout: Some(shown.timeout), ..MasterOptions::default() },
+            place: Place::whole(&shown_in),
+        };
+        let (known, _) = state.line(&entry);
+        if !state.order.contains(&known.number) {
+            state.order.push(known.number);
+        }
+        state.lines.insert(known.number, Rc::clone(&known));
+        wanted.push(Wanted {
+            path: line.target.as_path().into(),
+            kind: shown.kind,
+            map: known.number,
+            timeout: known.timeout(),
+            negative_timeout: known.negative_timeout(),
+        });
+    }
+    wanted
+}
+
+/// Tells the engine what is mounted below an autofs mount, which serves from now on.
+pub(crate) async fn adopt(worker: &Rc<Worker>, id: MountId, table: &Arc<MountTable>) {
+    let found = worker.state.borrow().triggers.get(&id).map(|t| (t.path.clone(), t.kind));
+    if let Some((path, kind)) = found {
+        let entries = entries(table, &path, kind);
+        let count = entries.len();
+        for (name, mounts) in entries {
+            let entry = Entry { mount: id, key: Key::from(name.as_bytes()), at: at(&path, kind, &name), again: false };
+            if !Box::pin(adopt_entry(worker, &entry, &mounts, table)).await {
+                spawn_local(insist(Rc::clone(worker), Entry { again: true, ..entry }, name));
+            }
+        }
+        info!(target: &target(&path), "re-connected to {}, {count} mounted below", Escaped::path(&path));
+    }
+    worker.adopted(id);
+}
+
+/// What is mounted at the entries of an autofs mount.
+fn entries<'t>(table: &'t MountTable, path: &'t Path, kind: Kind) -> BTreeMap<OsString, Vec<&'t Mounted>> {
+    let mut entries: BTreeMap<OsString, Vec<&Mounted>> = BTreeMap::new();
+    for line in table.below(path) {
+        let Ok(rest) = line.target.strip_prefix(path) else { continue };
+        let key = match kind {
+            Kind::Indirect => rest.components().next().map(|c| c.as_os_str().to_owned()),
+            Kind::Direct | Kind::Offset => Some(OsString::new()),
+        };
+        if let Some(key) = key {
+            entries.entry(key).or_default().push(line);
+        }
+    }
+    if kind != Kind::Indirect {
+        // What is mounted over it has the same path.
+        let over: Vec<_> = table.at(path).iter().filter(|line| line.autofs.is_none()).collect();
+        if !over.is_empty() {
+            entries.entry(OsString::new()).or_default().extend(over);
+        }
+    }
+    entries
+}
+
+/// An entry of an autofs mount.
+struct Entry {
+    mount: MountId,
+    key: Key,
+    at: PathBuf,
+    /// A part of it is adopted already.
+    again: bool,
+}
+
+fn at(path: &Path, kind: Kind, name: &OsStr) -> PathBuf {
+    if kind == Kind::Indirect { path.join(name) } else { path.to_owned() }
+}
+
+/// Adopts an entry again and again, until nothing there is blocked any more.
+async fn insist(worker: Rc<Worker>, entry: Entry, name: OsString) {
+    loop {
+        let found = worker.state.borrow().triggers.get(&entry.mount).map(|t| (t.path.clone(), t.kind));
+        let Some((path, kind)) = found else { return };
+        if worker.is_stopping() {
+            return;
+        }
+        worker.begin_making();
+        let table = read_table().await;
+        let adopted = match entries(&table, &path, kind).get(&name) {
+            Some(mounts) => adopt_entry(&worker, &entry, mounts, &table).await,
+            None => true,
+        };
+        worker.end_making();
+        if adopted {
+            return;
+        }
+        worker.pause(RETRY).await;
+    }
+}
+
+/// False: something could not be taken over yet.
+async fn adopt_entry(worker: &Rc<Worker>, entry: &Entry, mounts: &[&Mounted], table: &Arc<MountTable>) -> bool {
+    let Entry { mount, key, at, again } = entry;
+    let (mount, again, shown) = (*mount, *again, Escaped::path(at));
+    let plan = plan_of(worker, mount, key, at).await;
+    if plan.is_none() && !again {
+        warn!(target: &target(at), "failed to re-connect {shown}: its map does not have it any more");
+    }
+    let nested: Vec<&Mounted> = mounts.iter().copied().filter(|line| line.autofs.is_some()).collect();
+    let is_inner =
+        |line: &&Mounted| nested.iter().any(|o| o.target != line.target && line.target.starts_with(&o.target));
+    let (mut done, mut inner, mut complete) = (Done::default(), Vec::new(), true);
+    for line in nested.iter().copied().filter(|line| !is_inner(line)) {
+        if worker.state.borrow().serves(line) {
+            continue;
+        }
+        match line.autofs.map_or(Kind::Offset, |a| a.kind) {
+            Kind::Offset => {
+                let below = plan.as_deref().and_then(|plan| find(plan, &line.target));
+                let plan = below.unwrap_or_else(|| Arc::new(nothing(&line.target)));
+                let Some(id) = take_nested(worker, entry, line, None, table, &mut complete).await else { continue };
+                worker.state.borrow_mut().plans.insert(id, Arc::clone(&plan));
+                done.offsets.push((id, plan));
+                inner.push(id);
+            }
+            Kind::Indirect => {
+                let Some(Action::Autofs(submount)) = plan.as_deref().map(|p| &p.action) else { continue };
+                let Some(sub) = perform::submount_line(worker, mount, &line.target, submount) else { continue };
+                let (source, lanes) = (Arc::clone(&sub.source), Arc::clone(&worker.state.borrow().context.lanes));
+                if let Err(e) = lanes.run(Lane::Lookup, move || source.load()).await {
+                    warn!("{e}");
+                }
+                let wanted = perform::submount_wanted(&sub, &line.target);
+                let Some(id) = take_nested(worker, entry, line, Some(sub), table, &mut complete).await else {
+                    continue;
+                };
+                done.submount = Some((id, wanted));
+                inner.push(id);
+            }
+            Kind::Direct => {}
+        }
+    }
+    // A worker that died between two of them has not mounted the rest.
+    let missing = plan.as_deref().map(|plan| missing(plan, mounts)).unwrap_or_default();
+    if !missing.is_empty() && !again {
+        let (made, failed) = perform::make_offsets(worker, mount, &missing).await;
+        done.offsets.extend(made);
+        if failed {
+            spawn_local(mend(Rc::clone(worker), mount, key.clone(), at.clone()));
+        }
+    }
+    fault::point("adopted");
+    worker.event(Event::Adopted { mount, key: key.clone(), plan, done });
+    for id in inner {
+        adopt(worker, id, table).await;
+    }
+    complete
+}
+
+/// The triggers of a plan that do not stand.
+fn missing(plan: &Plan, mounts: &[&Mounted]) -> Vec<Arc<Plan>> {
+    let there = |offset: &Plan| mounts.iter().any(|line| line.target == offset.at);
+    plan.offsets.iter().filter(|offset| !there(offset)).map(Arc::clone).collect()
+}
+
+/// Tries again to mount what is missing of a tree. Not for ever: there are maps of which some parts can never be mounted.
+async fn mend(worker: Rc<Worker>, mount: MountId, key: Key, at: PathBuf) {
+    for seconds in MEND_AFTER {
+        worker.pause(Duration::from_secs(seconds)).await;
+        if worker.is_stopping() {
+            return;
+        }
+        let Some(plan) = plan_of(&worker, mount, &key, &at).await else { return };
+        let table = read_table().await;
+        let mounts: Vec<&Mounted> = table.below(&at).collect();
+        let offsets = missing(&plan, &mounts);
+        if offsets.is_empty() {
+            return;
+        }
+        let plan = Arc::new(Plan { offsets, ..nothing(&at) });
+        worker.event(Event::Mend { mount, key: key.clone(), plan });
+    }
+}
+
+/// What the map (or, for an offset, the plan above it) says of an entry.
+async fn plan_of(worker: &Rc<Worker>, mount: MountId, key: &Key, entry: &Path) -> Option<Arc<Plan>> {
+    let question = {
+        let state = worker.state.borrow();
+        if let Some(known) = state.plans.get(&mount) {
+            return Some(Arc::clone(known));
+        }
+        // Whose tree it is decides what its map says, where that names the user.
+        let who = state.journal.requester(entry);
+        let who = who.map(|(uid, gid)| Requester { uid, gid, ..Requester::default() }).unwrap_or_default();
+        state.question(mount, key.clone(), who)?
+    };
+    let outcome = match resolve::now(&question) {
+        Some(outcome) => outcome,
+        None => resolve::later(question).await,
+    };
+    match outcome {
+        Resolution::Found(plan) => Some(plan),
+        _ => None,
+    }
+}
+
+fn nothing(at: &Path) -> Plan {
+    Plan { at: at.to_owned(), action: Action::Nothing, offsets: Vec::new(), strict: false }
+}
+
+/// The part of a plan that concerns the offset at `path`.
+fn find(plan: &Plan, path: &Path) -> Option<Arc<Plan>> {
+    let offset = plan.offsets.iter().find(|offset| path.starts_with(&offset.at))?;
+    if offset.at == path { Some(Arc::clone(offset)) } else { find(offset, path) }
+}
+
+/// Takes over an offset trigger, or with a line a submount, that was there before us. What cannot be taken over yet is
+/// not complete.
+async fn take_nested(
+    worker: &Rc<Worker>,
+    entry: &Entry,
+    found: &Mounted,
+    line: Option<Rc<Line>>,
+    table: &Arc<MountTable>,
+    complete: &mut bool,
+) -> Option<MountId> {
+    let (attacher, job, line, id) = {
+        let mut guard = worker.state.borrow_mut();
+        let state = &mut *guard;
+        let trigger = state.triggers.get(&entry.mount)?;
+        let kind = if line.is_some() { Kind::Indirect } else { Kind::Offset };
+        let line = line.unwrap_or_else(|| Rc::clone(&trigger.line));
+        let (own, options) = (state.pipes.inodes(), mount_options(&line, state));
+        let live = found.speaks_through(&own);
+        if let Some(pipe) = live.filter(|_| found.autofs.is_some_and(|shown| shown.timeout == options.timeout)) {
+            let (id, path, dev) = (state.number(), Arc::<Path>::from(found.target.as_path()), found.dev);
+            let remote = table.is_remote(&path);
+            let new = NewTrigger { path, kind, dev, pipe, line, created: Made::default(), remote, found: true };
+            worker.register(state, id, new);
+            return Some(id);
+        }
+        let pipe = match (live, kind) {
+            (Some(pipe), _) => pipe,
+            (None, Kind::Indirect) => state.pipes.create().ok()?.number,
+            (None, _) => trigger.pipe,
+        };
+        let write_ends =
+            state.pipes.get(pipe).and_then(|p| p.write_end().ok()).map(|end| (pipe, end)).into_iter().collect();
+        let id = state.number();
+        let (table, opener) = (Arc::clone(table), Opener::new(Arc::clone(&state.blocked)));
+        let patience = if entry.again { PATIENCE } else { LITTLE_PATIENCE };
+        let path = found.target.as_path().into();
+        let job = Job { id, path, kind, source: Vec::new(), options, mode: None, pipe, patience };
+        (Attacher { control: Arc::clone(&state.control), opener, table, own, write_ends }, job, line, id)
+    };
+    let (path, kind, remote) = (job.path.clone(), job.kind, table.is_remote(&job.path));
+    let (_, result) = tokio::task::spawn_blocking(move || attacher.run(vec![job])).await.ok()?.pop()?;
+    match result {
+        Ok(Attached { pipe, dev, .. }) => {
+            let new = NewTrigger { path, kind, dev, pipe, line, created: Made::default(), remote, found: true };
+            worker.register(&mut worker.state.borrow_mut(), id, new);
+            Some(id)
+        }
+        Err(e) => {
+            let blocked = matches!(e, AttachError::Blocked(_));
+            if !blocked || !entry.again {
+                error!(target: &target(&path), "{e}");
+            }
+            *complete &= !blocked;
+            None
+        }
+    }
+}

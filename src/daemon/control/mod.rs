@@ -1,0 +1,4 @@
+//! The control socket: reads calls and answers them.
+
+pub(crate) mod answer;
+pub(crate) mod serve;

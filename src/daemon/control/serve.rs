@@ -1,0 +1,294 @@
+//! The control socket: reads what people ask, checks that they may, hands it to the daemon's loop, brings the answer.
+//!
+//! Everybody may connect, so everything is bounded: connections, the size of a request, the time in which one must
+//! come and in which its answer must be read. Root has connections of its own, which others cannot use up.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, warn};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::control::interface::{DEFINITION, INTERFACE};
+use crate::control::protocol::{self, REQUEST_MAX};
+use crate::control::{Answer, Call, ControlError, Description, Frames, Info};
+use crate::sys::path;
+
+/// Connections of root at a time, and of all others together.
+const ROOT_CONNECTIONS: usize = 8;
+const OTHER_CONNECTIONS: usize = 24;
+
+/// How long a connection may stay silent, or an answer may wait to be read.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the daemon's loop may take for an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A call that its sender is allowed to make; to be answered through `reply`.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// What.
+    pub(crate) call: Call,
+    /// Effective user id of who asks.
+    pub(crate) uid: u32,
+    /// Effective group id of who asks.
+    pub(crate) gid: u32,
+    /// Where the answer goes. Dropped: the daemon cannot answer.
+    pub(crate) reply: oneshot::Sender<Result<Answer, ControlError>>,
+    /// Ends, with an error, when the answer has been written or cannot be.
+    pub(crate) delivered: oneshot::Receiver<()>,
+}
+
+/// Makes the socket at `path`, in place of one that is there, and its directory. It gets its name by bind(2) and not
+/// by rename(2) afterwards: a checkpoint knows sockets by the name that they were bound to. Must run inside a tokio
+/// runtime.
+///
+/// # Errors
+/// Those of mkdir, unlink, bind and chmod. EADDRINUSE: another daemon listens there.
+pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent() {
+        match DirBuilder::new().mode(0o755).create(directory) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+    }
+    // The socket of a worker that is dead refuses.
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(ErrorKind::AddrInUse.into());
+    }
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o666))?;
+    Ok(listener)
+}
+
+/// Which file a socket is, so that only our own is taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity(u64, u64);
+
+/// The file that stands at `path` now.
+pub(crate) fn identity(path: &Path) -> Option<Identity> {
+    path::lstat(path).ok().map(|found| Identity(found.dev, found.ino))
+}
+
+/// Takes the socket away, and its directory when nothing else is in there: at the end of the daemon. A socket that
+/// another daemon has put in its place stays.
+pub(crate) fn remove(path: &Path, own: Identity) {
+    if identity(path) == Some(own) {
+        let _ = fs::remove_file(path);
+        if let Some(directory) = path.parent() {
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+/// Serves `listener` until it is dropped; what is asked comes out of the other end of `requests`.
+pub(crate) async fn serve(listener: UnixListener, requests: mpsc::Sender<Asked>) {
+    let root = Arc::new(Semaphore::new(ROOT_CONNECTIONS));
+    let others = Arc::new(Semaphore::new(OTHER_CONNECTIONS));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Most likely no descriptors are left; the connection stays in the queue.
+                warn!("cannot accept a control connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(peer) = stream.peer_cred() else { continue };
+        let connections = if peer.uid() == 0 { &root } else { &others };
+        let Ok(permit) = Arc::clone(connections).try_acquire_owned() else {
+            debug!("too many control connections, one of uid {} is closed", peer.uid());
+            continue;
+        };
+        let requests = requests.clone();
+        tokio::spawn(async move {
+            if let Err(error) = converse(stream, peer.uid(), peer.gid(), &requests).await {
+                debug!("control connection of uid {} ends: {error}", peer.uid());
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// Answers one connection until it is closed.
+async fn converse(mut stream: UnixStream, uid: u32, gid: u32, requests: &mpsc::Sender<Asked>) -> io::Result<()> {
+    let mut frames = Frames::new(REQUEST_MAX);
+    while let Some(message) = timeout(PATIENCE, read_message(&mut stream, &mut frames)).await?? {
+        let request = protocol::decode_request(&message).map_err(io::Error::other)?;
+        // A checkpoint fails on a connection to somebody outside, so this one is closed before that somebody can know.
+        let last = matches!(request.call, Ok(Call::Quiesce(_)));
+        let (delivery, delivered) = oneshot::channel();
+        let reply = match request.call {
+            Ok(call) => answer(call, uid, gid, delivered, requests).await,
+            Err(error) => Err(error),
+        };
+        if !request.oneway {
+            let reply = protocol::encode_reply(&reply).map_err(io::Error::other)?;
+            timeout(PATIENCE, stream.write_all(&reply)).await??;
+        }
+        drop(delivery);
+        if last {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// The next message; `None`: the other side has closed.
+async fn read_message(stream: &mut UnixStream, frames: &mut Frames) -> io::Result<Option<Vec<u8>>> {
+    let mut piece = [0; 4096];
+    loop {
+        if let Some(message) = frames.message().map_err(io::Error::other)? {
+            return Ok(Some(message));
+        }
+        let n = stream.read(&mut piece).await?;
+        if n == 0 {
+            return Ok(None);
+        }
+        frames.push(piece.get(..n).unwrap_or_default());
+    }
+}
+
+async fn answer(
+    call: Call,
+    uid: u32,
+    gid: u32,
+    delivered: oneshot::Receiver<()>,
+    requests: &mpsc::Sender<Asked>,
+) -> Result<Answer, ControlError> {
+    if call.is_privileged() && uid != 0 {
+        return Err(ControlError::PermissionDenied);
+    }
+    match call {
+        Call::GetInfo => return Ok(Answer::Info(Info::own())),
+        Call::GetInterfaceDescription { interface } => {
+            return if interface == INTERFACE {
+                Ok(Answer::Description(Description { description: DEFINITION.to_owned() }))
+            } else {
+                Err(ControlError::InterfaceNotFound { interface })
+            };
+        }
+        _ => {}
+    }
+    let patience = match &call {
+        Call::Quiesce(wish) => ANSWER_WITHIN + Duration::from_secs(wish.timeout),
+        _ => ANSWER_WITHIN,
+    };
+    let (reply, answered) = oneshot::channel();
+    let asked = Asked { call, uid, gid, reply, delivered };
+    let outcome = timeout(patience, async {
+        requests.send(asked).await.ok()?;
+        answered.await.ok()
+    });
+    match outcome.await {
+        Ok(Some(answer)) => answer,
+        Ok(None) => Err(ControlError::Failed { message: "the daemon is about to end".to_owned() }),
+        Err(_) => Err(ControlError::Failed { message: "the daemon is too busy to answer".to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Pong;
+
+    /// A server that answers every ping, the path of its socket, and what keeps that alive.
+    fn server() -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("autofs/control");
+        let (send, mut receive) = mpsc::channel::<Asked>(4);
+        tokio::spawn(serve(listen(&path).unwrap(), send));
+        tokio::spawn(async move {
+            while let Some(asked) = receive.recv().await {
+                let answer = match asked.call {
+                    Call::Ping => Ok(Answer::Pong(Pong { version: "v".into(), pid: 1 })),
+                    _ => Err(ControlError::Failed { message: "only pings here".into() }),
+                };
+                let _ = asked.reply.send(answer);
+            }
+        });
+        (dir, path)
+    }
+
+    async fn told(stream: &mut UnixStream, frames: &mut Frames, call: &Call) -> Result<Answer, ControlError> {
+        stream.write_all(&protocol::encode_request(call).unwrap()).await.unwrap();
+        let message = read_message(stream, frames).await.unwrap().unwrap();
+        protocol::decode_reply(&message, call).unwrap()
+    }
+
+    #[tokio::test]
+    async fn calls_reach_the_daemon_and_answers_come_back() {
+        let (_dir, path) = server();
+        let mut stream = UnixStream::connect(&path).await.unwrap();
+        let mut frames = Frames::new(REQUEST_MAX);
+        let pong = Answer::Pong(Pong { version: "v".into(), pid: 1 });
+        assert_eq!(told(&mut stream, &mut frames, &Call::Ping).await, Ok(pong.clone()));
+        assert!(told(&mut stream, &mut frames, &Call::Status).await.is_err());
+        assert!(matches!(told(&mut stream, &mut frames, &Call::GetInfo).await, Ok(Answer::Info(_))));
+        // Another daemon does not take it away.
+        assert_eq!(listen(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+        drop(stream);
+        let own = identity(&path).unwrap();
+        remove(&path, Identity(own.0, own.1 + 1));
+        assert!(identity(&path).is_some(), "another daemon's");
+        remove(&path, own);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn rubbish_closes_the_connection() {
+        let (_dir, path) = server();
+        for rubbish in [b"{}\0".to_vec(), vec![b'x'; REQUEST_MAX + 2]] {
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            let _ = stream.write_all(&rubbish).await;
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest).await;
+            assert!(rest.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn only_root_may_change_something() {
+        let (send, mut receive) = mpsc::channel(1);
+        let refused = answer(Call::Reload, 1000, 0, oneshot::channel().1, &send).await;
+        assert_eq!(refused, Err(ControlError::PermissionDenied));
+        assert!(receive.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn connections_are_bounded() {
+        let (_dir, path) = server();
+        let mut streams = Vec::new();
+        for _ in 0..ROOT_CONNECTIONS + OTHER_CONNECTIONS + 1 {
+            streams.push(UnixStream::connect(&path).await.unwrap());
+        }
+        // The last one finds no place, whoever we are, and is closed.
+        let mut byte = [0];
+        assert_eq!(streams.last_mut().unwrap().read(&mut byte).await.unwrap(), 0);
+        // Those before go on, and places become free.
+        let first = streams.first_mut().unwrap();
+        assert!(told(first, &mut Frames::new(REQUEST_MAX), &Call::Ping).await.is_ok());
+        streams.clear();
+        for attempt in 0.. {
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            stream.write_all(&protocol::encode_request(&Call::Ping).unwrap()).await.unwrap();
+            if let Ok(Some(_)) = read_message(&mut stream, &mut Frames::new(REQUEST_MAX)).await {
+                break;
+            }
+            assert!(attempt < 500, "no place became free");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The configuration and the maps in force.
+
+pub(crate) mod context;
+pub(crate) mod line;

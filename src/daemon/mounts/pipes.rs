@@ -1,0 +1,142 @@
+//! The control pipes: one for each indirect mount, one for all direct mounts of a line of the master map.
+//!
+//! A pipe outlives the worker: its read end is in the keeper's table as well. So its number is one that no other
+//! worker of this daemon has dealt out.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use tokio::io::unix::AsyncFd;
+
+use crate::daemon::requests::readable::{self, Number};
+use crate::fault;
+use crate::link::{Link, Message};
+use crate::sys::pipe::ReadEnd;
+
+/// A pipe of ours.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    /// Its number.
+    pub(crate) number: u32,
+    /// The registration of the read end with the reactor; gone before the read end is closed.
+    registration: RefCell<Option<Rc<AsyncFd<Number>>>>,
+    read_end: ReadEnd,
+    /// Inode number: what the mount table shows as `pipe_ino=`. A restore changes it.
+    pub(crate) inode: Cell<u64>,
+    /// Autofs mounts that write to it.
+    pub(crate) mounts: Cell<usize>,
+    /// A mount that is to write to it is being made.
+    pub(crate) awaited: Cell<bool>,
+    /// Whether a task reads it.
+    pub(crate) read: Cell<bool>,
+}
+
+impl Pipe {
+    fn new(number: u32, read_end: ReadEnd) -> io::Result<Rc<Self>> {
+        let inode = Cell::new(read_end.inode()?);
+        let registration = RefCell::new(Some(Rc::new(readable::register_number(read_end.as_fd())?)));
+        let (mounts, awaited, read) = (Cell::new(0), Cell::new(false), Cell::new(false));
+        Ok(Rc::new(Self { number, registration, read_end, inode, mounts, awaited, read }))
+    }
+
+    /// The registration of the read end with the reactor.
+    pub(crate) fn registration(&self) -> Option<Rc<AsyncFd<Number>>> {
+        self.registration.borrow().clone()
+    }
+
+    /// Registers the read end anew: the reactor never forgets that there was a moment without a writer, and would say
+    /// for ever that there is something to be read. `old` must be the last one in use.
+    pub(crate) fn register_again(&self, old: Rc<AsyncFd<Number>>) -> io::Result<()> {
+        *self.registration.borrow_mut() = None;
+        drop(old);
+        *self.registration.borrow_mut() = Some(Rc::new(readable::register_number(self.fd())?));
+        Ok(())
+    }
+
+    /// The descriptor.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.read_end.as_fd()
+    }
+
+    /// Looks at the inode number anew. True: it is another one, so the pipe was restored.
+    pub(crate) fn was_restored(&self) -> bool {
+        let Ok(now) = self.read_end.inode() else { return false };
+        self.inode.replace(now) != now
+    }
+
+    /// Whether nothing waits in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.read_end.readable().is_ok_and(|bytes| bytes == 0)
+    }
+
+    /// Another write end, for another mount on the same pipe.
+    pub(crate) fn write_end(&self) -> io::Result<OwnedFd> {
+        self.read_end.write_end()
+    }
+}
+
+/// All pipes.
+#[derive(Debug)]
+pub(crate) struct Pipes {
+    link: Link,
+    pipes: HashMap<u32, Rc<Pipe>>,
+    next: u32,
+}
+
+impl Pipes {
+    /// With the pipes that earlier workers have left.
+    pub(crate) fn new(link: Link, inherited: Vec<(u32, OwnedFd)>) -> Self {
+        let mut pipes = Self { link, pipes: HashMap::new(), next: 0 };
+        for (number, fd) in inherited {
+            pipes.next = pipes.next.max(number.wrapping_add(1));
+            if let Ok(pipe) = ReadEnd::from_fd(fd).and_then(|read_end| Pipe::new(number, read_end)) {
+                pipes.pipes.insert(number, pipe);
+            }
+        }
+        pipes
+    }
+
+    /// Makes a pipe for a mount, and gives the keeper its read end before anything can write to it.
+    pub(crate) fn create(&mut self) -> io::Result<Rc<Pipe>> {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        let (read_end, _write_end) = ReadEnd::create()?;
+        self.link.hold(number, read_end.as_fd())?;
+        fault::point("hold");
+        let pipe = Pipe::new(number, read_end)?;
+        pipe.awaited.set(true);
+        self.pipes.insert(number, Rc::clone(&pipe));
+        Ok(pipe)
+    }
+
+    /// The pipe of this number.
+    pub(crate) fn get(&self, number: u32) -> Option<&Rc<Pipe>> {
+        self.pipes.get(&number)
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Rc<Pipe>> {
+        self.pipes.values()
+    }
+
+    /// The number of each by its inode number.
+    pub(crate) fn inodes(&self) -> HashMap<u64, u32> {
+        self.pipes.values().map(|pipe| (pipe.inode.get(), pipe.number)).collect()
+    }
+
+    /// Lets go of a pipe that no mount writes to any more.
+    pub(crate) fn release(&mut self, number: u32) {
+        if self.pipes.remove(&number).is_some() {
+            let _ = self.link.send(Message::Drop(number));
+        }
+    }
+
+    /// Says something else to the keeper.
+    pub(crate) fn tell(&self, message: Message) {
+        // Without a keeper there is no worker: nobody is left who could miss it.
+        let _ = self.link.send(message);
+    }
+}

@@ -1,0 +1,24 @@
+//! What the keeper gives to a new worker.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use super::Link;
+use crate::sys::memory::SharedMemory;
+
+/// What a new worker gets.
+#[derive(Debug)]
+pub struct Inheritance {
+    /// The pipes that earlier workers have handed over: number and read end.
+    pub pipes: Vec<(u32, OwnedFd)>,
+    /// The journal's memory.
+    pub journal: SharedMemory,
+    /// The worker's end of the socket to the keeper.
+    pub link: Link,
+    /// How many workers this daemon has had before.
+    pub before: u32,
+    /// Whether the worker before was killed from outside, so that no request is to be blamed for its death.
+    pub spared: bool,
+    /// The path of the program, which may have been replaced since the daemon was started.
+    pub program: PathBuf,
+}

@@ -1,0 +1,427 @@
+//! The options of automount(8): the table, and what a command line means.
+
+pub mod getopt;
+pub mod priority;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+
+use crate::config::native::OnExit;
+use crate::map::Verbosity;
+use crate::text::Escaped;
+use getopt::{Argument, BadOption, Getopt, Opt};
+pub use priority::{Priority, PriorityError};
+
+/// An option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the variants are the long names")]
+pub enum Id {
+    Help,
+    PidFile,
+    Timeout,
+    Verbose,
+    Dumpmaps,
+    Debug,
+    Define,
+    SystemdService,
+    Foreground,
+    Version,
+    Random,
+    GlobalOptions,
+    SetLogPriority,
+    NegativeTimeout,
+    PositiveTimeout,
+    DontCheckDaemon,
+    Force,
+    ForceExit,
+    MasterWait,
+    OnExit,
+}
+
+const fn opt(id: Id, short: u8, long: &'static str, argument: Argument) -> Opt<Id> {
+    Opt { id, short: Some(short), long, argument }
+}
+
+/// All options. The letters are those of `+hp:t:vmd::D:SfVrO:l:n:P:CFUM:`.
+pub const TABLE: &[Opt<Id>] = &[
+    opt(Id::Help, b'h', "help", Argument::No),
+    opt(Id::PidFile, b'p', "pid-file", Argument::Required),
+    opt(Id::Timeout, b't', "timeout", Argument::Required),
+    opt(Id::Verbose, b'v', "verbose", Argument::No),
+    opt(Id::Dumpmaps, b'm', "dumpmaps", Argument::No),
+    opt(Id::Debug, b'd', "debug", Argument::Optional),
+    opt(Id::Define, b'D', "define", Argument::Required),
+    opt(Id::SystemdService, b'S', "systemd-service", Argument::No),
+    opt(Id::Foreground, b'f', "foreground", Argument::No),
+    opt(Id::Version, b'V', "version", Argument::No),
+    opt(Id::Random, b'r', "random-multimount-selection", Argument::No),
+    opt(Id::GlobalOptions, b'O', "global-options", Argument::Required),
+    opt(Id::SetLogPriority, b'l', "set-log-priority", Argument::Required),
+    opt(Id::NegativeTimeout, b'n', "negative-timeout", Argument::Required),
+    opt(Id::PositiveTimeout, b'P', "positive-timeout", Argument::Required),
+    opt(Id::DontCheckDaemon, b'C', "dont-check-daemon", Argument::No),
+    opt(Id::Force, b'F', "force", Argument::No),
+    opt(Id::ForceExit, b'U', "force-exit", Argument::No),
+    opt(Id::MasterWait, b'M', "master-wait", Argument::Required),
+    // Ours; no letter, so that no letter of automount's can ever get another meaning.
+    Opt { id: Id::OnExit, short: None, long: "on-exit", argument: Argument::Required },
+];
+
+/// How the daemon is to run. `None` and `false`: not said on the command line.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    /// The program's name as typed, for messages.
+    pub program: Vec<u8>,
+    /// `-p`: file for the daemon's pid.
+    pub pid_file: Option<PathBuf>,
+    /// `-t`: seconds until an unused mount goes; 0 = never.
+    pub timeout: Option<u64>,
+    /// `-M`: seconds to wait for an unavailable master map; 0 = without limit.
+    pub master_wait: Option<u64>,
+    /// `-n`: seconds for which a failed key is remembered; never 0.
+    pub negative_timeout: Option<u64>,
+    /// `-P`: seconds for which an entry of a map that was not read as a whole is kept; never 0.
+    pub positive_timeout: Option<u64>,
+    /// `-v`, `-d`.
+    pub verbosity: Verbosity,
+    /// The number of `-dN`: debug bitmap for the LDAP library.
+    pub ldap_debug: Option<i32>,
+    /// `-D NAME=VALUE`, in order.
+    pub defines: Vec<(Vec<u8>, Vec<u8>)>,
+    /// `-f` (or `-U`): stay in the foreground and log to stderr.
+    pub foreground: bool,
+    /// `-S`: stay in the foreground, log to syslog, tell systemd.
+    pub systemd_service: bool,
+    /// `-r`: choose among replicated servers by chance.
+    pub random: bool,
+    /// `-O`: mount options for all entries, as written.
+    pub global_options: Option<Vec<u8>>,
+    /// `-C`: do not look whether another daemon runs.
+    pub dont_check_daemon: bool,
+    /// `-F`: first unmount lazily what stands at the configured mount points.
+    pub force: bool,
+    /// `-U`: do that and end.
+    pub force_exit: bool,
+    /// `--on-exit`: what happens on SIGTERM.
+    pub on_exit: Option<OnExit>,
+    /// The master map's name.
+    pub master_map: Option<Vec<u8>>,
+}
+
+/// What a command line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// `-h`
+    Help,
+    /// `-V`
+    Version,
+    /// `-l`
+    SetLogPriority {
+        /// How much to log.
+        priority: Priority,
+        /// About which mount points.
+        paths: Vec<PathBuf>,
+    },
+    /// `-m`
+    Dump {
+        /// The other options.
+        options: Options,
+        /// Type and name of a map; without, all maps with a heading.
+        map: Option<(Vec<u8>, Vec<u8>)>,
+    },
+    /// Be the daemon.
+    Run(Options),
+}
+
+/// A command line that cannot be obeyed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OptionsError {
+    /// Unknown, ambiguous, or something about its argument.
+    #[error("{}: Ambiguous or unknown options\nTry `{} --help` for more information", Escaped(.0), Escaped(.0))]
+    BadOption(Vec<u8>),
+    /// Not a number as strtoul(3) reads it.
+    #[error("{}: option -{} requires a numeric argument, got {}", Escaped(.program), *.letter as char, Escaped(.got))]
+    NotNumeric {
+        /// The program's name.
+        program: Vec<u8>,
+        /// The option.
+        letter: u8,
+        /// Its argument.
+        got: Vec<u8>,
+    },
+    /// `-D` without `=` or without a name.
+    #[error("{}: option -D requires NAME=VALUE, got {}", Escaped(.program), Escaped(.got))]
+    NotDefine {
+        /// The program's name.
+        program: Vec<u8>,
+        /// Its argument.
+        got: Vec<u8>,
+    },
+    /// `--on-exit` with another word.
+    #[error("{}: option --on-exit requires clean or detach, got {}", Escaped(.program), Escaped(.got))]
+    NotOnExit {
+        /// The program's name.
+        program: Vec<u8>,
+        /// Its argument.
+        got: Vec<u8>,
+    },
+    /// `-l` with something that is no priority.
+    #[error(transparent)]
+    Priority(#[from] PriorityError),
+}
+
+/// Reads a command line, program name first. Words that are empty do not count (`$OPTIONS` in unit files). Notes that
+/// end nothing are written to `notes`.
+///
+/// # Errors
+/// The first option that cannot be obeyed, unless `-h` or `-V` stands before it.
+pub fn parse(args: impl IntoIterator<Item = OsString>, notes: &mut dyn Write) -> Result<Command, OptionsError> {
+    let mut words = args.into_iter().map(OsString::into_vec);
+    let program = words.next().unwrap_or_else(|| b"automount".to_vec());
+    let words: Vec<Vec<u8>> = words.filter(|w| !w.is_empty()).collect();
+
+    let mut o = Options { program: program.clone(), ..Options::default() };
+    let mut dump = false;
+    let mut priority = None;
+    let mut given = Getopt::new(TABLE, &words);
+    for option in &mut given {
+        let (id, argument) = option.map_err(|BadOption| OptionsError::BadOption(program.clone()))?;
+        let argument = argument.unwrap_or_default();
+        let number = |letter| {
+            number(argument).ok_or_else(|| OptionsError::NotNumeric {
+                program: program.clone(),
+                letter,
+                got: argument.to_vec(),
+            })
+        };
+        match id {
+            Id::Help => return Ok(Command::Help),
+            Id::Version => return Ok(Command::Version),
+            Id::PidFile => o.pid_file = Some(path(argument)),
+            // A negative number of seconds counts as none given.
+            Id::Timeout => o.timeout = u64::try_from(number(b't')?).ok().or(o.timeout),
+            Id::MasterWait => o.master_wait = u64::try_from(number(b'M')?).ok().or(o.master_wait),
+            Id::NegativeTimeout => o.negative_timeout = positive(number(b'n')?).or(o.negative_timeout),
+            Id::PositiveTimeout => o.positive_timeout = positive(number(b'P')?).or(o.positive_timeout),
+            Id::Verbose => o.verbosity = o.verbosity.max(Verbosity::Verbose),
+            Id::Debug => {
+                o.verbosity = Verbosity::Debug;
+                if !argument.is_empty() {
+                    // The bitmap is an int: all bits can be written as -1 or as 0xffffffff.
+                    #[allow(clippy::cast_possible_truncation, reason = "the low 32 bits are meant")]
+                    let bits = number(b'd')? as i32;
+                    o.ldap_debug = Some(bits);
+                }
+            }
+            Id::Define => match memchr::memchr(b'=', argument) {
+                Some(at) if at > 0 => o.defines.push((argument[..at].to_vec(), argument[at + 1..].to_vec())),
+                _ => return Err(OptionsError::NotDefine { program, got: argument.to_vec() }),
+            },
+            Id::SystemdService => o.systemd_service = true,
+            Id::Foreground => o.foreground = true,
+            Id::Random => o.random = true,
+            Id::GlobalOptions if o.global_options.is_some() => {
+                let _ = writeln!(notes, "{}: global options already specified.", Escaped(&program));
+            }
+            Id::GlobalOptions => o.global_options = Some(argument.to_vec()),
+            Id::SetLogPriority => priority = Some(Priority::parse(argument)?),
+            Id::DontCheckDaemon => o.dont_check_daemon = true,
+            Id::Force => o.force = true,
+            Id::ForceExit => {
+                o.force_exit = true;
+                o.foreground = true;
+            }
+            Id::Dumpmaps => dump = true,
+            Id::OnExit => {
+                o.on_exit = match argument {
+                    b"clean" => Some(OnExit::Clean),
+                    b"detach" => Some(OnExit::Detach),
+                    _ => return Err(OptionsError::NotOnExit { program, got: argument.to_vec() }),
+                }
+            }
+        }
+    }
+
+    let rest = given.rest();
+    if let Some(priority) = priority {
+        return Ok(Command::SetLogPriority { priority, paths: rest.iter().map(|p| path(p)).collect() });
+    }
+    if dump {
+        // A single word is neither a type nor, for automount, a master map.
+        let map = match rest {
+            [kind, name, ..] => Some((kind.clone(), name.clone())),
+            _ => None,
+        };
+        o.master_map = rest.get(2).cloned();
+        return Ok(Command::Dump { options: o, map });
+    }
+    o.master_map = rest.first().cloned();
+    Ok(Command::Run(o))
+}
+
+fn path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(bytes.to_vec()))
+}
+
+fn positive(n: i64) -> Option<u64> {
+    u64::try_from(n).ok().filter(|n| *n > 0)
+}
+
+/// A whole word as strtoul(3) with base 0 reads it (blanks before it, a sign, `0x` hexadecimal, `0` octal), but never
+/// wrapping: what is too large is the largest number.
+fn number(word: &[u8]) -> Option<i64> {
+    let blanks = word.iter().take_while(|b| b.is_ascii_whitespace() || **b == 0x0b).count();
+    let (negative, digits) = match &word[blanks..] {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    let (radix, digits) = match digits {
+        [b'0', b'x' | b'X', rest @ ..] => (16, rest),
+        [b'0', ..] => (8, digits),
+        _ => (10, digits),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let mut n: i64 = 0;
+    for &digit in digits {
+        let digit = char::from(digit).to_digit(radix)?;
+        n = n.saturating_mul(radix.into()).saturating_add(digit.into());
+    }
+    Some(if negative { -n } else { n })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, OptionsError> {
+        parse(line.split(' ').map(OsString::from), &mut Vec::new())
+    }
+
+    fn run(line: &str) -> Options {
+        match parsed(line) {
+            Ok(Command::Run(options)) => options,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn numbers_are_those_of_strtoul_with_base_0() {
+        for (word, expected) in [
+            ("5", Some(5)),
+            ("0x10", Some(16)),
+            ("010", Some(8)),
+            ("0", Some(0)),
+            (" +7", Some(7)),
+            ("-1", Some(-1)),
+            ("99999999999999999999", Some(i64::MAX)),
+            ("", None),
+            ("-", None),
+            ("0x", None),
+            ("08", None),
+            ("5x", None),
+            ("5 ", None),
+            ("abc", None),
+        ] {
+            assert_eq!(number(word.as_bytes()), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_full_command_line() {
+        let o = run("automount -p /run/am.pid -t 0x10 -n6 -P 7 -M 0 -v -DA=b -D C= -O ro,soft -S -r -C -F /etc/m x -f");
+        assert_eq!(
+            o,
+            Options {
+                program: b"automount".to_vec(),
+                pid_file: Some("/run/am.pid".into()),
+                timeout: Some(16),
+                master_wait: Some(0),
+                negative_timeout: Some(6),
+                positive_timeout: Some(7),
+                verbosity: Verbosity::Verbose,
+                defines: vec![(b"A".to_vec(), b"b".to_vec()), (b"C".to_vec(), Vec::new())],
+                systemd_service: true,
+                random: true,
+                global_options: Some(b"ro,soft".to_vec()),
+                dont_check_daemon: true,
+                force: true,
+                master_map: Some(b"/etc/m".to_vec()),
+                ..Options::default()
+            }
+        );
+        assert!(run("automount -U").foreground);
+        assert_eq!(run("automount --on-exit=detach").on_exit, Some(OnExit::Detach));
+    }
+
+    #[test]
+    fn seconds_that_make_no_sense_are_not_given() {
+        let o = run("automount -t -5 -n 0 -P -1 -M -1");
+        assert_eq!((o.timeout, o.negative_timeout, o.positive_timeout, o.master_wait), (None, None, None, None));
+    }
+
+    #[test]
+    fn debug_takes_a_glued_bitmap() {
+        assert_eq!(run("automount -d -v").verbosity, Verbosity::Debug);
+        assert_eq!(run("automount -d-1").ldap_debug, Some(-1));
+        assert_eq!(run("automount --debug=0xffffffff").ldap_debug, Some(-1));
+        assert_eq!(run("automount -d 3").master_map, Some(b"3".to_vec()));
+    }
+
+    #[test]
+    fn help_and_version_act_when_they_are_met() {
+        assert_eq!(parsed("automount -V --bogus"), Ok(Command::Version));
+        assert_eq!(parsed("automount -h -t x"), Ok(Command::Help));
+        assert!(parsed("automount -t x -h").is_err());
+    }
+
+    #[test]
+    fn what_is_refused_says_so_in_the_words_of_automount() {
+        for (line, expected) in [
+            (
+                "automount --bogus",
+                "automount: Ambiguous or unknown options\nTry `automount --help` for more information",
+            ),
+            ("/sbin/am -t abc", "/sbin/am: option -t requires a numeric argument, got abc"),
+            ("automount -M 5x", "automount: option -M requires a numeric argument, got 5x"),
+            ("automount -df", "automount: option -d requires a numeric argument, got f"),
+            ("automount -D NAME", "automount: option -D requires NAME=VALUE, got NAME"),
+            ("automount -D =x", "automount: option -D requires NAME=VALUE, got =x"),
+            ("automount -l bogus /x", "Invalid log priority: bogus"),
+        ] {
+            assert_eq!(parsed(line).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn empty_words_are_dropped_even_as_arguments() {
+        let words = ["automount", "", "-t", "", "5", ""].map(OsString::from);
+        assert_eq!(parse(words, &mut Vec::new()), Ok(Command::Run(run("automount -t 5"))));
+    }
+
+    #[test]
+    fn the_first_global_options_stay() {
+        let mut notes = Vec::new();
+        let words = ["automount", "-O", "a", "-O", "b"].map(OsString::from);
+        let Ok(Command::Run(o)) = parse(words, &mut notes) else { panic!() };
+        assert_eq!(o.global_options, Some(b"a".to_vec()));
+        assert_eq!(notes, b"automount: global options already specified.\n");
+    }
+
+    #[test]
+    fn the_words_after_m_are_type_name_and_master() {
+        let dump = |line| match parsed(line) {
+            Ok(Command::Dump { options, map }) => (map.map(|(t, n)| [t, n]), options.master_map),
+            other => panic!("{other:?}"),
+        };
+        let (t, n, m) = (b"file".to_vec(), b"x.map".to_vec(), b"/m".to_vec());
+        assert_eq!(dump("automount -m"), (None, None));
+        assert_eq!(dump("automount -m file"), (None, None));
+        assert_eq!(dump("automount -m file x.map"), (Some([t.clone(), n.clone()]), None));
+        assert_eq!(dump("automount -m file x.map /m"), (Some([t, n]), Some(m)));
+    }
+}
