@@ -26,55 +26,24 @@ use autofs::sys::mountinfo::{self, AutofsOptions};
 use autofs::sys::packet::{self, Packet};
 use autofs::sys::pipe::{Read, ReadEnd};
 use autofs::sys::{fds, procfs};
+use common::suite::{self, case};
 use common::{secs, visit, wait_for, world};
-use libtest_mimic::{Arguments, Trial};
 use nix::errno::Errno as Os;
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-const TESTS: &[(&str, fn())] = &[
-    ("indirect", indirect),
-    ("direct", direct),
-    ("offset", offset),
-    ("names_are_bytes", names_are_bytes),
-    ("fail_says_why", fail_says_why),
-    ("two_mounts_on_one_pipe", two_mounts_on_one_pipe),
-    ("a_packet_goes_into_shared_memory", a_packet_goes_into_shared_memory),
-    ("expire", expire),
-    ("expire_by_age", expire_by_age),
-    ("timeouts", timeouts),
-    ("what_the_kernel_shows", what_the_kernel_shows),
-    ("what_is_mounted_where", what_is_mounted_where),
-    ("the_end_of_a_mount_is_the_end_of_its_pipe", the_end_of_a_mount_is_the_end_of_its_pipe),
-    ("a_failed_mount_leaves_nothing", a_failed_mount_leaves_nothing),
-    ("catatonic_and_a_new_pipe", catatonic_and_a_new_pipe),
-    ("take_over_from_a_dead_owner", take_over_from_a_dead_owner),
-    ("other_groups_are_refused", other_groups_are_refused),
-    ("without_the_device", without_the_device),
-    ("mounts_by_fanotify", mounts_by_fanotify),
-    ("mounts_by_the_table", mounts_by_the_table),
-];
-
 fn main() -> ExitCode {
     if let Some(code) = common::part(body) {
         return code;
     }
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(2);
-    let lacking = world::lacking();
-    let trials = TESTS.iter().map(|&(name, _)| {
-        let title = lacking.map_or_else(|| name.to_owned(), |why| format!("{name} ({why})"));
-        Trial::test(title, move || Ok(world::run(name, secs(10))?)).with_ignored_flag(lacking.is_some())
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    suite::main(&suite::arguments(), world::lacking(), |case| world::run(case.name(), case.deadline()), [])
 }
 
 fn body(name: &str) {
     // The owner of an autofs mount is a process group: this one has nobody else in it.
     children::lead_group().unwrap();
-    let (_, test) = TESTS.iter().find(|(n, _)| *n == name).unwrap();
-    test();
+    suite::body(name);
 }
 
 /// An autofs mount and its owner's things.
@@ -207,6 +176,7 @@ fn fails_with<T: std::fmt::Debug>(result: std::io::Result<T>, errno: Os) {
     assert_eq!(result.unwrap_err().raw_os_error(), Some(errno as i32));
 }
 
+#[case]
 fn indirect() {
     let master = Master::mount("/mnt/i", Kind::Indirect, 300);
     let client = visit::process("/mnt/i/key", 1000);
@@ -225,6 +195,7 @@ fn indirect() {
     fails_with(master.control.fail(master.root().as_fd(), got.token, Errno::EIO), Os::EINVAL);
 }
 
+#[case]
 fn direct() {
     let master = Master::mount("/mnt/d", Kind::Direct, 300);
     let client = visit::process("/mnt/d", 1000);
@@ -238,6 +209,7 @@ fn direct() {
     fails_with(Control::without_device().open_mount(&master.path, master.dev), Os::ENOENT);
 }
 
+#[case]
 fn offset() {
     let top = Master::mount("/mnt/m", Kind::Indirect, 300);
     let client = visit::process("/mnt/m/key/sub", 0);
@@ -252,6 +224,7 @@ fn offset() {
     assert_eq!(end(client), 0);
 }
 
+#[case]
 fn names_are_bytes() {
     let master = Master::mount("/mnt/a b\n\\", Kind::Indirect, 300);
     let table = mountinfo::read().unwrap();
@@ -268,6 +241,7 @@ fn names_are_bytes() {
     assert!(master.is_quiet());
 }
 
+#[case]
 fn fail_says_why() {
     let master = Master::mount("/mnt/i", Kind::Indirect, 300);
     for error in [Errno::ENOENT, Errno::EBUSY, Errno::ETIMEDOUT, Errno::ELOOP, Errno::EAGAIN, Errno::EIO] {
@@ -278,6 +252,7 @@ fn fail_says_why() {
     }
 }
 
+#[case]
 fn two_mounts_on_one_pipe() {
     let one = Master::mount("/mnt/one", Kind::Direct, 300);
     fs::create_dir("/mnt/two").unwrap();
@@ -304,6 +279,7 @@ fn two_mounts_on_one_pipe() {
     assert_eq!((end(first), end(second)), (0, 0));
 }
 
+#[case]
 fn a_packet_goes_into_shared_memory() {
     let master = Master::mount("/mnt/i", Kind::Indirect, 300);
     let memory = SharedMemory::create(NonZeroUsize::new(2).unwrap()).unwrap();
@@ -321,6 +297,7 @@ fn a_packet_goes_into_shared_memory() {
     assert_eq!(end(client), 0);
 }
 
+#[case]
 fn expire() {
     let master = Master::mount("/mnt/i", Kind::Indirect, 300);
     let never = |_: &Got| panic!("there is nothing to expire");
@@ -353,6 +330,7 @@ fn expire() {
     assert_eq!(end(client), 0, "it serves again");
 }
 
+#[case]
 fn expire_by_age() {
     let master = Master::mount("/mnt/i", Kind::Indirect, 1);
     let client = visit::process("/mnt/i/key", 0);
@@ -365,6 +343,7 @@ fn expire_by_age() {
     assert!(begin.elapsed() > Duration::from_millis(800), "after {:?}", begin.elapsed());
 }
 
+#[case]
 fn timeouts() {
     let master = Master::mount("/mnt/i", Kind::Indirect, 300);
     let (control, root) = (&master.control, master.root());
@@ -394,6 +373,7 @@ fn timeouts() {
     assert_eq!(master.shown().timeout, 60);
 }
 
+#[case]
 fn what_the_kernel_shows() {
     let options = Options { timeout: 12, strictexpire: true, ignore: true };
     let master = Master::mount_with("/mnt/i", Kind::Indirect, options);
@@ -408,6 +388,7 @@ fn what_the_kernel_shows() {
     assert!(!procfs::reads_pipe(1, master.pipe.inode().unwrap()).unwrap());
 }
 
+#[case]
 fn what_is_mounted_where() {
     let master = Master::mount("/mnt/d", Kind::Direct, 300);
     let (control, path) = (&master.control, master.path.as_path());
@@ -430,6 +411,7 @@ fn what_is_mounted_where() {
     fails_with(control.open_mount(path, master.dev + 1), Os::ENOENT);
 }
 
+#[case]
 fn the_end_of_a_mount_is_the_end_of_its_pipe() {
     let master = Master::mount("/mnt/i", Kind::Indirect, 300);
     assert_eq!(master.pipe.read(&mut [0; 512]).unwrap(), Read::Empty);
@@ -437,6 +419,7 @@ fn the_end_of_a_mount_is_the_end_of_its_pipe() {
     assert_eq!(master.pipe.read(&mut [0; 512]).unwrap(), Read::End);
 }
 
+#[case]
 fn a_failed_mount_leaves_nothing() {
     fs::create_dir("/mnt/i").unwrap();
     let (pipe, write_end) = ReadEnd::create().unwrap();
@@ -458,6 +441,7 @@ fn a_failed_mount_leaves_nothing() {
     assert!(is_mounted());
 }
 
+#[case]
 fn catatonic_and_a_new_pipe() {
     let mut master = Master::mount("/mnt/i", Kind::Indirect, 300);
     let root = master.root();
@@ -510,6 +494,7 @@ fn found() -> (u32, AutofsOptions) {
     (entry.dev, entry.autofs().unwrap())
 }
 
+#[case]
 fn take_over_from_a_dead_owner() {
     let pid = owner();
     let (dev, options) = found();
@@ -537,6 +522,7 @@ fn take_over_from_a_dead_owner() {
     assert_eq!(end(client), 0);
 }
 
+#[case]
 fn other_groups_are_refused() {
     let pid = owner();
     let (control, (dev, _)) = (Control::open().unwrap(), found());
@@ -549,6 +535,7 @@ fn other_groups_are_refused() {
     children::wait_for(pid).unwrap();
 }
 
+#[case]
 fn without_the_device() {
     let mut master = Master::mount("/mnt/i", Kind::Indirect, 300);
     master.control = Control::without_device();
@@ -571,6 +558,7 @@ fn without_the_device() {
     assert_eq!(end(visit::process("/mnt/i/key", 0)), Os::ENOENT as i32);
 }
 
+#[case]
 fn mounts_by_fanotify() {
     let events = match MountEvents::fanotify() {
         Ok(events) => events,
@@ -592,6 +580,7 @@ fn mounts_by_fanotify() {
     assert_eq!(fds::poll([events.as_fd()], Some(Duration::ZERO)).unwrap(), [false]);
 }
 
+#[case]
 fn mounts_by_the_table() {
     let events = MountEvents::table().unwrap();
     // As an event loop waits: for the edge only.

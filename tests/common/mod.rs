@@ -8,7 +8,9 @@
 
 pub mod daemon;
 pub mod lab;
+pub mod site;
 pub mod stand_in;
+pub mod suite;
 pub mod table;
 pub mod visit;
 pub mod world;

@@ -20,10 +20,10 @@ mod vector;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 
 use common::daemon::Variant;
-use common::{secs, world};
+use common::{secs, suite, world};
 use run::Way;
 use vector::Vector;
 
@@ -31,14 +31,11 @@ fn main() -> ExitCode {
     if let Some(code) = common::part(run::body) {
         return code;
     }
-    let mut arguments = Arguments::from_args();
-    // Most of the time a vector waits for something.
-    arguments.test_threads.get_or_insert(2);
     let lacking = world::lacking();
     let variant = Variant::chosen();
     let vectors = vector::all(variant, variant.version().as_deref());
     let trials = vectors.iter().flat_map(|v| Way::of(variant, v).into_iter().map(|w| trial(v, w, lacking))).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    libtest_mimic::run(&suite::arguments(), trials).exit_code()
 }
 
 fn trial(vector: &Vector, way: Way, lacking: Option<&'static str>) -> Trial {
@@ -46,10 +43,6 @@ fn trial(vector: &Vector, way: Way, lacking: Option<&'static str>) -> Trial {
     let lacking = lacking.or(no_ipv6.then_some("needs IPv6"));
     let why = vector.ignored.clone().or(lacking.map(str::to_owned));
     let id = way.name(&vector.id);
-    let title = match &why {
-        Some(why) => format!("{id} ({why})"),
-        None => id.clone(),
-    };
     let deadline = secs(30 + vector.steps.iter().map(vector::Step::seconds).sum::<u64>());
-    Trial::test(title, move || Ok(world::run(&id, deadline)?)).with_ignored_flag(why.is_some())
+    suite::trial(&id.clone(), why.as_deref(), move || world::run(&id, deadline))
 }

@@ -20,7 +20,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use common::suite;
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
@@ -39,15 +39,11 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(2);
+    let arguments = suite::arguments();
     let lacking = host::lacking();
     if lacking.is_none() && !arguments.list {
         host::make_layer();
     }
-    let trials = cases::ALL.iter().map(|case| {
-        let title = lacking.map_or_else(|| case.name.to_owned(), |why| format!("{} ({why})", case.name));
-        Trial::test(title, || Ok(host::run(case)?)).with_ignored_flag(lacking.is_some())
-    });
+    let trials = cases::ALL.iter().map(|case| suite::trial(case.name, lacking, || host::run(case)));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }

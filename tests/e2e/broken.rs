@@ -5,9 +5,9 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use super::common::daemon::Daemon;
+use super::common::site;
 use super::common::world::put;
 use super::common::{table, visit};
-use super::site;
 
 /// Where the broken text goes.
 #[derive(Clone, Copy)]

@@ -10,33 +10,17 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::common::daemon::{Daemon, group};
+use super::common::site;
 use super::common::stand_in::{Rules, calls};
+use super::common::suite::case;
 use super::common::world::put;
 use super::common::{secs, table, visit, wait_for};
-use super::{cases, site};
-
-cases![
-    all_of_it_with_50_active_mounts: 120,
-    all_of_it_at_random_moments: 180,
-    all_of_it_with_a_tree,
-    the_worker_with_requests_in_flight,
-    the_worker_again_and_again_under_load: 120,
-    the_worker_between_mount_and_answer,
-    the_worker_while_it_expires: 120,
-    the_worker_while_a_map_is_away,
-    the_worker_with_a_helper_that_has_children,
-    the_worker_with_more_mounts_than_descriptors: 120,
-    the_worker_is_worth_nothing_without_the_keeper,
-    a_worker_that_dies_at_once,
-    a_busy_tree_over_a_restart,
-    adopted_trees_expire,
-    a_key_that_is_gone_stays_until_it_is_unused,
-];
 
 fn strike(pid: i32) {
     _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
 }
 
+#[case(seconds: 120)]
 fn all_of_it_with_50_active_mounts() {
     site::any_key_for(2);
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -65,6 +49,7 @@ fn all_of_it_with_50_active_mounts() {
 }
 
 /// Visitors that never stop; those of the moment of the crash may fail, later ones may not.
+#[case(seconds: 180)]
 fn all_of_it_at_random_moments() {
     site::any_key_for(600);
     site::master("/mnt/auto /etc/auto.any --timeout=600\n/- /etc/auto.direct\n");
@@ -112,6 +97,7 @@ fn all_of_it_at_random_moments() {
     assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
 }
 
+#[case]
 fn all_of_it_with_a_tree() {
     site::one_map("m / -fstype=tmpfs :r /s -fstype=tmpfs :s /s/t -fstype=tmpfs :t /u -fstype=tmpfs :u\n");
     site::master("/mnt/auto /etc/auto.one --timeout=2\n/- /etc/auto.direct --timeout=2\n");
@@ -132,6 +118,7 @@ fn all_of_it_with_a_tree() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn the_worker_with_requests_in_flight() {
     site::one_map("* -fstype=slow :slow\n");
     Rules { delay: vec![("slow".into(), 1000)], ..Rules::default() }.set();
@@ -150,6 +137,7 @@ fn the_worker_with_requests_in_flight() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case(seconds: 120)]
 fn the_worker_again_and_again_under_load() {
     site::any_key();
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -189,6 +177,7 @@ fn the_worker_again_and_again_under_load() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn the_worker_between_mount_and_answer() {
     site::one_map("* -fstype=slow :slow\n");
     Rules { delay: vec![("slow".into(), 300)], ..Rules::default() }.set();
@@ -206,6 +195,7 @@ fn the_worker_between_mount_and_answer() {
     daemon.stop();
 }
 
+#[case(seconds: 120)]
 fn the_worker_while_it_expires() {
     site::any_key();
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -230,6 +220,7 @@ fn the_worker_while_it_expires() {
     daemon.stop();
 }
 
+#[case]
 fn the_worker_is_worth_nothing_without_the_keeper() {
     site::any_key();
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -241,6 +232,7 @@ fn the_worker_is_worth_nothing_without_the_keeper() {
 }
 
 /// Killed as fast as it can be started: the keeper neither gives up nor spins.
+#[case]
 fn a_worker_that_dies_at_once() {
     site::any_key();
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -252,6 +244,7 @@ fn a_worker_that_dies_at_once() {
 }
 
 /// What is in use stays over an orderly restart, and all of its triggers work again after.
+#[case]
 fn a_busy_tree_over_a_restart() {
     site::one_map(
         "m / -fstype=tmpfs :r /s -fstype=tmpfs :s /s/t -fstype=tmpfs :t /u -fstype=tmpfs :u\nb -fstype=tmpfs :b\n",
@@ -271,6 +264,7 @@ fn a_busy_tree_over_a_restart() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn adopted_trees_expire() {
     site::one_map("sub -fstype=autofs file:/etc/auto.sub\nb -fstype=tmpfs :b\n");
     site::master("/mnt/auto /etc/auto.one browse --timeout=1\n");
@@ -286,6 +280,7 @@ fn adopted_trees_expire() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn a_key_that_is_gone_stays_until_it_is_unused() {
     site::one_map("a -fstype=tmpfs :a\nb -fstype=tmpfs :b\n");
     site::master("/mnt/auto /etc/auto.one --timeout=1\n");
@@ -303,6 +298,7 @@ fn a_key_that_is_gone_stays_until_it_is_unused() {
 }
 
 /// What cannot be read leaves in force what was there, also for the next worker.
+#[case]
 fn the_worker_while_a_map_is_away() {
     site::any_key();
     site::master("/mnt/auto /etc/auto.any\n/mnt/away /etc/auto.away\n");
@@ -322,6 +318,7 @@ fn the_worker_while_a_map_is_away() {
 }
 
 /// mount(8) starts mount.TYPE: killing the one does not end the other.
+#[case]
 fn the_worker_with_a_helper_that_has_children() {
     put("/sbin/mount.family", "#!/bin/sh\necho >>/world/family\n(sleep 2; exec mount -t tmpfs \"$1\" \"$2\")\n");
     site::one_map("* -fstype=family :slow\n");
@@ -339,6 +336,7 @@ fn the_worker_with_a_helper_that_has_children() {
 }
 
 /// The keeper holds a descriptor for each pipe: the soft limit of a login shell is not enough.
+#[case(seconds: 120)]
 fn the_worker_with_more_mounts_than_descriptors() {
     put("/etc/auto.any", "* -fstype=tmpfs,size=64k :k&\n");
     site::master(&(0..300).map(|n| format!("/mnt/p/{n} /etc/auto.any\n")).collect::<String>());

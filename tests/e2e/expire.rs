@@ -9,31 +9,17 @@ use autofs::control::{Bytes, Call, SOCKET};
 use nix::sys::signal::Signal;
 
 use super::common::daemon::Daemon;
+use super::common::site;
 use super::common::stand_in::calls;
+use super::common::suite::case;
 use super::common::world::put;
 use super::common::{secs, table, visit, wait_for};
-use super::{cases, site};
-
-cases![
-    after_the_timeout,
-    not_while_in_use,
-    not_when_disabled,
-    use_puts_it_off,
-    direct,
-    a_tree_from_its_leaves,
-    a_tree_with_a_busy_leaf,
-    a_submount,
-    a_symlink,
-    one_entry_on_demand,
-    many_at_once,
-    served_while_expiring,
-    a_helper_unmounts_nothing_but_its_own,
-];
 
 fn gone(path: &str, deadline: u64) {
     wait_for(&format!("expiry of {path}"), secs(deadline), || (!table::served(path)).then_some(()));
 }
 
+#[case]
 fn after_the_timeout() {
     site::any_key_for(1);
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -46,6 +32,7 @@ fn after_the_timeout() {
     daemon.stop();
 }
 
+#[case]
 fn not_while_in_use() {
     site::any_key_for(1);
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -58,6 +45,7 @@ fn not_while_in_use() {
     daemon.stop();
 }
 
+#[case]
 fn not_when_disabled() {
     site::any_key_for(0);
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -69,6 +57,7 @@ fn not_when_disabled() {
     daemon.stop();
 }
 
+#[case]
 fn use_puts_it_off() {
     site::any_key_for(2);
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -82,6 +71,7 @@ fn use_puts_it_off() {
     daemon.stop();
 }
 
+#[case]
 fn direct() {
     site::master("/- /etc/auto.direct --timeout=1\n");
     put("/etc/auto.direct", "/mnt/d1 -fstype=tmpfs :one\n/mnt/d2 -fstype=tmpfs :two\n");
@@ -98,6 +88,7 @@ fn direct() {
 
 const TREE: &str = "m / -fstype=nfs srv1:/r /s -fstype=nfs srv1:/s /s/t -fstype=nfs srv1:/t\n";
 
+#[case]
 fn a_tree_from_its_leaves() {
     site::master("/mnt/auto /etc/auto.one --timeout=1\n");
     put("/etc/auto.one", TREE);
@@ -113,6 +104,7 @@ fn a_tree_from_its_leaves() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn a_tree_with_a_busy_leaf() {
     site::master("/mnt/auto /etc/auto.one --timeout=1\n");
     put("/etc/auto.one", TREE);
@@ -128,6 +120,7 @@ fn a_tree_with_a_busy_leaf() {
     daemon.stop();
 }
 
+#[case]
 fn a_submount() {
     site::master("/mnt/auto /etc/auto.one --timeout=1\n");
     put("/etc/auto.one", "sub -fstype=autofs file:/etc/auto.sub\n");
@@ -140,6 +133,7 @@ fn a_submount() {
     daemon.stop();
 }
 
+#[case]
 fn a_symlink() {
     site::master("/mnt/auto /etc/auto.one symlink --timeout=1\n");
     put("/etc/auto.one", "a :/opt\n");
@@ -151,6 +145,7 @@ fn a_symlink() {
 }
 
 /// `autofsctl expire PATH`: this entry, if nobody uses it, and no other; a mount point: all that is unused there.
+#[case]
 fn one_entry_on_demand() {
     site::any_key();
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -175,6 +170,7 @@ fn one_entry_on_demand() {
     daemon.stop();
 }
 
+#[case]
 fn many_at_once() {
     site::any_key_for(1);
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -186,6 +182,7 @@ fn many_at_once() {
     daemon.stop();
 }
 
+#[case]
 fn served_while_expiring() {
     site::any_key();
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -205,6 +202,7 @@ fn served_while_expiring() {
 }
 
 /// What somebody else has mounted into an entry keeps it, and is not taken away.
+#[case]
 fn a_helper_unmounts_nothing_but_its_own() {
     site::any_key_for(1);
     let daemon = Daemon::serving(&["/mnt/auto"]);

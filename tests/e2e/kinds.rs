@@ -7,41 +7,18 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
 use super::common::daemon::Daemon;
+use super::common::site;
 use super::common::stand_in::{Rules, calls};
+use super::common::suite::case;
 use super::common::world::put;
 use super::common::{secs, table, visit, wait_for};
-use super::{cases, site};
-
-cases![
-    binds,
-    tmpfs_with_options,
-    a_helper_gets_source_target_and_options,
-    replicated_servers,
-    replicated_servers_by_chance,
-    symlinks,
-    direct,
-    direct_below_directories_that_are_not_there,
-    a_direct_key_below_another,
-    browse,
-    multi_mount_is_mounted_lazily,
-    multi_mount_without_a_root,
-    multi_mount_with_a_failing_root,
-    multi_mount_strict,
-    submount,
-    submount_in_a_multi_mount,
-    user_variables,
-    unmounted_by_hand,
-    unmounted_by_hand_direct,
-    failed_mount,
-    mount_wait_as_long_as_can_be,
-    foreign_file_system_in_the_way,
-];
 
 fn sources(path: &str) -> Vec<String> {
     table::at(path).into_iter().filter(|m| m.fstype != "autofs").map(|m| m.source).collect()
 }
 
 /// The server with the least weight, and the next one if that fails.
+#[case]
 fn replicated_servers() {
     site::one_map("* 192.0.2.1(2),192.0.2.2,192.0.2.3(1):/x/&\n");
     Rules { fail: vec!["192.0.2.2:/x/b".into()], ..Rules::default() }.set();
@@ -54,6 +31,7 @@ fn replicated_servers() {
 }
 
 /// By the option of the line, and by that of the command.
+#[case]
 fn replicated_servers_by_chance() {
     site::master("/mnt/one /etc/auto.one -r\n/mnt/other /etc/auto.one\n");
     put("/etc/auto.one", "* 192.0.2.1,192.0.2.2(1):/x/&\n");
@@ -77,6 +55,7 @@ fn replicated_servers_by_chance() {
     }
 }
 
+#[case]
 fn binds() {
     fs::create_dir_all("/srv/data/sub").unwrap();
     site::one_map("rw :/srv/data\nro -ro :/srv/data\nnone :/srv/nothing\ntype -fstype=bind :/srv/data/sub\n");
@@ -96,6 +75,7 @@ fn binds() {
     daemon.stop();
 }
 
+#[case]
 fn tmpfs_with_options() {
     site::one_map("a -fstype=tmpfs,size=1m,mode=0700,nosuid,nodev,ro :scratch\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -109,6 +89,7 @@ fn tmpfs_with_options() {
     daemon.stop();
 }
 
+#[case]
 fn a_helper_gets_source_target_and_options() {
     site::one_map("a -fstype=cifs,ro,credentials=/etc/cred ://srv1/my\\ share\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -121,6 +102,7 @@ fn a_helper_gets_source_target_and_options() {
     daemon.stop();
 }
 
+#[case]
 fn symlinks() {
     site::master("/mnt/auto /etc/auto.one symlink\n");
     put("/etc/auto.one", "a :/opt\n");
@@ -132,6 +114,7 @@ fn symlinks() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn direct() {
     site::master("/- /etc/auto.direct --timeout=44\n");
     put("/etc/auto.direct", "/mnt/d1 -fstype=tmpfs :one\n/mnt/deep/down/d2 -fstype=tmpfs :two\n/mnt/d3 :/opt\n");
@@ -150,6 +133,7 @@ fn direct() {
     }
 }
 
+#[case]
 fn direct_below_directories_that_are_not_there() {
     site::master("/- /etc/auto.direct\n");
     put("/etc/file", "");
@@ -164,6 +148,7 @@ fn direct_below_directories_that_are_not_there() {
     daemon.stop();
 }
 
+#[case]
 fn a_direct_key_below_another() {
     site::master("/- /etc/auto.direct\n");
     put(
@@ -177,6 +162,7 @@ fn a_direct_key_below_another() {
     assert_eq!(table::below("/mnt/d1"), []);
 }
 
+#[case]
 fn browse() {
     site::master("/mnt/auto /etc/auto.one browse --timeout=1\n");
     put("/etc/auto.one", "a -fstype=tmpfs :a\nb -fstype=tmpfs :b\nwith\\ blank -fstype=tmpfs :c\n* -fstype=tmpfs :&\n");
@@ -200,6 +186,7 @@ fn browse() {
 
 const TREE: &str = "m / -fstype=tmpfs :root /b -fstype=tmpfs :b /b/c -fstype=tmpfs :c /d -fstype=tmpfs :d\n";
 
+#[case]
 fn multi_mount_is_mounted_lazily() {
     site::one_map(TREE);
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -216,6 +203,7 @@ fn multi_mount_is_mounted_lazily() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn multi_mount_without_a_root() {
     site::one_map("m /x/y -fstype=tmpfs :y /z -fstype=tmpfs :z\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -228,6 +216,7 @@ fn multi_mount_without_a_root() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn multi_mount_with_a_failing_root() {
     site::one_map("m / -fstype=slow :bad /b -fstype=tmpfs :b\n");
     Rules { fail: vec!["bad".into()], ..Rules::default() }.set();
@@ -236,6 +225,7 @@ fn multi_mount_with_a_failing_root() {
     daemon.stop();
 }
 
+#[case]
 fn multi_mount_strict() {
     site::one_map("m -strict / -fstype=slow :bad /b -fstype=tmpfs :b\n");
     Rules { fail: vec!["bad".into()], ..Rules::default() }.set();
@@ -245,6 +235,7 @@ fn multi_mount_strict() {
     daemon.stop();
 }
 
+#[case]
 fn submount() {
     site::master("/mnt/auto /etc/auto.one -DWHO=joe\n");
     put("/etc/auto.one", "sub -fstype=autofs,timeout=99 file:/etc/auto.sub\n");
@@ -260,6 +251,7 @@ fn submount() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn submount_in_a_multi_mount() {
     site::one_map("m / -fstype=tmpfs :root /s -fstype=autofs file:/etc/auto.sub\n");
     put("/etc/auto.sub", "k -fstype=tmpfs :k\n");
@@ -269,6 +261,7 @@ fn submount_in_a_multi_mount() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn user_variables() {
     site::one_map("a -fstype=tmpfs :$USER-$UID-$GID-$GROUP\nb -fstype=tmpfs,uid=$UID :$USER\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -279,6 +272,7 @@ fn user_variables() {
     daemon.stop();
 }
 
+#[case]
 fn unmounted_by_hand() {
     site::any_key();
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -290,6 +284,7 @@ fn unmounted_by_hand() {
     daemon.stop();
 }
 
+#[case]
 fn unmounted_by_hand_direct() {
     site::master("/- /etc/auto.direct\n");
     put("/etc/auto.direct", "/mnt/d1 -fstype=tmpfs :one\n");
@@ -303,6 +298,7 @@ fn unmounted_by_hand_direct() {
     daemon.stop();
 }
 
+#[case]
 fn failed_mount() {
     site::master("/mnt/auto /etc/auto.one --negative-timeout=1\n");
     put("/etc/auto.one", "a -fstype=slow :bad\n");
@@ -319,6 +315,7 @@ fn failed_mount() {
     daemon.stop();
 }
 
+#[case]
 fn foreign_file_system_in_the_way() {
     fs::create_dir_all("/mnt/taken").unwrap();
     let none: Option<&str> = None;
@@ -334,6 +331,7 @@ fn foreign_file_system_in_the_way() {
 }
 
 /// "No limit", as some write it.
+#[case]
 fn mount_wait_as_long_as_can_be() {
     site::one_map("* -fstype=slow :slow\n");
     put("/etc/autofs.conf", "[ autofs ]\nmount_wait = 18446744073709551615\numount_wait = 4294967295\n");

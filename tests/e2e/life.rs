@@ -9,32 +9,12 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use super::common::daemon::{Daemon, group, stat};
+use super::common::site;
+use super::common::suite::case;
 use super::common::world::put;
 use super::common::{secs, table, visit, wait_for};
-use super::{cases, site};
 
-cases![
-    foreground,
-    foreground_leads_its_own_group,
-    interrupt_is_term,
-    term_leaves_what_is_in_use,
-    usr1_prunes,
-    usr2_takes_everything,
-    hup_adds_and_removes,
-    daemon_mode,
-    second_instance,
-    stale_flag_file,
-    pid_file_cannot_be_written,
-    service_mode,
-    no_master_map,
-    force_cleans_first,
-    exit_status_of_bad_usage,
-    term_during_a_slow_mount,
-    directories_are_removed_at_the_end,
-    a_log_that_nobody_reads,
-    the_control_socket_is_the_first_ones,
-];
-
+#[case]
 fn foreground() {
     site::any_key();
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -48,6 +28,7 @@ fn foreground() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn foreground_leads_its_own_group() {
     site::any_key();
     // Not in a group of its own, as in a script without job control: our accesses must trigger all the same.
@@ -61,6 +42,7 @@ fn foreground_leads_its_own_group() {
     assert!(status.success(), "{status}");
 }
 
+#[case]
 fn interrupt_is_term() {
     site::any_key();
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -70,6 +52,7 @@ fn interrupt_is_term() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn term_leaves_what_is_in_use() {
     site::any_key();
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -89,6 +72,7 @@ fn term_leaves_what_is_in_use() {
     visit::serves("/mnt/auto/busy");
 }
 
+#[case]
 fn usr1_prunes() {
     site::any_key();
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -108,6 +92,7 @@ fn usr1_prunes() {
     daemon.stop();
 }
 
+#[case]
 fn usr2_takes_everything() {
     site::any_key();
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -118,6 +103,7 @@ fn usr2_takes_everything() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn hup_adds_and_removes() {
     site::any_key();
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -156,6 +142,7 @@ fn end(pid: i32, signal: Signal) {
     wait_for("the daemon's end", secs(10), || group(pid).is_empty().then_some(()));
 }
 
+#[case]
 fn daemon_mode() {
     site::any_key();
     assert_eq!(start_detached(&["-p", "/run/autofs.pid"]), 0);
@@ -180,6 +167,7 @@ fn daemon_mode() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn second_instance() {
     site::any_key();
     assert_eq!(start_detached(&["-p", "/run/autofs.pid"]), 0);
@@ -194,6 +182,7 @@ fn second_instance() {
     end(pid, Signal::SIGTERM);
 }
 
+#[case]
 fn stale_flag_file() {
     site::any_key();
     // A living process, but no automounter.
@@ -210,6 +199,7 @@ fn stale_flag_file() {
     end(pid, Signal::SIGTERM);
 }
 
+#[case]
 fn pid_file_cannot_be_written() {
     site::any_key();
     let mut daemon = Daemon::start(["-f", "-p", "/run/no/such/directory/pid"]);
@@ -219,6 +209,7 @@ fn pid_file_cannot_be_written() {
     daemon.stop();
 }
 
+#[case]
 fn service_mode() {
     site::any_key();
     let mut daemon = Daemon::start(["--systemd-service", "--dont-check-daemon"]);
@@ -228,6 +219,7 @@ fn service_mode() {
     assert!(!Path::new("/run/autofs-running").exists());
 }
 
+#[case]
 fn no_master_map() {
     let mut daemon = Daemon::start(["-f", "-v", "/etc/auto.none"]);
     std::thread::sleep(secs(1));
@@ -240,6 +232,7 @@ fn no_master_map() {
     daemon.stop();
 }
 
+#[case]
 fn force_cleans_first() {
     site::any_key();
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -256,6 +249,7 @@ fn force_cleans_first() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn exit_status_of_bad_usage() {
     for args in [&["--bogus"][..], &["-t"], &["-t", "5m"], &["-D", "novalue"], &["-l", "debug"]] {
         let status = Daemon::command().args(args).output().unwrap().status;
@@ -266,6 +260,7 @@ fn exit_status_of_bad_usage() {
     }
 }
 
+#[case]
 fn term_during_a_slow_mount() {
     site::one_map("slow -fstype=slow :slow\n");
     super::common::stand_in::Rules { delay: vec![("slow".into(), 3000)], ..Default::default() }.set();
@@ -277,6 +272,7 @@ fn term_during_a_slow_mount() {
     wait_for("an answer for the one that waits", secs(5), || visitor.try_wait().unwrap());
 }
 
+#[case]
 fn directories_are_removed_at_the_end() {
     site::master("/mnt/new/deep /etc/auto.any\n/mnt/old /etc/auto.any\n");
     put("/etc/auto.any", "* -fstype=tmpfs :k&\n");
@@ -289,6 +285,7 @@ fn directories_are_removed_at_the_end() {
 }
 
 /// A stalled reader of standard error stalls nothing else.
+#[case]
 fn a_log_that_nobody_reads() {
     site::one_map("last -fstype=tmpfs :last\n");
     let mut child = Daemon::command().args(["-f", "-d"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
@@ -305,6 +302,7 @@ fn a_log_that_nobody_reads() {
 }
 
 /// Another instance neither takes it over nor removes it.
+#[case]
 fn the_control_socket_is_the_first_ones() {
     site::any_key();
     put("/etc/second.master", "/mnt/other /etc/auto.any\n");

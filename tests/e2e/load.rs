@@ -10,21 +10,11 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use super::common::daemon::{Daemon, group};
+use super::common::site;
 use super::common::stand_in::{Rules, calls};
+use super::common::suite::case;
 use super::common::world::put;
 use super::common::{secs, table, visit, wait_for};
-use super::{cases, site};
-
-cases![
-    a_thousand_keys_by_64_threads: 120,
-    one_key_by_64_threads,
-    storm_of_missing_keys: 120,
-    killed_waiters,
-    two_thousand_mounts_leave_nothing_behind: 300,
-    idle_means_idle,
-    a_thousand_direct_mounts: 120,
-    a_map_of_100000_keys: 120,
-];
 
 /// Runs `visit` for `0..count` in so many threads.
 fn in_threads(threads: u32, count: u32, visit: impl Fn(u32) + Send + Sync + 'static) {
@@ -46,6 +36,7 @@ fn in_threads(threads: u32, count: u32, visit: impl Fn(u32) + Send + Sync + 'sta
     visit::within(secs(60), "all of them", move || threads.into_iter().for_each(|t| t.join().unwrap()));
 }
 
+#[case(seconds: 120)]
 fn a_thousand_keys_by_64_threads() {
     site::any_key();
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -59,6 +50,7 @@ fn a_thousand_keys_by_64_threads() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn one_key_by_64_threads() {
     site::one_map("a -fstype=slow :slow\n");
     Rules { delay: vec![("slow".into(), 300)], ..Rules::default() }.set();
@@ -68,6 +60,7 @@ fn one_key_by_64_threads() {
     daemon.stop();
 }
 
+#[case(seconds: 120)]
 fn storm_of_missing_keys() {
     site::one_map("a -fstype=tmpfs :a\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -80,6 +73,7 @@ fn storm_of_missing_keys() {
     daemon.stop();
 }
 
+#[case]
 fn killed_waiters() {
     site::one_map("* -fstype=slow :slow\nquick -fstype=tmpfs :q\n");
     Rules { delay: vec![("slow".into(), 1500)], ..Rules::default() }.set();
@@ -110,6 +104,7 @@ fn held(daemon: &Daemon) -> (usize, u64) {
     (fds, memory)
 }
 
+#[case(seconds: 300)]
 fn two_thousand_mounts_leave_nothing_behind() {
     site::any_key();
     // Not verbose: the log file is not what is measured.
@@ -151,6 +146,7 @@ fn switches(daemon: &Daemon) -> u64 {
     sum
 }
 
+#[case]
 fn idle_means_idle() {
     site::any_key_for(4);
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -170,6 +166,7 @@ fn idle_means_idle() {
     daemon.stop();
 }
 
+#[case(seconds: 120)]
 fn a_thousand_direct_mounts() {
     site::master("/- /etc/auto.direct\n");
     put(
@@ -189,6 +186,7 @@ fn a_thousand_direct_mounts() {
     assert_eq!(table::below("/mnt/d"), []);
 }
 
+#[case(seconds: 120)]
 fn a_map_of_100000_keys() {
     put("/etc/auto.big", (0..100_000).map(|n| format!("k{n} -fstype=tmpfs,size=64k :v{n}\n")).collect::<String>());
     site::master("/mnt/auto /etc/auto.big\n");

@@ -7,23 +7,10 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
 use super::common::daemon::Daemon;
+use super::common::site;
+use super::common::suite::case;
 use super::common::world::put;
 use super::common::{secs, table, visit, wait_for};
-use super::{cases, site};
-
-cases![
-    a_new_key_is_seen_at_once,
-    a_changed_entry_is_seen_at_the_next_mount,
-    a_removed_key_is_gone_when_unmounted,
-    written_in_place,
-    replaced_by_rename,
-    replaced_behind_a_symlink,
-    an_included_map_is_watched,
-    a_key_that_was_missing_is_found_once_it_is_there,
-    a_map_that_vanishes_keeps_its_last_state,
-    a_directory_as_map,
-    a_map_without_end: 120,
-];
 
 fn source(path: &str) -> String {
     table::at(path).into_iter().find(|m| m.fstype != "autofs").map(|m| m.source).unwrap_or_default()
@@ -37,6 +24,7 @@ fn remount(path: &str) -> String {
     source(path)
 }
 
+#[case]
 fn a_new_key_is_seen_at_once() {
     site::one_map("a -fstype=tmpfs :a\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -48,6 +36,7 @@ fn a_new_key_is_seen_at_once() {
     daemon.stop();
 }
 
+#[case]
 fn a_changed_entry_is_seen_at_the_next_mount() {
     site::one_map("a -fstype=tmpfs :0\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -58,6 +47,7 @@ fn a_changed_entry_is_seen_at_the_next_mount() {
     daemon.stop();
 }
 
+#[case]
 fn a_removed_key_is_gone_when_unmounted() {
     site::one_map("a -fstype=tmpfs :a\nb -fstype=tmpfs :b\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -70,6 +60,7 @@ fn a_removed_key_is_gone_when_unmounted() {
     daemon.stop();
 }
 
+#[case]
 fn written_in_place() {
     site::one_map("a -fstype=tmpfs :one\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -83,6 +74,7 @@ fn written_in_place() {
 }
 
 /// Each replacement holds every key with the same number; no reader may see two of them mixed, or none.
+#[case]
 fn replaced_by_rename() {
     let text = |n: u32| (0..200).map(|k| format!("k{k} -fstype=tmpfs :v{n}\n")).collect::<String>();
     site::one_map(&text(0));
@@ -104,6 +96,7 @@ fn replaced_by_rename() {
     daemon.stop();
 }
 
+#[case]
 fn replaced_behind_a_symlink() {
     for n in 0..10 {
         put(&format!("/etc/release-{n}/auto.one"), format!("a -fstype=tmpfs :{n}\n"));
@@ -120,6 +113,7 @@ fn replaced_behind_a_symlink() {
     daemon.stop();
 }
 
+#[case]
 fn an_included_map_is_watched() {
     site::one_map("a -fstype=tmpfs :a\n+/etc/auto.inc\n");
     put("/etc/auto.inc", "b -fstype=tmpfs :b\n");
@@ -131,6 +125,7 @@ fn an_included_map_is_watched() {
     daemon.stop();
 }
 
+#[case]
 fn a_key_that_was_missing_is_found_once_it_is_there() {
     site::master("/mnt/auto /etc/auto.one --negative-timeout=600\n");
     put("/etc/auto.one", "a -fstype=tmpfs :a\n");
@@ -142,6 +137,7 @@ fn a_key_that_was_missing_is_found_once_it_is_there() {
     daemon.stop();
 }
 
+#[case]
 fn a_map_that_vanishes_keeps_its_last_state() {
     site::one_map("a -fstype=tmpfs :a\nb -fstype=tmpfs :b\n");
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -157,6 +153,7 @@ fn a_map_that_vanishes_keeps_its_last_state() {
     daemon.stop();
 }
 
+#[case]
 fn a_directory_as_map() {
     fs::create_dir("/etc/auto.dir").unwrap();
     site::any_key();
@@ -168,6 +165,7 @@ fn a_directory_as_map() {
 }
 
 /// A map that cannot be held in memory is an error, not the end of the daemon.
+#[case(seconds: 120)]
 fn a_map_without_end() {
     site::any_key();
     site::master("/mnt/bad file:/dev/zero\n/mnt/auto /etc/auto.any\n/mnt/fifo file:/etc/auto.fifo\n");

@@ -7,23 +7,16 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::common::daemon::Daemon;
+use super::common::site;
+use super::common::suite::case;
 use super::common::world::put;
 use super::common::{table, visit};
-use super::{cases, site};
-
-cases![
-    any_bytes,
-    longest_name,
-    keys_with_blanks_and_quotes,
-    nothing_forges_a_log_line,
-    mount_point_with_blanks,
-    nothing_escapes_the_mount_point,
-];
 
 fn below(name: &[u8]) -> PathBuf {
     Path::new("/mnt/auto").join(OsStr::from_bytes(name))
 }
 
+#[case]
 fn any_bytes() {
     site::one_map("* -fstype=tmpfs :any\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -58,6 +51,7 @@ fn any_bytes() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn longest_name() {
     site::one_map("* -fstype=tmpfs :any\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -68,6 +62,7 @@ fn longest_name() {
     daemon.stop();
 }
 
+#[case]
 fn keys_with_blanks_and_quotes() {
     site::one_map("with\\ blank -fstype=tmpfs :a\n\"in quotes\" -fstype=tmpfs :b\n\\#hash -fstype=tmpfs :c\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -80,6 +75,7 @@ fn keys_with_blanks_and_quotes() {
     daemon.stop();
 }
 
+#[case]
 fn nothing_forges_a_log_line() {
     site::one_map("a -fstype=tmpfs :a\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -91,6 +87,7 @@ fn nothing_forges_a_log_line() {
     daemon.stop();
 }
 
+#[case]
 fn mount_point_with_blanks() {
     site::master("/mnt/with\\ blank file:/etc/auto\\ one\n/- /etc/auto.direct\n");
     put("/etc/auto one", "* -fstype=tmpfs :k&\n");
@@ -108,6 +105,7 @@ fn mount_point_with_blanks() {
     assert_eq!(table::below("/mnt/my direct"), []);
 }
 
+#[case]
 fn nothing_escapes_the_mount_point() {
     site::one_map("m / -fstype=tmpfs :root /../../../tmp/out -fstype=tmpfs :out\nn -fstype=tmpfs :n\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);

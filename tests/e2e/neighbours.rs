@@ -7,19 +7,13 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 
 use super::common::daemon::Daemon;
+use super::common::site;
+use super::common::suite::case;
 use super::common::world::put;
 use super::common::{secs, table, visit, wait_for};
-use super::{cases, site};
-
-cases![
-    a_master_outside_of_the_pid_namespace,
-    an_autofs_mount_nobody_owns,
-    an_orphan_that_is_not_configured,
-    a_visitor_in_another_pid_namespace,
-    two_masters_side_by_side,
-];
 
 /// `pgrp=0` says nothing about whether it lives.
+#[case]
 fn a_master_outside_of_the_pid_namespace() {
     site::any_key();
     let first = Daemon::serving(&["/mnt/auto"]);
@@ -49,6 +43,7 @@ fn a_master_outside_of_the_pid_namespace() {
     first.stop();
 }
 
+#[case]
 fn an_autofs_mount_nobody_owns() {
     site::any_key();
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -63,6 +58,7 @@ fn an_autofs_mount_nobody_owns() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn an_orphan_that_is_not_configured() {
     site::any_key();
     site::master("/mnt/auto /etc/auto.any\n/mnt/old /etc/auto.any\n");
@@ -76,6 +72,7 @@ fn an_orphan_that_is_not_configured() {
     daemon.stop();
 }
 
+#[case]
 fn a_visitor_in_another_pid_namespace() {
     site::any_key();
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -90,6 +87,7 @@ fn a_visitor_in_another_pid_namespace() {
     daemon.stop();
 }
 
+#[case]
 fn two_masters_side_by_side() {
     site::any_key();
     put("/etc/second.master", "/mnt/other /etc/auto.any --timeout=1\n");

@@ -6,31 +6,16 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use super::common::daemon::Daemon;
+use super::common::site;
+use super::common::suite::case;
 use super::common::world::put;
 use super::common::{secs, table, visit, wait_for};
-use super::{cases, site};
-
-cases![
-    an_unreadable_master_changes_nothing,
-    a_broken_line_costs_only_itself,
-    a_busy_tree_goes_when_it_is_free,
-    a_busy_tree_that_comes_back,
-    a_path_becomes_its_own_parent,
-    a_parent_becomes_its_own_child,
-    direct_keys_come_and_go,
-    a_map_is_exchanged,
-    indirect_becomes_direct,
-    the_configuration_file_is_read_again,
-    without_change_nothing_is_touched,
-    many_in_a_row,
-    an_emptied_direct_map_comes_back,
-    a_map_that_was_missing_at_the_start,
-];
 
 fn hup(daemon: &mut Daemon) {
     daemon.signal(Signal::SIGHUP);
 }
 
+#[case]
 fn an_unreadable_master_changes_nothing() {
     site::any_key();
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -48,6 +33,7 @@ fn an_unreadable_master_changes_nothing() {
     daemon.stop();
 }
 
+#[case]
 fn a_broken_line_costs_only_itself() {
     site::any_key();
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -61,6 +47,7 @@ fn a_broken_line_costs_only_itself() {
     daemon.stop();
 }
 
+#[case]
 fn a_busy_tree_goes_when_it_is_free() {
     site::any_key();
     site::master("/mnt/auto /etc/auto.any\n/mnt/old /etc/auto.any --timeout=1\n");
@@ -77,6 +64,7 @@ fn a_busy_tree_goes_when_it_is_free() {
     daemon.stop();
 }
 
+#[case]
 fn a_busy_tree_that_comes_back() {
     site::any_key();
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -96,6 +84,7 @@ fn a_busy_tree_that_comes_back() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn a_path_becomes_its_own_parent() {
     site::any_key();
     site::master("/mnt/A/b /etc/auto.any\n");
@@ -110,6 +99,7 @@ fn a_path_becomes_its_own_parent() {
     assert_eq!(table::below("/mnt/A"), []);
 }
 
+#[case]
 fn a_parent_becomes_its_own_child() {
     site::any_key();
     site::master("/mnt/A /etc/auto.any\n");
@@ -124,6 +114,7 @@ fn a_parent_becomes_its_own_child() {
     assert_eq!(table::below("/mnt/A"), []);
 }
 
+#[case]
 fn direct_keys_come_and_go() {
     site::master("/- /etc/auto.direct\n");
     put("/etc/auto.direct", "/mnt/d1 -fstype=tmpfs :1\n/mnt/d2 -fstype=tmpfs :2\n/mnt/d3 -fstype=tmpfs :3\n");
@@ -144,6 +135,7 @@ fn direct_keys_come_and_go() {
     daemon.stop();
 }
 
+#[case]
 fn a_map_is_exchanged() {
     site::one_map("a -fstype=tmpfs :one\n");
     put("/etc/auto.two", "b -fstype=tmpfs :two\n");
@@ -158,6 +150,7 @@ fn a_map_is_exchanged() {
     daemon.stop();
 }
 
+#[case]
 fn indirect_becomes_direct() {
     site::one_map("a -fstype=tmpfs :one\n");
     put("/etc/auto.direct", "/mnt/auto -fstype=tmpfs :direct\n");
@@ -171,6 +164,7 @@ fn indirect_becomes_direct() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+#[case]
 fn the_configuration_file_is_read_again() {
     site::any_key();
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -182,6 +176,7 @@ fn the_configuration_file_is_read_again() {
     daemon.stop();
 }
 
+#[case]
 fn without_change_nothing_is_touched() {
     site::any_key();
     site::master("/mnt/auto /etc/auto.any\n/- /etc/auto.direct\n");
@@ -199,6 +194,7 @@ fn without_change_nothing_is_touched() {
     daemon.stop();
 }
 
+#[case]
 fn many_in_a_row() {
     site::any_key();
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -217,6 +213,7 @@ fn many_in_a_row() {
 }
 
 /// The last direct mount takes the pipe's last writer with it.
+#[case]
 fn an_emptied_direct_map_comes_back() {
     site::any_key();
     site::master("/mnt/auto /etc/auto.any\n/- /etc/auto.direct\n");
@@ -237,6 +234,7 @@ fn an_emptied_direct_map_comes_back() {
 }
 
 /// The administrator mends the map and reloads; the master map is as it was.
+#[case]
 fn a_map_that_was_missing_at_the_start() {
     site::any_key();
     site::master("/mnt/auto /etc/auto.any\n/mnt/late /etc/auto.late\n");

@@ -8,22 +8,12 @@ use std::time::Duration;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 
-use super::Case;
 use super::common::daemon::Daemon;
+use super::common::site;
+use super::common::suite::{case, needs};
 use super::common::world::{THEIRS, put};
 use super::common::{secs, table, visit, wait_for};
 use super::restart::ids;
-use super::site;
-
-pub(super) const CASES: &[Case] = &[
-    Case::with_theirs("adopt::theirs_after_a_crash", 60, theirs_after_a_crash),
-    Case::with_theirs("adopt::theirs_left_busy", 60, theirs_left_busy),
-    Case::with_theirs("adopt::ours_by_theirs", 60, ours_by_theirs),
-    Case::with_theirs("adopt::ours_left_busy_by_theirs", 60, ours_left_busy_by_theirs),
-    Case::new("adopt::trees_and_submounts_expire_afterwards", 90, trees_and_submounts_expire_afterwards),
-    Case::new("adopt::a_tree_that_cannot_be_mended_at_once", 60, a_tree_that_cannot_be_mended_at_once),
-    Case::new("adopt::what_is_catatonic", 60, what_is_catatonic),
-];
 
 fn theirs() -> Daemon {
     let mut command = Command::new(THEIRS);
@@ -77,6 +67,7 @@ fn visit_all(before: &std::collections::BTreeMap<std::path::PathBuf, u32>) {
     }
 }
 
+#[case(lacking: needs::theirs)]
 fn theirs_after_a_crash() {
     configure(600);
     let daemon = theirs();
@@ -89,6 +80,7 @@ fn theirs_after_a_crash() {
     assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
 }
 
+#[case(lacking: needs::theirs)]
 fn theirs_left_busy() {
     configure(600);
     let mut daemon = theirs();
@@ -104,6 +96,7 @@ fn theirs_left_busy() {
     assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
 }
 
+#[case(lacking: needs::theirs)]
 fn ours_by_theirs() {
     configure(600);
     let daemon = ours();
@@ -116,6 +109,7 @@ fn ours_by_theirs() {
     daemon.end(secs(20));
 }
 
+#[case(lacking: needs::theirs)]
 fn ours_left_busy_by_theirs() {
     configure(600);
     let daemon = ours();
@@ -130,6 +124,7 @@ fn ours_left_busy_by_theirs() {
     daemon.end(secs(20));
 }
 
+#[case(seconds: 90)]
 fn trees_and_submounts_expire_afterwards() {
     site::master("/mnt/auto /etc/auto.one --timeout=2\n/- /etc/auto.direct --timeout=2\n");
     put(
@@ -159,6 +154,7 @@ fn trees_and_submounts_expire_afterwards() {
 }
 
 /// A trigger has gone meanwhile, and where it stood there is a file, for a while.
+#[case]
 fn a_tree_that_cannot_be_mended_at_once() {
     configure(600);
     let daemon = ours();
@@ -179,6 +175,7 @@ fn a_tree_that_cannot_be_mended_at_once() {
 }
 
 /// The kernel has found out that nobody reads any more.
+#[case]
 fn what_is_catatonic() {
     configure(600);
     let daemon = ours();

@@ -9,50 +9,14 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use super::Case;
 use super::common::daemon::Daemon;
+use super::common::site;
 use super::common::stand_in::Rules;
+use super::common::suite::{case, needs};
 use super::common::world::put;
 use super::common::{secs, table, visit, wait_for};
 use super::processes::{worker, worker_now};
 use super::restart::ids;
-use super::site;
-
-macro_rules! cases {
-    ($($name:ident),* $(,)?) => {
-        pub(super) const CASES: &[Case] = &[$(Case {
-            name: concat!("faults::", stringify!($name)),
-            seconds: 120,
-            lacking: || (!cfg!(debug_assertions)).then_some("needs a debug build"),
-            run: $name,
-        }),*];
-    };
-}
-
-cases![
-    after_the_packet_is_read,
-    after_the_maps_are_asked,
-    after_the_directory_is_made,
-    after_the_mount,
-    after_the_answer,
-    between_the_offsets,
-    after_the_last_offset,
-    after_a_submount,
-    before_an_unmount,
-    after_an_unmount,
-    in_the_middle_of_a_tree_that_goes,
-    before_an_answer_to_an_expiry,
-    after_a_pipe_is_held,
-    before_autofs_is_mounted,
-    after_autofs_is_mounted,
-    between_catatonic_and_the_new_pipe,
-    after_the_take_over,
-    while_it_adopts,
-    in_a_reload,
-    in_a_reload_while_it_attaches,
-    in_a_reload_while_it_detaches,
-    of_a_request_again_and_again,
-];
 
 const POINTS: &[&str] = &["/mnt/auto", "/mnt/d"];
 
@@ -129,28 +93,34 @@ fn asked_for(fault: &str, paths: &[&str]) {
 
 const KINDS: &[&str] = &["/mnt/auto/k", "/mnt/auto/slow", "/mnt/auto/bind", "/mnt/d", "/mnt/e", "/mnt/auto/m/s/deep"];
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn after_the_packet_is_read() {
     asked_for("read", KINDS);
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn after_the_maps_are_asked() {
     asked_for("resolved", KINDS);
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn after_the_directory_is_made() {
     asked_for("made", &["/mnt/auto/k", "/mnt/auto/slow", "/mnt/auto/bind", "/mnt/auto/m/s"]);
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn after_the_mount() {
     asked_for("mounted", KINDS);
     asked_for("mounted:2", &["/mnt/auto/m/s"]);
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn after_the_answer() {
     asked_for("answered", KINDS);
     asked_for("answered:2", &["/mnt/auto/m/s"]);
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn between_the_offsets() {
     for (fault, path, others) in [
         ("offset", "/mnt/auto/m/t", ["/mnt/auto/m/s", "/mnt/auto/m/s/deep"]),
@@ -168,10 +138,12 @@ fn between_the_offsets() {
     }
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn after_the_last_offset() {
     asked_for("offset:2", &["/mnt/auto/m/s", "/mnt/auto/n/x"]);
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn after_a_submount() {
     asked_for("submount", &["/mnt/auto/sub/k"]);
 }
@@ -200,18 +172,21 @@ fn expiring(fault: &str, paths: &[&str]) {
     ends(daemon, first);
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn before_an_unmount() {
     expiring("expiring", &["/mnt/auto/k"]);
     expiring("expiring", &["/mnt/d"]);
     expiring("expiring:2", &["/mnt/auto/m/s/deep"]);
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn after_an_unmount() {
     expiring("unmounted", &["/mnt/auto/k"]);
     expiring("unmounted", &["/mnt/d"]);
     expiring("unmounted", &["/mnt/auto/m/s/deep", "/mnt/auto/m/t"]);
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn in_the_middle_of_a_tree_that_goes() {
     expiring("trigger gone", &["/mnt/auto/m/s/deep", "/mnt/auto/m/t"]);
     expiring("trigger gone:2", &["/mnt/auto/m/s/deep", "/mnt/auto/m/t"]);
@@ -220,6 +195,7 @@ fn in_the_middle_of_a_tree_that_goes() {
 }
 
 /// The packet of the expiry is the second that is answered.
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn before_an_answer_to_an_expiry() {
     expiring("answered:2", &["/mnt/auto/k"]);
     expiring("answered:2", &["/mnt/d"]);
@@ -235,16 +211,19 @@ fn starting(fault: &str) {
     ends(daemon, 0);
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn after_a_pipe_is_held() {
     starting("hold");
     starting("hold:2");
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn before_autofs_is_mounted() {
     starting("attach");
     starting("attach:2");
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn after_autofs_is_mounted() {
     starting("attached");
     starting("attached:2");
@@ -271,16 +250,19 @@ fn taking_over(fault: &str) {
     ends(daemon, 0);
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn between_catatonic_and_the_new_pipe() {
     taking_over("catatonic");
     taking_over("catatonic:2");
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn after_the_take_over() {
     taking_over("taken over");
     taking_over("taken over:2");
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn while_it_adopts() {
     taking_over("adopted");
     taking_over("adopted:2");
@@ -313,21 +295,25 @@ fn reloading(fault: &str) {
     ends(daemon, first);
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn in_a_reload() {
     reloading("reload");
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn in_a_reload_while_it_attaches() {
     reloading("attach:7");
     reloading("attached:7");
 }
 
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn in_a_reload_while_it_detaches() {
     reloading("expiring");
     reloading("unmounted");
 }
 
 /// What three workers do not survive is refused, and nothing else.
+#[case(seconds: 120, lacking: needs::debug_build)]
 fn of_a_request_again_and_again() {
     configure(600);
     let mut daemon = with_fault("resolved:1:3");

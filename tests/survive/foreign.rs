@@ -16,17 +16,11 @@ use autofs::sys::packet::Packet;
 use autofs::sys::pipe::{Read, ReadEnd};
 use nix::mount::{MsFlags, mount};
 
-use super::Case;
 use super::common::daemon::Daemon;
+use super::common::site;
+use super::common::suite::case;
 use super::common::{secs, table, visit};
 use super::processes::kill_worker;
-use super::site;
-
-pub(super) const CASES: &[Case] = &[
-    Case::new("foreign::another_master", 60, another_master),
-    Case::new("foreign::one_like_systemd", 60, one_like_systemd),
-    Case::new("foreign::of_another_pid_namespace", 60, of_another_pid_namespace),
-];
 
 /// A master in the process of the test, which serves every request with a tmpfs.
 struct Master {
@@ -92,6 +86,7 @@ fn left_alone(path: &str, lookup: &str, master: &Master) {
     assert_eq!(table::at(path)[0], before[0]);
 }
 
+#[case]
 fn another_master() {
     site::any_key();
     site::master("/mnt/auto /etc/auto.any\n/mnt/theirs /etc/auto.any\n");
@@ -99,6 +94,7 @@ fn another_master() {
     left_alone("/mnt/theirs", "/mnt/theirs/k", &master);
 }
 
+#[case]
 fn one_like_systemd() {
     site::any_key();
     site::and_direct(&["/mnt/unit"]);
@@ -108,6 +104,7 @@ fn one_like_systemd() {
 
 /// What was mounted by a group that cannot be seen belongs to somebody: SETPIPEFD would be refused after CATATONIC had
 /// ended the service.
+#[case]
 fn of_another_pid_namespace() {
     site::any_key();
     site::master("/mnt/auto /etc/auto.any\n/mnt/theirs /etc/auto.any\n");

@@ -4,19 +4,12 @@
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use super::Case;
 use super::common::daemon::Daemon;
+use super::common::site;
 use super::common::stand_in::{Rules, calls};
+use super::common::suite::case;
 use super::common::world::{figure, put};
 use super::common::{secs, table, visit, wait_for};
-use super::site;
-
-pub(super) const CASES: &[Case] = &[
-    Case::new("pending::a_direct_key", 60, a_direct_key),
-    Case::new("pending::many_direct_keys", 60, many_direct_keys),
-    Case::new("pending::an_offset", 60, an_offset),
-    Case::new("pending::the_end_comes_before", 60, the_end_comes_before),
-];
 
 /// `/mnt/auto`, and direct mounts that are slow.
 fn configure() {
@@ -64,6 +57,7 @@ fn end(waiting: Vec<Child>) {
     }
 }
 
+#[case]
 fn a_direct_key() {
     configure();
     let waiting = left_waiting(Daemon::serving(&["/mnt/auto", "/mnt/p0", "/mnt/p1"]), &["/mnt/p0".to_owned()]);
@@ -80,6 +74,7 @@ fn a_direct_key() {
     assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
 }
 
+#[case]
 fn many_direct_keys() {
     configure();
     let paths: Vec<_> = (0..19).map(|n| format!("/mnt/p{n}")).collect();
@@ -94,6 +89,7 @@ fn many_direct_keys() {
     assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
 }
 
+#[case]
 fn an_offset() {
     configure();
     put("/etc/auto.any", "m / -fstype=tmpfs :r /s -fstype=slow :slow /t -fstype=tmpfs :t\n* -fstype=tmpfs :&\n");
@@ -113,6 +109,7 @@ fn an_offset() {
     assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
 }
 
+#[case]
 fn the_end_comes_before() {
     configure();
     let waiting = left_waiting(Daemon::serving(&["/mnt/auto", "/mnt/p0"]), &["/mnt/p0".to_owned()]);

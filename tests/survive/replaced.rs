@@ -9,23 +9,14 @@ use autofs::control::Call;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 
-use super::Case;
 use super::common::daemon::Daemon;
+use super::common::site;
+use super::common::suite::case;
 use super::common::world::put;
 use super::common::{table, visit};
 use super::processes::{descriptors, worker};
 use super::restart::ids;
-use super::site;
 use super::upgrade::{PROGRAM, call, ends, install, install_anew, is_new, start, upgrade};
-
-pub(super) const CASES: &[Case] = &[
-    Case::new("replaced::by_what_cannot_be_executed", 60, by_what_cannot_be_executed),
-    Case::new("replaced::by_what_cannot_be_executed_any_more", 60, by_what_cannot_be_executed_any_more),
-    Case::new("replaced::with_a_full_table_of_descriptors", 60, with_a_full_table_of_descriptors),
-    Case::new("replaced::with_many_direct_mounts", 60, with_many_direct_mounts),
-    Case::new("replaced::with_an_expiry_under_way", 60, with_an_expiry_under_way),
-    Case::new("replaced::and_mount_programs_get_nothing_of_it", 60, and_mount_programs_get_nothing_of_it),
-];
 
 /// The daemon goes on as it was.
 #[track_caller]
@@ -34,6 +25,7 @@ fn goes_on(daemon: &Daemon, old: i32, key: &str) {
     assert_eq!(worker(daemon), old, "{key}");
 }
 
+#[case]
 fn by_what_cannot_be_executed() {
     site::any_key();
     let daemon = start(&["/mnt/auto"]);
@@ -76,6 +68,7 @@ fn is_not_executed() {
 }
 
 /// It has said that it would take over, and is gone when the keeper comes to it.
+#[case]
 fn by_what_cannot_be_executed_any_more() {
     site::any_key();
     let daemon = start(&["/mnt/auto"]);
@@ -89,6 +82,7 @@ fn by_what_cannot_be_executed_any_more() {
 }
 
 /// Without room for a new worker the one that is there goes on.
+#[case]
 fn with_a_full_table_of_descriptors() {
     site::any_key();
     let daemon = start(&["/mnt/auto"]);
@@ -110,6 +104,7 @@ fn with_a_full_table_of_descriptors() {
     ends(daemon);
 }
 
+#[case]
 fn with_many_direct_mounts() {
     site::any_key();
     let paths: Vec<String> = (0..2000).map(|number| format!("/mnt/direct/{number}")).collect();
@@ -125,6 +120,7 @@ fn with_many_direct_mounts() {
     ends(daemon);
 }
 
+#[case]
 fn with_an_expiry_under_way() {
     site::one_map(
         "sub -fstype=autofs file:/etc/auto.sub\n\
@@ -151,6 +147,7 @@ fn with_an_expiry_under_way() {
     ends(daemon);
 }
 
+#[case]
 fn and_mount_programs_get_nothing_of_it() {
     site::one_map("* -fstype=slow :&\n");
     for directory in ["/sbin", "/usr/sbin"] {

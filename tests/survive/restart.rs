@@ -8,27 +8,20 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use super::Case;
 use super::common::daemon::{Daemon, stat};
+use super::common::site;
 use super::common::stand_in::{Rules, calls};
+use super::common::suite::case;
 use super::common::world::figure;
 use super::common::{secs, table, visit, wait_for};
 use super::processes::{strike, worker};
-use super::site;
-
-pub(super) const CASES: &[Case] = &[
-    Case::new("restart::with_1000_active_mounts", 120, with_1000_active_mounts),
-    Case::new("restart::with_300_trees", 120, with_300_trees),
-    Case::new("restart::pending_lookups_get_an_error", 60, pending_lookups_get_an_error),
-    Case::new("restart::as_the_first_process", 60, as_the_first_process),
-    Case::new("restart::the_end_comes_while_the_worker_is_restarted", 60, the_end_while_restarting),
-];
 
 /// Mount ids by mount point.
 pub(super) fn ids(fstype: &str) -> BTreeMap<PathBuf, u32> {
     table::below("/mnt").into_iter().filter(|m| m.fstype == fstype).map(|m| (m.target, m.id)).collect()
 }
 
+#[case(seconds: 120)]
 fn with_1000_active_mounts() {
     site::any_key();
     site::and_direct(&["/mnt/d"]);
@@ -67,6 +60,7 @@ fn with_1000_active_mounts() {
     assert_eq!(ids("tmpfs").len(), 1);
 }
 
+#[case(seconds: 120)]
 fn with_300_trees() {
     site::one_map("* / -fstype=tmpfs :r /a -fstype=tmpfs :a /b -fstype=tmpfs :b\n");
     site::and_direct(&["/mnt/d", "/mnt/e"]);
@@ -91,6 +85,7 @@ fn with_300_trees() {
 }
 
 /// Their daemon is gone: no lookup may hang, and what is not lost by that is served again.
+#[case]
 fn pending_lookups_get_an_error() {
     site::one_map("* -fstype=slow :&\n");
     Rules { delay: vec![("a".into(), 30_000)], ..Rules::default() }.set();
@@ -108,7 +103,8 @@ fn pending_lookups_get_an_error() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
-fn the_end_while_restarting() {
+#[case]
+fn the_end_comes_while_the_worker_is_restarted() {
     for delay in [0, 2, 10, 30, 80, 150] {
         site::any_key();
         let mut daemon = Daemon::serving(&["/mnt/auto"]);
@@ -125,6 +121,7 @@ fn the_end_while_restarting() {
 
 /// In a container the keeper may be what others call init: it gets signals that have no handler elsewhere, and all
 /// orphans.
+#[case]
 fn as_the_first_process() {
     site::any_key();
     let mut command = std::process::Command::new("unshare");

@@ -10,21 +10,12 @@ use autofs::sys::{children, mount as mounting, procfs};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 
-use super::Case;
 use super::common::daemon::Daemon;
+use super::common::site;
+use super::common::suite::{case, needs};
 use super::common::{secs, table, visit, wait_for};
 use super::processes::{kill_worker, worker};
-use super::site;
 use super::tracee::Tracee;
-
-pub(super) const CASES: &[Case] = &[
-    Case { name: "restored::noticed_at_once", seconds: 60, lacking, run: noticed_at_once },
-    Case { name: "restored::noticed_at_the_first_request", seconds: 60, lacking, run: noticed_at_the_first_request },
-];
-
-fn lacking() -> Option<&'static str> {
-    (!cfg!(target_arch = "x86_64")).then_some("needs x86_64")
-}
 
 /// Path and kind.
 const POINTS: [(&str, &str); 2] = [("/mnt/auto", "indirect"), ("/mnt/d", "direct")];
@@ -155,10 +146,12 @@ fn comes_back(waking: bool) {
     assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
 }
 
+#[case(lacking: needs::x86_64)]
 fn noticed_at_once() {
     comes_back(true);
 }
 
+#[case(lacking: needs::x86_64)]
 fn noticed_at_the_first_request() {
     comes_back(false);
 }

@@ -12,18 +12,13 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
-use super::Case;
 use super::common::daemon::Daemon;
+use super::common::site;
 use super::common::stand_in::{Rules, calls};
+use super::common::suite::case;
 use super::common::world::{figure, put};
 use super::common::{secs, table, visit, wait_for};
 use super::processes::{descriptors, kill_worker, memory, strike, worker, worker_now};
-use super::site;
-
-pub(super) const CASES: &[Case] = &[
-    Case::new("storm::the_worker_is_killed_at_random", 100, killed_at_random),
-    Case::new("storm::a_slow_mount_is_not_to_blame", 60, a_slow_mount_is_not_to_blame),
-];
 
 /// How many threads ask.
 const THREADS: u64 = 64;
@@ -200,7 +195,8 @@ fn mounted() -> Vec<(u32, std::path::PathBuf)> {
     table::below("/mnt").into_iter().filter(|m| m.fstype == "tmpfs").map(|m| (m.id, m.target)).collect()
 }
 
-fn killed_at_random() {
+#[case(seconds: 100)]
+fn the_worker_is_killed_at_random() {
     Storm::configure();
     let mut daemon = Daemon::serving(Storm::POINTS);
     Storm::before();
@@ -254,6 +250,7 @@ fn killed_at_random() {
 }
 
 /// A mount that takes long sees many workers come and go, and ends none of them.
+#[case]
 fn a_slow_mount_is_not_to_blame() {
     site::one_map("slow -fstype=slow :slow\n");
     Rules { delay: vec![("slow".into(), 1500)], ..Rules::default() }.set();

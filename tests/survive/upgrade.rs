@@ -13,42 +13,15 @@ use autofs::cli::ctl::client::{ClientError, ask, wait_for_answer};
 use autofs::control::{Call, Quiesce, SOCKET};
 use nix::sys::signal::Signal;
 
-use super::Case;
 use super::common::daemon::Daemon;
+use super::common::site;
 use super::common::stand_in::{Rules, calls};
+use super::common::suite::{case, needs};
 use super::common::world::{figure, put};
 use super::common::{secs, table, visit, wait_for};
 use super::processes::{descriptors, memory, worker, worker_now};
 use super::restart::ids;
-use super::site;
 use super::storm::Storm;
-
-pub(super) const CASES: &[Case] = &[
-    Case::new("upgrade::on_demand", 60, on_demand),
-    Case::new("upgrade::by_a_reload", 60, by_a_reload),
-    Case::new("upgrade::by_a_reload_on_demand", 60, by_a_reload_on_demand),
-    Case::new("upgrade::under_load", 300, under_load),
-    Case::new("upgrade::with_a_mount_on_its_way", 60, with_a_mount_on_its_way),
-    Case::new("upgrade::to_what_is_no_program", 60, to_what_is_no_program),
-    Case {
-        name: "upgrade::to_a_program_that_does_not_serve",
-        seconds: 60,
-        lacking: || (!cfg!(debug_assertions)).then_some("needs a debug build"),
-        run: to_a_program_that_does_not_serve,
-    },
-    Case {
-        name: "upgrade::and_the_end_before_it_serves",
-        seconds: 60,
-        lacking: || (!cfg!(debug_assertions)).then_some("needs a debug build"),
-        run: and_the_end_before_it_serves,
-    },
-    Case::new("upgrade::and_the_end_at_once", 60, and_the_end_at_once),
-    Case::new("upgrade::and_a_checkpoint_at_once", 60, and_a_checkpoint_at_once),
-    Case::new("upgrade::and_other_wishes_at_once", 60, and_other_wishes_at_once),
-    Case::new("upgrade::of_which_nothing_arrives", 60, of_which_nothing_arrives),
-    Case::new("upgrade::detach", 60, detach),
-    Case::new("upgrade::detach_at_the_end", 60, detach_at_the_end),
-];
 
 /// Where the program is installed that can be replaced.
 pub(super) const PROGRAM: &str = "/opt/automount";
@@ -110,6 +83,7 @@ pub(super) fn ends(daemon: Daemon) {
     assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
 }
 
+#[case]
 fn on_demand() {
     site::any_key();
     site::and_direct(&["/mnt/d"]);
@@ -130,10 +104,12 @@ fn on_demand() {
     ends(daemon);
 }
 
+#[case]
 fn by_a_reload() {
     reloads(|daemon| daemon.signal(Signal::SIGHUP));
 }
 
+#[case]
 fn by_a_reload_on_demand() {
     reloads(|_| call(Call::Reload).unwrap());
 }
@@ -167,6 +143,7 @@ fn reloads(reload: impl Fn(&mut Daemon)) {
     ends(daemon);
 }
 
+#[case(seconds: 300)]
 fn under_load() {
     let upgrades = std::env::var("AUTOFS_SURVIVE_UPGRADES").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
     Storm::configure();
@@ -195,6 +172,7 @@ fn under_load() {
 }
 
 /// The old worker waits a second for it; then it is the new one's matter.
+#[case]
 fn with_a_mount_on_its_way() {
     for delay in [500, 4000] {
         site::one_map("slow -fstype=slow :slow\n* -fstype=tmpfs :&\n");
@@ -214,6 +192,7 @@ fn with_a_mount_on_its_way() {
     }
 }
 
+#[case]
 fn to_what_is_no_program() {
     site::any_key();
     let mut daemon = start(&["/mnt/auto"]);
@@ -250,16 +229,22 @@ fn to_what_is_no_program() {
     ends(daemon);
 }
 
-/// The first three workers of the new program die at once.
-fn to_a_program_that_does_not_serve() {
+/// Starts a daemon that serves. The first three workers of the program that replaces it die at their start.
+fn whose_successor_dies_at_once() -> Daemon {
     site::any_key();
     install_anew();
     let mut command = command();
     command.env("AUTOFS_FAULT", "start:1:3:2");
     let mut daemon = Daemon::spawn(command);
     daemon.ready(&["/mnt/auto"]);
-    wait_for_answer(Path::new(SOCKET), secs(5)).unwrap();
+    wait_for_answer(Path::new(SOCKET), secs(10)).unwrap();
     visit::serves("/mnt/auto/a");
+    daemon
+}
+
+#[case(lacking: needs::debug_build)]
+fn to_a_program_that_does_not_serve() {
+    let daemon = whose_successor_dies_at_once();
     let inode = fs::metadata(PROGRAM).unwrap().ino();
     install_anew();
     upgrade();
@@ -276,15 +261,9 @@ fn to_a_program_that_does_not_serve() {
 }
 
 /// The new program dies each time it starts, and the daemon is told to end then: the program before does that.
+#[case(lacking: needs::debug_build)]
 fn and_the_end_before_it_serves() {
-    site::any_key();
-    install_anew();
-    let mut command = command();
-    command.env("AUTOFS_FAULT", "start:1:3:2");
-    let mut daemon = Daemon::spawn(command);
-    daemon.ready(&["/mnt/auto"]);
-    wait_for_answer(Path::new(SOCKET), secs(5)).unwrap();
-    visit::serves("/mnt/auto/a");
+    let mut daemon = whose_successor_dies_at_once();
     install_anew();
     call(Call::Upgrade).unwrap();
     daemon.says("the worker has died");
@@ -296,6 +275,7 @@ fn and_the_end_before_it_serves() {
 }
 
 /// While the new program thinks about it, the daemon comes to rest for a checkpoint: then it must not be replaced.
+#[case]
 fn and_a_checkpoint_at_once() {
     site::any_key();
     let daemon = start(&["/mnt/auto"]);
@@ -320,6 +300,7 @@ fn thinks() -> bool {
 }
 
 /// What is asked of a worker that is being replaced is refused, or done: never promised and forgotten.
+#[case]
 fn and_other_wishes_at_once() {
     let (mut refused, mut done) = (0, 0);
     for delay in 0..20 {
@@ -346,6 +327,7 @@ fn and_other_wishes_at_once() {
     println!("detach during an upgrade: {done} times done, {refused} times refused");
 }
 
+#[case]
 fn and_the_end_at_once() {
     for delay in [0, 5, 10, 20, 50, 100] {
         site::any_key();
@@ -362,6 +344,7 @@ fn and_the_end_at_once() {
 }
 
 /// The new program is executed and cannot read what was handed to it: it goes on as after a crash, in the same process.
+#[case]
 fn of_which_nothing_arrives() {
     site::any_key();
     site::and_direct(&["/mnt/d"]);
@@ -405,6 +388,7 @@ fn is_left() {
     ends(daemon);
 }
 
+#[case]
 fn detach() {
     site::any_key();
     let mut daemon = start(&["/mnt/auto"]);
@@ -415,6 +399,7 @@ fn detach() {
     is_left();
 }
 
+#[case]
 fn detach_at_the_end() {
     site::any_key();
     install_anew();

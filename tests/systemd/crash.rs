@@ -1,16 +1,12 @@
 //! The main process or the worker is killed.
 
-use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::Case;
-use crate::common::{secs, visit, wait_for};
+use crate::common::suite::case;
+use crate::common::{secs, wait_for};
 use crate::lookups::Lookups;
 use crate::service::{self, Users, ctl, is_active, main_pid, property, worker};
-
-pub const CASES: &[Case] =
-    &[Case::new("crash::of_the_main_process", of_the_main_process), Case::new("crash::of_the_worker", of_the_worker)];
 
 /// Kills a process.
 #[track_caller]
@@ -27,6 +23,7 @@ pub fn comes_back(n: u32) -> i32 {
     main_pid()
 }
 
+#[case]
 fn of_the_main_process() {
     let mut pid = service::start();
     let mut users = Users::begin();
@@ -36,19 +33,14 @@ fn of_the_main_process() {
         let new = comes_back(n);
         assert_ne!(new, pid);
         pid = new;
-        is_active(pid);
-        assert_eq!(service::ids(), ids);
-        users.live();
-        visit::serves(format!("/auto/new{n}"));
-        visit::serves("/auto/split/z");
-        visit::serves("/d/two");
-        visit::refuses(format!("/few/none{n}"), Errno::ENOENT);
+        users.are_served_as_before(pid, &ids, n);
     }
     users.end();
     ctl(&["stop", service::UNIT]);
     assert_eq!(property("Result"), "success");
 }
 
+#[case]
 fn of_the_worker() {
     let pid = service::start();
     let lookups = Lookups::begin();

@@ -5,28 +5,18 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-use crate::Case;
 use crate::common::daemon::stat;
+use crate::common::suite::case;
 use crate::common::world::put;
 use crate::common::{secs, table, visit, wait_for};
 use crate::lookups::Lookups;
 use crate::service::{self, UNIT, Users, ctl, is_active, main_pid, property};
 
-pub const CASES: &[Case] = &[
-    Case::new("life::active_when_all_mounts_are_there", active_when_all_mounts_are_there),
-    Case::new("life::enabled_like_any_unit", enabled_like_any_unit),
-    Case::new("life::a_start_that_fails", a_start_that_fails),
-    Case::new("life::stop_leaves_what_is_in_use", stop_leaves_what_is_in_use),
-    Case::new("life::servers_outlive_the_daemon", servers_outlive_the_daemon),
-    Case::new("life::restart_keeps_what_is_in_use", restart_keeps_what_is_in_use),
-    Case::new("life::the_manager_is_executed_anew", the_manager_is_executed_anew),
-    Case::new("life::the_machine_goes_down", the_machine_goes_down),
-];
-
 /// Direct keys that take a while to be mounted.
 const MANY: usize = 500;
 
 /// Whoever is ordered after the unit finds all mounts, and so does whoever has started it.
+#[case]
 fn active_when_all_mounts_are_there() {
     service::maps();
     let keys: String = (0..MANY).map(|n| format!("/d/{n} -fstype=tmpfs :tmpfs\n")).collect();
@@ -56,6 +46,7 @@ fn active_when_all_mounts_are_there() {
     visit::serves("/d/7");
 }
 
+#[case]
 fn enabled_like_any_unit() {
     ctl(&["enable", UNIT]);
     assert_eq!(ctl(&["is-enabled", UNIT]).trim(), "enabled");
@@ -69,6 +60,7 @@ fn enabled_like_any_unit() {
 }
 
 /// A daemon that cannot start is told at once, not after a timeout.
+#[case]
 fn a_start_that_fails() {
     service::maps();
     put("/etc/default/autofs", "OPTIONS=--no-such-option\n");
@@ -83,6 +75,7 @@ fn a_start_that_fails() {
     is_active(main_pid());
 }
 
+#[case]
 fn stop_leaves_what_is_in_use() {
     let pid = service::start();
     let mut users = Users::begin();
@@ -115,6 +108,7 @@ fn stop_leaves_what_is_in_use() {
 }
 
 /// A mount helper that leaves a process behind, as FUSE does: it must not be ended with the daemon.
+#[case]
 fn servers_outlive_the_daemon() {
     let helper = "#!/bin/sh\nenv >/run/helper.env\nmount -t tmpfs tmpfs \"$2\" || exit\nsetsid sleep 4711 </dev/null >/dev/null 2>&1 &\n\
                   echo $! >/run/server.pid\n";
@@ -153,6 +147,7 @@ fn servers_outlive_the_daemon() {
     user.end();
 }
 
+#[case]
 fn restart_keeps_what_is_in_use() {
     let mut pid = service::start();
     let mut users = Users::begin();
@@ -162,13 +157,7 @@ fn restart_keeps_what_is_in_use() {
         let new = main_pid();
         assert_ne!(new, pid);
         pid = new;
-        is_active(pid);
-        assert_eq!(service::ids(), ids);
-        users.live();
-        visit::serves(format!("/auto/new{n}"));
-        visit::serves("/auto/split/z");
-        visit::serves("/d/two");
-        visit::refuses(format!("/few/none{n}"), Errno::ENOENT);
+        users.are_served_as_before(pid, &ids, n);
     }
     users.end();
     // They have been adopted with their keys, and go like any other.
@@ -181,6 +170,7 @@ fn restart_keeps_what_is_in_use() {
 }
 
 /// What systemd knows of the service it takes along, and the daemon notices nothing.
+#[case]
 fn the_manager_is_executed_anew() {
     let pid = service::start();
     let lookups = Lookups::begin();
@@ -205,6 +195,7 @@ fn the_manager_is_executed_anew() {
 }
 
 /// At the end of the system systemd unmounts what it sees, while the daemon ends: neither may wait for the other.
+#[case]
 fn the_machine_goes_down() {
     let pid = service::start();
     let mut users = Users::begin();

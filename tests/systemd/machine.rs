@@ -13,7 +13,7 @@ use std::time::Duration;
 use nix::mount::{MsFlags, mount};
 
 use crate::common::world::put;
-use crate::common::{lab, secs, wait_for, world};
+use crate::common::{lab, secs, suite, wait_for, world};
 use crate::service;
 
 /// How long a test may take, with the boot.
@@ -188,8 +188,8 @@ pub fn boot(name: &str) -> ExitCode {
     panic!("systemd: {error}");
 }
 
-/// Plays a test inside; what has failed is told with the service's log.
-pub fn play(test: fn()) {
+/// Runs the test with this name inside. A failure is reported with the service's log.
+pub fn play(name: &str) {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |why| {
         before(why);
@@ -197,7 +197,7 @@ pub fn play(test: fn()) {
             eprintln!("{}", service::shown());
         }
     }));
-    test();
+    suite::body(name);
     // systemd takes messages of the main process alone, and says so when another one sends some.
     let log = service::journal();
     assert!(!log.contains("Got notification message from PID"), "{log}");

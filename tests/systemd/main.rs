@@ -22,23 +22,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
-
-/// A test.
-pub struct Case {
-    name: &'static str,
-    run: fn(),
-}
-
-impl Case {
-    const fn new(name: &'static str, run: fn()) -> Self {
-        Self { name, run }
-    }
-}
-
-fn cases() -> impl Iterator<Item = &'static Case> {
-    [life::CASES, reload::CASES, upgrade::CASES, crash::CASES].into_iter().flatten()
-}
+use common::suite;
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
@@ -46,23 +30,16 @@ fn main() -> ExitCode {
         [_, b"--enter", cgroup, name] => return machine::enter(OsStr::from_bytes(cgroup), OsStr::from_bytes(name)),
         [_, b"--boot", name] => return machine::boot(&String::from_utf8_lossy(name)),
         [_, b"--body", name] => {
-            let name = String::from_utf8_lossy(name);
-            let case = cases().find(|case| case.name == name).unwrap_or_else(|| panic!("no test {name}"));
-            machine::play(case.run);
+            machine::play(&String::from_utf8_lossy(name));
             return ExitCode::SUCCESS;
         }
         [_, b"--visit", path] => return common::visit::main(OsStr::from_bytes(path)),
         _ => {}
     }
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(2);
+    let arguments = suite::arguments();
     let lacking = machine::lacking();
     if lacking.is_none() && !arguments.list {
         machine::make_layer();
     }
-    let trials = cases().map(|case| {
-        let title = lacking.map_or_else(|| case.name.to_owned(), |why| format!("{} ({why})", case.name));
-        Trial::test(title, || Ok(machine::run(case.name)?)).with_ignored_flag(lacking.is_some())
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    suite::main(&arguments, lacking, |case| machine::run(case.name()), [])
 }

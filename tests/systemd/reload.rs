@@ -4,18 +4,13 @@ use std::fs;
 
 use nix::errno::Errno;
 
-use crate::Case;
+use crate::common::suite::case;
 use crate::common::world::put;
 use crate::common::{secs, table, visit, wait_for};
 use crate::lookups::Lookups;
 use crate::service::{self, UNIT, Users, ctl, is_active, property};
 
-pub const CASES: &[Case] = &[
-    Case::new("reload::under_lookups", under_lookups),
-    Case::new("reload::a_broken_master_changes_nothing", a_broken_master_changes_nothing),
-    Case::new("reload::a_broken_line_costs_only_itself", a_broken_line_costs_only_itself),
-];
-
+#[case]
 fn under_lookups() {
     let pid = service::start();
     let worker = service::worker(pid);
@@ -43,6 +38,7 @@ fn under_lookups() {
     assert_eq!(property("NRestarts"), "0");
 }
 
+#[case]
 fn a_broken_master_changes_nothing() {
     let pid = service::start();
     let mut users = Users::begin();
@@ -64,6 +60,7 @@ fn a_broken_master_changes_nothing() {
     users.end();
 }
 
+#[case]
 fn a_broken_line_costs_only_itself() {
     let pid = service::start();
     service::master("nonsense\n/more /etc/auto.few\n");

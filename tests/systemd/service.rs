@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use crate::common::daemon::{group, stat};
 use crate::common::world::put;
 use crate::common::{output, secs, table, visit, wait_for};
@@ -144,6 +146,19 @@ impl Users {
         for user in &mut self.0 {
             assert!(user.try_wait().unwrap().is_none(), "a user of a mount has been ended");
         }
+    }
+
+    /// Checks a restart: the main process serves, the mounts in use are the ones in `ids` still, and new lookups are
+    /// answered. `round` makes the keys of the lookups new ones.
+    #[track_caller]
+    pub fn are_served_as_before(&mut self, main_pid: i32, ids: &BTreeMap<PathBuf, u32>, round: u32) {
+        is_active(main_pid);
+        assert_eq!(self::ids(), *ids);
+        self.live();
+        visit::serves(format!("/auto/new{round}"));
+        visit::serves("/auto/split/z");
+        visit::serves("/d/two");
+        visit::refuses(format!("/few/none{round}"), Errno::ENOENT);
     }
 
     /// They end.

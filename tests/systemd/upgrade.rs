@@ -4,18 +4,11 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use crate::Case;
+use crate::common::suite::case;
 use crate::common::world::put;
 use crate::common::{secs, table, visit, wait_for};
 use crate::lookups::Lookups;
 use crate::service::{self, UNIT, Users, ctl, is_active, property, run};
-
-pub const CASES: &[Case] = &[
-    Case::new("upgrade::a_reload_after_the_file_is_replaced", a_reload_after_the_file_is_replaced),
-    Case::new("upgrade::a_program_that_cannot_take_over", a_program_that_cannot_take_over),
-    Case::new("upgrade::by_dpkg", by_dpkg),
-    Case::new("upgrade::by_dpkg_to_one_that_cannot_take_over", by_dpkg_to_one_that_cannot_take_over),
-];
 
 /// The installed program.
 const PROGRAM: &str = "/usr/sbin/automount";
@@ -45,6 +38,7 @@ fn is_replaced(pid: i32, old: i32) {
     assert_eq!(property("NRestarts"), "0");
 }
 
+#[case]
 fn a_reload_after_the_file_is_replaced() {
     let pid = service::start();
     let mut users = Users::begin();
@@ -75,6 +69,7 @@ fn a_reload_after_the_file_is_replaced() {
     assert_eq!((table::below("/auto"), table::below("/d")), (vec![], vec![]));
 }
 
+#[case]
 fn a_program_that_cannot_take_over() {
     let pid = service::start();
     let worker = service::worker(pid);
@@ -131,6 +126,7 @@ fn package(version: &str, change: fn()) -> String {
     file
 }
 
+#[case]
 fn by_dpkg() {
     let versions = ["1.0", "2.0", "3.0"].map(|version| package(version, || ()));
     service::maps();
@@ -171,6 +167,7 @@ fn by_dpkg() {
 }
 
 /// The scripts restart it then, and what is in use stays.
+#[case]
 fn by_dpkg_to_one_that_cannot_take_over() {
     let other = || {
         fs::rename(format!("{BUILD}{PROGRAM}"), format!("{BUILD}{PROGRAM}.bin")).unwrap();

@@ -1,0 +1,36 @@
+//! Configurations to test with. Without a timeout of their own, maps have that of the world's autofs.conf, which no test
+//! lasts long enough to see.
+
+use std::fs;
+
+use super::world::put;
+
+/// Writes `/etc/auto.master`.
+pub fn master(text: &str) {
+    put("/etc/auto.master", text);
+}
+
+/// Below `/mnt/auto`, any key is a tmpfs whose source is `k` and the key.
+pub fn any_key() {
+    master("/mnt/auto /etc/auto.any\n");
+    put("/etc/auto.any", "* -fstype=tmpfs,size=64k :k&\n");
+}
+
+/// The same, with an expire timeout in seconds.
+pub fn any_key_for(timeout: u64) {
+    any_key();
+    master(&format!("/mnt/auto /etc/auto.any --timeout={timeout}\n"));
+}
+
+/// `/mnt/auto` with this map in `/etc/auto.one`.
+pub fn one_map(text: &str) {
+    master("/mnt/auto /etc/auto.one\n");
+    put("/etc/auto.one", text);
+}
+
+/// Adds a direct map with these mount points, each a tmpfs, to the master map.
+pub fn and_direct(paths: &[&str]) {
+    let master = fs::read_to_string("/etc/auto.master").unwrap();
+    put("/etc/auto.master", master + "/- /etc/auto.direct\n");
+    put("/etc/auto.direct", paths.iter().map(|path| format!("{path} -fstype=tmpfs :direct\n")).collect::<String>());
+}
