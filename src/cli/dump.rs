@@ -91,7 +91,7 @@ fn entries(table: &Table, number: usize, entry: &MasterEntry, source: &Source) -
 fn all(out: &mut dyn Write, table: &Table, names: &Arc<Names>) -> io::Result<()> {
     let mount_points = mount_points(table);
     if mount_points.is_empty() {
-        return out.write_all(b"\nno master map entries found\n\n");
+        return out.write_all(b"no master map entries found\n\n");
     }
     for lines in mount_points {
         let path = lines.first().map_or(&b""[..], |line| &line.mount_point);
@@ -126,26 +126,17 @@ fn describe(out: &mut dyn Write, description: &Description, options: &MasterOpti
     if !description.map.is_empty() {
         out.write_all(&[b"  map: ", &description.map[..], b"\n"].concat())?;
     }
-    let arguments = arguments(options);
-    if !arguments.is_empty() {
-        out.write_all(&[b"  arguments: ", &arguments[..], b"\n"].concat())?;
+    if !options.arguments.is_empty() {
+        out.write_all(&[b"  arguments: ", &options.arguments[..], b"\n"].concat())?;
     }
     out.write_all(b"\n")
 }
 
-/// The words of the line that are not for the automounter itself.
-fn arguments(options: &MasterOptions) -> Vec<u8> {
-    let mut words: Vec<Vec<u8>> =
-        options.mount_options.split(|&b| b == b',').filter(|word| !word.is_empty()).map(<[u8]>::to_vec).collect();
-    if let Some(first) = words.first_mut() {
-        first.insert(0, b'-');
-    }
-    words.extend(options.defines.iter().map(|(name, value)| [b"-D", &name[..], b"=", value].concat()));
-    words.join(&b' ')
-}
-
 fn one(out: &mut dyn Write, table: &Table, names: &Arc<Names>, kind: &[u8], name: &[u8]) -> io::Result<()> {
     let file = |kind: &[u8]| if kind == b"files" { b"file".to_vec() } else { kind.to_vec() };
+    if table.indirect.is_empty() && table.direct.is_empty() {
+        return out.write_all(b"no master map entries found\n");
+    }
     let wanted = (file(kind), last_component(name));
     for lines in mount_points(table) {
         for (number, line) in lines.iter().enumerate() {
@@ -243,7 +234,7 @@ mod tests {
         all(&mut out, &table, &names).unwrap();
         assert!(String::from_utf8(out).unwrap().ends_with(
             "global options: soft\nglobal options will not be appended to map entries\n\
-             \nno master map entries found\n\n"
+             no master map entries found\n\n"
         ));
     }
 

@@ -110,6 +110,10 @@ fn write_word(out: &mut Vec<u8>, text: &[u8]) {
         if special {
             out.push(b'\\');
         }
+        // Expansion makes one of two backslashes, and removing the escapes takes another.
+        if b == b'\\' {
+            out.extend_from_slice(b"\\\\");
+        }
         out.push(b);
     }
 }

@@ -1,5 +1,9 @@
-//! Expansion of a Sun entry: `&` stands for the key, `$name` and `${name}` for variables; colons in paths become slashes.
-//! Quotes and escapes stay in the text, for whoever splits it into words.
+//! Expansion of a Sun entry: replaces `&` by the key and `$name` and `${name}` by the values of variables, and makes
+//! slashes of the colons in paths.
+//!
+//! Quoted strings and escapes are copied, because the text is split into words and unquoted afterwards. Only two
+//! backslashes become one here, as automount(8) does it: `x\\&` is a backslash and the key, and the backslash then
+//! escapes the first byte of the key.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -56,6 +60,7 @@ pub fn expand<'a, 'm>(text: &'a [u8], key: &[u8], lookup: &Lookup<'_, 'm>, slash
             Special::Key => escape_key(key),
             Special::Variable(name) => lookup(name).unwrap_or_default(),
             Special::PathColon => Cow::Borrowed(&b"/"[..]),
+            Special::Backslash => Cow::Borrowed(&b"\\"[..]),
             Special::Unclosed => {
                 end = range.start;
                 cut = Some(end);
@@ -111,6 +116,8 @@ enum Special<'a> {
     Unclosed,
     /// A colon behind `:/` in the same word
     PathColon,
+    /// Two backslashes
+    Backslash,
 }
 
 /// Finds what is special outside quotes and escapes.
@@ -149,7 +156,12 @@ impl<'a> Iterator for Specials<'a> {
             let at = self.pos;
             self.pos += 1;
             match byte {
-                b'\\' => self.pos += 1,
+                b'\\' => {
+                    self.pos += 1;
+                    if self.text.get(at + 1) == Some(&b'\\') {
+                        return Some((at..at + 2, Special::Backslash));
+                    }
+                }
                 b'"' => {
                     let rest = self.text.get(self.pos..).unwrap_or_default();
                     self.pos += memchr::memchr(b'"', rest).map_or(rest.len(), |len| len + 1);
@@ -211,6 +223,12 @@ mod tests {
             ("/a srv1:/x:y /b h:/z", "k", "/a srv1:/x/y /b h:/z"),
             ("[fd00::99]:/x", "k", "[fd00::99]:/x"),
             (":sshfs\\#joe@srv1\\:/home:x", "k", ":sshfs\\#joe@srv1\\:/home:x"),
+            (r"srv1:/x\\:y", "k", r"srv1:/x\/y"),
+            (r"srv1:/x\\&y", "k", r"srv1:/x\ky"),
+            (r"srv1:/x\\$FOO/y", "k", r"srv1:/x\bar/y"),
+            (r"srv1:/x\\ y", "k", r"srv1:/x\ y"),
+            (r#""srv1:/x\\y""#, "k", r#""srv1:/x\\y""#),
+            (r"srv1:/x\\\\y", "k", r"srv1:/x\\y"),
         ] {
             assert_eq!(expanded(text, key), want, "{text}");
         }
@@ -246,7 +264,7 @@ mod tests {
         }
 
         #[test]
-        fn identity_without_macros(text in proptest::collection::vec(any::<u8>().prop_filter("macro", |b| !b"&$".contains(b)), 0..60)) {
+        fn identity_without_macros(text in proptest::collection::vec(any::<u8>().prop_filter("macro", |b| !b"&$\\".contains(b)), 0..60)) {
             prop_assert_eq!(expand(&text, b"k", &lookup, false), Expanded::from(&text[..]));
         }
 

@@ -141,11 +141,19 @@ fn option(words: &mut Words<'_>, part: Range<usize>, options: &mut MasterOptions
                         options.negative_timeout = Some(seconds(words, value, name)?).filter(|&n| n > 0);
                     }
                     "mode" => options.mode = Some(mode(words, value)?),
-                    _ => options.defines.push(define(words, value)?),
+                    _ => {
+                        push_argument(&[b"-D", words.get(&value)].concat(), &mut options.arguments);
+                        options.defines.push(define(words, value)?);
+                    }
                 }
                 return Ok(None);
             }
-            return mount_option(raw, part, &mut options.mount_options);
+            let before = options.mount_options.len();
+            let warning = mount_option(raw, part, &mut options.mount_options)?;
+            if options.mount_options.len() > before {
+                push_argument(raw, &mut options.arguments);
+            }
+            return Ok(warning);
         }
     }
     Ok(None)
@@ -247,25 +255,35 @@ fn define(words: &Words<'_>, value: Range<usize>) -> Result<(Vec<u8>, Vec<u8>), 
     }
 }
 
-/// Adds a word that is meant for mount(8): `name` or `name=value`, one or two dashes before it taken away, quotes kept.
+/// Adds a word that is meant for mount(8): `name` or `name=value`, one or two dashes before it removed, quotes kept.
+///
+/// As automount(8) does, it ignores a typographic dash before the word (`–ro` is `ro`). A word with other bytes that no
+/// option has is left out. Both give a warning; the line stays in force.
 fn mount_option(raw: &[u8], part: Range<usize>, options: &mut Vec<u8>) -> Result<Option<Flaw>, Flaw> {
+    let shown = Escaped::start_of(raw);
+    if let Some(plain) = after_typographic_dash(raw).filter(|plain| is_option(plain)) {
+        push_option(plain, options);
+        let dashes = if is_for_the_mount_point(option_name(plain)) { "--" } else { "-" };
+        let help = format!("write {dashes}{}", Escaped::start_of(plain));
+        return Ok(Some(Flaw::new("master::dash", part, format!("\"{shown}\" begins with a typographic dash"), help)));
+    }
     let (dashes, plain) = match raw {
         [b'-', b'-', plain @ ..] => (2, plain),
         [b'-', plain @ ..] => (1, plain),
         plain => (0, plain),
     };
-    let name = plain.split(|&b| b == b'=').next().unwrap_or_default();
-    let starts = name.first().is_some_and(|&b| b.is_ascii_alphabetic() || b == b'_');
-    if !starts || !name.iter().all(|&b| b.is_ascii_alphanumeric() || b"_-.:+".contains(&b)) {
-        let message = format!("\"{}\" is no option", Escaped::start_of(raw));
+    let name = option_name(plain);
+    if !is_option(plain) {
+        if !name.is_ascii() {
+            let message = format!("\"{shown}\" is no option and is ignored");
+            let help = "write options with plain letters, as ro, soft or timeo=5";
+            return Ok(Some(Flaw::new("master::option", part, message, help)));
+        }
+        let message = format!("\"{shown}\" is no option");
         let help = "options are words as ro, soft or timeo=5; a blank in the name of the map is written \"\\ \"";
         return Err(Flaw::new("master::option", part, message, help));
     }
-    if !options.is_empty() {
-        options.push(b',');
-    }
-    options.extend_from_slice(plain);
-    let shown = Escaped::start_of(raw);
+    push_option(plain, options);
     let warning = match (dashes, name) {
         (0 | 1, b"timeout") => {
             format!("\"{shown}\" is not the expire timeout: write --{}", Escaped::start_of(plain))
@@ -275,4 +293,57 @@ fn mount_option(raw: &[u8], part: Range<usize>, options: &mut Vec<u8>) -> Result
     };
     let help = "options for automount start with two dashes, options for mount with one or none";
     Ok(Some(Flaw::new("master::unknown-option", part, warning, help)))
+}
+
+/// The word behind dashes of which the first is one that word processors and web pages put in place of "-".
+fn after_typographic_dash(word: &[u8]) -> Option<&[u8]> {
+    const DASHES: [&str; 6] = ["\u{2010}", "\u{2011}", "\u{2012}", "\u{2013}", "\u{2014}", "\u{2212}"];
+    let strip = |word| DASHES.iter().find_map(|dash| <[u8]>::strip_prefix(word, dash.as_bytes()));
+    let mut rest = strip(word)?;
+    while let Some(more) = strip(rest).or_else(|| rest.strip_prefix(b"-")) {
+        rest = more;
+    }
+    Some(rest)
+}
+
+/// Whether `word` has the form `name` or `name=value`.
+fn is_option(word: &[u8]) -> bool {
+    let name = option_name(word);
+    let starts = name.first().is_some_and(|&b| b.is_ascii_alphabetic() || b == b'_');
+    starts && name.iter().all(|&b| b.is_ascii_alphanumeric() || b"_-.:+".contains(&b))
+}
+
+fn option_name(word: &[u8]) -> &[u8] {
+    word.split(|&b| b == b'=').next().unwrap_or_default()
+}
+
+fn push_option(word: &[u8], options: &mut Vec<u8>) {
+    if !options.is_empty() {
+        options.push(b',');
+    }
+    options.extend_from_slice(word);
+}
+
+fn push_argument(word: &[u8], arguments: &mut Vec<u8>) {
+    if !arguments.is_empty() {
+        arguments.push(b' ');
+    }
+    arguments.extend_from_slice(word);
+}
+
+/// Whether an option of this name, written with two dashes, is one for the mount point.
+fn is_for_the_mount_point(name: &[u8]) -> bool {
+    let names: [&[u8]; 10] = [
+        b"timeout",
+        b"negative-timeout",
+        b"mode",
+        b"ghost",
+        b"verbose",
+        b"debug",
+        b"random-multimount-selection",
+        b"use-weight-only",
+        b"slashify-colons",
+        b"no-slashify-colons",
+    ];
+    names.contains(&name)
 }

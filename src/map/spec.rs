@@ -244,6 +244,8 @@ pub struct MasterOptions {
     pub slashify_colons: Option<bool>,
     /// All other words, joined by commas: mount options for the entries.
     pub mount_options: Vec<u8>,
+    /// The words of `defines` and `mount_options` as written, joined by blanks: what `automount -m` shows.
+    pub arguments: Vec<u8>,
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! NFS locations: replicas with weights, and which of them are tried, how and in which order.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::context::{Context, Facts, Host, Wishes};
@@ -36,7 +37,8 @@ pub(super) fn action(
 ) -> Result<Action, Diagnostic> {
     let mut near = Vec::new();
     let mut far: Vec<(u64, Mount)> = Vec::new();
-    for Location(text) in locations {
+    let locations = with_blanks(locations);
+    for text in &locations {
         let Some(replicas) = replicas(text) else {
             return Err(ctx
                 .error("plan::location", format!("no path in the location {}", Escaped(text)))
@@ -74,6 +76,23 @@ pub(super) fn action(
         return Err(ctx.error("plan::hosts", "no hosts available"));
     }
     Ok(Action::Mount(mounts))
+}
+
+/// The locations, a word without `:/` joined with a blank to the path before it: `srv:/my docs` is one location even
+/// without quotes.
+fn with_blanks(locations: &[Location]) -> Vec<Cow<'_, [u8]>> {
+    let mut joined: Vec<Cow<'_, [u8]>> = Vec::with_capacity(locations.len());
+    for Location(text) in locations {
+        match joined.last_mut() {
+            Some(path) if memchr::memmem::find(text, b":/").is_none() => {
+                let path = path.to_mut();
+                path.push(b' ');
+                path.extend_from_slice(text);
+            }
+            _ => joined.push(Cow::Borrowed(text)),
+        }
+    }
+    joined
 }
 
 /// What orders the replicas: the weight; or else, a random number as many times as large. So one with a greater weight
@@ -140,6 +159,8 @@ mod tests {
         assert!(replicas(b"srv1").is_none());
         let local: Vec<_> = replicas(b":/opt").unwrap().collect();
         assert_eq!(local, [Replica { host: None, weight: 0, path: b"/opt" }]);
+        let locations = ["a:/my", "other", "docs", "b:/x"].map(|l| Location(l.into()));
+        assert_eq!(with_blanks(&locations), [&b"a:/my other docs"[..], b"b:/x"]);
         let locations = [Location(b"[fd00::9],b:/p".to_vec()), Location(b":/q".to_vec()), Location(b"x".to_vec())];
         assert_eq!(hosts(&locations).collect::<Vec<_>>(), [&b"fd00::9"[..], b"b"]);
     }
