@@ -324,11 +324,14 @@ impl Worker {
                 };
                 info!(target: &question.target(), "attempting to mount entry {}", Escaped::path(&question.at));
                 if let Some(outcome) = resolve::now(&question) {
+                    resolve::log_failure(&question.at, &outcome);
                     return Some(Event::Resolved { job, outcome });
                 }
                 let worker = Rc::clone(self);
                 spawn_local(async move {
+                    let at = question.at.clone();
                     let outcome = resolve::later(question).await;
+                    resolve::log_failure(&at, &outcome);
                     worker.event(Event::Resolved { job, outcome });
                 });
                 None

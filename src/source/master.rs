@@ -203,6 +203,11 @@ impl Reader<'_> {
             }
         };
         self.inputs.push(Input { path: Arc::clone(file), stamp: Some(content.stamp), settled: content.settled });
+        if let Some(what) = self.lost_content(&content.text) {
+            let d = Diagnostic::error("master::lost", Place::whole(file), what);
+            self.diagnostics.push(d.help("restore the file; to serve nothing, write a line that begins with \"#\""));
+            return Outcome::Unavail;
+        }
         let (items, diagnostics) = master::read(&content.text, file);
         self.diagnostics.extend(diagnostics);
         self.trail.push(Arc::clone(file));
@@ -214,6 +219,20 @@ impl Reader<'_> {
         }
         self.trail.pop();
         Outcome::Success
+    }
+
+    /// Returns why `text` cannot be what was written into a master map: a crash of the machine leaves files of NUL bytes,
+    /// or empty ones. At the start an empty master map is taken as it is, as there is no older one to keep.
+    fn lost_content(&self, text: &[u8]) -> Option<&'static str> {
+        match text {
+            [] if self.reload && self.trail.is_empty() => {
+                Some("the master map is empty, as after a crash of the machine")
+            }
+            [_, ..] if text.iter().all(|&b| b == 0) => {
+                Some("the file has only NUL bytes, as after a crash of the machine")
+            }
+            _ => None,
+        }
     }
 
     fn include(&mut self, include: &Include) {
@@ -314,6 +333,30 @@ mod tests {
             let master = dir.read(name);
             assert_eq!((master.status, master.diagnostics.len()), (Status::NotFound, 1), "{name}");
         }
+    }
+
+    #[test]
+    fn a_crash_of_the_machine_does_not_empty_the_master_map() {
+        let dir = Dir::new();
+        let reload = || Master::read(b"auto.master", true, &dir.names, true);
+        dir.write("auto.master", &"\0".repeat(100));
+        for master in [dir.read("auto.master"), reload()] {
+            assert_eq!(master.status, Status::Unavailable);
+            assert_eq!(
+                dir.said(&master),
+                ["@/auto.master: the file has only NUL bytes, as after a crash of the machine: \
+                  restore the file; to serve nothing, write a line that begins with \"#\""]
+            );
+        }
+        dir.write("auto.master", "");
+        assert_eq!((dir.read("auto.master").status, reload().status), (Status::Read, Status::Unavailable));
+        dir.write("auto.master", "# nothing\n");
+        assert_eq!(reload().status, Status::Read);
+        dir.write("auto.master", "+part\n");
+        dir.write("part", "");
+        assert_eq!(reload().status, Status::Read);
+        dir.write("part", "\0\0");
+        assert_eq!(reload().status, Status::Unavailable);
     }
 
     #[test]

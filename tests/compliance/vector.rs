@@ -16,6 +16,7 @@ const FILES: &[&str] = &[
     include_str!("vectors/amd.toml"),
     include_str!("vectors/runtime.toml"),
     include_str!("vectors/unrecorded.toml"),
+    include_str!("vectors/field.toml"),
 ];
 
 /// A configuration, what is done to it, and what must come of it.

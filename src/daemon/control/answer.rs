@@ -12,7 +12,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::control::{Answer, Bytes, Call, ControlError, Explanation, MountKind, MountPoint, Mounted, Mounts, Outcome};
-use crate::control::{Checks, Description, Info, Pong, Status, plan};
+use crate::control::{Checks, Description, Info, Level, Pong, Status, plan};
 use crate::daemon::checkpoint::quiesce::Quiet;
 use crate::daemon::control::serve::Asked;
 use crate::daemon::jobs::resolve;
@@ -72,6 +72,9 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
         Call::Expire { path: Some(path) } => expire(worker, path),
         Call::SetLogLevel { path, level } => {
             let state = worker.state.borrow();
+            if path.as_path() == Path::new("/-") {
+                return set_level_of_direct_maps(&state, *level).then_some(Answer::Done).ok_or_else(|| no_such(path));
+            }
             let (_, line) = serving(&state, path.as_path()).ok_or_else(|| no_such(path))?;
             let at = if line.direct() { path.as_path() } else { Path::new(OsStr::from_bytes(&line.mount_point)) };
             state.logger.set_mount(at, Some((*level).into()));
@@ -189,6 +192,19 @@ fn serving(state: &State, path: &Path) -> Option<(MountId, Rc<Line>)> {
         .filter(|(_, t)| path.starts_with(&t.path))
         .max_by_key(|(_, t)| t.path.as_os_str().len())
         .map(|(id, t)| (*id, Rc::clone(&t.line)))
+}
+
+/// Sets the log level of all direct mounts. Returns whether there are any.
+fn set_level_of_direct_maps(state: &State, level: Level) -> bool {
+    let mut any = false;
+    for trigger in state.triggers.values().filter(|trigger| trigger.line.direct()) {
+        state.logger.set_mount(&trigger.path, Some(level.into()));
+        any = true;
+    }
+    if any {
+        error!("{} logging set for /-", level.name());
+    }
+    any
 }
 
 /// The entry of an indirect mount to which a path leads.

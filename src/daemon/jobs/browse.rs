@@ -15,23 +15,24 @@ use crate::daemon::worker::Worker;
 use crate::engine::{EntryPhase, Kind, MountId};
 use crate::exec::lanes::Lane;
 use crate::logging::target;
+use crate::map::sun;
+use crate::source::{Answer, Source};
 use crate::sys::path;
 use crate::text::Escaped;
 
 /// Makes the directories of all keys below a mount with browsing, and removes those whose keys are gone. Directories
 /// that are mount points stay: they cannot be removed.
 pub(crate) async fn fill(worker: &Rc<Worker>, id: MountId) {
-    let (root, keys, lanes, path) = {
+    let (root, source, lanes, path) = {
         let state = worker.state.borrow();
         let Some(trigger) = state.triggers.get(&id) else { return };
         if trigger.kind != Kind::Indirect || !trigger.line.browse() {
             return;
         }
         let root = state.control.open_mount(&trigger.path, trigger.dev);
-        let keys: HashSet<Vec<u8>> = trigger.line.source.keys().into_iter().collect();
-        (root, keys, Arc::clone(&state.context.lanes), trigger.path.clone())
+        (root, Arc::clone(&trigger.line.source), Arc::clone(&state.context.lanes), trigger.path.clone())
     };
-    let filled = lanes.run(Lane::Mount, move || make(root?, &keys)).await;
+    let filled = lanes.run(Lane::Mount, move || make(root?, &shown_keys(&source))).await;
     match filled {
         Ok((root, gone)) => {
             let state = worker.state.borrow();
@@ -50,6 +51,12 @@ pub(crate) async fn fill(worker: &Rc<Worker>, id: MountId) {
             debug!(target: &target(&path), "{}: cannot make the directories of all keys: {e}", Escaped::path(&path));
         }
     }
+}
+
+/// The keys that get a directory: those with `-null` as their entry have none, as with automount(8) 5.1.9.
+fn shown_keys(source: &Source) -> HashSet<Vec<u8>> {
+    let is_hidden = |key: &Vec<u8>| matches!(source.lookup(key), Answer::Found(raw) if sun::is_hidden(&raw.text));
+    source.keys().into_iter().filter(|key| !is_hidden(key)).collect()
 }
 
 /// Makes the directories of the keys. Returns the names that are no keys.

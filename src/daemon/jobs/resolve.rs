@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +67,13 @@ struct Facts {
 impl Facts {
     fn host(&self, name: &[u8]) -> Host {
         self.hosts.as_ref().and_then(|hosts| hosts.get(name)).copied().unwrap_or(Host::Unknown)
+    }
+}
+
+/// Logs that nothing is mounted, in the words that scripts look for.
+pub(crate) fn log_failure(at: &Path, outcome: &Resolution) {
+    if !matches!(outcome, Resolution::Found(_)) {
+        info!(target: &target(at), "failed to mount {}", Escaped::path(at));
     }
 }
 
@@ -236,9 +243,19 @@ fn look_up_hosts(names: Vec<Vec<u8>>) -> HashMap<Vec<u8>, Host> {
 }
 
 fn look_up_host(name: &[u8]) -> Host {
-    let addresses = std::str::from_utf8(name).ok().and_then(|name| (name, 0).to_socket_addrs().ok());
-    let Some(addresses) = addresses else { return Host::Unknown };
-    let addresses: Vec<IpAddr> = addresses.map(|address| address.ip()).collect();
+    let found = match std::str::from_utf8(name) {
+        Ok(name) => (name, 0).to_socket_addrs(),
+        Err(_) => Err(std::io::Error::other("the name is not UTF-8")),
+    };
+    let addresses: Vec<IpAddr> = match found {
+        Ok(addresses) => addresses.map(|address| address.ip()).collect(),
+        Err(e) => {
+            let text = e.to_string();
+            let reason = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+            error!("hostname lookup for {} failed: {reason}", Escaped(name));
+            return Host::Unknown;
+        }
+    };
     match addresses.iter().find(|address| is_ours(**address)) {
         Some(own) => {
             let server = SocketAddr::new(*own, 2049);
