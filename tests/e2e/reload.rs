@@ -34,6 +34,24 @@ fn an_unreadable_master_changes_nothing() {
 }
 
 #[case]
+fn a_master_map_lost_in_a_crash_changes_nothing() {
+    site::any_key();
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    for (lost, says) in [("\0\0\0\0", "has only NUL bytes"), ("", "the master map is empty")] {
+        site::master(lost);
+        hup(&mut daemon);
+        daemon.says(says);
+        daemon.says("stays in force");
+        visit::serves("/mnt/auto/b");
+    }
+    site::master("/mnt/auto /etc/auto.any\n/mnt/more /etc/auto.any\n");
+    hup(&mut daemon);
+    daemon.ready(&["/mnt/more"]);
+    daemon.stop();
+}
+
+#[case]
 fn a_broken_line_costs_only_itself() {
     site::any_key();
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
