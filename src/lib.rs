@@ -9,6 +9,7 @@ pub mod control;
 pub mod engine;
 pub mod map;
 pub mod plan;
+pub mod record;
 pub mod text;
 
 // The shell.

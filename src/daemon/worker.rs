@@ -28,7 +28,7 @@ use crate::daemon::jobs::unmount;
 use crate::daemon::maps::line::Line;
 use crate::daemon::mounts::pipes::Pipes;
 use crate::daemon::state::{State, Trigger};
-use crate::engine::{Effect, Event, Kind, MountId, Resolution, Shutdown, Tick};
+use crate::engine::{Effect, EntryId, Event, Kind, MountId, Resolution, Shutdown, Tick};
 use crate::exec::dirs::Made;
 use crate::fault;
 use crate::link::journal::{Journal, Owed};
@@ -314,12 +314,12 @@ impl Worker {
     /// Carries out one effect, or has it carried out; what is known at once is returned.
     fn carry_out(self: &Rc<Self>, state: &mut State, effect: Effect) -> Option<Event> {
         match effect {
-            Effect::Reply { mount, token, error } => {
+            Effect::Reply { mount, token, error, reason: _ } => {
                 self.reply(state, mount, token, error);
                 None
             }
-            Effect::Resolve { job, mount, key, who } => {
-                let Some(question) = state.question(mount, key, who) else {
+            Effect::Resolve { job, at, who } => {
+                let Some(question) = state.question(at.mount, at.key, who) else {
                     return Some(Event::Resolved { job, outcome: Resolution::NotFound });
                 };
                 info!(target: &question.target(), "attempting to mount entry {}", Escaped::path(&question.at));
@@ -336,7 +336,7 @@ impl Worker {
                 });
                 None
             }
-            Effect::Perform { job, mount, key, plan, who } => {
+            Effect::Perform { job, at: EntryId { mount, key }, plan, who } => {
                 fault::point("resolved");
                 if let Some(outcome) = perform::now(state, mount, &key, &plan, who) {
                     return Some(Event::Performed { job, outcome });
@@ -350,15 +350,15 @@ impl Worker {
                 });
                 None
             }
-            Effect::Check { job, mount, key } => {
-                state.check.push((job, mount, key));
+            Effect::Check { job, at } => {
+                state.check.push((job, at.mount, at.key));
                 None
             }
-            Effect::Unmount { job, mount, key, layers, lazy } => {
+            Effect::Unmount { job, at, layers, lazy } => {
                 let worker = Rc::clone(self);
                 spawn_local(async move {
-                    let gone = unmount::unmount(&worker, mount, &key, layers, lazy).await;
-                    worker.event(Event::Unmounted { job, gone });
+                    let (gone, error) = unmount::unmount(&worker, at.mount, &at.key, layers, lazy).await;
+                    worker.event(Event::Unmounted { job, gone, error });
                 });
                 None
             }

@@ -1,7 +1,7 @@
 //! Before a checkpoint nothing begins by itself; after a restore the kernel is another one.
 
 use super::entry::Askers;
-use super::{Engine, Entry, Mount, Place, Stage, State};
+use super::{Engine, Entry, EntryId, Mount, Stage, State};
 
 impl Engine {
     /// Whether no job runs, nobody waits and the kernel is asked for nothing.
@@ -22,7 +22,7 @@ impl Engine {
     }
 
     /// Unmounts an entry if all is quiet there.
-    pub(super) fn unmount_quiet(&mut self, at: &Place) {
+    pub(super) fn unmount_quiet(&mut self, at: &EntryId) {
         let serves = self.top_of(at.mount).is_some_and(|top| top.state.serves());
         let occupied = self.entry(at).is_some_and(Entry::occupied);
         if serves && occupied && self.stop.is_none() && self.held(at).is_none() && self.quiet(at) {
@@ -50,7 +50,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::super::stage::Stage;
-    use super::super::{Done, Event};
+    use super::super::{Done, EntryId, Event};
 
     #[test]
     fn tokens_of_another_kernel_are_never_answered() {
@@ -104,7 +104,7 @@ mod tests {
     fn what_is_quiet_is_unmounted_on_demand() {
         let mut stage = Stage::new(&["/home"]);
         let mount = stage.id("/home");
-        let unmount = |key: &[u8]| Event::Unmount { mount, key: key.into() };
+        let unmount = |key: &[u8]| Event::Unmount { at: EntryId { mount, key: key.into() } };
         stage.mount("/home/joe", Done::default());
         stage.missing("/home/ann", 1);
         stage.said();

@@ -3,80 +3,76 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Errno, JobId, Key, MountId, Requester, Shutdown, Token, Wanted};
+use super::{EntryId, Errno, JobId, MountId, Reason, Requester, Shutdown, Token, Wanted};
 use crate::plan::Plan;
 
-/// Something to be done. Each one with a `job` (or that names an event in its description) is answered by one event.
+/// Something to be done. An effect with a `job` (or that names an event in its description) is answered by one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Answer a token: `None` is READY. The only way in which tokens leave.
+    /// Answer a token: READY without an error, else FAIL. The only way in which tokens leave.
     Reply {
         /// The autofs mount on which the token came.
         mount: MountId,
         /// The token.
         token: Token,
-        /// READY, or FAIL with this.
+        /// What FAIL hands to the waiting process.
         error: Option<Errno>,
+        /// Why the request failed, as far as an event has told.
+        reason: Option<Reason>,
     },
-    /// Look the key up and make a plan of it. Answered by `Resolved`.
+    /// Look the key up in the maps and make a plan of it. Answered by `Resolved`.
     Resolve {
-        /// Comes back with the answer.
+        /// Returned in the answer.
         job: JobId,
-        /// Below this autofs mount.
-        mount: MountId,
-        /// Empty for direct mounts. Never for offsets: their plan is known.
-        key: Key,
-        /// For `$USER` and its like.
+        /// The entry, never that of an offset mount: its plan is known.
+        at: EntryId,
+        /// The requester, for `$USER` and its like.
         who: Requester,
     },
-    /// Carry a plan out. It looks at the mount table first: what is there already is not mounted twice. Answered by
-    /// `Performed`.
+    /// Carry a plan out. The shell looks at the mount table first: what is mounted already is not mounted twice.
+    /// Answered by `Performed`.
     Perform {
-        /// Comes back with the answer.
+        /// Returned in the answer.
         job: JobId,
-        /// Below this autofs mount.
-        mount: MountId,
-        /// Empty for direct and offset mounts.
-        key: Key,
+        /// The entry.
+        at: EntryId,
         /// What to do.
         plan: Arc<Plan>,
-        /// Whose lookup it was: in his name a source on another automount is walked to.
+        /// The requester. If the source of a bind mount is below another automount, that one is triggered with this
+        /// uid and gid.
         who: Requester,
     },
     /// Look whether something is mounted at the entry. Answered by `Checked`.
     Check {
-        /// Comes back with the answer.
+        /// Returned in the answer.
         job: JobId,
-        /// Below this autofs mount.
-        mount: MountId,
-        /// Empty for direct and offset mounts.
-        key: Key,
+        /// The entry.
+        at: EntryId,
     },
-    /// Unmount an entry with all that stands on it, in the order of the list, up to the first that fails. Answered by
-    /// `Unmounted`.
+    /// Unmount an entry with all that is mounted on it, in the order of the list, up to the first layer that fails.
+    /// Answered by `Unmounted`.
     Unmount {
-        /// Comes back with the answer.
+        /// Returned in the answer.
         job: JobId,
-        /// Below this autofs mount.
-        mount: MountId,
-        /// Empty for direct and offset mounts.
-        key: Key,
-        /// Deepest first; the entry's own file system (or link, or directory) is the last.
+        /// The entry.
+        at: EntryId,
+        /// Deepest first; the entry's own file system (or link, or directory) is the last. Empty for a mount that the
+        /// engine does not know of; it is unmounted by its path.
         layers: Vec<Layer>,
-        /// Lazily, so that nothing can be in use.
+        /// Lazily (MNT_DETACH), so that nothing can be in use.
         lazy: bool,
     },
-    /// Ask the kernel for what is unused, again and again until there is nothing more; each find comes as an
+    /// Ask the kernel to expire what is unused, until it finds nothing more; each find comes as an
     /// [`Event::Expire`](super::Event::Expire). Answered by `ExpireRan`.
     ExpireRun {
-        /// Below this autofs mount.
+        /// The autofs mount.
         mount: MountId,
-        /// Whatever the age.
+        /// Without regard to the timeout.
         immediate: bool,
     },
     /// Mount (or take over) this top-level autofs mount. Answered by `Attached`.
     Attach {
-        /// The number that it has from now on.
+        /// Its number from now on.
         mount: MountId,
         /// What is wanted.
         wanted: Wanted,
@@ -84,38 +80,36 @@ pub enum Effect {
     /// Give a top-level autofs mount, and the triggers and submounts below it, new options (timeout, map). Not
     /// answered.
     Update {
-        /// Which.
+        /// The autofs mount.
         mount: MountId,
         /// What is wanted now.
         wanted: Wanted,
     },
     /// Unmount an autofs mount itself; nothing is mounted on it any more. Answered by `Detached`.
     Detach {
-        /// Which.
+        /// The autofs mount.
         mount: MountId,
-        /// Lazily.
+        /// Lazily (MNT_DETACH).
         lazy: bool,
     },
-    /// The end of the life of the daemon: what is left stays as it is (autofs mounts catatonic, unless everything is
-    /// left for the next start), and the worker exits. The last effect.
+    /// The worker exits. What is left stays as it is; its autofs mounts are set catatonic, unless everything is left
+    /// for the next start. The last effect.
     Exit {
-        /// What was asked for.
+        /// How the daemon ends.
         how: Shutdown,
         /// Top-level mounts that stay.
         left: Vec<MountId>,
     },
 }
 
-/// One thing in a tree of mounts that is to go.
+/// One of the mounts that are to be unmounted with an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layer {
     /// The file system (or symbolic link, or bare directory) of an entry.
     FileSystem {
-        /// Below this autofs mount.
-        mount: MountId,
-        /// Empty for direct and offset mounts.
-        key: Key,
-        /// Where it stands.
+        /// The entry.
+        at: EntryId,
+        /// Its path.
         path: PathBuf,
     },
     /// An offset trigger or submount.

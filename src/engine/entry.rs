@@ -2,17 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{JobId, Key, Limits, MountId, Requester, Tick, Token};
+use super::{EntryId, JobId, Limits, MountId, Reason, Requester, Tick, Token};
 use crate::plan::Plan;
-
-/// Where an entry is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Place {
-    /// Below this autofs mount.
-    pub(super) mount: MountId,
-    /// Empty for direct and offset mounts.
-    pub(super) key: Key,
-}
 
 /// A lookup that waits in the kernel.
 #[derive(Debug)]
@@ -64,7 +55,7 @@ impl Phase {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Piece {
     /// What an entry mounted.
-    Entry(Place),
+    Entry(EntryId),
     /// A trigger or submount.
     Trigger(MountId),
 }
@@ -72,7 +63,7 @@ pub(super) enum Piece {
 /// Triggers to be mounted again below an entry.
 #[derive(Debug)]
 pub(super) struct Repair {
-    pub(super) at: Place,
+    pub(super) at: EntryId,
     pub(super) plan: Arc<Plan>,
 }
 
@@ -82,8 +73,8 @@ pub(super) struct Entry {
     pub(super) phase: Phase,
     /// Lookups to be answered; all of them when the entry is mounted or fails.
     pub(super) waiting: Vec<Waiter>,
-    /// When the first of those came.
-    pub(super) asked: Tick,
+    /// When those are to be answered at the latest.
+    pub(super) answer_by: Tick,
     /// An expire packet to be answered when the unmount that it began has ended.
     pub(super) expire: Option<Token>,
     /// When the running job is overdue (of no meaning when none runs).
@@ -102,7 +93,9 @@ pub(super) struct Entry {
     pub(super) askers: Askers,
     /// Its mount is leaving, and has tried this entry.
     pub(super) tried: bool,
-    /// Where the alarm stands in the timers.
+    /// Why the last unmount failed, while it is mounted.
+    pub(super) trouble: Option<Reason>,
+    /// The moment for which its alarm is set.
     pub(super) alarm: Option<Tick>,
     /// As it was counted last: occupied, in flight.
     pub(super) counted: (bool, bool),
@@ -127,10 +120,10 @@ impl Entry {
     }
 
     /// When the entry wants to be woken up.
-    pub(super) fn wakes(&self, limits: &Limits) -> Option<Tick> {
-        let asked = (!self.waiting.is_empty()).then(|| self.asked.after(limits.request));
+    pub(super) fn wakes(&self) -> Option<Tick> {
+        let answer = (!self.waiting.is_empty()).then_some(self.answer_by);
         let due = self.due.filter(|_| self.phase.job().is_some() && !self.overdue);
-        due.into_iter().chain(asked).min()
+        due.into_iter().chain(answer).min()
     }
 }
 
@@ -183,15 +176,14 @@ mod tests {
 
     #[test]
     fn an_entry_wakes_for_the_nearer_of_job_and_waiters() {
-        let limits = Limits { request: 50, ..Limits::default() };
-        let mut entry = Entry { due: Some(Tick(70)), asked: Tick(10), ..Entry::default() };
-        assert_eq!(entry.wakes(&limits), None);
+        let mut entry = Entry { due: Some(Tick(70)), answer_by: Tick(60), ..Entry::default() };
+        assert_eq!(entry.wakes(), None);
         entry.phase = Phase::Checking(JobId(1));
-        assert_eq!(entry.wakes(&limits), Some(Tick(70)));
+        assert_eq!(entry.wakes(), Some(Tick(70)));
         entry.waiting.push(Waiter { token: Token(std::num::NonZeroU32::MIN), who: Requester::default() });
-        assert_eq!(entry.wakes(&limits), Some(Tick(60)));
+        assert_eq!(entry.wakes(), Some(Tick(60)));
         entry.overdue = true;
         entry.waiting.clear();
-        assert_eq!(entry.wakes(&limits), None);
+        assert_eq!(entry.wakes(), None);
     }
 }

@@ -2,135 +2,130 @@
 
 use std::sync::Arc;
 
-use super::{JobId, Key, MountId, Requester, Token, Wanted};
+use super::{EntryId, JobId, MountId, Reason, Requester, Token, Wanted};
 use crate::plan::Plan;
 
 /// Something that has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A lookup waits in the kernel: something is to be mounted.
+    /// A lookup waits in the kernel: the entry is to be mounted.
     Missing {
-        /// Below this autofs mount.
-        mount: MountId,
+        /// The entry that was looked up.
+        at: EntryId,
         /// To be answered exactly once.
         token: Token,
-        /// Empty for direct and offset mounts.
-        key: Key,
-        /// Whose lookup it was.
+        /// The process that looks it up.
         who: Requester,
+        /// Milliseconds that the lookup has waited already: after a restart its packet was read by an earlier worker,
+        /// and its deadline still counts from there.
+        waited: u64,
     },
     /// The kernel found an entry unused (or was told not to look): it is to be unmounted.
     Expire {
-        /// Below this autofs mount.
-        mount: MountId,
+        /// The unused entry.
+        at: EntryId,
         /// To be answered exactly once.
         token: Token,
-        /// Empty for direct and offset mounts.
-        key: Key,
     },
     /// [`Effect::Resolve`](super::Effect::Resolve) has ended.
     Resolved {
-        /// Which.
+        /// The job of the effect.
         job: JobId,
-        /// How.
+        /// What the maps say.
         outcome: Resolution,
     },
     /// [`Effect::Perform`](super::Effect::Perform) has ended; after an error nothing of the plan is left.
     Performed {
-        /// Which.
+        /// The job of the effect.
         job: JobId,
-        /// What now stands, or that it failed (the shell has logged why).
-        outcome: Result<Done, ()>,
+        /// The autofs mounts below the entry, or why it is not mounted.
+        outcome: Result<Done, Reason>,
     },
     /// [`Effect::Check`](super::Effect::Check) has ended.
     Checked {
-        /// Which.
+        /// The job of the effect.
         job: JobId,
         /// Whether something is mounted (or linked) there.
         mounted: bool,
     },
     /// [`Effect::Unmount`](super::Effect::Unmount) has ended.
     Unmounted {
-        /// Which.
+        /// The job of the effect.
         job: JobId,
-        /// How many layers, from the front of the list, are gone. All of them: the entry is empty. Else the next one
-        /// is in use (or failed).
+        /// How many layers, from the front of the list, are gone. If all are, the entry is empty; else the next one is
+        /// in use or failed.
         gone: usize,
+        /// Why the next layer is still mounted, if it is.
+        error: Option<Reason>,
     },
     /// [`Effect::ExpireRun`](super::Effect::ExpireRun) has ended: the kernel finds nothing more to expire.
     ExpireRan {
-        /// Below this autofs mount.
+        /// The autofs mount of the effect.
         mount: MountId,
     },
     /// [`Effect::Attach`](super::Effect::Attach) has ended.
     Attached {
-        /// Which.
+        /// The autofs mount of the effect.
         mount: MountId,
-        /// False: it could not be mounted (the shell has logged why); forget it.
-        ok: bool,
+        /// Why it is not mounted, if it is not; then the engine forgets it.
+        outcome: Result<(), Reason>,
     },
-    /// What the mount table says of an entry when the worker starts or after a restore: it is mounted already.
+    /// An entry was found mounted in the mount table, when the worker started or after a restore.
     Adopted {
-        /// Below this autofs mount.
-        mount: MountId,
-        /// Empty for direct and offset mounts.
-        key: Key,
-        /// What its map says of it, if it still does.
+        /// The entry.
+        at: EntryId,
+        /// What its map says of it, if the map still has it.
         plan: Option<Arc<Plan>>,
-        /// The offset triggers and submounts that stand below it.
+        /// The offset triggers and submounts below it.
         done: Done,
     },
     /// [`Effect::Detach`](super::Effect::Detach) has ended.
     Detached {
-        /// Which.
+        /// The autofs mount of the effect.
         mount: MountId,
-        /// False: it is in use and stays.
-        gone: bool,
+        /// Why it is still mounted, if it is.
+        outcome: Result<(), Reason>,
     },
-    /// An autofs mount of ours has disappeared: somebody unmounted it.
+    /// An autofs mount of ours has disappeared: it was unmounted by hand.
     Vanished {
-        /// Which.
+        /// The autofs mount.
         mount: MountId,
     },
     /// The configuration was read: these top-level mounts are wanted, in this order, and no others.
     Want(Vec<Wanted>),
     /// The maps have changed: what was remembered as missing may be there now.
     Forget,
-    /// Unmount all that is unused, now.
+    /// Unmount everything that is unused, now.
     Prune,
-    /// Unmount this entry with all that stands on it, if nothing is going on there.
+    /// Unmount this entry with all that is mounted on it, if nothing is going on there.
     Unmount {
-        /// Below this autofs mount.
-        mount: MountId,
-        /// Empty for direct and offset mounts.
-        key: Key,
+        /// The entry.
+        at: EntryId,
     },
-    /// Mount again what is missing of the tree at this entry, if nothing is going on there.
+    /// Mount again the offset triggers that are missing below this entry, if nothing is going on there.
     Mend {
-        /// Below this autofs mount.
-        mount: MountId,
-        /// Empty for direct and offset mounts.
-        key: Key,
+        /// The entry.
+        at: EntryId,
         /// The missing triggers: a plan without a mount of its own.
         plan: Arc<Plan>,
     },
-    /// Look for nothing unused from now on (true), or do so again (false): a checkpoint is about to be made.
+    /// Begin no expire runs from now on (`true`), or do so again (`false`): a checkpoint is about to be made.
     Pause(bool),
-    /// The machine is another one: a checkpoint was restored. All tokens that came before this are forgotten without an
-    /// answer, as one of them may be somebody else's now; whoever waited for them is no more.
+    /// A checkpoint was restored. All tokens that came before this event are forgotten without an answer: the kernel is
+    /// another one, in which the same number may belong to another request.
     Restored,
-    /// End.
+    /// End the daemon.
     Stop(Shutdown),
     /// The moment that `deadline()` named has come.
     Timer,
 }
 
-/// How the daemon ends. A later word counts if it is a harder one; they are ordered so.
+/// How the daemon ends, in the order of their force. A later request counts if it is a more forceful one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Shutdown {
-    /// Leave everything for the next start.
+    /// Leave everything mounted for the next start.
     Detach,
-    /// Unmount what is unused; what is in use stays, its autofs mounts catatonic: TERM and INT.
+    /// Unmount what is unused; what is in use stays mounted, below catatonic autofs mounts: TERM and INT.
     Clean,
     /// Unmount everything, lazily where it is in use: USR2.
     Forced,
@@ -139,20 +134,20 @@ pub enum Shutdown {
 /// What the maps say of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
-    /// This is to be done.
+    /// A map has it: this plan is to be carried out.
     Found(Arc<Plan>),
     /// No map has it.
     NotFound,
-    /// A map has it, but nothing can be made of it. Treated like a mount that fails.
-    Invalid,
-    /// No map could be asked: not remembered.
-    Unavailable,
+    /// A map has it, but no plan can be made of the entry. Treated like a mount that fails.
+    Invalid(Reason),
+    /// No map could be asked. Not remembered.
+    Unavailable(Reason),
 }
 
-/// What a plan has left in the mount table besides its own mount.
+/// The autofs mounts that a plan has left below an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Done {
-    /// The offset triggers, each with its plan. Those that are known already may be left out.
+    /// The offset triggers, each with its plan. Those that the engine knows already may be left out.
     pub offsets: Vec<(MountId, Arc<Plan>)>,
     /// The autofs mount of `Action::Autofs`, with its negative timeout in seconds.
     pub submount: Option<(MountId, Wanted)>,

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Done, Effect, Engine, Errno, JobId, Layer, Phase, Piece, Place, Repair, Requester, Shutdown, Token};
+use super::{
+    Done, Effect, Engine, EntryId, Errno, JobId, Layer, Phase, Piece, Reason, Repair, Requester, Shutdown, Token,
+};
 use crate::plan::{Action, Plan};
 
 impl Engine {
     /// The kernel wants an entry unmounted.
-    pub(super) fn expire(&mut self, at: Place, token: Token) {
+    pub(super) fn expire(&mut self, at: EntryId, token: Token) {
         if !self.mounts.get(&at.mount).is_some_and(|mount| mount.has(&at.key)) {
             return self.reply(at.mount, token, Some(Errno::ENOENT));
         }
@@ -23,7 +25,7 @@ impl Engine {
     }
 
     /// Begins to unmount an entry where all is quiet. If we know of nothing that is mounted there, the shell looks.
-    pub(super) fn unmount(&mut self, at: &Place, lazy: bool) {
+    pub(super) fn unmount(&mut self, at: &EntryId, lazy: bool) {
         let known = self.pieces(at).into_iter().filter_map(|piece| Some((self.layer(&piece)?, piece)));
         let (layers, pieces) = known.unzip();
         let due = self.now.after(self.limits.unmount);
@@ -32,7 +34,7 @@ impl Engine {
             entry.phase = Phase::Unmounting(job, pieces);
             entry.due = Some(due);
         }
-        self.effects.push(Effect::Unmount { job, mount: at.mount, key: at.key.clone(), layers, lazy });
+        self.effects.push(Effect::Unmount { job, at: at.clone(), layers, lazy });
         self.settle(at);
     }
 
@@ -40,16 +42,19 @@ impl Engine {
         match piece {
             Piece::Entry(at) => {
                 let path = self.mounts.get(&at.mount)?.path_of(&at.key);
-                Some(Layer::FileSystem { mount: at.mount, key: at.key.clone(), path })
+                Some(Layer::FileSystem { at: at.clone(), path })
             }
             Piece::Trigger(id) => Some(Layer::Trigger(*id, self.mounts.get(id)?.path.clone())),
         }
     }
 
     /// An unmount has ended.
-    pub(super) fn unmounted(&mut self, job: JobId, gone: usize) {
+    pub(super) fn unmounted(&mut self, job: JobId, gone: usize, error: Option<Reason>) {
         let Some((at, Phase::Unmounting(_, pieces))) = self.take_phase(job) else { return };
         let lost = self.take_down(&at, pieces.iter().take(gone));
+        if let Some(entry) = self.entry_mut(&at) {
+            entry.trouble = error;
+        }
         if gone < pieces.len() {
             // At the end, too: what stays is as it was, and the next start takes it over whole.
             let forced = self.stop.as_ref().is_some_and(|stop| stop.how == Shutdown::Forced);
@@ -67,8 +72,8 @@ impl Engine {
     }
 
     /// Forgets what is gone, up to the entry `at` itself; the triggers among it, by the entries on which they stood.
-    fn take_down<'a>(&mut self, at: &Place, gone: impl Iterator<Item = &'a Piece>) -> BTreeMap<Place, Vec<Lost>> {
-        let mut lost = BTreeMap::<Place, Vec<Lost>>::new();
+    fn take_down<'a>(&mut self, at: &EntryId, gone: impl Iterator<Item = &'a Piece>) -> BTreeMap<EntryId, Vec<Lost>> {
+        let mut lost = BTreeMap::<EntryId, Vec<Lost>>::new();
         for piece in gone {
             match piece {
                 Piece::Entry(place) if place == at => {}
@@ -86,8 +91,8 @@ impl Engine {
     }
 
     /// What is to be mounted again: the triggers of entries that still stand.
-    fn repairs(&self, lost: BTreeMap<Place, Vec<Lost>>) -> Vec<Repair> {
-        let repair = |(at, lost): (Place, Vec<Lost>)| {
+    fn repairs(&self, lost: BTreeMap<EntryId, Vec<Lost>>) -> Vec<Repair> {
+        let repair = |(at, lost): (EntryId, Vec<Lost>)| {
             let mount = self.mounts.get(&at.mount)?;
             let entry = mount.entries.get(&at.key).filter(|entry| entry.occupied())?;
             let offsets: Option<Vec<_>> = lost.into_iter().map(|Lost(plan)| plan).collect();
@@ -106,7 +111,7 @@ impl Engine {
     }
 
     /// Mounts triggers again that are missing below an entry, if it is mounted and all is quiet there.
-    pub(super) fn mend_quiet(&mut self, at: Place, plan: Arc<Plan>) {
+    pub(super) fn mend_quiet(&mut self, at: EntryId, plan: Arc<Plan>) {
         let serves = self.top_of(at.mount).is_some_and(|top| top.state.serves());
         let stands = self.entry(&at).is_some_and(|entry| matches!(entry.phase, Phase::Mounted));
         let may = serves && stands && !self.paused && self.stop.is_none();
@@ -116,18 +121,17 @@ impl Engine {
     }
 
     /// Goes on with the repairs of an entry that was unmounted halfway; when there are none, it is mounted as before.
-    fn repair(&mut self, at: Place, mut repairs: Vec<Repair>) {
+    fn repair(&mut self, at: EntryId, mut repairs: Vec<Repair>) {
         while repairs.last().is_some_and(|repair| self.entry(&repair.at).is_none()) {
             repairs.pop();
         }
         if let Some(repair) = repairs.last() {
-            let Repair { at: place, plan } = repair;
-            let (mount, key, plan) = (place.mount, place.key.clone(), plan.clone());
+            let (place, plan) = (repair.at.clone(), repair.plan.clone());
             let job = self.new_job(&at);
             if let Some(entry) = self.entry_mut(&at) {
                 entry.phase = Phase::Restoring(job, repairs);
             }
-            self.effects.push(Effect::Perform { job, mount, key, plan, who: Requester::default() });
+            self.effects.push(Effect::Perform { job, at: place, plan, who: Requester::default() });
             return self.settle(&at);
         }
         let now = self.now;
@@ -135,7 +139,8 @@ impl Engine {
             entry.phase = Phase::Mounted;
             entry.seen = now;
             if let Some(token) = entry.expire.take() {
-                self.reply(at.mount, token, Some(Errno::EBUSY));
+                let reason = entry.trouble.clone();
+                self.refuse(at.mount, token, Errno::EBUSY, reason);
             }
         }
         for place in self.waiting_below(&at) {
@@ -145,7 +150,7 @@ impl Engine {
     }
 
     /// One repair has ended (or failed: then that trigger is missing until the entry is mounted anew).
-    pub(super) fn restored(&mut self, at: Place, mut repairs: Vec<Repair>, done: Done) {
+    pub(super) fn restored(&mut self, at: EntryId, mut repairs: Vec<Repair>, done: Done) {
         if let Some(Repair { at: place, .. }) = repairs.pop() {
             self.install(&place, done);
             if place != at {
@@ -156,7 +161,7 @@ impl Engine {
     }
 
     /// Whether nothing runs and nobody waits at an entry and in the tree below it.
-    pub(super) fn quiet(&self, at: &Place) -> bool {
+    pub(super) fn quiet(&self, at: &EntryId) -> bool {
         !self.entry(at).is_some_and(|entry| entry.busy()) && self.quiet_below(at)
     }
 }
@@ -166,8 +171,8 @@ struct Lost(Option<Arc<Plan>>);
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{Stage, offsets, plan, submount};
-    use super::super::{Done, Event};
+    use super::super::stage::{Stage, offsets, plan, reason, submount};
+    use super::super::{Done, EntryId, Event};
 
     /// A multi-mount with a mounted offset, on which another trigger stands.
     fn tree() -> Stage {
@@ -242,7 +247,7 @@ mod tests {
         stage.expire("/net/srv", 1);
         stage.unmounted("/net/srv", 1);
         stage.said();
-        stage.performed("/net/srv", Err(()));
+        stage.performed("/net/srv", Err(reason("no such server")));
         assert_eq!(stage.said(), ["fail 1 EBUSY"]);
         stage.expire("/net/srv", 2);
         assert_eq!(stage.said(), ["unmount ^/net/srv/b/x /net/srv/b ^/net/srv/b /net/srv"]);
@@ -308,7 +313,7 @@ mod tests {
     fn a_tree_is_mended_when_nothing_goes_on_there() {
         let mut stage = tree();
         let mount = stage.id("/net");
-        let mend = |key: &[u8]| Event::Mend { mount, key: key.into(), plan: plan("/net/srv", &[]) };
+        let mend = |key: &[u8]| Event::Mend { at: EntryId { mount, key: key.into() }, plan: plan("/net/srv", &[]) };
         stage.missing("#5", 1);
         stage.said();
         stage.event(mend(b"srv"));

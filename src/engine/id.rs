@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::record::Record;
+
 /// One autofs mount of ours, for its life; device and inode numbers are no identity, as a restore changes them.
 ///
 /// The engine deals the numbers of top-level mounts out, in [`Effect::Attach`](super::Effect::Attach); they have the
@@ -64,6 +66,18 @@ impl From<&[u8]> for Key {
         Self(bytes.into())
     }
 }
+
+/// An entry: what the kernel asks for below an autofs mount, and what is mounted there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntryId {
+    /// The autofs mount.
+    pub mount: MountId,
+    /// The name below it; empty for direct and offset mounts.
+    pub key: Key,
+}
+
+/// Why something failed, for `explain`, the history and the log. The engine hands it on and never looks inside.
+pub type Reason = Arc<Record>;
 
 /// Kind of an autofs mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@
 use std::ops::Bound;
 use std::path::Path;
 
-use super::{Effect, Engine, MountId, Place, Shutdown, Stage, State, Top};
+use super::{Effect, Engine, EntryId, MountId, Reason, Shutdown, Stage, State, Top};
 
 impl Engine {
     /// These mounts are to go (or to be tried again).
@@ -65,13 +65,13 @@ impl Engine {
     pub(super) fn consider_all(&mut self, id: MountId) {
         let Some(mount) = self.mounts.get(&id) else { return };
         for key in mount.entries.keys().cloned().collect::<Vec<_>>() {
-            self.consider(&Place { mount: id, key });
+            self.consider(&EntryId { mount: id, key });
         }
         self.emptied(id);
     }
 
     /// Unmounts an entry of a mount that is being emptied, once, as soon as all is quiet there.
-    pub(super) fn consider(&mut self, at: &Place) {
+    pub(super) fn consider(&mut self, at: &EntryId) {
         let untried = self.entry(at).is_some_and(|entry| !entry.tried && entry.occupied());
         if untried && self.quiet(at) {
             if let Some(entry) = self.entry_mut(at) {
@@ -82,7 +82,7 @@ impl Engine {
     }
 
     /// Something has ended in the tree of a mount that may be leaving: below this entry, if it is not the mount itself.
-    pub(super) fn go_on(&mut self, top: MountId, at: Option<&Place>) {
+    pub(super) fn go_on(&mut self, top: MountId, at: Option<&EntryId>) {
         if self.tops.get(&top).is_some_and(|top| top.state == State::Leaving(Stage::Emptying)) {
             if let Some(at) = at {
                 let root = self.root_of(at);
@@ -138,14 +138,15 @@ impl Engine {
     }
 
     /// The shell has tried to unmount a mount.
-    pub(super) fn detached(&mut self, id: MountId, gone: bool) {
+    pub(super) fn detached(&mut self, id: MountId, outcome: Result<(), Reason>) {
         let again = match self.tops.get(&id).map(|top| top.state) {
             Some(State::Leaving(Stage::Detaching { again })) => again,
             Some(State::Abandoned) => false,
             _ => return,
         };
-        if gone {
-            return self.depart(id);
+        match (outcome, self.tops.get_mut(&id)) {
+            (Err(reason), Some(top)) => top.trouble = Some(reason),
+            _ => return self.depart(id),
         }
         if self.revive(id) {
             return;

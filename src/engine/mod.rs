@@ -34,9 +34,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use effect::{Effect, Layer};
-use entry::{Entry, Phase, Piece, Place, Repair, Waiter};
+use entry::{Entry, Phase, Piece, Repair, Waiter};
 pub use event::{Done, Event, Resolution, Shutdown};
-pub use id::{Errno, JobId, Key, Kind, MountId, Requester, Tick, Token, Wanted};
+pub use id::{EntryId, Errno, JobId, Key, Kind, MountId, Reason, Requester, Tick, Token, Wanted};
 pub use limits::Limits;
 use mount::{Mount, Site, Stage, State, Top};
 pub use negative::Failure;
@@ -64,7 +64,7 @@ pub struct Engine {
     behind: HashMap<MountId, Vec<Wanted>>,
     /// Mounts that somebody unmounted, and when they are attached again.
     vanished: HashMap<Arc<Path>, (Option<Tick>, Wanted)>,
-    jobs: BTreeMap<JobId, Place>,
+    jobs: BTreeMap<JobId, EntryId>,
     timers: Timers,
     negatives: Negatives,
     stop: Option<Stop>,
@@ -118,25 +118,25 @@ impl Engine {
             self.ring(alarm);
         }
         match event {
-            Event::Missing { mount, token, .. } if self.exited() => self.reply(mount, token, Some(Errno::ENOENT)),
-            Event::Expire { mount, token, .. } if self.exited() => self.reply(mount, token, Some(Errno::EBUSY)),
+            Event::Missing { at, token, .. } if self.exited() => self.reply(at.mount, token, Some(Errno::ENOENT)),
+            Event::Expire { at, token } if self.exited() => self.reply(at.mount, token, Some(Errno::EBUSY)),
             _ if self.exited() => {}
-            Event::Missing { mount, token, key, who } => self.missing(Place { mount, key }, token, who),
-            Event::Expire { mount, token, key } => self.expire(Place { mount, key }, token),
+            Event::Missing { at, token, who, waited } => self.missing(at, token, who, waited),
+            Event::Expire { at, token } => self.expire(at, token),
             Event::Resolved { job, outcome } => self.resolved(job, outcome),
             Event::Performed { job, outcome } => self.performed(job, outcome),
             Event::Checked { job, mounted } => self.checked(job, mounted),
-            Event::Unmounted { job, gone } => self.unmounted(job, gone),
+            Event::Unmounted { job, gone, error } => self.unmounted(job, gone, error),
             Event::ExpireRan { mount } => self.expire_ran(mount),
-            Event::Attached { mount, ok } => self.attached(mount, ok),
-            Event::Adopted { mount, key, plan, done } => self.adopted(Place { mount, key }, plan, done),
-            Event::Detached { mount, gone } => self.detached(mount, gone),
+            Event::Attached { mount, outcome } => self.attached(mount, outcome),
+            Event::Adopted { at, plan, done } => self.adopted(at, plan, done),
+            Event::Detached { mount, outcome } => self.detached(mount, outcome),
             Event::Vanished { mount } => self.vanish(mount),
             Event::Want(wanted) => self.want(wanted),
             Event::Forget => self.negatives.clear(),
             Event::Prune => self.prune(),
-            Event::Unmount { mount, key } => self.unmount_quiet(&Place { mount, key }),
-            Event::Mend { mount, key, plan } => self.mend_quiet(Place { mount, key }, plan),
+            Event::Unmount { at } => self.unmount_quiet(&at),
+            Event::Mend { at, plan } => self.mend_quiet(at, plan),
             Event::Pause(paused) => self.pause(paused),
             Event::Stop(how) => self.shut_down(how),
             Event::Restored | Event::Timer => {}
@@ -160,19 +160,24 @@ impl Engine {
     }
 
     fn reply(&mut self, mount: MountId, token: Token, error: Option<Errno>) {
-        self.effects.push(Effect::Reply { mount, token, error });
+        self.effects.push(Effect::Reply { mount, token, error, reason: None });
     }
 
-    fn entry(&self, at: &Place) -> Option<&Entry> {
+    /// FAIL, with the reason for the history.
+    fn refuse(&mut self, mount: MountId, token: Token, error: Errno, reason: Option<Reason>) {
+        self.effects.push(Effect::Reply { mount, token, error: Some(error), reason });
+    }
+
+    fn entry(&self, at: &EntryId) -> Option<&Entry> {
         self.mounts.get(&at.mount)?.entries.get(&at.key)
     }
 
-    fn entry_mut(&mut self, at: &Place) -> Option<&mut Entry> {
+    fn entry_mut(&mut self, at: &EntryId) -> Option<&mut Entry> {
         self.mounts.get_mut(&at.mount)?.entries.get_mut(&at.key)
     }
 
     /// The entry, made if there is none; none if there is no such mount.
-    fn entry_or_new(&mut self, at: &Place) -> Option<&mut Entry> {
+    fn entry_or_new(&mut self, at: &EntryId) -> Option<&mut Entry> {
         let entries = &mut self.mounts.get_mut(&at.mount)?.entries;
         if !entries.contains_key(&at.key) {
             entries.insert(at.key.clone(), Entry::default());
@@ -181,7 +186,7 @@ impl Engine {
     }
 
     /// A number for a job that begins at an entry.
-    fn new_job(&mut self, at: &Place) -> JobId {
+    fn new_job(&mut self, at: &EntryId) -> JobId {
         self.last_job += 1;
         let job = JobId(self.last_job);
         self.jobs.insert(job, at.clone());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::round::Round;
-use super::{Entry, Key, Kind, MountId, Place, Tick, Wanted};
+use super::{Entry, EntryId, Key, Kind, MountId, Reason, Tick, Wanted};
 use crate::plan::Plan;
 
 /// One autofs mount, top-level or below an entry.
@@ -43,7 +43,7 @@ impl Mount {
     }
 
     /// An offset trigger (with its plan) or a submount on an entry of this mount.
-    pub(super) fn below(&self, owner: &Place, site: Site) -> Self {
+    pub(super) fn below(&self, owner: &EntryId, site: Site) -> Self {
         let (path, kind, negative_timeout, plan) = match site {
             Site::Offset(plan) => (plan.at.as_path().into(), Kind::Offset, self.negative_timeout, Some(plan)),
             Site::Submount(wanted) => (wanted.path, Kind::Indirect, wanted.negative_timeout, None),
@@ -61,7 +61,7 @@ impl Mount {
     }
 
     /// The entry on which it stands; none: it is a top-level mount.
-    pub(super) fn owner(&self) -> Option<&Place> {
+    pub(super) fn owner(&self) -> Option<&EntryId> {
         self.below.as_ref().map(|below| &below.owner)
     }
 
@@ -96,7 +96,7 @@ impl Mount {
 #[derive(Debug)]
 pub(super) struct Below {
     /// The entry on which it stands.
-    pub(super) owner: Place,
+    pub(super) owner: EntryId,
     depth: usize,
     pub(super) plan: Option<Arc<Plan>>,
 }
@@ -127,6 +127,8 @@ pub(super) struct Top {
     pub(super) in_flight: u32,
     /// The autofs mounts below it.
     pub(super) below: BTreeSet<MountId>,
+    /// Why it could not be unmounted.
+    pub(super) trouble: Option<Reason>,
 }
 
 impl Top {
@@ -141,6 +143,7 @@ impl Top {
             prune: false,
             in_flight: 0,
             below: BTreeSet::new(),
+            trouble: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{MountId, Place, Tick};
+use super::{EntryId, MountId, Reason, Tick};
 
 /// Why a key failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,9 +18,20 @@ pub enum Failure {
 #[derive(Debug)]
 struct Record {
     until: Tick,
-    why: Failure,
+    failure: Failure,
+    reason: Option<Reason>,
     /// Tells this record from earlier ones of the same key in the queue.
     serial: u64,
+}
+
+/// A failed key, seen from outside.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failed<'a> {
+    pub(super) at: &'a EntryId,
+    pub(super) failure: Failure,
+    pub(super) reason: Option<&'a Reason>,
+    /// When it is tried again.
+    pub(super) until: Tick,
 }
 
 /// The failed keys, at most as many as the limit says; the oldest go first.
@@ -28,8 +39,8 @@ struct Record {
 pub(super) struct Negatives {
     limit: usize,
     serial: u64,
-    records: HashMap<Place, Record>,
-    queue: VecDeque<(u64, Place)>,
+    records: HashMap<EntryId, Record>,
+    queue: VecDeque<(u64, EntryId)>,
 }
 
 impl Negatives {
@@ -38,7 +49,7 @@ impl Negatives {
     }
 
     /// Remembers a failure for some seconds.
-    pub(super) fn insert(&mut self, now: Tick, at: Place, seconds: u64, why: Failure) {
+    pub(super) fn insert(&mut self, now: Tick, at: EntryId, seconds: u64, failure: Failure, reason: Option<Reason>) {
         while let Some((serial, oldest)) = self.queue.front() {
             let record = self.records.get(oldest).filter(|record| record.serial == *serial);
             if self.queue.len() < self.limit && record.is_some_and(|record| record.until > now) {
@@ -54,23 +65,29 @@ impl Negatives {
         }
         self.serial += 1;
         let until = now.after(seconds.saturating_mul(1000));
-        self.records.insert(at.clone(), Record { until, why, serial: self.serial });
+        self.records.insert(at.clone(), Record { until, failure, reason, serial: self.serial });
         self.queue.push_back((self.serial, at));
     }
 
-    /// Whether a key is known to fail.
-    pub(super) fn get(&self, now: Tick, at: &Place) -> Option<Failure> {
-        self.records.get(at).filter(|record| record.until > now).map(|record| record.why)
+    /// How and why a key is known to fail.
+    pub(super) fn get(&self, now: Tick, at: &EntryId) -> Option<(Failure, Option<&Reason>)> {
+        let record = self.records.get(at).filter(|record| record.until > now)?;
+        Some((record.failure, record.reason.as_ref()))
     }
 
     /// The failed keys below one mount, with the moments until which they are remembered.
-    pub(super) fn below(&self, now: Tick, mount: MountId) -> impl Iterator<Item = (&Place, Failure, Tick)> {
-        let of = move |(at, record): &(&Place, &Record)| at.mount == mount && record.until > now;
-        self.records.iter().filter(of).map(|(at, record)| (at, record.why, record.until))
+    pub(super) fn below(&self, now: Tick, mount: MountId) -> impl Iterator<Item = Failed<'_>> {
+        let of = move |(at, record): &(&EntryId, &Record)| at.mount == mount && record.until > now;
+        self.records.iter().filter(of).map(|(at, record)| Failed {
+            at,
+            failure: record.failure,
+            reason: record.reason.as_ref(),
+            until: record.until,
+        })
     }
 
     /// The key is there after all.
-    pub(super) fn remove(&mut self, at: &Place) {
+    pub(super) fn remove(&mut self, at: &EntryId) {
         if !self.records.is_empty() {
             self.records.remove(at);
         }
@@ -87,17 +104,17 @@ impl Negatives {
 mod tests {
     use super::*;
 
-    fn at(key: &str) -> Place {
-        Place { mount: MountId(1), key: key.as_bytes().into() }
+    fn at(key: &str) -> EntryId {
+        EntryId { mount: MountId(1), key: key.as_bytes().into() }
     }
 
     #[test]
     fn a_failure_is_remembered_for_its_time() {
         let mut negatives = Negatives::new(8);
-        negatives.insert(Tick(0), at("a"), 2, Failure::NotFound);
-        assert_eq!(negatives.get(Tick(1999), &at("a")), Some(Failure::NotFound));
+        negatives.insert(Tick(0), at("a"), 2, Failure::NotFound, None);
+        assert_eq!(negatives.get(Tick(1999), &at("a")), Some((Failure::NotFound, None)));
         assert_eq!(negatives.get(Tick(2000), &at("a")), None);
-        negatives.insert(Tick(0), at("b"), 0, Failure::Mount);
+        negatives.insert(Tick(0), at("b"), 0, Failure::Mount, None);
         assert_eq!(negatives.get(Tick(0), &at("b")), None);
     }
 
@@ -105,7 +122,7 @@ mod tests {
     fn the_oldest_give_way() {
         let mut negatives = Negatives::new(2);
         for key in ["a", "b", "a", "c"] {
-            negatives.insert(Tick(0), at(key), 9, Failure::Invalid);
+            negatives.insert(Tick(0), at(key), 9, Failure::Invalid, None);
         }
         assert_eq!(negatives.get(Tick(1), &at("b")), None);
         assert!(negatives.get(Tick(1), &at("a")).is_some() && negatives.get(Tick(1), &at("c")).is_some());

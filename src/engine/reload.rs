@@ -3,7 +3,7 @@
 use std::ops::Bound;
 use std::path::Path;
 
-use super::{Alarm, Effect, Engine, MountId, Stage, State, Top, Wanted};
+use super::{Alarm, Effect, Engine, MountId, Reason, Stage, State, Top, Wanted};
 
 impl Engine {
     /// These top-level mounts are wanted, and no others.
@@ -130,14 +130,14 @@ impl Engine {
     }
 
     /// The shell has tried to attach a mount.
-    pub(super) fn attached(&mut self, id: MountId, ok: bool) {
+    pub(super) fn attached(&mut self, id: MountId, outcome: Result<(), Reason>) {
         let Some(top) = self.tops.get(&id) else { return };
         let leave = match top.state {
             State::Attaching { leave } => leave,
             State::Abandoned => true,
             State::Serving | State::Leaving(_) => return,
         };
-        if !ok {
+        if outcome.is_err() {
             return self.depart(id);
         }
         let wanted = top.wanted.clone();
@@ -193,7 +193,7 @@ fn differ(a: &Wanted, b: &Wanted) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{Stage, wanted};
+    use super::super::stage::{Stage, reason, wanted};
     use super::super::{Done, Event, Kind};
 
     #[test]
@@ -275,7 +275,7 @@ mod tests {
         stage.missing("/a/key", 1);
         assert_eq!(stage.said(), ["unmount /a/key", "resolve /a/key"]);
         stage.found("/a/key");
-        stage.performed("/a/key", Err(()));
+        stage.performed("/a/key", Err(reason("no such server")));
         stage.said();
         stage.want(&[]);
         stage.want(&["/a", "/a/b"]);

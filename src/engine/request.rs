@@ -3,39 +3,41 @@
 use std::sync::Arc;
 
 use super::{
-    Done, Effect, Engine, Entry, Errno, Failure, JobId, Phase, Place, Requester, Resolution, Shutdown, Token, Waiter,
+    Done, Effect, Engine, Entry, EntryId, Errno, Failure, JobId, Phase, Reason, Requester, Resolution, Shutdown, Token,
+    Waiter,
 };
 use crate::plan::Plan;
 
 impl Engine {
-    /// A lookup waits.
-    pub(super) fn missing(&mut self, at: Place, token: Token, who: Requester) {
-        if let Err(error) = self.admit(&at, &who) {
-            return self.reply(at.mount, token, Some(error));
+    /// A lookup waits, and has waited that many milliseconds before the engine was told.
+    pub(super) fn missing(&mut self, at: EntryId, token: Token, who: Requester, waited: u64) {
+        if waited >= self.limits.request {
+            return self.reply(at.mount, token, Some(Errno::ETIMEDOUT));
         }
-        let now = self.now;
+        if let Err((error, reason)) = self.admit(&at, &who) {
+            return self.refuse(at.mount, token, error, reason);
+        }
+        let answer_by = self.now.after(self.limits.request - waited);
         let Some(entry) = self.entry_or_new(&at) else {
             return self.reply(at.mount, token, Some(Errno::ENOENT));
         };
-        if entry.waiting.is_empty() {
-            entry.asked = now;
-        }
+        entry.answer_by = if entry.waiting.is_empty() { answer_by } else { entry.answer_by.min(answer_by) };
         entry.waiting.push(Waiter { token, who });
         self.serve(&at);
     }
 
-    /// What needs no work: the lookups that fail at once.
-    fn admit(&mut self, at: &Place, who: &Requester) -> Result<(), Errno> {
+    /// Refuses the lookups that fail at once, without any work.
+    fn admit(&mut self, at: &EntryId, who: &Requester) -> Result<(), (Errno, Option<Reason>)> {
         if self.stop.is_some() {
-            return Err(Errno::ENOENT);
+            return Err((Errno::ENOENT, None));
         }
         let now = self.now;
-        let mount = self.mounts.get_mut(&at.mount).filter(|mount| mount.has(&at.key)).ok_or(Errno::ENOENT)?;
+        let mount = self.mounts.get_mut(&at.mount).filter(|mount| mount.has(&at.key)).ok_or((Errno::ENOENT, None))?;
         if !self.tops.get(&mount.top).is_some_and(|top| top.state.serves()) {
-            return Err(Errno::ENOENT);
+            return Err((Errno::ENOENT, None));
         }
         match mount.entries.get_mut(&at.key) {
-            Some(entry) if entry.overdue => return Err(Errno::ETIMEDOUT),
+            Some(entry) if entry.overdue => return Err((Errno::ETIMEDOUT, None)),
             Some(entry) if matches!(entry.phase, Phase::Mounted | Phase::Checking(_)) => {
                 if entry.askers.ask(who.tgid, now, &self.limits) {
                     log::info!(
@@ -43,30 +45,30 @@ impl Engine {
                         "process {} keeps asking for what is mounted: it is in a mount namespace that our mounts do not reach",
                         who.tgid
                     );
-                    return Err(Errno::ELOOP);
+                    return Err((Errno::ELOOP, None));
                 }
             }
             Some(_) => {}
             None => {
-                if self.negatives.get(now, at).is_some() {
-                    return Err(Errno::ENOENT);
+                if let Some((_, reason)) = self.negatives.get(now, at) {
+                    return Err((Errno::ENOENT, reason.cloned()));
                 }
             }
         }
         match self.held(at) {
-            Some(holder) if holder.overdue => Err(Errno::ETIMEDOUT),
+            Some(holder) if holder.overdue => Err((Errno::ETIMEDOUT, None)),
             _ => Ok(()),
         }
     }
 
     /// Whether nothing new is begun for the lookups that wait there.
-    fn refuses(&self, at: &Place) -> bool {
+    fn refuses(&self, at: &EntryId) -> bool {
         let ending = self.stop.as_ref().is_some_and(|stop| stop.how != Shutdown::Detach);
         ending || !self.top_of(at.mount).is_some_and(|top| top.state.serves())
     }
 
     /// Begins what the waiting lookups need, if nothing is in the way.
-    pub(super) fn serve(&mut self, at: &Place) {
+    pub(super) fn serve(&mut self, at: &EntryId) {
         let waits = |entry: &Entry| !entry.waiting.is_empty() && entry.phase.job().is_none();
         if self.entry(at).is_some_and(waits) {
             if self.refuses(at) {
@@ -78,7 +80,7 @@ impl Engine {
         self.settle(at);
     }
 
-    fn begin(&mut self, at: &Place) {
+    fn begin(&mut self, at: &EntryId) {
         let Some(mount) = self.mounts.get(&at.mount) else { return };
         let Some(entry) = mount.entries.get(&at.key) else { return };
         if matches!(entry.phase, Phase::Mounted) {
@@ -90,44 +92,51 @@ impl Engine {
         let Some(who) = entry.waiting.first().map(|waiter| waiter.who) else { return };
         let job = self.new_job(at);
         self.run(at, Phase::Resolving(job));
-        self.effects.push(Effect::Resolve { job, mount: at.mount, key: at.key.clone(), who });
+        self.effects.push(Effect::Resolve { job, at: at.clone(), who });
     }
 
     /// Asks the mount table, for lookups that wait or for our own sake.
-    pub(super) fn check(&mut self, at: &Place) {
+    pub(super) fn check(&mut self, at: &EntryId) {
         let job = self.new_job(at);
         self.run(at, Phase::Checking(job));
-        self.effects.push(Effect::Check { job, mount: at.mount, key: at.key.clone() });
+        self.effects.push(Effect::Check { job, at: at.clone() });
     }
 
-    fn perform(&mut self, at: &Place, plan: Arc<Plan>) {
+    fn perform(&mut self, at: &EntryId, plan: Arc<Plan>) {
         let waiter = self.entry(at).and_then(|entry| entry.waiting.first());
         let who = waiter.map(|waiter| waiter.who).unwrap_or_default();
         let job = self.new_job(at);
         self.run(at, Phase::Performing(job, plan.clone()));
-        self.effects.push(Effect::Perform { job, mount: at.mount, key: at.key.clone(), plan, who });
+        self.effects.push(Effect::Perform { job, at: at.clone(), plan, who });
     }
 
     /// The job of a lookup runs; its time is that of the lookup.
-    fn run(&mut self, at: &Place, phase: Phase) {
+    fn run(&mut self, at: &EntryId, phase: Phase) {
         let (now, request) = (self.now, self.limits.request);
         if let Some(entry) = self.entry_mut(at) {
-            let from = if entry.waiting.is_empty() { now } else { entry.asked };
-            entry.due = Some(from.after(request));
+            entry.due = Some(if entry.waiting.is_empty() { now.after(request) } else { entry.answer_by });
             entry.phase = phase;
         }
     }
 
-    /// Answers all that wait at an entry.
-    pub(super) fn answer(&mut self, at: &Place, error: Option<Errno>) {
+    /// Answers all lookups that wait at an entry.
+    pub(super) fn answer(&mut self, at: &EntryId, error: Option<Errno>) {
         let Some(entry) = self.entry_mut(at) else { return };
         for waiter in std::mem::take(&mut entry.waiting) {
             self.reply(at.mount, waiter.token, error);
         }
     }
 
+    /// Fails all lookups that wait at an entry.
+    fn refuse_all(&mut self, at: &EntryId, error: Errno, reason: Option<&Reason>) {
+        let Some(entry) = self.entry_mut(at) else { return };
+        for waiter in std::mem::take(&mut entry.waiting) {
+            self.refuse(at.mount, waiter.token, error, reason.cloned());
+        }
+    }
+
     /// Takes the phase whose job has ended. An entry that holds its tree goes on doing so until it is given a new one.
-    pub(super) fn take_phase(&mut self, job: JobId) -> Option<(Place, Phase)> {
+    pub(super) fn take_phase(&mut self, job: JobId) -> Option<(EntryId, Phase)> {
         let at = self.jobs.remove(&job)?;
         let entry = self.entry_mut(&at)?;
         entry.overdue = false;
@@ -143,15 +152,15 @@ impl Engine {
         match outcome {
             Resolution::Found(plan) if wanted && !self.refuses(&at) => self.perform(&at, plan),
             Resolution::Found(_) => self.answer(&at, Some(Errno::ENOENT)),
-            Resolution::NotFound => self.fail(&at, Some(Failure::NotFound)),
-            Resolution::Invalid => self.fail(&at, Some(Failure::Invalid)),
-            Resolution::Unavailable => self.fail(&at, None),
+            Resolution::NotFound => self.fail(&at, Failure::NotFound, None),
+            Resolution::Invalid(reason) => self.fail(&at, Failure::Invalid, Some(reason)),
+            Resolution::Unavailable(reason) => self.refuse_all(&at, Errno::ENOENT, Some(&reason)),
         }
         self.settle(&at);
     }
 
     /// A plan has been carried out.
-    pub(super) fn performed(&mut self, job: JobId, outcome: Result<Done, ()>) {
+    pub(super) fn performed(&mut self, job: JobId, outcome: Result<Done, Reason>) {
         match self.take_phase(job) {
             Some((at, Phase::Performing(_, plan))) => {
                 match outcome {
@@ -159,9 +168,9 @@ impl Engine {
                         self.stands(&at, Some(plan), done);
                         self.answer(&at, None);
                     }
-                    Err(()) => {
+                    Err(reason) => {
                         self.forget_below(&at);
-                        self.fail(&at, Some(Failure::Mount));
+                        self.fail(&at, Failure::Mount, Some(reason));
                     }
                 }
                 self.settle(&at);
@@ -193,7 +202,7 @@ impl Engine {
     }
 
     /// What was mounted before we were, or while we did not look.
-    pub(super) fn adopted(&mut self, at: Place, plan: Option<Arc<Plan>>, done: Done) {
+    pub(super) fn adopted(&mut self, at: EntryId, plan: Option<Arc<Plan>>, done: Done) {
         if !self.mounts.get(&at.mount).is_some_and(|mount| mount.has(&at.key)) {
             return;
         }
@@ -207,7 +216,7 @@ impl Engine {
     }
 
     /// The entry is mounted, with this below it.
-    fn stands(&mut self, at: &Place, plan: Option<Arc<Plan>>, done: Done) {
+    fn stands(&mut self, at: &EntryId, plan: Option<Arc<Plan>>, done: Done) {
         let now = self.now;
         self.negatives.remove(at);
         if let Some(entry) = self.entry_mut(at) {
@@ -219,16 +228,16 @@ impl Engine {
         self.install(at, done);
     }
 
-    /// Fails all that wait at an entry, and those that will ask again at once.
-    fn fail(&mut self, at: &Place, why: Option<Failure>) {
-        if let (Some(why), Some(mount)) = (why, self.mounts.get(&at.mount)) {
-            self.negatives.insert(self.now, at.clone(), mount.negative_timeout, why);
+    /// Fails all lookups that wait at an entry, and remembers the failure for those that come next.
+    fn fail(&mut self, at: &EntryId, failure: Failure, reason: Option<Reason>) {
+        self.refuse_all(at, Errno::ENOENT, reason.as_ref());
+        if let Some(mount) = self.mounts.get(&at.mount) {
+            self.negatives.insert(self.now, at.clone(), mount.negative_timeout, failure, reason);
         }
-        self.answer(at, Some(Errno::ENOENT));
     }
 
     /// An alarm of an entry has rung: its job is overdue, or those who wait for it have waited long enough.
-    pub(super) fn late(&mut self, at: &Place) {
+    pub(super) fn late(&mut self, at: &EntryId) {
         let now = self.now;
         let Some(entry) = self.entry_mut(at) else { return };
         entry.alarm = None;
@@ -241,7 +250,7 @@ impl Engine {
     }
 
     /// Answers all that wait for the job of an entry; the job goes on alone until its result comes.
-    pub(super) fn disown(&mut self, at: &Place, error: Errno) {
+    pub(super) fn disown(&mut self, at: &EntryId, error: Errno) {
         let Some(entry) = self.entry_mut(at) else { return };
         entry.overdue = entry.phase.job().is_some();
         if let Some(token) = entry.expire.take() {
@@ -254,7 +263,7 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{Stage, offsets, plan};
+    use super::super::stage::{Stage, offsets, plan, reason};
     use super::*;
 
     #[test]
@@ -296,7 +305,7 @@ mod tests {
     fn a_map_that_cannot_be_asked_is_asked_again() {
         let mut stage = Stage::new(&["/home"]);
         stage.missing("/home/joe", 1);
-        stage.resolved("/home/joe", Resolution::Unavailable);
+        stage.resolved("/home/joe", Resolution::Unavailable(reason("timeout")));
         stage.missing("/home/joe", 2);
         assert_eq!(stage.said(), ["resolve /home/joe", "fail 1 ENOENT", "resolve /home/joe"]);
     }
@@ -306,7 +315,7 @@ mod tests {
         let mut stage = Stage::new(&["/home"]);
         stage.missing("/home/joe", 1);
         stage.found("/home/joe");
-        stage.performed("/home/joe", Err(()));
+        stage.performed("/home/joe", Err(reason("no such server")));
         stage.missing("/home/joe", 2);
         stage.event(crate::engine::Event::Forget);
         stage.missing("/home/joe", 3);
@@ -341,6 +350,38 @@ mod tests {
         stage.performed("/home/joe", Ok(Done::default()));
         stage.missing("/home/joe", 4);
         assert_eq!(stage.said(), ["check /home/joe"], "mounted after all");
+    }
+
+    #[test]
+    fn a_lookup_that_waited_before_the_restart_keeps_its_deadline() {
+        let mut stage = Stage::new(&["/home"]);
+        let at = EntryId { mount: stage.id("/home"), key: b"joe"[..].into() };
+        let missing = |number, waited| crate::engine::Event::Missing {
+            at: at.clone(),
+            token: super::super::stage::token(number),
+            who: Requester::default(),
+            waited,
+        };
+        stage.event(missing(1, 0));
+        stage.event(missing(2, 7_000));
+        stage.event(missing(3, 10_000));
+        assert_eq!(stage.said(), ["resolve /home/joe", "fail 3 ETIMEDOUT"]);
+        stage.pass(2_999);
+        assert_eq!(stage.said(), [""; 0]);
+        stage.pass(1);
+        assert_eq!(stage.said(), ["fail 1 ETIMEDOUT", "fail 2 ETIMEDOUT"]);
+    }
+
+    #[test]
+    fn a_failure_keeps_its_reason_for_lookups_and_views() {
+        let mut stage = Stage::new(&["/home"]);
+        stage.missing("/home/joe", 1);
+        stage.found("/home/joe");
+        stage.performed("/home/joe", Err(reason("no such server")));
+        stage.missing("/home/joe", 2);
+        assert_eq!(stage.reasons(), ["no such server", "no such server"]);
+        let mount = stage.engine.mount(stage.id("/home")).unwrap();
+        assert_eq!(mount.entries().next().unwrap().reason.unwrap().message, "no such server");
     }
 
     #[test]
@@ -421,13 +462,8 @@ mod tests {
     #[test]
     fn what_a_predecessor_mounted_is_taken_over() {
         let mut stage = Stage::new(&["/home"]);
-        let mount = stage.id("/home");
-        let event = |plan| crate::engine::Event::Adopted {
-            mount,
-            key: b"joe"[..].into(),
-            plan,
-            done: offsets(&[(5, "/home/joe/a")]),
-        };
+        let at = EntryId { mount: stage.id("/home"), key: b"joe"[..].into() };
+        let event = |plan| crate::engine::Event::Adopted { at: at.clone(), plan, done: offsets(&[(5, "/home/joe/a")]) };
         stage.event(event(Some(plan("/home/joe", &[]))));
         stage.event(event(None));
         stage.missing("/home/joe", 1);
@@ -442,9 +478,9 @@ mod tests {
         stage.said();
         for job in [0, 7, u64::MAX].map(JobId) {
             stage.event(crate::engine::Event::Resolved { job, outcome: Resolution::NotFound });
-            stage.event(crate::engine::Event::Performed { job, outcome: Err(()) });
+            stage.event(crate::engine::Event::Performed { job, outcome: Err(reason("unknown")) });
             stage.event(crate::engine::Event::Checked { job, mounted: true });
-            stage.event(crate::engine::Event::Unmounted { job, gone: 3 });
+            stage.event(crate::engine::Event::Unmounted { job, gone: 3, error: None });
         }
         assert_eq!(stage.said(), [""; 0]);
         stage.found("/home/joe");

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Alarm, Effect, Engine, Kind, MountId, Phase, Place, Stage, State, Tick};
+use super::{Alarm, Effect, Engine, EntryId, Kind, MountId, Phase, Stage, State, Tick};
 
 /// A look for what is unused in one tree.
 #[derive(Debug)]
@@ -185,7 +185,7 @@ impl Engine {
         for (id, mount) in top.below.iter().chain([&id]).filter_map(|id| Some((*id, self.mounts.get(id)?))) {
             for (key, entry) in &mount.entries {
                 if matches!(entry.phase, Phase::Mounted) && !entry.busy() && self.now.since(entry.seen) >= age {
-                    old.push(Place { mount: id, key: key.clone() });
+                    old.push(EntryId { mount: id, key: key.clone() });
                 }
             }
         }

@@ -13,6 +13,7 @@ pub(super) struct Stage {
     pub(super) engine: Engine,
     pub(super) now: Tick,
     said: Vec<String>,
+    reasons: Vec<String>,
     /// The autofs mounts and the last job at each entry, by path.
     ids: HashMap<String, MountId>,
     jobs: HashMap<String, JobId>,
@@ -38,7 +39,11 @@ pub(super) fn submount(id: u32, path: &str) -> Done {
     Done { offsets: Vec::new(), submount: Some((MountId(id), wanted(path, Kind::Indirect))) }
 }
 
-fn token(number: u32) -> Token {
+pub(super) fn reason(message: &str) -> Reason {
+    Arc::new(crate::record::Record::new(message))
+}
+
+pub(super) fn token(number: u32) -> Token {
     Token(NonZeroU32::new(number).unwrap())
 }
 
@@ -47,8 +52,8 @@ impl Stage {
     pub(super) fn new(paths: &[&str]) -> Self {
         let limits = Limits { request: 10_000, unmount: 20_000, loop_limit: 3, ..Limits::default() };
         let engine = Engine::new(limits);
-        let (said, ids, jobs, known) = Default::default();
-        let mut stage = Self { engine, now: Tick(1), said, ids, jobs, known };
+        let (said, reasons, ids, jobs, known) = Default::default();
+        let mut stage = Self { engine, now: Tick(1), said, reasons, ids, jobs, known };
         stage.want(paths);
         for path in paths {
             stage.attached(path, true);
@@ -68,11 +73,14 @@ impl Stage {
                     self.ids.insert(wanted.path.display().to_string(), *mount);
                     self.known.insert(*mount, (wanted.kind, wanted.path.display().to_string()));
                 }
-                Effect::Resolve { job, mount, key, .. }
-                | Effect::Perform { job, mount, key, .. }
-                | Effect::Check { job, mount, key }
-                | Effect::Unmount { job, mount, key, .. } => {
-                    self.jobs.insert(self.path(mount, key), *job);
+                Effect::Resolve { job, at, .. }
+                | Effect::Perform { job, at, .. }
+                | Effect::Check { job, at }
+                | Effect::Unmount { job, at, .. } => {
+                    self.jobs.insert(self.path(at), *job);
+                }
+                Effect::Reply { reason: Some(reason), .. } => {
+                    self.reasons.push(reason.message.clone());
                 }
                 _ => {}
             }
@@ -85,9 +93,9 @@ impl Stage {
         self.known.extend(mounts.map(|(id, mount)| (*id, (mount.kind, mount.path.display().to_string()))));
     }
 
-    fn path(&self, mount: &MountId, key: &Key) -> String {
-        match &self.known[mount] {
-            (Kind::Indirect, path) => format!("{path}/{}", String::from_utf8_lossy(&key.0)),
+    fn path(&self, at: &EntryId) -> String {
+        match &self.known[&at.mount] {
+            (Kind::Indirect, path) => format!("{path}/{}", String::from_utf8_lossy(&at.key.0)),
             (_, path) => path.clone(),
         }
     }
@@ -107,13 +115,13 @@ impl Stage {
     }
 
     pub(super) fn attached(&mut self, path: &str, ok: bool) {
-        let mount = self.ids[path];
-        self.event(Event::Attached { mount, ok });
+        let outcome = if ok { Ok(()) } else { Err(reason("not mounted")) };
+        self.event(Event::Attached { mount: self.ids[path], outcome });
     }
 
     pub(super) fn detached(&mut self, path: &str, gone: bool) {
-        let mount = self.ids[path];
-        self.event(Event::Detached { mount, gone });
+        let outcome = if gone { Ok(()) } else { Err(reason("busy")) };
+        self.event(Event::Detached { mount: self.ids[path], outcome });
     }
 
     pub(super) fn id(&self, path: &str) -> MountId {
@@ -121,26 +129,26 @@ impl Stage {
     }
 
     /// The place of an entry of the mount at a path (or with a number), by the entry's name.
-    fn place(&self, path: &str) -> (MountId, Key) {
+    fn place(&self, path: &str) -> EntryId {
         if let Some(id) = path.strip_prefix('#') {
             let (id, key) = id.split_once('/').unwrap_or((id, ""));
-            return (MountId(id.parse().unwrap()), key.as_bytes().into());
+            return EntryId { mount: MountId(id.parse().unwrap()), key: key.as_bytes().into() };
         }
         let path = Path::new(path);
         let mount = self.ids[path.parent().unwrap().to_str().unwrap()];
-        (mount, path.file_name().unwrap().as_encoded_bytes().into())
+        EntryId { mount, key: path.file_name().unwrap().as_encoded_bytes().into() }
     }
 
     /// A lookup; the process has the number of the token, or is 1 if that is above 100.
     pub(super) fn missing(&mut self, path: &str, number: u32) {
-        let (mount, key) = self.place(path);
+        let at = self.place(path);
         let who = Requester { tgid: if number > 100 { 1 } else { number }, ..Requester::default() };
-        self.event(Event::Missing { mount, token: token(number), key, who });
+        self.event(Event::Missing { at, token: token(number), who, waited: 0 });
     }
 
     pub(super) fn expire(&mut self, path: &str, number: u32) {
-        let (mount, key) = self.place(path);
-        self.event(Event::Expire { mount, token: token(number), key });
+        let at = self.place(path);
+        self.event(Event::Expire { at, token: token(number) });
     }
 
     pub(super) fn resolved(&mut self, path: &str, outcome: Resolution) {
@@ -152,7 +160,7 @@ impl Stage {
         self.resolved(path, Resolution::Found(plan(path, &[])));
     }
 
-    pub(super) fn performed(&mut self, path: &str, outcome: Result<Done, ()>) {
+    pub(super) fn performed(&mut self, path: &str, outcome: Result<Done, Reason>) {
         let job = self.jobs[path];
         self.event(Event::Performed { job, outcome });
     }
@@ -164,11 +172,11 @@ impl Stage {
 
     pub(super) fn unmounted(&mut self, path: &str, gone: usize) {
         let job = self.jobs[path];
-        self.event(Event::Unmounted { job, gone });
+        self.event(Event::Unmounted { job, gone, error: None });
     }
 
     pub(super) fn expire_ran(&mut self, path: &str) {
-        let mount = self.ids.get(path).copied().unwrap_or_else(|| self.place(path).0);
+        let mount = self.ids.get(path).copied().unwrap_or_else(|| self.place(path).mount);
         self.event(Event::ExpireRan { mount });
     }
 
@@ -194,18 +202,23 @@ impl Stage {
         std::mem::take(&mut self.said)
     }
 
+    /// Why requests have failed since the last time.
+    pub(super) fn reasons(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.reasons)
+    }
+
     fn words(&self, effect: &Effect) -> String {
         let path = |mount: &MountId| self.known[mount].1.as_str();
         let lazily = |lazy: &bool| if *lazy { " lazily" } else { "" };
         match effect {
             Effect::Reply { token, error: None, .. } => format!("ready {}", token.0),
             Effect::Reply { token, error: Some(error), .. } => format!("fail {} {error:?}", token.0),
-            Effect::Resolve { mount, key, .. } => format!("resolve {}", self.path(mount, key)),
-            Effect::Perform { mount, key, plan, .. } => {
+            Effect::Resolve { at, .. } => format!("resolve {}", self.path(at)),
+            Effect::Perform { at, plan, .. } => {
                 let offsets: String = plan.offsets.iter().map(|plan| format!(" +{}", plan.at.display())).collect();
-                format!("perform {}{offsets}", self.path(mount, key))
+                format!("perform {}{offsets}", self.path(at))
             }
-            Effect::Check { mount, key, .. } => format!("check {}", self.path(mount, key)),
+            Effect::Check { at, .. } => format!("check {}", self.path(at)),
             Effect::Unmount { layers, lazy, .. } => {
                 let layer = |layer: &Layer| match layer {
                     Layer::FileSystem { path, .. } => format!(" {}", path.display()),

@@ -1,6 +1,6 @@
 //! The end of the daemon.
 
-use super::{Alarm, Effect, Engine, Errno, MountId, Place, Shutdown, Stage, State, Tick};
+use super::{Alarm, Effect, Engine, EntryId, Errno, MountId, Shutdown, Stage, State, Tick};
 
 /// The daemon is ending.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Engine {
 
     /// Answers all tokens of an entry. Its job is disowned, but for the unmounts that are the end's own work: those
     /// have their own time.
-    fn abandon_entry(&mut self, at: &Place, how: Shutdown) {
+    fn abandon_entry(&mut self, at: &EntryId, how: Shutdown) {
         let Some(entry) = self.entry_mut(at) else { return };
         if how == Shutdown::Detach || !entry.phase.holds_tree() {
             return self.disown(at, Errno::ENOENT);

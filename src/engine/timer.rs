@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{MountId, Place, Tick};
+use super::{EntryId, MountId, Tick};
 
 /// A reason to wake up.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Alarm {
     /// The deadline of what is being done at an entry, or of those who wait for it.
-    Entry(Place),
+    Entry(EntryId),
     /// A top-level mount: look for unused mounts, or try again to remove it.
     Tick(MountId),
     /// Mount what somebody unmounted.

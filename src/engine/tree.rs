@@ -1,6 +1,6 @@
 //! The tree of autofs mounts and entries, and the counts that are kept of it.
 
-use super::{Alarm, Done, Engine, Entry, Errno, Key, Mount, MountId, Phase, Piece, Place, Site, Stage, State, Top};
+use super::{Alarm, Done, Engine, Entry, EntryId, Errno, Key, Mount, MountId, Phase, Piece, Site, Stage, State, Top};
 
 impl Engine {
     /// The top-level mount of the tree in which a mount is.
@@ -9,16 +9,16 @@ impl Engine {
     }
 
     /// All entries.
-    pub(super) fn places(&self) -> Vec<Place> {
+    pub(super) fn places(&self) -> Vec<EntryId> {
         let of = |id: &MountId, mount: &Mount| {
-            let place = |key: &Key| Place { mount: *id, key: key.clone() };
+            let place = |key: &Key| EntryId { mount: *id, key: key.clone() };
             mount.entries.keys().map(place).collect::<Vec<_>>()
         };
         self.mounts.iter().flat_map(|(id, mount)| of(id, mount)).collect()
     }
 
     /// The nearest entry above whose tree is being taken down: nothing may begin here meanwhile.
-    pub(super) fn held(&self, at: &Place) -> Option<&Entry> {
+    pub(super) fn held(&self, at: &EntryId) -> Option<&Entry> {
         let mut mount = self.mounts.get(&at.mount)?;
         while let Some(owner) = mount.owner() {
             mount = self.mounts.get(&owner.mount)?;
@@ -31,7 +31,7 @@ impl Engine {
     }
 
     /// The entry of the top-level mount in whose tree an entry is.
-    pub(super) fn root_of(&self, at: &Place) -> Place {
+    pub(super) fn root_of(&self, at: &EntryId) -> EntryId {
         let mut at = at;
         while let Some(owner) = self.mounts.get(&at.mount).and_then(|mount| mount.owner()) {
             at = owner;
@@ -40,7 +40,7 @@ impl Engine {
     }
 
     /// The tree at an entry, each thing after all that stands on it.
-    pub(super) fn pieces(&self, at: &Place) -> Vec<Piece> {
+    pub(super) fn pieces(&self, at: &EntryId) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let mut stack = vec![Piece::Entry(at.clone())];
         while let Some(piece) = stack.pop() {
@@ -52,7 +52,7 @@ impl Engine {
                 Piece::Trigger(id) => {
                     let Some(mount) = self.mounts.get(id) else { continue };
                     let occupied = mount.entries.iter().filter(|(_, entry)| entry.occupied());
-                    stack.extend(occupied.map(|(key, _)| Piece::Entry(Place { mount: *id, key: key.clone() })));
+                    stack.extend(occupied.map(|(key, _)| Piece::Entry(EntryId { mount: *id, key: key.clone() })));
                 }
             }
             pieces.push(piece);
@@ -62,7 +62,7 @@ impl Engine {
     }
 
     /// Whether nothing runs and nobody waits in the tree below an entry.
-    pub(super) fn quiet_below(&self, at: &Place) -> bool {
+    pub(super) fn quiet_below(&self, at: &EntryId) -> bool {
         let mut stack: Vec<MountId> = self.entry(at).map(|entry| entry.children.clone()).unwrap_or_default();
         while let Some(id) = stack.pop() {
             let Some(mount) = self.mounts.get(&id) else { continue };
@@ -75,14 +75,14 @@ impl Engine {
     }
 
     /// The entries below one at which somebody waits.
-    pub(super) fn waiting_below(&self, at: &Place) -> Vec<Place> {
+    pub(super) fn waiting_below(&self, at: &EntryId) -> Vec<EntryId> {
         let mut waiting = Vec::new();
         let mut stack: Vec<MountId> = self.entry(at).map(|entry| entry.children.clone()).unwrap_or_default();
         while let Some(id) = stack.pop() {
             let Some(mount) = self.mounts.get(&id) else { continue };
             for (key, entry) in &mount.entries {
                 if !entry.waiting.is_empty() {
-                    waiting.push(Place { mount: id, key: key.clone() });
+                    waiting.push(EntryId { mount: id, key: key.clone() });
                 }
                 stack.extend(&entry.children);
             }
@@ -91,7 +91,7 @@ impl Engine {
     }
 
     /// Puts what stands below an entry into the tree; what is there already stays as it is.
-    pub(super) fn install(&mut self, at: &Place, done: Done) {
+    pub(super) fn install(&mut self, at: &EntryId, done: Done) {
         let old = self.entry(at).map(|entry| entry.children.clone()).unwrap_or_default();
         let offsets = done.offsets.into_iter().map(|(id, plan)| (id, Site::Offset(plan)));
         let submount = done.submount.map(|(id, wanted)| (id, Site::Submount(wanted)));
@@ -127,7 +127,7 @@ impl Engine {
 
     /// What stood on an entry is gone with it. While something is in flight there, nothing is forgotten: no second job
     /// may begin at such a place.
-    pub(super) fn forget_below(&mut self, at: &Place) {
+    pub(super) fn forget_below(&mut self, at: &EntryId) {
         if self.quiet_below(at) {
             for child in self.entry(at).map(|entry| entry.children.clone()).unwrap_or_default() {
                 self.drop_below(child);
@@ -154,7 +154,7 @@ impl Engine {
             let mut flights = u32::from(mount.expiring);
             for (key, mut entry) in mount.entries {
                 flights += u32::from(entry.counted.1);
-                self.timers.reset(&mut entry.alarm, None, || Alarm::Entry(Place { mount: id, key }));
+                self.timers.reset(&mut entry.alarm, None, || Alarm::Entry(EntryId { mount: id, key }));
                 if let Some(job) = entry.phase.job() {
                     self.jobs.remove(&job);
                 }
@@ -177,12 +177,12 @@ impl Engine {
 
     /// To be called after every change of an entry: counts it anew, sets its alarm, forgets it when there is nothing
     /// to be said of it, and lets its top-level mount go on with what waits for it.
-    pub(super) fn settle(&mut self, at: &Place) {
+    pub(super) fn settle(&mut self, at: &EntryId) {
         let Some(mount) = self.mounts.get_mut(&at.mount) else { return };
         let Some(entry) = mount.entries.get_mut(&at.key) else { return };
         let (occupied, in_flight) = (entry.occupied(), entry.in_flight());
         let (was_occupied, was_in_flight) = std::mem::replace(&mut entry.counted, (occupied, in_flight));
-        let wakes = entry.wakes(&self.limits);
+        let wakes = entry.wakes();
         self.timers.reset(&mut entry.alarm, wakes, || Alarm::Entry(at.clone()));
         if !occupied && !entry.busy() {
             mount.entries.remove(&at.key);
@@ -202,7 +202,7 @@ impl Engine {
     }
 
     /// Sets the state of an entry whose file system is gone.
-    pub(super) fn clear(&mut self, at: &Place) {
+    pub(super) fn clear(&mut self, at: &EntryId) {
         if let Some(entry) = self.entry_mut(at) {
             entry.phase = Phase::Idle;
             entry.plan = None;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::plan::Plan;
 
-use super::{Engine, Failure, Key, Kind, Mount, MountId, Phase, Place, Stage, State, Tick};
+use super::negative::Failed;
+use super::{Engine, Failure, Key, Kind, Mount, MountId, Phase, Reason, Stage, State, Tick};
 
 /// How an autofs mount is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,6 +66,8 @@ pub struct EntryView<'a> {
     pub since: Option<Tick>,
     /// What was done there, as far as it is known.
     pub plan: Option<&'a Arc<Plan>>,
+    /// Why it failed, or could not be unmounted.
+    pub reason: Option<&'a Reason>,
 }
 
 impl Engine {
@@ -110,6 +113,12 @@ impl<'a> MountView<'a> {
         self.engine.tops.get(&self.mount.top).map_or(0, |top| top.wanted.timeout)
     }
 
+    /// Why a mount that is not wanted any more could not be unmounted.
+    pub fn reason(&self) -> Option<&'a Reason> {
+        let top = self.engine.tops.get(&self.id).filter(|top| top.state.leaves())?;
+        top.trouble.as_ref()
+    }
+
     /// The entries of which there is something to be said, then those that failed a short while ago.
     pub fn entries(&self) -> impl Iterator<Item = EntryView<'a>> + use<'a> {
         let Self { engine, mount, id } = *self;
@@ -124,14 +133,14 @@ impl<'a> MountView<'a> {
                 Phase::Restoring(..) => EntryPhase::Restoring,
             };
             let since = (entry.occupied() && entry.phase.job().is_none()).then_some(entry.since);
-            let plan = entry.plan.as_ref();
-            EntryView { key, phase, overdue: entry.overdue, waiting: entry.waiting.len(), since, plan }
+            let (plan, reason) = (entry.plan.as_ref(), entry.trouble.as_ref());
+            EntryView { key, phase, overdue: entry.overdue, waiting: entry.waiting.len(), since, plan, reason }
         });
         let failed = engine.negatives.below(engine.now, id);
-        let failed = failed.filter(|(at, ..)| !mount.entries.contains_key(&at.key));
-        let failed = failed.map(|(Place { key, .. }, why, until)| {
-            let phase = EntryPhase::Failed(why, until);
-            EntryView { key, phase, overdue: false, waiting: 0, since: None, plan: None }
+        let failed = failed.filter(|failed| !mount.entries.contains_key(&failed.at.key));
+        let failed = failed.map(|Failed { at, failure, reason, until }| {
+            let phase = EntryPhase::Failed(failure, until);
+            EntryView { key: &at.key, phase, overdue: false, waiting: 0, since: None, plan: None, reason }
         });
         entries.chain(failed)
     }

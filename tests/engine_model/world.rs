@@ -5,10 +5,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use autofs::engine::{
-    Done, Effect, Engine, EntryPhase, Event, JobId, Key, Kind, Layer, Limits, MountId, MountState, Requester,
-    Resolution, Shutdown, Tick, Token, Wanted,
+    Done, Effect, Engine, EntryId, EntryPhase, Event, JobId, Key, Kind, Layer, Limits, MountId, MountState, Reason,
+    Requester, Resolution, Shutdown, Tick, Token, Wanted,
 };
 use autofs::plan::{Action, Plan};
+use autofs::record::Record;
 
 use crate::Op;
 use crate::kernel::{Kernel, Place};
@@ -90,15 +91,16 @@ impl World {
             let Some(mount) = self.id(number) else { continue };
             let place = (number, key.clone());
             let (plan, done) = (self.kernel.mounted[&place].plan.clone(), self.kernel.done(&place));
-            self.event(Event::Adopted { mount, key, plan: Some(plan), done });
+            self.event(Event::Adopted { at: EntryId { mount, key }, plan: Some(plan), done });
         }
         // A token of a mount that is gone has nobody who waits.
         self.owed.retain(|_, owed| self.kernel.autofs.contains_key(&owed.at.0));
         for token in self.owed.keys().copied().collect::<Vec<_>>() {
-            if let Some(owed) = self.owed.get_mut(&token) {
+            // Only a lookup keeps its deadline: the new worker begins an unmount anew.
+            if let Some(owed) = self.owed.get_mut(&token).filter(|owed| !owed.missing) {
                 owed.since = self.now;
-                self.packet(token);
             }
+            self.packet(token);
         }
         self.event(Event::Want(self.wanted.clone()));
     }
@@ -110,7 +112,7 @@ impl World {
         while let Some(Effect::Attach { mount, wanted }) = self.work.pop() {
             let (number, _) = tops.iter().find(|(_, top)| top.path == wanted.path).unwrap();
             self.tops.insert(mount, *number);
-            self.event(Event::Attached { mount, ok: true });
+            self.event(Event::Attached { mount, outcome: Ok(()) });
         }
     }
 
@@ -145,7 +147,7 @@ impl World {
     fn effect(&mut self, effect: Effect) {
         assert!(!self.exited || matches!(effect, Effect::Reply { .. }), "after Exit: {effect:?}");
         match &effect {
-            Effect::Reply { mount, token, error } => {
+            Effect::Reply { mount, token, error, .. } => {
                 let owed = self.owed.remove(token).unwrap_or_else(|| panic!("nobody waits: {effect:?}"));
                 let (number, key) = &owed.at;
                 if self.kernel.autofs.contains_key(number) {
@@ -157,17 +159,17 @@ impl World {
                     run.token = None;
                 }
             }
-            Effect::Resolve { job, mount, key, .. }
-            | Effect::Perform { job, mount, key, .. }
-            | Effect::Check { job, mount, key }
-            | Effect::Unmount { job, mount, key, .. } => {
+            Effect::Resolve { job, at, .. }
+            | Effect::Perform { job, at, .. }
+            | Effect::Check { job, at }
+            | Effect::Unmount { job, at, .. } => {
                 assert!(self.last_job < Some(*job), "a job's number is used again");
                 self.last_job = Some(*job);
                 for other in &self.work {
                     assert!(!overlap(&effect, other), "at once: {effect:?} and {other:?}");
                 }
-                if let (Effect::Resolve { .. }, Some(number)) = (&effect, self.number(*mount)) {
-                    assert!(self.kernel.autofs[&number].plan.is_none(), "an offset's plan is known: {key:?}");
+                if let (Effect::Resolve { .. }, Some(number)) = (&effect, self.number(at.mount)) {
+                    assert!(self.kernel.autofs[&number].plan.is_none(), "an offset's plan is known: {at:?}");
                 }
                 self.work.push(effect);
             }
@@ -233,7 +235,7 @@ impl World {
             Op::Unmount { mount, key } => {
                 let at = self.pick(mount, key).and_then(|(number, key)| Some((self.id(number)?, key)));
                 if let Some((mount, key)) = at {
-                    self.event(Event::Unmount { mount, key });
+                    self.event(Event::Unmount { at: EntryId { mount, key } });
                 }
             }
             Op::Mend { mount, key } => {
@@ -241,7 +243,7 @@ impl World {
                 if let Some((mount, at)) = at {
                     let whole = (*self.kernel.whole(&at)).clone();
                     let plan = Arc::new(Plan { action: Action::Nothing, ..whole });
-                    self.event(Event::Mend { mount, key: at.1, plan });
+                    self.event(Event::Mend { at: EntryId { mount, key: at.1 }, plan });
                 }
             }
             Op::Stop(how) => {
@@ -297,12 +299,12 @@ impl World {
     }
 
     fn packet(&mut self, token: Token) {
-        let Some(Owed { missing, at: (number, key), who, .. }) = self.owed.get(&token) else { return };
+        let Some(Owed { missing, at: (number, key), who, since }) = self.owed.get(&token) else { return };
         let Some(mount) = self.id(*number) else { return };
-        let (key, who) = (key.clone(), *who);
+        let (at, who, waited) = (EntryId { mount, key: key.clone() }, *who, self.now.since(*since));
         self.event(match missing {
-            true => Event::Missing { mount, token, key, who },
-            false => Event::Expire { mount, token, key },
+            true => Event::Missing { at, token, who, waited },
+            false => Event::Expire { at, token },
         });
     }
 
@@ -350,21 +352,17 @@ impl World {
             return self.expire_one(idle[which - self.work.len()]);
         }
         let event = match self.work.remove(which) {
-            Effect::Resolve { job, mount, key, .. } => {
-                Event::Resolved { job, outcome: self.resolve(mount, key, fails) }
-            }
-            Effect::Perform { job, mount, key, plan, .. } => {
-                Event::Performed { job, outcome: self.perform(mount, key, &plan, fails) }
-            }
-            Effect::Check { job, mount, key } => {
-                let at = self.number(mount).map(|number| (number, key));
+            Effect::Resolve { job, at, .. } => Event::Resolved { job, outcome: self.resolve(at, fails) },
+            Effect::Perform { job, at, plan, .. } => Event::Performed { job, outcome: self.perform(at, &plan, fails) },
+            Effect::Check { job, at } => {
+                let at = self.number(at.mount).map(|number| (number, at.key));
                 Event::Checked { job, mounted: at.is_some_and(|at| self.kernel.mounted.contains_key(&at)) }
             }
             Effect::Unmount { job, layers, lazy, .. } => {
                 // A failure comes halfway.
                 let most = if fails && !lazy { layers.len() / 2 } else { layers.len() };
                 let gone = layers.iter().take(most).take_while(|layer| self.unmount(layer, lazy)).count();
-                Event::Unmounted { job, gone }
+                Event::Unmounted { job, gone, error: (gone < layers.len()).then(reason) }
             }
             Effect::Attach { mount, wanted } => {
                 let taken = self.kernel.autofs.values().any(|autofs| autofs.wanted.path == wanted.path);
@@ -372,36 +370,37 @@ impl World {
                 if !fails {
                     self.tops.insert(mount, self.kernel.add(wanted, None, None));
                 }
-                Event::Attached { mount, ok: !fails }
+                Event::Attached { mount, outcome: if fails { Err(reason()) } else { Ok(()) } }
             }
-            Effect::Detach { mount, lazy } => match self.number(mount) {
-                Some(number) => Event::Detached { mount, gone: (lazy || !fails) && self.unmount_autofs(number, lazy) },
-                None => Event::Detached { mount, gone: true },
-            },
+            Effect::Detach { mount, lazy } => {
+                let number = self.number(mount);
+                let gone = number.is_none_or(|number| (lazy || !fails) && self.unmount_autofs(number, lazy));
+                Event::Detached { mount, outcome: if gone { Ok(()) } else { Err(reason()) } }
+            }
             other => unreachable!("{other:?}"),
         };
         self.event(event);
     }
 
-    fn resolve(&self, mount: MountId, key: Key, fails: bool) -> Resolution {
-        match (fails, self.number(mount)) {
+    fn resolve(&self, at: EntryId, fails: bool) -> Resolution {
+        match (fails, self.number(at.mount)) {
             (false, Some(number)) => {
-                let path = self.kernel.path(&(number, key.clone()));
-                Resolution::Found(plan_of(&path, &key))
+                let path = self.kernel.path(&(number, at.key.clone()));
+                Resolution::Found(plan_of(&path, &at.key))
             }
             _ => match self.last_token % 3 {
                 0 => Resolution::NotFound,
-                1 => Resolution::Invalid,
-                _ => Resolution::Unavailable,
+                1 => Resolution::Invalid(reason()),
+                _ => Resolution::Unavailable(reason()),
             },
         }
     }
 
-    fn perform(&mut self, mount: MountId, key: Key, plan: &Arc<Plan>, fails: bool) -> Result<Done, ()> {
-        let at = (self.number(mount).ok_or(())?, key);
+    fn perform(&mut self, at: EntryId, plan: &Arc<Plan>, fails: bool) -> Result<Done, Reason> {
+        let at = (self.number(at.mount).ok_or_else(reason)?, at.key);
         // After a failure nothing of it is left; what was there before is.
         match self.kernel.mounted.get_mut(&at) {
-            None if fails => return Err(()),
+            None if fails => return Err(reason()),
             Some(fs) if fails => fs.whole = false,
             _ => self.kernel.mount(&at, plan),
         }
@@ -411,8 +410,8 @@ impl World {
     fn unmount(&mut self, layer: &Layer, lazy: bool) -> bool {
         match layer {
             Layer::Trigger(id, _) => self.number(*id).is_none_or(|number| self.unmount_autofs(number, lazy)),
-            Layer::FileSystem { mount, key, path } => self.number(*mount).is_none_or(|number| {
-                let at = (number, key.clone());
+            Layer::FileSystem { at, path } => self.number(at.mount).is_none_or(|number| {
+                let at = (number, at.key.clone());
                 assert_eq!(self.kernel.path(&at), *path);
                 self.kernel.unmount(&at, lazy)
             }),
@@ -559,18 +558,22 @@ impl World {
     }
 }
 
-/// Whether two pieces of work touch the same entry.
-fn overlap(a: &Effect, b: &Effect) -> bool {
-    let (Some(at), Some(bt)) = (place(a), place(b)) else { return false };
-    at == bt || takes(a, bt.0) || takes(b, at.0)
+fn reason() -> Reason {
+    Record::new("the shell has failed").into()
 }
 
-fn place(effect: &Effect) -> Option<(MountId, &Key)> {
+/// Whether two pieces of work touch the same entry.
+fn overlap(a: &Effect, b: &Effect) -> bool {
+    let (Some(at), Some(bt)) = (entry(a), entry(b)) else { return false };
+    at == bt || takes(a, bt.mount) || takes(b, at.mount)
+}
+
+fn entry(effect: &Effect) -> Option<&EntryId> {
     match effect {
-        Effect::Resolve { mount, key, .. }
-        | Effect::Perform { mount, key, .. }
-        | Effect::Check { mount, key, .. }
-        | Effect::Unmount { mount, key, .. } => Some((*mount, key)),
+        Effect::Resolve { at, .. }
+        | Effect::Perform { at, .. }
+        | Effect::Check { at, .. }
+        | Effect::Unmount { at, .. } => Some(at),
         _ => None,
     }
 }

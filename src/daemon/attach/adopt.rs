@@ -22,7 +22,7 @@ use crate::daemon::jobs::resolve;
 use crate::daemon::maps::line::Line;
 use crate::daemon::mounts::table::{MountTable, Mounted};
 use crate::daemon::worker::{NewTrigger, Worker};
-use crate::engine::{Done, Event, Key, Kind, MountId, Requester, Resolution, Wanted};
+use crate::engine::{Done, EntryId, Event, Key, Kind, MountId, Requester, Resolution, Wanted};
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lane;
 use crate::fault;
@@ -203,7 +203,7 @@ async fn adopt_entry(worker: &Rc<Worker>, entry: &Entry, mounts: &[&Mounted], ta
         }
     }
     fault::point("adopted");
-    worker.event(Event::Adopted { mount, key: key.clone(), plan, done });
+    worker.event(Event::Adopted { at: EntryId { mount, key: key.clone() }, plan, done });
     for id in inner {
         adopt(worker, id, table).await;
     }
@@ -231,7 +231,7 @@ async fn mend(worker: Rc<Worker>, mount: MountId, key: Key, at: PathBuf) {
             return;
         }
         let plan = Arc::new(Plan { offsets, ..nothing(&at) });
-        worker.event(Event::Mend { mount, key: key.clone(), plan });
+        worker.event(Event::Mend { at: EntryId { mount, key: key.clone() }, plan });
     }
 }
 

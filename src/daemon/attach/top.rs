@@ -20,8 +20,9 @@ use crate::daemon::maps::line::Line;
 use crate::daemon::mounts::table::{MountTable, Mounted};
 use crate::daemon::state::State;
 use crate::daemon::worker::{NewTrigger, Worker};
-use crate::engine::{Event, Kind, MountId, Wanted};
+use crate::engine::{Event, Kind, MountId, Reason, Wanted};
 use crate::logging::target;
+use crate::record::Record;
 use crate::sys::autofs::{self, Control};
 use crate::text::Escaped;
 
@@ -56,7 +57,7 @@ async fn insist(worker: Rc<Worker>, mut blocked: Vec<(MountId, Wanted)>) {
     while !blocked.is_empty() {
         if worker.is_stopping() {
             for (mount, _) in blocked {
-                worker.event(Event::Attached { mount, ok: false });
+                worker.event(Event::Attached { mount, outcome: Err(Record::new("the daemon ends").into()) });
             }
             return;
         }
@@ -90,7 +91,8 @@ async fn attach_together(
     if wanted.is_empty() {
         return Vec::new();
     }
-    let mut missing: HashSet<MountId> = wanted.iter().map(|(id, _)| *id).collect();
+    let unknown: Reason = Record::new("the mount point was not attached").into();
+    let mut missing: HashMap<MountId, Reason> = wanted.iter().map(|(id, _)| (*id, unknown.clone())).collect();
     let Prepared { attacher, jobs, lines, nested } = prepare(worker, wanted, table, patience);
     let pipes: Vec<u32> = jobs.iter().map(|job| job.pipe).collect();
     let results = tokio::task::spawn_blocking(move || attacher.run(jobs)).await.unwrap_or_default();
@@ -111,6 +113,8 @@ async fn attach_together(
                 if waits {
                     blocked.push((id, wanted.clone()));
                     missing.remove(&id);
+                } else {
+                    missing.insert(id, Record::new(e.to_string()).into());
                 }
                 if !waits || patience < PATIENCE {
                     error!(target: &target(&wanted.path), "{e}");
@@ -130,10 +134,11 @@ async fn attach_together(
     for id in &attached {
         browse::fill(worker, *id).await;
     }
-    for (ids, ok) in [(attached, true), (missing.into_iter().collect(), false)] {
-        for mount in ids {
-            worker.event(Event::Attached { mount, ok });
-        }
+    for mount in attached {
+        worker.event(Event::Attached { mount, outcome: Ok(()) });
+    }
+    for (mount, reason) in missing {
+        worker.event(Event::Attached { mount, outcome: Err(reason) });
     }
     blocked
 }

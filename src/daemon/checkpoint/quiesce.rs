@@ -24,7 +24,7 @@ use crate::daemon::mounts::table::{MountTable, Mounted};
 use crate::daemon::state::State;
 use crate::daemon::upgrade;
 use crate::daemon::worker::Worker;
-use crate::engine::{EntryPhase, Event, Key, Kind, MountId};
+use crate::engine::{EntryId, EntryPhase, Event, Key, Kind, MountId};
 use crate::exec::lanes::Lane;
 use crate::sys::autofs::Control;
 use crate::text::Escaped;
@@ -243,7 +243,7 @@ async fn unmount(worker: &Rc<Worker>, what: Umount, deadline: Instant) -> Result
     let mut last = wanted(&worker.state.borrow(), &before);
     loop {
         for (mount, key, _) in &last {
-            worker.event(Event::Unmount { mount: *mount, key: key.clone() });
+            worker.event(Event::Unmount { at: EntryId { mount: *mount, key: key.clone() } });
         }
         let settled = worker.is_idle();
         if last.is_empty() && (what != Umount::Idle || settled) || Instant::now() >= deadline {

@@ -19,7 +19,7 @@ use crate::daemon::jobs::resolve;
 use crate::daemon::maps::line::Line;
 use crate::daemon::state::{State, Trigger};
 use crate::daemon::worker::Worker;
-use crate::engine::{EntryPhase, Event, Key, Kind, MountId, Requester, Shutdown};
+use crate::engine::{EntryId, EntryPhase, Event, Key, Kind, MountId, Requester, Shutdown};
 use crate::logging::target;
 use crate::plan::Action;
 use crate::sys::children;
@@ -221,7 +221,7 @@ fn expire(worker: &Rc<Worker>, path: &Bytes) -> Result<Answer, ControlError> {
         (mount, state.triggers.get(&mount).and_then(|trigger| key(trigger, path.as_path())))
     };
     if let Some(key) = key {
-        worker.event(Event::Unmount { mount, key });
+        worker.event(Event::Unmount { at: EntryId { mount, key } });
         return Ok(Answer::Done);
     }
     let worker = Rc::clone(worker);

@@ -17,12 +17,13 @@ use crate::daemon::maps::line::Line;
 use crate::daemon::mounts::table::MountTable;
 use crate::daemon::state::State;
 use crate::daemon::worker::{NewTrigger, Worker};
-use crate::engine::{Done, Event, JobId, Key, Kind, MountId, Requester, Wanted};
+use crate::engine::{Done, Event, JobId, Key, Kind, MountId, Reason, Requester, Wanted};
 use crate::exec::lanes::Lane;
 use crate::exec::{Place, dirs};
 use crate::fault;
 use crate::logging::target;
 use crate::plan::{Action, Plan, Submount};
+use crate::record::Record;
 use crate::source::{Mode, Source};
 use crate::sys::path::Magic;
 use crate::sys::{autofs, path};
@@ -48,7 +49,7 @@ pub(crate) fn now(
     key: &Key,
     plan: &Plan,
     who: Requester,
-) -> Option<Result<Done, ()>> {
+) -> Option<Result<Done, Reason>> {
     if !plan.offsets.is_empty() || state.triggers.get(&mount)?.remote {
         return None;
     }
@@ -66,16 +67,20 @@ pub(crate) async fn later(
     key: &Key,
     plan: Arc<Plan>,
     who: Requester,
-) -> Result<Done, ()> {
+) -> Result<Done, Reason> {
     let (place, context) = {
         let state = worker.state.borrow();
-        (Arc::new(place(&state, mount, key, who).ok_or(())?), Rc::clone(&state.context))
+        (
+            Arc::new(place(&state, mount, key, who).ok_or_else(|| Record::new("the autofs mount is gone"))?),
+            Rc::clone(&state.context),
+        )
     };
     let shown = Escaped::path(&plan.at);
     if let Action::Autofs(submount) = &plan.action {
         let made = make_submount(worker, mount, &plan.at, submount).await;
         return made.map(|submount| Done { submount: Some(submount), ..Done::default() }).map_err(|e| {
             error!(target: &place.label, "failed to mount {shown}: {e}");
+            Record::new(e.to_string()).into()
         });
     }
     if !matches!(plan.action, Action::Nothing) {
@@ -84,7 +89,7 @@ pub(crate) async fn later(
             // Without a root the offsets may still be of use, unless all or nothing is wanted.
             if plan.strict || plan.offsets.is_empty() {
                 info!(target: &place.label, "failed to mount {shown}");
-                return Err(());
+                return Err(Record::new(e.to_string()).into());
             }
         }
     }
@@ -108,7 +113,7 @@ pub(crate) async fn later(
             false => context.unmounter.clear(&place, false).await,
         };
         info!(target: &place.label, "failed to mount {shown}");
-        return Err(());
+        return Err(Record::new(format!("{shown}: a trigger of the multi-mount could not be mounted")).into());
     }
     Ok(Done { offsets, submount: None })
 }

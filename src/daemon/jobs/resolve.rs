@@ -24,6 +24,7 @@ use crate::exec::lanes::Lane;
 use crate::logging::target;
 use crate::map::{Entry, Scope, User, expand, sun, variables};
 use crate::plan::{self, Host};
+use crate::record::Record;
 use crate::source::{Answer, Raw};
 use crate::sys::user;
 use crate::text::Escaped;
@@ -104,8 +105,9 @@ fn with_below(found: Resolution, below: Vec<Resolution>) -> Resolution {
 pub(crate) async fn later(question: Question) -> Resolution {
     let (deadline, at) = (question.context.lookup_deadline, question.target());
     timeout(deadline, ask(&question)).await.unwrap_or_else(|_| {
-        error!(target: &at, "{at}: the maps have not answered within {} s", deadline.as_secs());
-        Resolution::Unavailable
+        let late = format!("{at}: the maps have not answered within {} s", deadline.as_secs());
+        error!(target: &at, "{late}");
+        Resolution::Unavailable(Record::new(late).into())
     })
 }
 
@@ -124,7 +126,10 @@ async fn ask(question: &Question) -> Resolution {
         Answer::Found(raw) => find_out(question, raw).await,
         _ => Facts::default(),
     };
-    let found = answer(question, found, &facts).unwrap_or(Resolution::Unavailable);
+    let found = answer(question, found, &facts).unwrap_or_else(|| {
+        let reason = format!("{}: not all that the entry depends on could be found out", question.target());
+        Resolution::Unavailable(Record::new(reason).into())
+    });
     let mut below = Vec::with_capacity(question.below.len());
     for question in &question.below {
         below.push(Box::pin(ask(question)).await);
@@ -164,7 +169,7 @@ fn answer(question: &Question, found: Answer, facts: &Facts) -> Option<Resolutio
         }
         Answer::Unavailable(reason) => {
             error!(target: &at, "{}: {reason}", Escaped::path(&question.at));
-            return Some(Resolution::Unavailable);
+            return Some(Resolution::Unavailable(Record::new(reason.to_string()).into()));
         }
     };
     if facts.user.is_none() && variables(&raw.text).any(Scope::asks_for_user) {
@@ -183,7 +188,7 @@ fn answer(question: &Question, found: Answer, facts: &Facts) -> Option<Resolutio
             Ok(plan) => Resolution::Found(plan),
             Err(e) => {
                 error!(target: &at, "{e}");
-                Resolution::Invalid
+                Resolution::Invalid(Record::new(e.to_string()).into())
             }
         })
     });
@@ -191,7 +196,7 @@ fn answer(question: &Question, found: Answer, facts: &Facts) -> Option<Resolutio
         Ok(resolution) => resolution,
         Err(e) => {
             error!(target: &at, "{e}");
-            Some(Resolution::Invalid)
+            Some(Resolution::Invalid(Record::new(e.to_string()).into()))
         }
     }
 }

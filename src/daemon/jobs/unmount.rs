@@ -13,11 +13,12 @@ use crate::daemon::jobs::perform;
 use crate::daemon::mounts::table::MountTable;
 use crate::daemon::state::Trigger;
 use crate::daemon::worker::Worker;
-use crate::engine::{Event, Key, Kind, Layer, MountId, Requester, Shutdown};
+use crate::engine::{Event, Key, Kind, Layer, MountId, Reason, Requester, Shutdown};
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lane;
 use crate::fault;
 use crate::logging::target;
+use crate::record::Record;
 use crate::sys::{autofs, mount, path};
 use crate::text::Escaped;
 
@@ -27,30 +28,37 @@ const LEAVE_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 /// Unmounts the layers in their order, up to the first that does not go. Returns how many went.
 ///
 /// An entry of which nothing is known has no layers: what is mounted there was not mounted by us, but it is to go.
-pub(crate) async fn unmount(worker: &Rc<Worker>, id: MountId, key: &Key, layers: Vec<Layer>, lazy: bool) -> usize {
+pub(crate) async fn unmount(
+    worker: &Rc<Worker>,
+    id: MountId,
+    key: &Key,
+    layers: Vec<Layer>,
+    lazy: bool,
+) -> (usize, Option<Reason>) {
     if layers.is_empty() {
         let at = worker.state.borrow().triggers.get(&id).map(|t| t.entry(key));
         if let Some(at) = at {
-            unmount_entry(worker, id, key, &at, lazy).await;
+            return (0, unmount_entry(worker, id, key, &at, lazy).await.err());
         }
-        return 0;
+        return (0, None);
     }
     for (gone, layer) in layers.iter().enumerate() {
         let went = match layer {
-            Layer::FileSystem { mount, key, path } => unmount_entry(worker, *mount, key, path, lazy).await,
-            Layer::Trigger(id, _) => remove_trigger(worker, *id, lazy).await,
+            Layer::FileSystem { at, path } => unmount_entry(worker, at.mount, &at.key, path, lazy).await,
+            Layer::Trigger(id, _) if remove_trigger(worker, *id, lazy).await => Ok(()),
+            Layer::Trigger(_, path) => Err(Record::new(format!("{} is in use", Escaped::path(path))).into()),
         };
-        if !went {
-            return gone;
+        if let Err(reason) = went {
+            return (gone, Some(reason));
         }
     }
-    layers.len()
+    (layers.len(), None)
 }
 
-async fn unmount_entry(worker: &Rc<Worker>, mount: MountId, key: &Key, at: &Path, lazy: bool) -> bool {
+async fn unmount_entry(worker: &Rc<Worker>, mount: MountId, key: &Key, at: &Path, lazy: bool) -> Result<(), Reason> {
     let (place, keep, context) = {
         let state = worker.state.borrow();
-        let Some(place) = perform::place(&state, mount, key, Requester::default()) else { return true };
+        let Some(place) = perform::place(&state, mount, key, Requester::default()) else { return Ok(()) };
         let line = state.triggers.get(&mount).map(|t| Rc::clone(&t.line));
         let keep = line.is_some_and(|line| line.browse() && line.source.has_key(&key.0));
         (Arc::new(place), keep, Rc::clone(&state.context))
@@ -60,7 +68,7 @@ async fn unmount_entry(worker: &Rc<Worker>, mount: MountId, key: &Key, at: &Path
     fault::point("expiring");
     if let Err(e) = context.unmounter.remove(&place, lazy, keep).await {
         warn!(target: &label, "couldn't complete expire of {shown}: {e}");
-        return false;
+        return Err(Record::new(e.to_string()).into());
     }
     {
         let mut state = worker.state.borrow_mut();
@@ -70,7 +78,7 @@ async fn unmount_entry(worker: &Rc<Worker>, mount: MountId, key: &Key, at: &Path
     fault::point("unmounted");
     info!(target: &label, "umounting {shown} succeeded");
     crate::daemon::checkpoint::restore::lighter(worker, mount);
-    true
+    Ok(())
 }
 
 /// Unmounts a trigger or submount. False: it is in use.
@@ -184,7 +192,8 @@ pub(crate) async fn detach(worker: Rc<Worker>, leaving: Vec<(MountId, bool)>) {
             worker.state.borrow_mut().leaving.remove(&id);
             error!(target: &label, "ask umount returned busy {shown}");
         }
-        worker.event(Event::Detached { mount: id, gone });
+        let outcome = if gone { Ok(()) } else { Err(Record::new(format!("{shown} is in use")).into()) };
+        worker.event(Event::Detached { mount: id, outcome });
     }
 }
 

@@ -22,7 +22,7 @@ use crate::daemon::mounts::pipes::Pipe;
 use crate::daemon::mounts::table::MountTable;
 use crate::daemon::state::{State, Trigger};
 use crate::daemon::worker::Worker;
-use crate::engine::{Errno, Event, Key, Kind, MountId, Token};
+use crate::engine::{EntryId, Errno, Event, Key, Kind, MountId, Token};
 use crate::exec::lanes::Lane;
 use crate::fault;
 use crate::link::journal::{Owed, Read, Slot};
@@ -215,10 +215,10 @@ impl Worker {
         }
         drop(guard);
         // For direct mounts the name is empty, as their one key is.
-        let (token, key) = (request.token, Key::from(request.name));
+        let (at, token) = (EntryId { mount, key: Key::from(request.name) }, request.token);
         self.event(match packet {
-            Packet::Missing(_) => Event::Missing { mount, token, key, who: request.who },
-            Packet::Expire(_) => Event::Expire { mount, token, key },
+            Packet::Missing(_) => Event::Missing { at, token, who: request.who, waited: 0 },
+            Packet::Expire(_) => Event::Expire { at, token },
         });
     }
 

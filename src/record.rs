@@ -1,0 +1,50 @@
+//! Records of what failed: the one value from which the log line, the history and the metrics of a failure are made.
+
+use std::time::Duration;
+
+/// How many bytes of what a program wrote to standard error are kept.
+pub const STDERR_LIMIT: usize = 4096;
+
+/// Why something failed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Record {
+    /// One sentence that names what failed and why.
+    pub message: String,
+    /// errno(3), if a system call failed.
+    pub errno: Option<i32>,
+    /// The programs that were run, in their order.
+    pub runs: Vec<Run>,
+    /// How long the attempt took.
+    pub duration: Duration,
+}
+
+impl Record {
+    /// A record of which only the message is known.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..Self::default() }
+    }
+}
+
+/// One run of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The path of the program and its arguments.
+    pub command: Vec<Vec<u8>>,
+    /// How it ended.
+    pub exit: Exit,
+    /// What it wrote to standard error, at most [`STDERR_LIMIT`] bytes.
+    pub stderr: Vec<u8>,
+    /// From its start to its end.
+    pub duration: Duration,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// With this status.
+    Status(i32),
+    /// By this signal.
+    Signal(i32),
+    /// It was stopped at its deadline.
+    Deadline,
+}
