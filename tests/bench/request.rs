@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use autofs::engine::{
-    Done, Effect, Engine, Event, JobId, Key, Kind, Limits, MountId, Requester, Resolution, Tick, Token, Wanted,
+    Done, Effect, Engine, EntryId, Event, JobId, Key, Kind, Limits, MountId, Requester, Resolution, Tick, Token, Wanted,
 };
 use autofs::map::{Macros, MasterOptions, OptionList, Scope, System, expand, sun};
 use autofs::plan::{self, Plan};
@@ -89,7 +89,7 @@ impl Served {
         let wanted = Wanted { path, kind: Kind::Indirect, map: 1, timeout: 600, negative_timeout: 60 };
         engine.handle(Tick(0), Event::Want(vec![wanted]), &mut effects);
         let [Effect::Attach { mount, .. }] = *effects else { return None };
-        engine.handle(Tick(0), Event::Attached { mount, ok: true }, &mut effects);
+        engine.handle(Tick(0), Event::Attached { mount, outcome: Ok(()) }, &mut effects);
         let plan = make_plan(b"-fstype=bind :/export/home/&", &Macros::default(), &MasterOptions::default())?;
         Some(Self { engine, effects: Vec::new(), mount, plan, token: NonZeroU32::MIN })
     }
@@ -104,6 +104,10 @@ impl Served {
         })
     }
 
+    fn entry(&self, key: &Key) -> EntryId {
+        EntryId { mount: self.mount, key: key.clone() }
+    }
+
     fn token(&mut self) -> Token {
         self.token = self.token.checked_add(1).unwrap_or(NonZeroU32::MIN);
         Token(self.token)
@@ -111,8 +115,8 @@ impl Served {
 
     /// From the lookup to its answer.
     fn mount(&mut self, key: &Key) -> Option<()> {
-        let (mount, token, plan) = (self.mount, self.token(), Arc::clone(&self.plan));
-        let job = self.tell(Event::Missing { mount, token, key: key.clone(), who: Requester::default() })?;
+        let (at, token, plan) = (self.entry(key), self.token(), Arc::clone(&self.plan));
+        let job = self.tell(Event::Missing { at, token, who: Requester::default(), waited: 0 })?;
         let job = self.tell(Event::Resolved { job, outcome: Resolution::Found(plan) })?;
         self.tell(Event::Performed { job, outcome: Ok(Done::default()) });
         matches!(self.effects[..], [Effect::Reply { error: None, .. }]).then_some(())
@@ -120,9 +124,9 @@ impl Served {
 
     /// From the kernel's word that it is unused to the answer.
     fn expire(&mut self, key: &Key) -> Option<()> {
-        let (mount, token) = (self.mount, self.token());
-        let job = self.tell(Event::Expire { mount, token, key: key.clone() })?;
-        self.tell(Event::Unmounted { job, gone: 1 });
+        let (at, token) = (self.entry(key), self.token());
+        let job = self.tell(Event::Expire { at, token })?;
+        self.tell(Event::Unmounted { job, gone: 1, error: None });
         matches!(self.effects[..], [Effect::Reply { error: None, .. }]).then_some(())
     }
 }
@@ -157,7 +161,7 @@ fn engine_want_the_same(bencher: Bencher<'_, '_>, mounts: usize) {
     engine.handle(Tick(0), Event::Want(all.clone()), &mut effects);
     for effect in std::mem::take(&mut effects) {
         if let Effect::Attach { mount, .. } = effect {
-            engine.handle(Tick(0), Event::Attached { mount, ok: true }, &mut effects);
+            engine.handle(Tick(0), Event::Attached { mount, outcome: Ok(()) }, &mut effects);
         }
     }
     bencher.with_inputs(|| all.clone()).bench_local_values(|all| {
