@@ -18,7 +18,7 @@ use crate::sys::autofs::{self, Control};
 use crate::sys::children::{self, Fork};
 use crate::sys::memory::SharedMemory;
 use crate::sys::signals::Signals;
-use crate::sys::{exec, fds, path};
+use crate::sys::{exec, fds, inherited, path};
 use crate::text::Escaped;
 
 /// A line on stderr; `eprintln!` would panic where stderr is closed.
@@ -39,6 +39,10 @@ pub type Worker = fn(Options, Inheritance, &'static Logger) -> u8;
 /// program has just been replaced it goes on where that was.
 pub fn run(options: Options, worker: Worker) -> ExitCode {
     let program = Escaped(&options.program);
+    inherited::reset_signal_actions();
+    if let Err(e) = inherited::block_file_size_signal().and_then(|()| inherited::lift_limits()) {
+        say!("{program}: cannot lift the limits of CPU time and file size: {e}");
+    }
     match Estate::take() {
         Some(Ok(estate)) => return ExitCode::from(go_on(options, estate, worker)),
         Some(Err(e @ HandoverError::Elsewhere)) => say!("{program}: {e}"),

@@ -7,7 +7,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// Signals by which a program dies of its own faults: blocked, they would kill without a word or repeat for ever.
-const FAULTS: [Signal; 7] =
+pub(super) const FAULTS: [Signal; 7] =
     [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGTRAP, Signal::SIGABRT, Signal::SIGSYS];
 
 /// The signals that have a meaning for a daemon.

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -10,6 +12,7 @@ use nix::sys::signal::Signal;
 
 use super::common::daemon::{Daemon, group, stat};
 use super::common::site;
+use super::common::stand_in::Rules;
 use super::common::suite::case;
 use super::common::world::put;
 use super::common::{secs, table, visit, wait_for};
@@ -100,6 +103,38 @@ fn usr2_takes_everything() {
     let _held = fs::File::open("/mnt/auto/a").unwrap();
     daemon.signal(Signal::SIGUSR2);
     assert!(daemon.end(secs(10)).success());
+    assert_eq!(table::below("/mnt/auto"), []);
+}
+
+/// Lookups that meet the lazy unmount get an answer, whether they came before it or come after it.
+#[case(seconds: 120)]
+fn usr2_leaves_no_lookup_waiting() {
+    site::master("/mnt/auto /etc/auto.one --timeout=600\n/- /etc/auto.direct --timeout=600\n");
+    put("/etc/auto.one", "slow -fstype=slow :slow\n* -fstype=tmpfs,size=64k :&\n");
+    put("/etc/auto.direct", "/mnt/d -fstype=tmpfs,size=64k :d\n/mnt/s -fstype=slow :s\n");
+    Rules { delay: vec![("slow".into(), 300), ("s".into(), 300)], ..Rules::default() }.set();
+    for _ in 0..4 {
+        let mut daemon = Daemon::serving(&["/mnt/auto", "/mnt/d", "/mnt/s"]);
+        let (over, running) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        for first in 0..24 {
+            let (over, running) = (Arc::clone(&over), Arc::clone(&running));
+            running.fetch_add(1, Ordering::Relaxed);
+            std::thread::spawn(move || {
+                let paths = ["/mnt/auto/a", "/mnt/auto/slow", "/mnt/d", "/mnt/s", "/mnt/auto/b"];
+                let mut next = first;
+                while !over.load(Ordering::Relaxed) {
+                    _ = visit::enter_now(Path::new(paths[next % paths.len()]));
+                    next += 1;
+                }
+                running.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        std::thread::sleep(Duration::from_millis(250));
+        daemon.signal(Signal::SIGUSR2);
+        assert!(daemon.end(secs(20)).success());
+        over.store(true, Ordering::Relaxed);
+        wait_for("the end of all lookups", secs(20), || (running.load(Ordering::Relaxed) == 0).then_some(()));
+    }
     assert_eq!(table::below("/mnt/auto"), []);
 }
 

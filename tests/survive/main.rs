@@ -12,6 +12,7 @@ mod common;
 mod adopt;
 mod faults;
 mod foreign;
+mod inherited;
 mod pending;
 mod processes;
 mod replaced;

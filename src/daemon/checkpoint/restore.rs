@@ -250,7 +250,7 @@ async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
     let path = job.path.clone();
     let renewed = lanes.run(Lane::Umount, move || {
         // The write end is open: the pipe does not end between the two.
-        unmount::umount_trigger(&job.path, old, false).then(|| attacher.run(vec![job]))
+        unmount::umount_trigger(&attacher.control, &job.path, old, false).then(|| attacher.run(vec![job]))
     });
     let Some(results) = renewed.await else { return Some(false) };
     let renewed = results.into_iter().next()?.1;

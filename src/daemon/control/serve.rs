@@ -1,29 +1,36 @@
-//! The control socket: reads what people ask, checks that they may, hands it to the daemon's loop, brings the answer.
+//! The control socket: reads calls, checks whether their sender may make them, hands them to the daemon's loop and
+//! writes the replies.
 //!
-//! Everybody may connect, so everything is bounded: connections, the size of a request, the time in which one must
-//! come and in which its answer must be read. Root has connections of its own, which others cannot use up.
+//! Any user may connect, so everything is limited: connections in all and for each user, the size of a call, the time
+//! in which a call must come and in which its reply must be read. Root has connections of its own.
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use log::{debug, warn};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::control::interface::{DEFINITION, INTERFACE};
 use crate::control::protocol::{self, REQUEST_MAX};
 use crate::control::{Answer, Call, ControlError, Description, Frames, Info};
-use crate::sys::path;
+use crate::sys::{path, socket};
 
-/// Connections of root at a time, and of all others together.
+/// Connections of root at a time.
 const ROOT_CONNECTIONS: usize = 8;
-const OTHER_CONNECTIONS: usize = 24;
+
+/// Connections of all other users together at a time.
+const OTHER_CONNECTIONS: usize = 128;
+
+/// Connections of one other user at a time. One user who keeps them silent locks out nobody else.
+const USER_CONNECTIONS: usize = 8;
 
 /// How long a connection may stay silent, or an answer may wait to be read.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,8 +66,7 @@ pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
             _ => {}
         }
     }
-    // The socket of a worker that is dead refuses.
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+    if socket::has_listener(path)? {
         return Err(ErrorKind::AddrInUse.into());
     }
     match fs::remove_file(path) {
@@ -92,10 +98,53 @@ pub(crate) fn remove(path: &Path, own: Identity) {
     }
 }
 
-/// Serves `listener` until it is dropped; what is asked comes out of the other end of `requests`.
+/// The connections that are open, by user.
+#[derive(Debug, Default)]
+struct Connections {
+    by_user: HashMap<u32, usize>,
+    of_others: usize,
+}
+
+/// One open connection; counted until it is dropped.
+#[derive(Debug)]
+struct Connection {
+    all: Arc<Mutex<Connections>>,
+    uid: u32,
+}
+
+impl Connection {
+    /// Counts one more connection of a user. Returns `None` if there is no room for it.
+    fn admit(all: &Arc<Mutex<Connections>>, uid: u32) -> Option<Self> {
+        let mut open = all.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = open.by_user.get(&uid).copied().unwrap_or(0);
+        let has_room = match uid {
+            0 => own < ROOT_CONNECTIONS,
+            _ => own < USER_CONNECTIONS && open.of_others < OTHER_CONNECTIONS,
+        };
+        if !has_room {
+            return None;
+        }
+        open.by_user.insert(uid, own + 1);
+        open.of_others += usize::from(uid != 0);
+        Some(Self { all: Arc::clone(all), uid })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let mut open = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = open.by_user.get(&self.uid).copied().unwrap_or(0);
+        match own {
+            0 | 1 => drop(open.by_user.remove(&self.uid)),
+            _ => drop(open.by_user.insert(self.uid, own - 1)),
+        }
+        open.of_others = open.of_others.saturating_sub(usize::from(self.uid != 0));
+    }
+}
+
+/// Serves `listener` until it is dropped; the calls come out of the other end of `requests`.
 pub(crate) async fn serve(listener: UnixListener, requests: mpsc::Sender<Asked>) {
-    let root = Arc::new(Semaphore::new(ROOT_CONNECTIONS));
-    let others = Arc::new(Semaphore::new(OTHER_CONNECTIONS));
+    let open = Arc::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -107,8 +156,7 @@ pub(crate) async fn serve(listener: UnixListener, requests: mpsc::Sender<Asked>)
             }
         };
         let Ok(peer) = stream.peer_cred() else { continue };
-        let connections = if peer.uid() == 0 { &root } else { &others };
-        let Ok(permit) = Arc::clone(connections).try_acquire_owned() else {
+        let Some(connection) = Connection::admit(&open, peer.uid()) else {
             debug!("too many control connections, one of uid {} is closed", peer.uid());
             continue;
         };
@@ -117,7 +165,7 @@ pub(crate) async fn serve(listener: UnixListener, requests: mpsc::Sender<Asked>)
             if let Err(error) = converse(stream, peer.uid(), peer.gid(), &requests).await {
                 debug!("control connection of uid {} ends: {error}", peer.uid());
             }
-            drop(permit);
+            drop(connection);
         });
     }
 }
@@ -237,8 +285,7 @@ mod tests {
         assert_eq!(told(&mut stream, &mut frames, &Call::Ping).await, Ok(pong.clone()));
         assert!(told(&mut stream, &mut frames, &Call::Status).await.is_err());
         assert!(matches!(told(&mut stream, &mut frames, &Call::GetInfo).await, Ok(Answer::Info(_))));
-        // Another daemon does not take it away.
-        assert_eq!(listen(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+        assert_eq!(listen(&path).unwrap_err().kind(), ErrorKind::AddrInUse, "another daemon");
         drop(stream);
         let own = identity(&path).unwrap();
         remove(&path, Identity(own.0, own.1 + 1));
@@ -267,14 +314,32 @@ mod tests {
         assert!(receive.try_recv().is_err());
     }
 
+    #[test]
+    fn one_user_leaves_connections_to_others() {
+        let all = Arc::default();
+        let admit = |uid, count: usize| -> Vec<Connection> {
+            std::iter::repeat_with(|| Connection::admit(&all, uid)).take(count).flatten().collect()
+        };
+        let (one, root) = (admit(1000, 1000), admit(0, 1000));
+        assert_eq!((one.len(), root.len()), (USER_CONNECTIONS, ROOT_CONNECTIONS));
+        let other = admit(1001, 1);
+        assert_eq!(other.len(), 1);
+        let many: Vec<_> = (2000..3000).flat_map(|uid| admit(uid, 1)).collect();
+        assert_eq!(one.len() + other.len() + many.len(), OTHER_CONNECTIONS);
+        assert!(Connection::admit(&all, 0).is_none());
+        drop((one, other, root, many));
+        let left = all.lock().unwrap();
+        assert!(left.by_user.is_empty() && left.of_others == 0, "{left:?}");
+    }
+
     #[tokio::test]
-    async fn connections_are_bounded() {
+    async fn connections_are_limited() {
         let (_dir, path) = server();
         let mut streams = Vec::new();
-        for _ in 0..ROOT_CONNECTIONS + OTHER_CONNECTIONS + 1 {
+        // Whoever runs this test, root or another user, has as many.
+        for _ in 0..=ROOT_CONNECTIONS.max(USER_CONNECTIONS) {
             streams.push(UnixStream::connect(&path).await.unwrap());
         }
-        // The last one finds no place, whoever we are, and is closed.
         let mut byte = [0];
         assert_eq!(streams.last_mut().unwrap().read(&mut byte).await.unwrap(), 0);
         // Those before go on, and places become free.

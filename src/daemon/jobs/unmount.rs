@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use log::{debug, error, info, warn};
 
+use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
 use crate::daemon::jobs::perform;
 use crate::daemon::mounts::table::MountTable;
 use crate::daemon::state::Trigger;
@@ -19,7 +20,8 @@ use crate::exec::lanes::Lane;
 use crate::fault;
 use crate::logging::target;
 use crate::record::Record;
-use crate::sys::{autofs, mount, path};
+use crate::sys::autofs::{self, Control};
+use crate::sys::{mount, path};
 use crate::text::Escaped;
 
 /// How long the last look at what stays may take.
@@ -90,7 +92,8 @@ pub(crate) async fn remove_trigger(worker: &Rc<Worker>, id: MountId, lazy: bool)
         state.leaving.insert(id);
         found
     };
-    let gone = lanes.run(Lane::Umount, move || umount_trigger(&at, dev, lazy)).await;
+    let control = Arc::clone(&worker.state.borrow().control);
+    let gone = lanes.run(Lane::Umount, move || umount_trigger(&control, &at, dev, lazy)).await;
     fault::point("trigger gone");
     match gone {
         true => forget(worker, [id]).await,
@@ -138,8 +141,11 @@ fn remove_all(mut left: Vec<Made>) -> Vec<Made> {
     }
 }
 
-/// Unmounts an autofs mount, if it is the one on top at its path.
-pub(crate) fn umount_trigger(at: &Path, dev: u32, lazy: bool) -> bool {
+/// Unmounts an autofs mount, if it is the one on top at its path. Returns whether it is gone.
+///
+/// With `lazy` it is set catatonic first. After a lazy unmount it exists for as long as somebody is in it, has no path by
+/// which a request could be answered, and would hold every process that looks something up there for ever.
+pub(crate) fn umount_trigger(control: &Control, at: &Path, dev: u32, lazy: bool) -> bool {
     match path::lstat(at) {
         // Something else has been mounted over it, and is not ours to unmount.
         Ok(there) if autofs::encode(there.dev) != dev => return false,
@@ -149,7 +155,18 @@ pub(crate) fn umount_trigger(at: &Path, dev: u32, lazy: bool) -> bool {
             return e.kind() == io::ErrorKind::NotFound;
         }
     }
+    if lazy {
+        silence(control, at, dev);
+    }
     mount::unmount(at, lazy).map_err(|e| debug!("cannot unmount the trigger {}: {e}", Escaped::path(at))).is_ok()
+}
+
+/// Sets an autofs mount catatonic: lookups that wait there fail with ENOENT, and so do later ones. An error is logged; the
+/// mount then stays as it is.
+fn silence(control: &Control, at: &Path, dev: u32) {
+    if let Err(e) = control.open_mount(at, dev).and_then(|root| control.catatonic(root.as_fd())) {
+        debug!(target: &target(at), "{} cannot be set catatonic: {e}", Escaped::path(at));
+    }
 }
 
 /// Unmounts at a time: most of the time of each is a grace period of RCU.
@@ -157,22 +174,23 @@ const PARALLEL: usize = 4;
 
 /// Unmounts top-level autofs mounts, none of which lies below another.
 pub(crate) async fn detach(worker: Rc<Worker>, leaving: Vec<(MountId, bool)>) {
-    let (lanes, jobs) = {
+    let (lanes, control, jobs) = {
         let state = worker.state.borrow();
         let nowhere: Arc<Path> = Path::new("").into();
         let job = |(id, lazy)| {
             let known = state.triggers.get(&id);
             (id, known.map_or_else(|| Arc::clone(&nowhere), |t| Arc::clone(&t.path)), known.map(|t| t.dev), lazy)
         };
-        (Arc::clone(&state.context.lanes), leaving.into_iter().map(job).collect::<Vec<_>>())
+        let jobs: Vec<_> = leaving.into_iter().map(job).collect();
+        (Arc::clone(&state.context.lanes), Arc::clone(&state.control), jobs)
     };
     let share = jobs.len().div_ceil(PARALLEL).max(1);
     let mut shares = Vec::new();
     for jobs in jobs.chunks(share).map(<[_]>::to_vec) {
-        let lanes = Arc::clone(&lanes);
+        let (lanes, control) = (Arc::clone(&lanes), Arc::clone(&control));
         let unmount = move || {
             let gone = |(id, path, dev, lazy): (MountId, Arc<Path>, Option<u32>, bool)| {
-                let gone = dev.is_none_or(|dev| umount_trigger(&path, dev, lazy));
+                let gone = dev.is_none_or(|dev| umount_trigger(&control, &path, dev, lazy));
                 (id, path, gone)
             };
             jobs.into_iter().map(gone).collect::<Vec<_>>()
@@ -217,9 +235,7 @@ pub(crate) async fn leave(worker: &Rc<Worker>, left: &[MountId], how: Shutdown) 
     }
     let leave = tokio::task::spawn_blocking(move || {
         for (path, dev) in mounts {
-            if let Err(e) = control.open_mount(&path, dev).and_then(|root| control.catatonic(root.as_fd())) {
-                debug!("{} stays as it is: {e}", Escaped::path(&path));
-            }
+            silence(&control, &path, dev);
         }
     });
     // The way to a mount may lead over a dead server.
@@ -230,12 +246,23 @@ pub(crate) async fn leave(worker: &Rc<Worker>, left: &[MountId], how: Shutdown) 
 
 /// Unmounts lazily whatever is mounted at or below these paths: what `--force` asks for.
 pub(crate) async fn force(worker: &Rc<Worker>, paths: Vec<Arc<Path>>) {
-    let lanes = Arc::clone(&worker.state.borrow().context.lanes);
+    let (lanes, control, memory) = {
+        let state = worker.state.borrow();
+        (Arc::clone(&state.context.lanes), Arc::clone(&state.control), Arc::clone(&state.blocked))
+    };
     let unmount = move || -> io::Result<()> {
+        let mut opener = Opener::new(memory);
         let table = MountTable::read()?;
         for path in paths {
             let below: Vec<_> = table.below(&path).chain(table.at(&path)).collect();
             for there in below.iter().rev() {
+                if there.autofs.is_some() {
+                    // Its owner may be dead, and then the walk to it may not end.
+                    let root = opener.open(&there.target, there.dev, LITTLE_PATIENCE);
+                    if let Err(e) = root.and_then(|root| control.catatonic(root.as_fd())) {
+                        debug!("{} cannot be set catatonic: {e}", Escaped::path(&there.target));
+                    }
+                }
                 if let Err(e) = mount::unmount(&there.target, true) {
                     debug!("cannot unmount {}: {e}", Escaped::path(&there.target));
                 }

@@ -1,0 +1,63 @@
+//! Undoing what a starter leaves to the programs it executes: ignored signals and limits under which no daemon can live.
+
+use std::io;
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, sigaction};
+
+use super::signals::FAULTS;
+
+/// Limits whose excess ends the process by a signal, or makes writing a pid file fail.
+const LIMITS: [Resource; 2] = [Resource::RLIMIT_CPU, Resource::RLIMIT_FSIZE];
+
+/// Blocks SIGXFSZ: a write beyond a limit of file size that cannot be lifted is to fail with EFBIG, and not to end the
+/// daemon without a word.
+///
+/// # Errors
+/// Those of sigprocmask(2).
+pub fn block_file_size_signal() -> io::Result<()> {
+    Ok(pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::from(Signal::SIGXFSZ)), None)?)
+}
+
+/// Gives every signal its default action, except those that report a fault and SIGPIPE, which the Rust runtime has set
+/// up. An ignored SIGCHLD is the one that does harm: it stays ignored over exec(2), and the kernel then reaps children
+/// without telling their parent (sigaction(2)).
+pub fn reset_signal_actions() {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    let kept = |signal: &Signal| {
+        FAULTS.contains(signal) || matches!(signal, Signal::SIGKILL | Signal::SIGSTOP | Signal::SIGPIPE)
+    };
+    for signal in Signal::iterator().filter(|signal| !kept(signal)) {
+        // SAFETY: the default action runs no code of this process.
+        let _ = unsafe { sigaction(signal, &default) };
+    }
+}
+
+/// Lifts the limits of CPU time and file size, the hard ones too where that is allowed.
+///
+/// # Errors
+/// Those of getrlimit(2) and setrlimit(2).
+pub fn lift_limits() -> io::Result<()> {
+    for limit in LIMITS {
+        let (soft, hard) = getrlimit(limit)?;
+        if soft == RLIM_INFINITY || setrlimit(limit, RLIM_INFINITY, RLIM_INFINITY).is_ok() {
+            continue;
+        }
+        setrlimit(limit, hard, hard)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limits_are_lifted_as_far_as_they_may_be() {
+        lift_limits().unwrap();
+        for limit in LIMITS {
+            let (soft, hard) = getrlimit(limit).unwrap();
+            assert_eq!(soft, hard);
+        }
+    }
+}
