@@ -3,79 +3,77 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::interface::{INTERFACE, SERVICE, object, parameter};
-use super::{Bytes, ControlError};
+use super::{Answer, Bytes, ControlError, Description, Info, interface};
 use crate::map::Verbosity;
 
-/// What can be asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What can be asked. On the wire a call is an object with the full name of its method and its parameters; an unknown
+/// parameter is an error, as a misspelt `path` of `Expire` would otherwise unmount everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "method", content = "parameters", deny_unknown_fields)]
 pub enum Call {
     /// Does the daemon's loop turn? Answered by `Pong`.
+    #[serde(rename = "org.autofs-rs.Control.Ping")]
     Ping,
     /// The mount points. Answered by `Status`.
+    #[serde(rename = "org.autofs-rs.Control.Status")]
     Status,
     /// What is mounted below them. Answered by `Mounts`.
+    #[serde(rename = "org.autofs-rs.Control.Mounts")]
     Mounts,
     /// Read configuration and maps again, as HUP does. Answered by `Done` when that has begun.
+    #[serde(rename = "org.autofs-rs.Control.Reload")]
     Reload,
-    /// Replace the program by the one that stands at its path now; nothing fails and nothing is unmounted. Answered by
+    /// Replace the program by the one that is at its path now; nothing fails and nothing is unmounted. Answered by
     /// `Done` when that has begun; the connection ends with the old program's worker.
+    #[serde(rename = "org.autofs-rs.Control.Upgrade")]
     Upgrade,
     /// End, and leave all mounts for the next start. Answered by `Done` when that has begun.
+    #[serde(rename = "org.autofs-rs.Control.Detach")]
     Detach,
     /// Unmount what is unused, as USR1 does. Answered by `Done` when that has begun.
+    #[serde(rename = "org.autofs-rs.Control.Expire")]
     Expire {
         /// Only below this mount point.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         path: Option<Bytes>,
     },
-    /// Log that much about a mount point. Answered by `Done`.
+    /// Set the log level of a mount point. Answered by `Done`.
+    #[serde(rename = "org.autofs-rs.Control.SetLogLevel")]
     SetLogLevel {
         /// The mount point.
         path: Bytes,
-        /// How much.
+        /// Its new level.
         level: Level,
     },
     /// What an access to this path would do; nothing is mounted. Answered by `Explanation`.
+    #[serde(rename = "org.autofs-rs.Control.Explain")]
     Explain {
         /// A path at or below a mount point.
         path: Bytes,
     },
     /// Come to rest for a checkpoint. Answered by `Quiesced` when it may be made.
+    #[serde(rename = "org.autofs-rs.Control.Quiesce")]
     Quiesce(Quiesce),
     /// The checkpoint is over (or will not be made). Answered by `Done` when all is served again or has begun to be.
+    #[serde(rename = "org.autofs-rs.Control.Resume")]
     Resume,
-    /// What stands in the way of a checkpoint. Answered by `Checks`.
+    /// What prevents a checkpoint. Answered by `Checks`.
+    #[serde(rename = "org.autofs-rs.Control.MigrateCheck")]
     MigrateCheck,
-    /// Varlink's own: who are you. Answered by `Info`.
+    /// Varlink's own: which service is this? Answered by `Info`.
+    #[serde(rename = "org.varlink.service.GetInfo")]
     GetInfo,
     /// Varlink's own: the definition of an interface. Answered by `Description`.
+    #[serde(rename = "org.varlink.service.GetInterfaceDescription")]
     GetInterfaceDescription {
         /// Its name.
         interface: String,
     },
 }
 
-/// The parameters of all calls; each has some of them.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Parameters {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    path: Option<Bytes>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    level: Option<Level>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    interface: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    mode: Option<Mode>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    timeout: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    lease: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    umount: Option<Umount>,
-}
-
 /// How to come to rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Quiesce {
     /// What becomes of the autofs mounts.
     pub mode: Mode,
@@ -109,15 +107,15 @@ pub enum Mode {
 pub enum Umount {
     /// File systems that a checkpoint cannot hold.
     Unsupported,
-    /// All that is not in use.
+    /// Everything that is not in use.
     Idle,
     /// Nothing.
     None,
 }
 
 impl Call {
-    /// Whether only root may ask it: all that changes something, and `Explain`, which shows what maps say (passwords
-    /// among it) and may run what they name.
+    /// Returns whether only root may make the call: each one that changes something, and `Explain`, which shows what maps
+    /// say (passwords among it) and may run the programs that they name.
     pub fn is_privileged(&self) -> bool {
         match self {
             Self::Quiesce(_) | Self::Resume | Self::MigrateCheck => true,
@@ -127,100 +125,68 @@ impl Call {
         }
     }
 
-    /// The full name of the method, and its parameters.
-    pub(super) fn to_wire(&self) -> serde_json::Result<(String, Map<String, Value>)> {
-        let mut p = Parameters::default();
-        let (interface, name) = match self {
-            Self::Ping => (INTERFACE, "Ping"),
-            Self::Status => (INTERFACE, "Status"),
-            Self::Mounts => (INTERFACE, "Mounts"),
-            Self::Reload => (INTERFACE, "Reload"),
-            Self::Upgrade => (INTERFACE, "Upgrade"),
-            Self::Detach => (INTERFACE, "Detach"),
-            Self::Expire { path } => {
-                p.path.clone_from(path);
-                (INTERFACE, "Expire")
-            }
-            Self::SetLogLevel { path, level } => {
-                p.path = Some(path.clone());
-                p.level = Some(*level);
-                (INTERFACE, "SetLogLevel")
-            }
-            Self::Explain { path } => {
-                p.path = Some(path.clone());
-                (INTERFACE, "Explain")
-            }
-            Self::Quiesce(wish) => {
-                p.mode = Some(wish.mode);
-                p.timeout = Some(wish.timeout);
-                p.lease = Some(wish.lease);
-                p.umount = Some(wish.umount);
-                (INTERFACE, "Quiesce")
-            }
-            Self::Resume => (INTERFACE, "Resume"),
-            Self::MigrateCheck => (INTERFACE, "MigrateCheck"),
-            Self::GetInfo => (SERVICE, "GetInfo"),
-            Self::GetInterfaceDescription { interface } => {
-                p.interface = Some(interface.clone());
-                (SERVICE, "GetInterfaceDescription")
-            }
-        };
-        Ok((format!("{interface}.{name}"), object(&p)?))
-    }
-
+    /// Reads a call.
+    ///
+    /// # Errors
+    /// The interface or the method is unknown, or a parameter is unknown, missing or of another type.
     pub(super) fn from_wire(method: &str, parameters: Map<String, Value>) -> Result<Self, ControlError> {
         let not_found = || ControlError::MethodNotFound { method: method.to_owned() };
         let (interface, name) = method.rsplit_once('.').ok_or_else(not_found)?;
-        let path = || parameter::<Bytes>(&parameters, "path");
-        let missing = |name: &str| ControlError::InvalidParameter { parameter: name.to_owned() };
-        Ok(match (interface, name) {
-            (INTERFACE, "Ping") => Self::Ping,
-            (INTERFACE, "Status") => Self::Status,
-            (INTERFACE, "Mounts") => Self::Mounts,
-            (INTERFACE, "Reload") => Self::Reload,
-            (INTERFACE, "Upgrade") => Self::Upgrade,
-            (INTERFACE, "Detach") => Self::Detach,
-            (INTERFACE, "Expire") => Self::Expire { path: path()? },
-            (INTERFACE, "SetLogLevel") => Self::SetLogLevel {
-                path: path()?.ok_or_else(|| missing("path"))?,
-                level: parameter(&parameters, "level")?.ok_or_else(|| missing("level"))?,
-            },
-            (INTERFACE, "Explain") => Self::Explain { path: path()?.ok_or_else(|| missing("path"))? },
-            (INTERFACE, "Quiesce") => {
-                let default = Quiesce::default();
-                Self::Quiesce(Quiesce {
-                    mode: parameter(&parameters, "mode")?.unwrap_or(default.mode),
-                    timeout: parameter(&parameters, "timeout")?.unwrap_or(default.timeout),
-                    lease: parameter(&parameters, "lease")?.unwrap_or(default.lease),
-                    umount: parameter(&parameters, "umount")?.unwrap_or(default.umount),
-                })
-            }
-            (INTERFACE, "Resume") => Self::Resume,
-            (INTERFACE, "MigrateCheck") => Self::MigrateCheck,
-            (SERVICE, "GetInfo") => Self::GetInfo,
-            (SERVICE, "GetInterfaceDescription") => Self::GetInterfaceDescription {
-                interface: parameter(&parameters, "interface")?.ok_or_else(|| missing("interface"))?,
-            },
-            (INTERFACE | SERVICE, _) => return Err(not_found()),
-            _ => return Err(ControlError::InterfaceNotFound { interface: interface.to_owned() }),
+        let definition = interface::definition(interface)
+            .ok_or_else(|| ControlError::InterfaceNotFound { interface: interface.to_owned() })?;
+        let known = interface::parameters_of(definition, name).ok_or_else(not_found)?;
+        if let Some(unknown) = parameters.keys().find(|name| !known.contains(&name.as_str())) {
+            return Err(ControlError::InvalidParameter { parameter: unknown.clone() });
+        }
+        // Null is as good as absent.
+        let given: Map<String, Value> = parameters.into_iter().filter(|(_, value)| !value.is_null()).collect();
+        let parse = |given: &Map<String, Value>| {
+            // Serde takes no object for a call without parameters.
+            let content = (!known.is_empty()).then(|| ("parameters".to_owned(), Value::Object(given.clone())));
+            let method = ("method".to_owned(), Value::from(method));
+            serde_json::from_value::<Self>([method].into_iter().chain(content).collect())
+        };
+        parse(&given).map_err(|error| {
+            let error = error.to_string();
+            let missing = error.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+            let without = |name: &&String| {
+                let mut rest = given.clone();
+                rest.remove(*name);
+                parse(&rest).err().is_none_or(|other| other.to_string() != error)
+            };
+            // One of another type is that without which the error is another one.
+            let wrong = missing.or_else(|| given.keys().find(without).map(String::as_str));
+            ControlError::InvalidParameter { parameter: wrong.unwrap_or_default().to_owned() }
         })
+    }
+
+    /// The answer to a call that asks about the interfaces and not about the daemon; `None` for all others.
+    pub fn answer_about_service(&self) -> Option<Result<Answer, ControlError>> {
+        match self {
+            Self::GetInfo => Some(Ok(Answer::Info(Info::own()))),
+            Self::GetInterfaceDescription { interface } => Some(match interface::definition(interface) {
+                Some(text) => Ok(Answer::Description(Description { description: text.to_owned() })),
+                None => Err(ControlError::InterfaceNotFound { interface: interface.clone() }),
+            }),
+            _ => None,
+        }
     }
 }
 
-/// How much is logged about a mount point.
+/// The log level of a mount point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Errors and unconditional messages.
     Basic,
-    /// And what is done.
+    /// Also what the daemon does.
     Verbose,
-    /// And how.
+    /// Also how it does it.
     Debug,
 }
 
 impl Level {
-    /// Its word.
+    /// The word for it on the command line and on the wire.
     pub fn name(self) -> &'static str {
         match self {
             Self::Basic => "basic",

@@ -1,18 +1,34 @@
-//! The interface's name and definition; `interface.varlink` says to others what the neighbouring modules say in Rust.
+//! The names and definitions of the interfaces; the `.varlink` files say in Varlink's definition language what the
+//! neighbouring modules say in Rust.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::ControlError;
-
-/// The interface's name.
+/// The name of the daemon's interface.
 pub const INTERFACE: &str = "org.autofs-rs.Control";
 
-/// The interface in Varlink's definition language.
+/// The name of the interface that every Varlink service has.
+pub const SERVICE: &str = "org.varlink.service";
+
+/// The definition of [`INTERFACE`].
 pub const DEFINITION: &str = include_str!("interface.varlink");
 
-/// The interface that every Varlink service has.
-pub(super) const SERVICE: &str = "org.varlink.service";
+/// The definition of the interface with this name, if the daemon has it.
+pub fn definition(interface: &str) -> Option<&'static str> {
+    match interface {
+        INTERFACE => Some(DEFINITION),
+        SERVICE => Some(include_str!("service.varlink")),
+        _ => None,
+    }
+}
+
+/// The names of a method's parameters as its definition lists them. `None` if the interface does not define the method.
+pub(super) fn parameters_of(definition: &'static str, method: &str) -> Option<Vec<&'static str>> {
+    let methods = definition.lines().filter_map(|line| line.strip_prefix("method "));
+    let signature = methods.filter_map(|line| line.split_once('(')).find(|(name, _)| *name == method)?.1;
+    let parameters = signature.split(')').next().unwrap_or_default().split(',');
+    Some(parameters.filter_map(|parameter| Some(parameter.split_once(':')?.0.trim())).collect())
+}
 
 /// The fields of a value.
 pub(super) fn object(value: &impl Serialize) -> serde_json::Result<Map<String, Value>> {
@@ -22,49 +38,23 @@ pub(super) fn object(value: &impl Serialize) -> serde_json::Result<Map<String, V
     }
 }
 
-/// One parameter, if it is there and not null.
-pub(super) fn parameter<T: for<'de> Deserialize<'de>>(
-    parameters: &Map<String, Value>,
-    name: &str,
-) -> Result<Option<T>, ControlError> {
-    match parameters.get(name) {
-        None => Ok(None),
-        Some(value) => {
-            Option::deserialize(value).map_err(|_| ControlError::InvalidParameter { parameter: name.to_owned() })
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Bytes, Call, Level, Quiesce};
 
     #[test]
-    fn the_definition_names_every_method_and_error() {
-        let path = Bytes::default();
-        for call in [
-            Call::Ping,
-            Call::Status,
-            Call::Mounts,
-            Call::Reload,
-            Call::Upgrade,
-            Call::Detach,
-            Call::Expire { path: None },
-            Call::SetLogLevel { path: path.clone(), level: Level::Basic },
-            Call::Explain { path: path.clone() },
-            Call::Quiesce(Quiesce::default()),
-            Call::Resume,
-            Call::MigrateCheck,
-        ] {
-            let (method, _) = call.to_wire().unwrap();
-            let name = method.rsplit('.').next().unwrap();
-            assert!(DEFINITION.contains(&format!("method {name}(")), "{name}");
+    fn parameters_are_read_from_the_definition() {
+        assert_eq!(parameters_of(DEFINITION, "Ping"), Some(vec![]));
+        assert_eq!(parameters_of(DEFINITION, "SetLogLevel"), Some(vec!["path", "level"]));
+        assert_eq!(parameters_of(DEFINITION, "Quiesce"), Some(vec!["mode", "timeout", "lease", "umount"]));
+        assert_eq!(parameters_of(DEFINITION, "Pin"), None);
+    }
+
+    #[test]
+    fn every_interface_that_is_listed_is_described() {
+        for name in crate::control::Info::own().interfaces {
+            assert!(definition(&name).is_some_and(|text| text.contains(&format!("interface {name}\n"))), "{name}");
         }
-        for error in [ControlError::NoSuchMount { path }, ControlError::Failed { message: String::new() }] {
-            let (name, _) = error.to_wire();
-            assert!(DEFINITION.contains(&format!("error {} (", name.rsplit('.').next().unwrap())), "{name}");
-        }
-        assert!(DEFINITION.contains(&format!("interface {INTERFACE}\n")));
+        assert_eq!(definition("org.example"), None);
     }
 }

@@ -57,26 +57,26 @@ impl Frames {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct RequestObject {
     method: String,
     #[serde(default)]
     parameters: Map<String, Value>,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default)]
     oneway: bool,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct ReplyObject {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     error: Option<String>,
     #[serde(default)]
     parameters: Map<String, Value>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_false(b: &bool) -> bool {
-    !b
+#[derive(Serialize)]
+struct Success {
+    parameters: Map<String, Value>,
 }
 
 /// A request as it came.
@@ -98,8 +98,7 @@ pub struct Malformed(#[from] serde_json::Error);
 /// # Errors
 /// Never in practice: every call can be written as JSON.
 pub fn encode_request(call: &Call) -> Result<Vec<u8>, Malformed> {
-    let (method, parameters) = call.to_wire()?;
-    framed(&RequestObject { method, parameters, oneway: false })
+    framed(call)
 }
 
 /// Reads a request.
@@ -116,13 +115,10 @@ pub fn decode_request(message: &[u8]) -> Result<Request, Malformed> {
 /// # Errors
 /// Never in practice: every answer can be written as JSON.
 pub fn encode_reply(reply: &Result<Answer, ControlError>) -> Result<Vec<u8>, Malformed> {
-    framed(&match reply {
-        Ok(answer) => ReplyObject { error: None, parameters: answer.to_wire()? },
-        Err(error) => {
-            let (name, parameters) = error.to_wire();
-            ReplyObject { error: Some(name), parameters }
-        }
-    })
+    match reply {
+        Ok(answer) => framed(&Success { parameters: answer.to_wire()? }),
+        Err(error) => framed(error),
+    }
 }
 
 /// Reads the reply to `call`.
@@ -132,7 +128,7 @@ pub fn encode_reply(reply: &Result<Answer, ControlError>) -> Result<Vec<u8>, Mal
 pub fn decode_reply(message: &[u8], call: &Call) -> Result<Result<Answer, ControlError>, Malformed> {
     let object: ReplyObject = serde_json::from_slice(message)?;
     Ok(match object.error {
-        Some(name) => Err(ControlError::from_wire(&name, &object.parameters)),
+        Some(name) => Err(ControlError::from_wire(&name, object.parameters)),
         None => Ok(Answer::from_wire(object.parameters, call)?),
     })
 }
@@ -170,10 +166,10 @@ mod tests {
         assert_eq!(frames.message(), Err(TooLong(2)));
     }
 
-    #[test]
-    fn requests_survive_the_wire() {
+    /// Every call, with and without what may be left out.
+    fn calls() -> Vec<Call> {
         let path = Bytes(b"/a\xff".to_vec());
-        for call in [
+        vec![
             Call::Ping,
             Call::Status,
             Call::Mounts,
@@ -188,29 +184,60 @@ mod tests {
             Call::Resume,
             Call::MigrateCheck,
             Call::GetInfo,
-        ] {
+            Call::GetInterfaceDescription { interface: "x".into() },
+        ]
+    }
+
+    #[test]
+    fn requests_survive_the_wire_and_are_defined() {
+        for call in calls() {
             let mut message = encode_request(&call).unwrap();
             assert_eq!(message.pop(), Some(0));
+            // As the definition says: a call that it lacks, or one of its parameters, is not understood.
             assert_eq!(decode_request(&message).unwrap(), Request { call: Ok(call), oneway: false });
         }
     }
 
+    fn call(name: &str, parameters: &str) -> Result<Call, ControlError> {
+        let text = format!(r#"{{"method":"org.autofs-rs.Control.{name}","parameters":{parameters}}}"#);
+        decode_request(text.as_bytes()).unwrap().call
+    }
+
+    fn invalid(parameter: &str) -> Result<Call, ControlError> {
+        Err(ControlError::InvalidParameter { parameter: parameter.into() })
+    }
+
     #[test]
-    fn parameters_may_be_left_out_and_strange_ones_are_ignored() {
+    fn parameters_may_be_left_out_where_the_definition_says_so() {
+        assert_eq!(call("Ping", "{}"), Ok(Call::Ping));
+        assert_eq!(call("Expire", "{}"), Ok(Call::Expire { path: None }));
+        assert_eq!(call("Expire", r#"{"path":null}"#), Ok(Call::Expire { path: None }));
+        assert_eq!(call("Quiesce", r#"{"mode":null}"#), Ok(Call::Quiesce(Quiesce::default())));
+        assert_eq!(call("Explain", "{}"), invalid("path"));
+        assert_eq!(call("Explain", r#"{"path":null}"#), invalid("path"));
+        assert_eq!(call("SetLogLevel", r#"{"path":"/a"}"#), invalid("level"));
+    }
+
+    #[test]
+    fn a_misspelt_parameter_is_an_error() {
+        assert_eq!(call("Expire", r#"{"paht":"/home"}"#), invalid("paht"));
+        assert_eq!(call("Expire", r#"{"paht":null}"#), invalid("paht"));
+        assert_eq!(call("Ping", r#"{"path":"/home"}"#), invalid("path"));
+        assert_eq!(call("Quiesce", r#"{"mode":"park","leese":5}"#), invalid("leese"));
+    }
+
+    #[test]
+    fn a_parameter_of_another_type_is_named() {
+        assert_eq!(call("Explain", r#"{"path":5}"#), invalid("path"));
+        assert_eq!(call("SetLogLevel", r#"{"path":"/a","level":"loud"}"#), invalid("level"));
+        assert_eq!(call("SetLogLevel", r#"{"path":[],"level":"debug"}"#), invalid("path"));
+        assert_eq!(call("Quiesce", r#"{"lease":-1,"timeout":3}"#), invalid("lease"));
+    }
+
+    #[test]
+    fn what_is_no_call_of_ours_is_refused() {
         let call = |text: &str| decode_request(text.as_bytes()).unwrap().call;
         assert_eq!(call(r#"{"method":"org.autofs-rs.Control.Ping","more":true}"#), Ok(Call::Ping));
-        assert_eq!(
-            call(r#"{"method":"org.autofs-rs.Control.Expire","parameters":{"x":[1]}}"#),
-            Ok(Call::Expire { path: None })
-        );
-        assert_eq!(
-            call(r#"{"method":"org.autofs-rs.Control.Explain"}"#),
-            Err(ControlError::InvalidParameter { parameter: "path".into() })
-        );
-        assert_eq!(
-            call(r#"{"method":"org.autofs-rs.Control.Explain","parameters":{"path":5}}"#),
-            Err(ControlError::InvalidParameter { parameter: "path".into() })
-        );
         assert_eq!(
             call(r#"{"method":"org.autofs-rs.Control.Fly"}"#),
             Err(ControlError::MethodNotFound { method: "org.autofs-rs.Control.Fly".into() })
@@ -225,15 +252,33 @@ mod tests {
     }
 
     #[test]
+    fn errors_are_defined_and_unknown_ones_are_shown() {
+        let errors = [
+            ControlError::PermissionDenied,
+            ControlError::NoSuchMount { path: Bytes(b"/x".to_vec()) },
+            ControlError::Failed { message: "no".into() },
+            ControlError::InvalidParameter { parameter: "x".into() },
+            ControlError::MethodNotFound { method: "x".into() },
+            ControlError::InterfaceNotFound { interface: "x".into() },
+        ];
+        for error in errors {
+            let value = serde_json::to_value(&error).unwrap();
+            let (interface, name) = value["error"].as_str().unwrap().rsplit_once('.').unwrap();
+            let definition = crate::control::interface::definition(interface).unwrap();
+            assert!(definition.contains(&format!("error {name} (")), "{name}");
+            let mut message = encode_reply(&Err(error.clone())).unwrap();
+            message.pop();
+            assert_eq!(decode_reply(&message, &Call::Reload).unwrap(), Err(error));
+        }
+        let reply = br#"{"error":"org.example.Odd","parameters":{"x":1}}"#;
+        let message = "the daemon answers org.example.Odd".to_owned();
+        assert_eq!(decode_reply(reply, &Call::Ping).unwrap(), Err(ControlError::Failed { message }));
+    }
+
+    #[test]
     fn replies_survive_the_wire() {
         let pong = Answer::Pong(Pong { version: "1".into(), pid: 7 });
-        for (call, reply) in [
-            (Call::Ping, Ok(pong)),
-            (Call::Reload, Ok(Answer::Done)),
-            (Call::Reload, Err(ControlError::PermissionDenied)),
-            (Call::Reload, Err(ControlError::NoSuchMount { path: Bytes(b"/x".to_vec()) })),
-            (Call::Reload, Err(ControlError::Failed { message: "no".into() })),
-        ] {
+        for (call, reply) in [(Call::Ping, Ok(pong)), (Call::Reload, Ok(Answer::Done))] {
             let mut message = encode_reply(&reply).unwrap();
             assert_eq!(message.pop(), Some(0));
             assert_eq!(decode_reply(&message, &call).unwrap(), reply);

@@ -1,5 +1,7 @@
 //! Tables for people: left-aligned columns two blanks apart, numbers to the right, nothing drawn.
 
+use unicode_width::UnicodeWidthStr as _;
+
 /// How a column is aligned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
@@ -30,14 +32,14 @@ impl<const N: usize> Table<N> {
     /// The table's text, each line with its newline, the heading in bold if wanted.
     pub fn render(&self, bold: bool) -> String {
         let widths: [usize; N] = std::array::from_fn(|i| {
-            let cells = self.rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count());
+            let cells = self.rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.width());
             let heading = self.columns.get(i).map_or(0, |(name, _)| name.len());
             cells.max().unwrap_or(0).max(heading)
         });
         let line = |cells: [&str; N]| {
             let mut text = String::new();
             for ((cell, width), (_, align)) in cells.iter().zip(widths).zip(self.columns) {
-                let pad = " ".repeat(width.saturating_sub(cell.chars().count()));
+                let pad = " ".repeat(width.saturating_sub(cell.width()));
                 match align {
                     Align::Left => text += &format!("{cell}{pad}  "),
                     Align::Right => text += &format!("{pad}{cell}  "),
@@ -83,11 +85,13 @@ mod tests {
         let mut table = Table::new([("MOUNT", Align::Left), ("N", Align::Right), ("LAST", Align::Left)]);
         table.push(["/größe".into(), "7".into(), String::new()]);
         table.push(["/a".into(), "1234".into(), "x".into()]);
+        table.push(["/書類".into(), "5".into(), "y".into()]);
         assert_eq!(
             table.render(false),
             "MOUNT      N  LAST\n\
              /größe     7\n\
-             /a      1234  x\n"
+             /a      1234  x\n\
+             /書類      5  y\n"
         );
         assert!(table.render(true).starts_with("\x1b[1mMOUNT      N  LAST\x1b[0m\n"));
     }

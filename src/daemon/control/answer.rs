@@ -12,7 +12,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::control::{Answer, Bytes, Call, ControlError, Explanation, MountKind, MountPoint, Mounted, Mounts, Outcome};
-use crate::control::{Checks, Description, Info, Level, Pong, Status, plan};
+use crate::control::{Checks, Level, Pong, Status, plan};
 use crate::daemon::checkpoint::quiesce::Quiet;
 use crate::daemon::control::serve::Asked;
 use crate::daemon::jobs::resolve;
@@ -100,9 +100,8 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
         Call::MigrateCheck => {
             Ok(Answer::Checks(Checks { checks: crate::daemon::checkpoint::check::check(worker).await }))
         }
-        Call::GetInfo => Ok(Answer::Info(Info::own())),
-        Call::GetInterfaceDescription { .. } => {
-            Ok(Answer::Description(Description { description: crate::control::interface::DEFINITION.to_owned() }))
+        call @ (Call::GetInfo | Call::GetInterfaceDescription { .. }) => {
+            call.answer_about_service().unwrap_or(Ok(Answer::Done))
         }
     }
 }

@@ -18,9 +18,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::control::interface::{DEFINITION, INTERFACE};
 use crate::control::protocol::{self, REQUEST_MAX};
-use crate::control::{Answer, Call, ControlError, Description, Frames, Info};
+use crate::control::{Answer, Call, ControlError, Frames};
 use crate::sys::{path, socket};
 
 /// Connections of root at a time.
@@ -219,16 +218,8 @@ async fn answer(
     if call.is_privileged() && uid != 0 {
         return Err(ControlError::PermissionDenied);
     }
-    match call {
-        Call::GetInfo => return Ok(Answer::Info(Info::own())),
-        Call::GetInterfaceDescription { interface } => {
-            return if interface == INTERFACE {
-                Ok(Answer::Description(Description { description: DEFINITION.to_owned() }))
-            } else {
-                Err(ControlError::InterfaceNotFound { interface })
-            };
-        }
-        _ => {}
+    if let Some(answer) = call.answer_about_service() {
+        return answer;
     }
     let patience = match &call {
         Call::Quiesce(wish) => ANSWER_WITHIN + Duration::from_secs(wish.timeout),
