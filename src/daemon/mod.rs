@@ -121,6 +121,7 @@ async fn live(options: Options, configuration: Configuration, logger: &'static L
     };
     debug!("the end: {how:?}, {} autofs mounts stay", left.len());
     unmount::leave(&worker, &left, how).await;
+    worker.answer_the_last().await;
     if let Some(own) = worker.socket.get() {
         serve::remove(socket, own);
     }

@@ -15,7 +15,6 @@ use log::{error, info, warn};
 
 use crate::config::Settings;
 use crate::daemon::attach::adopt;
-use crate::daemon::attach::top;
 use crate::daemon::jobs::browse;
 use crate::daemon::jobs::unmount;
 use crate::daemon::maps::line::Line;
@@ -302,7 +301,7 @@ async fn want(worker: &Rc<Worker>, wanted: Vec<Wanted>) {
     worker.event(Event::Want(wanted));
     worker.quiet().await;
     browse(worker).await;
-    top::release_unused(worker);
+    worker.state.borrow_mut().release_unused();
     // The maps and the mount table have been in memory more than once.
     drop(tokio::task::spawn_blocking(heap::trim));
 }

@@ -13,7 +13,7 @@ use crate::daemon::checkpoint::quiesce::Quiet;
 use crate::daemon::jobs::resolve;
 use crate::daemon::maps::context::Context;
 use crate::daemon::maps::line::Line;
-use crate::daemon::mounts::pipes::Pipes;
+use crate::daemon::mounts::pipes::{Pipe, Pipes};
 use crate::daemon::mounts::table::Mounted;
 use crate::daemon::reload;
 use crate::engine::{Engine, JobId, Key, Kind, Limits, MountId, Requester, Shutdown, Token, Wanted};
@@ -235,6 +235,20 @@ impl State {
         let line = Line::new(number, mount_point, spec, options, source);
         line.pipe.set(pipe);
         (Rc::new(line), known)
+    }
+
+    /// Lets go of pipes to which no mount writes and none will: with their lines, those of direct maps that the master map
+    /// does not name any more. The pipe of a direct map that it names stays for keys that are added.
+    pub(crate) fn release_unused(&mut self) {
+        let in_force: HashSet<u32> = self.order.iter().copied().collect();
+        let named = |line: &Line| in_force.contains(&line.number);
+        let shared: HashSet<u32> =
+            self.lines.values().filter(|line| named(line)).filter_map(|l| l.pipe.get()).collect();
+        let is_unused =
+            |pipe: &Rc<Pipe>| pipe.mounts.get() == 0 && !pipe.awaited.get() && !shared.contains(&pipe.number);
+        let unused: HashSet<u32> = self.pipes.iter().filter(|pipe| is_unused(pipe)).map(|pipe| pipe.number).collect();
+        self.lines.retain(|_, line| named(line) || line.pipe.get().is_none_or(|pipe| !unused.contains(&pipe)));
+        unused.into_iter().for_each(|pipe| self.pipes.release(pipe));
     }
 
     /// The lines of submounts.

@@ -416,18 +416,18 @@ impl Worker {
         if state.devices.get(&trigger.dev) == Some(&id) {
             state.devices.remove(&trigger.dev);
         }
-        if let Some(pipe) = state.pipes.get(trigger.pipe) {
+        let last = state.pipes.get(trigger.pipe).is_some_and(|pipe| {
             pipe.mounts.set(pipe.mounts.get().saturating_sub(1));
-            // The pipe of a line of direct mounts stays for those that a reload adds.
-            if pipe.mounts.get() == 0 && trigger.kind == Kind::Indirect {
-                state.pipes.release(trigger.pipe);
-            }
-        }
+            pipe.mounts.get() == 0
+        });
         state.leaving.remove(&id);
         state.adopting.remove(&id);
         state.plans.remove(&id);
         if trigger.kind == Kind::Indirect && !state.order.contains(&trigger.line.number) {
             state.lines.remove(&trigger.line.number);
+        }
+        if last {
+            state.release_unused();
         }
         Some(*trigger)
     }

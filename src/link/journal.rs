@@ -159,6 +159,11 @@ impl Journal {
         self.memory.records().get(slot.0 as usize).map_or([0; packet::SIZE], Record::packet)
     }
 
+    /// The number of the pipe by which the packet in a slot came.
+    pub fn pipe(&self, slot: Slot) -> u32 {
+        self.memory.records().get(slot.0 as usize).map_or(0, |record| record.header()[PIPE].load(Ordering::Acquire))
+    }
+
     /// The request of this slot has been answered.
     pub fn clear(&mut self, slot: Slot) {
         if let Some(record) = self.memory.records().get(slot.0 as usize) {

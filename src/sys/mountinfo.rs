@@ -80,6 +80,14 @@ pub fn read() -> io::Result<Vec<u8>> {
     std::fs::read("/proc/self/mountinfo")
 }
 
+/// The text of another process's mount table.
+///
+/// # Errors
+/// Those of reading `/proc/PID/mountinfo`: ENOENT when the process is gone.
+pub fn read_of(pid: i32) -> io::Result<Vec<u8>> {
+    std::fs::read(format!("/proc/{pid}/mountinfo"))
+}
+
 /// The mounts of a table, parents before children except where they were moved.
 pub fn parse(table: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     Lines(table).filter_map(line)

@@ -1,5 +1,6 @@
 //! What `/proc` says of other processes (proc(5)). All of it may be gone the next moment.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -26,6 +27,14 @@ pub fn same_kind(pid: i32, other: i32) -> bool {
 /// ENOENT: no such process. EACCES: not ours to know.
 pub fn mount_namespace(pid: i32) -> io::Result<u64> {
     Ok(stat(format!("/proc/{pid}/ns/mnt").as_str())?.st_ino as _)
+}
+
+/// One process of each mount namespace but that of this process.
+pub fn one_process_of_each_mount_namespace() -> Vec<i32> {
+    let mut seen: HashSet<u64> = mount_namespace(super::children::pid()).into_iter().collect();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten();
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| mount_namespace(*pid).is_ok_and(|namespace| seen.insert(namespace))).collect()
 }
 
 /// Whether a process holds the read end of the pipe with this inode number open: whether it is the one that serves

@@ -10,6 +10,7 @@
 mod common;
 
 mod adopt;
+mod elsewhere;
 mod faults;
 mod foreign;
 mod inherited;

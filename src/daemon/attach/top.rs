@@ -130,7 +130,7 @@ async fn attach_together(
         let state = worker.state.borrow();
         pipes.iter().filter_map(|pipe| state.pipes.get(*pipe)).for_each(|pipe| pipe.awaited.set(false));
     }
-    release_unused(worker);
+    worker.state.borrow_mut().release_unused();
     for id in &attached {
         browse::fill(worker, *id).await;
     }
@@ -259,21 +259,6 @@ pub(crate) fn announce(path: &Path, kind: Kind, timeout: u64, line: &Line) {
     }
     if line.browse() && kind == "indirect" {
         info!(target: &target(path), "ghosting enabled");
-    }
-}
-
-/// Lets go of pipes that no mount came to write to.
-pub(crate) fn release_unused(worker: &Rc<Worker>) {
-    let mut state = worker.state.borrow_mut();
-    let shared: Vec<u32> = state.lines.values().filter_map(|line| line.pipe.get()).collect();
-    let unused: Vec<u32> = state
-        .pipes
-        .iter()
-        .filter(|pipe| pipe.mounts.get() == 0 && !pipe.awaited.get() && !shared.contains(&pipe.number))
-        .map(|pipe| pipe.number)
-        .collect();
-    for pipe in unused {
-        state.pipes.release(pipe);
     }
 }
 

@@ -3,9 +3,10 @@
 //! A token that was read stands in the journal until it is answered. A packet whose mount is not known is parked, until the
 //! mount is, or certainly never will be.
 
+mod elsewhere;
 pub(crate) mod readable;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -231,15 +232,16 @@ impl Worker {
         self.state.borrow_mut().close_roots();
     }
 
-    /// Answers those of these parked packets that are still parked: somebody else's mount on our pipe, or one that we
-    /// gave up, and nobody but us can answer.
+    /// Answers those of these parked packets that are still parked: requests for mounts that are not ours any more, which
+    /// nobody else can answer.
     pub(crate) fn give_up(self: &Rc<Self>, slots: &HashSet<Slot>, table: &MountTable) {
         let mut guard = self.state.borrow_mut();
         let state = &mut *guard;
-        let (lost, parked): (Vec<_>, Vec<_>) =
+        let (given_up, parked): (Vec<_>, Vec<_>) =
             std::mem::take(&mut state.parked).into_iter().partition(|(slot, _)| slots.contains(slot));
         state.parked = parked;
-        for (slot, pipe) in lost {
+        let mut lost = HashMap::new();
+        for (slot, pipe) in given_up {
             let bytes = state.journal.packet(slot);
             let Ok(packet) = Packet::decode(&bytes) else { continue };
             if state.route(pipe, packet.request()).is_some() {
@@ -249,22 +251,28 @@ impl Worker {
             }
             let Request { dev, token, .. } = *packet.request();
             let path = table.mounts().iter().rev().find(|line| line.autofs.is_some() && line.dev == dev);
-            warn!("request {} on control pipe {pipe} is for no mount of ours", token.0);
+            debug!("request {} on control pipe {pipe} is for no mount of ours", token.0);
             match path.map(|line| line.target.as_path().into()) {
                 Some(path) => {
                     drop(spawn_local(Rc::clone(self).insist(path, dev, token, Some(Errno::ENOENT), Some(slot))));
                 }
-                // It is in no place where it could be reached.
-                None => self.forget(state, Some(slot)),
+                None => state.lose(&mut lost, slot),
             }
+        }
+        for (dev, lost) in lost {
+            spawn_local(Rc::clone(self).answer_elsewhere(dev, lost));
         }
     }
 
     pub(crate) fn reply(self: &Rc<Self>, state: &mut State, mount: MountId, token: Token, error: Option<Errno>) {
         let slot = state.slots.remove(&token);
         let Some(trigger) = state.triggers.get(&mount) else {
-            // Its mount is gone, and with it whoever waited.
-            self.forget(state, slot);
+            // Its mount is gone here; who waits is in another mount namespace.
+            let mut lost = HashMap::new();
+            slot.into_iter().for_each(|slot| state.lose(&mut lost, slot));
+            for (dev, lost) in lost {
+                spawn_local(Rc::clone(self).answer_elsewhere(dev, lost));
+            }
             return;
         };
         let (path, dev, control) = (trigger.path.clone(), trigger.dev, Arc::clone(&state.control));
@@ -294,12 +302,13 @@ impl Worker {
             (Arc::clone(&state.control), Arc::clone(&state.context.lanes), state.restores)
         };
         let mut pause = INSIST.0;
-        // After a restore the token may be somebody else's.
+        let mut lost = HashMap::new();
+        // After a restore the token is that of another request.
         while self.state.borrow().restores == restores {
             let (control, path) = (Arc::clone(&control), path.clone());
             let answer = move || match top::find_root(&control, &path, dev)? {
-                Some(root) => say(&control, &root, token, error),
-                None => Ok(()),
+                Some(root) => say(&control, &root, token, error).map(|()| true),
+                None => Ok(false),
             };
             match lanes.run(Lane::Umount, answer).await {
                 Err(e) if e.kind() != io::ErrorKind::InvalidInput => {
@@ -307,10 +316,19 @@ impl Worker {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(INSIST.1);
                 }
+                Ok(false) => {
+                    slot.into_iter().for_each(|slot| self.state.borrow().lose(&mut lost, slot));
+                    break;
+                }
                 _ => break,
             }
         }
-        self.forget(&mut self.state.borrow_mut(), slot);
+        if lost.is_empty() {
+            return self.forget(&mut self.state.borrow_mut(), slot);
+        }
+        for (dev, lost) in lost {
+            Rc::clone(&self).answer_elsewhere(dev, lost).await;
+        }
     }
 
     /// Strikes a request out of the journal.

@@ -1,0 +1,144 @@
+//! A mount namespace with private propagation keeps its copies of autofs mounts that are unmounted here. Lookups there get
+//! an answer.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::Signal;
+
+use super::common::daemon::Daemon;
+use super::common::suite::case;
+use super::common::world::{PROGRAM, put};
+use super::common::{secs, site, table, visit, wait_for};
+use super::processes::{descriptors, worker};
+
+/// A process in a mount namespace of its own, made now, that looks up a path when it is told to.
+struct Copy(Child);
+
+impl Copy {
+    fn of(path: &str) -> Self {
+        for file in ["/world/go", "/world/copied"] {
+            _ = fs::remove_file(file);
+        }
+        let script = format!(
+            "echo > /world/copied; while [ ! -e /world/go ]; do sleep 0.05; done; exec {PROGRAM} --visit '{path}'"
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "/bin/sh", "-c", &script]);
+        let child = command.process_group(0).stdin(Stdio::null()).spawn().unwrap();
+        wait_for("the namespace", secs(10), || fs::exists("/world/copied").unwrap().then_some(()));
+        Self(child)
+    }
+
+    /// The lookup fails with this error.
+    #[track_caller]
+    fn gets(mut self, errno: Errno) {
+        put("/world/go", "");
+        let status = wait_for("an answer in the other namespace", secs(20), || self.0.try_wait().unwrap());
+        assert_eq!(status.code(), Some(errno as i32));
+    }
+}
+
+fn start() -> Daemon {
+    site::master("/mnt/auto /etc/auto.one --timeout=600\n/mnt/gone /etc/auto.one --timeout=600\n/- /etc/auto.direct\n");
+    put("/etc/auto.one", "t / -fstype=tmpfs :t /x -fstype=tmpfs :x /y -fstype=tmpfs :y\n* -fstype=tmpfs :&\n");
+    put("/etc/auto.direct", "/mnt/d -fstype=tmpfs :d\n/mnt/e -fstype=tmpfs :e\n");
+    Daemon::serving(&["/mnt/auto", "/mnt/gone", "/mnt/d", "/mnt/e"])
+}
+
+#[track_caller]
+fn gone(path: &str) {
+    wait_for(path, secs(20), || table::at(path).is_empty().then_some(()));
+}
+
+/// All go on being served here.
+#[track_caller]
+fn goes_on(daemon: Daemon) {
+    visit::serves("/mnt/auto/a");
+    visit::serves("/mnt/d");
+    daemon.stop();
+}
+
+#[case]
+fn of_a_direct_mount_that_a_reload_takes_away() {
+    let mut daemon = start();
+    let copy = Copy::of("/mnt/e");
+    put("/etc/auto.direct", "/mnt/d -fstype=tmpfs :d\n");
+    daemon.signal(Signal::SIGHUP);
+    gone("/mnt/e");
+    copy.gets(Errno::ENOENT);
+    goes_on(daemon);
+}
+
+#[case]
+fn of_an_indirect_mount_that_a_reload_takes_away() {
+    let mut daemon = start();
+    let copy = Copy::of("/mnt/gone/a");
+    site::master("/mnt/auto /etc/auto.one --timeout=600\n/- /etc/auto.direct\n");
+    daemon.signal(Signal::SIGHUP);
+    gone("/mnt/gone");
+    copy.gets(Errno::ENOENT);
+    goes_on(daemon);
+}
+
+#[case]
+fn of_a_direct_mount_that_is_unmounted_by_hand() {
+    let daemon = start();
+    let copy = Copy::of("/mnt/e");
+    umount2("/mnt/e", MntFlags::empty()).unwrap();
+    copy.gets(Errno::ENOENT);
+    goes_on(daemon);
+}
+
+#[case]
+fn of_an_offset_that_is_unmounted_by_hand() {
+    let daemon = start();
+    visit::serves("/mnt/auto/t");
+    let copy = Copy::of("/mnt/auto/t/y");
+    umount2("/mnt/auto/t/y", MntFlags::empty()).unwrap();
+    copy.gets(Errno::ENOENT);
+    goes_on(daemon);
+}
+
+/// The tree is in no mount table any more; only a process that stands in it leads there.
+#[case]
+fn of_a_tree_that_is_unmounted_lazily() {
+    let daemon = start();
+    visit::serves("/mnt/auto/t");
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &format!("cd /mnt/auto/t; echo > /world/in; while [ ! -e /world/go ]; do sleep 0.05; done; exec {PROGRAM} --visit ../other")]);
+    let child = command.process_group(0).stdin(Stdio::null()).spawn().unwrap();
+    wait_for("the process in the tree", secs(10), || fs::exists("/world/in").unwrap().then_some(()));
+    umount2("/mnt/auto", MntFlags::MNT_DETACH).unwrap();
+    Copy(child).gets(Errno::ENOENT);
+    daemon.stop();
+}
+
+/// Pipes of direct maps that go and come back are closed in both processes.
+#[case]
+fn pipes_of_direct_maps_that_come_and_go() {
+    let mut daemon = start();
+    let both = |daemon: &Daemon| [daemon.pid(), worker(daemon)].map(descriptors);
+    visit::serves("/mnt/d");
+    let before = both(&daemon);
+    for round in 0..6 {
+        site::master("/mnt/auto /etc/auto.one --timeout=600\n/mnt/gone /etc/auto.one --timeout=600\n");
+        daemon.signal(Signal::SIGHUP);
+        gone("/mnt/e");
+        site::master(
+            "/mnt/auto /etc/auto.one --timeout=600\n/mnt/gone /etc/auto.one --timeout=600\n/- /etc/auto.direct\n",
+        );
+        daemon.signal(Signal::SIGHUP);
+        wait_for("/mnt/e", secs(20), || table::autofs("/mnt/e"));
+        visit::serves("/mnt/e");
+        umount2("/mnt/e", MntFlags::empty()).unwrap_or_else(|e| panic!("round {round}: {e}"));
+    }
+    wait_for("as many descriptors as before", secs(20), || {
+        let now = both(&daemon);
+        (now[0] <= before[0] && now[1] <= before[1]).then_some(())
+    });
+    goes_on(daemon);
+}
