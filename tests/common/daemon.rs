@@ -101,15 +101,12 @@ impl Daemon {
     pub fn ready(&mut self, points: &[&str]) {
         let pid = self.child.id().to_string();
         for point in points {
-            let deadline = secs(10);
-            let end = std::time::Instant::now() + deadline;
-            while table::autofs(point).is_none_or(|m| m.option("pgrp") != Some(&pid)) {
+            wait_for(&format!("autofs on {point}"), secs(10), || {
                 if let Some(status) = self.end_now() {
                     panic!("the daemon has ended ({status}) before {point} was there");
                 }
-                assert!(std::time::Instant::now() < end, "no autofs on {point}");
-                std::thread::sleep(Duration::from_millis(5));
-            }
+                table::autofs(point).filter(|m| m.option("pgrp") == Some(&pid))
+            });
         }
     }
 
@@ -178,11 +175,7 @@ impl Daemon {
     /// Waits until it has said this.
     #[track_caller]
     pub fn says(&self, text: &str) {
-        let end = std::time::Instant::now() + secs(10);
-        while !self.log().contains(text) {
-            assert!(std::time::Instant::now() < end, "{text:?} is not in the log");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_for(&format!("{text:?} in the log"), secs(10), || self.log().contains(text).then_some(()));
     }
 }
 

@@ -47,9 +47,14 @@ pub fn part(body: fn(&str)) -> Option<ExitCode> {
     }
 }
 
-/// Looks every few milliseconds until `look` gives something; panics with `what` after `deadline`.
+/// How many times longer than its deadline a test waits before it fails. The deadlines in the tests are what an idle
+/// machine keeps with ease; on a busy one a process may not run for seconds. Only a test that fails takes longer by it.
+pub const PATIENCE: u32 = 6;
+
+/// Looks every few milliseconds until `look` gives something. Panics with `what` after `deadline` times [`PATIENCE`].
 #[track_caller]
 pub fn wait_for<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = deadline * PATIENCE;
     let end = Instant::now() + deadline;
     loop {
         if let Some(found) = look() {
@@ -60,14 +65,14 @@ pub fn wait_for<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Opt
     }
 }
 
-/// Runs a program and takes what it prints. `None`: it was not through in time, and was killed.
+/// Runs a program and returns what it prints, or `None` if it had to be killed after `deadline` times [`PATIENCE`].
 pub fn output(command: &mut Command, deadline: Duration) -> Option<Output> {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || _ = done.send(child.wait_with_output()));
-    let output = wait.recv_timeout(deadline).ok().map(Result::unwrap);
+    let output = wait.recv_timeout(deadline * PATIENCE).ok().map(Result::unwrap);
     if output.is_none() {
         _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
     }

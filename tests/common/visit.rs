@@ -13,17 +13,19 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::PATIENCE;
 use super::world::PROGRAM;
 
 /// How long any access may take.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Runs `access` in a thread; a panic when it is not through in time. The thread is lost then, and ends with the world.
+/// Runs `access` in a thread. Panics if that takes longer than `deadline` times [`PATIENCE`]; the thread is lost then, and
+/// ends with the world.
 #[track_caller]
 pub fn within<T: Send + 'static>(deadline: Duration, what: &str, access: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || _ = done.send(access()));
-    match wait.recv_timeout(deadline) {
+    match wait.recv_timeout(deadline * PATIENCE) {
         Ok(value) => value,
         Err(_) => panic!("no answer within {deadline:?}: {what}"),
     }

@@ -17,7 +17,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::wait::{WaitStatus, wait};
 
 use super::daemon::Variant;
-use super::stand_in;
+use super::{PATIENCE, stand_in};
 
 /// Where the test program stands inside a world.
 pub const PROGRAM: &str = "/world/program";
@@ -75,12 +75,14 @@ pub fn unshare() -> Command {
     command
 }
 
-/// Runs an [`unshare`] to its end. What it has said; the same, and why, if it has failed or is not through in time.
+/// Runs an [`unshare`] to its end and returns what it has said. The error is the same, and why, if it has failed or has
+/// been ended after `deadline` times [`PATIENCE`].
 pub fn watch(command: &mut Command, deadline: Duration) -> Result<String, String> {
     let mut said = tempfile::tempfile().map_err(|e| e.to_string())?;
     let (out, err) = (said.try_clone().map_err(|e| e.to_string())?, said.try_clone().map_err(|e| e.to_string())?);
     let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
     let mut child = child.map_err(|e| format!("{command:?}: {e}"))?;
+    let deadline = deadline * PATIENCE;
     let end = Instant::now() + deadline;
     let status = loop {
         match child.try_wait() {

@@ -15,7 +15,7 @@ use super::call::{self, Call};
 use super::common::daemon::{Daemon, Variant};
 use super::common::stand_in::{self, Rules};
 use super::common::table::{self, Mounted};
-use super::common::{secs, visit, world};
+use super::common::{PATIENCE, secs, visit, world};
 use super::vector::{self, Step, Vector};
 
 /// How the program mounts.
@@ -157,7 +157,12 @@ impl Run {
         command.args(["-f", "-C"]).args(&vector.args).args(Some(word).filter(|w| !w.is_empty()));
         command.envs(&vector.env);
         self.daemon = Some(Daemon::spawn(command));
-        let end = Instant::now() + if vector.absent.is_empty() { secs(6) } else { Duration::from_millis(1500) };
+        let end = match (vector.ready.is_empty(), vector.absent.is_empty()) {
+            (false, _) => secs(6) * PATIENCE,
+            (true, true) => secs(6),
+            (true, false) => Duration::from_millis(1500),
+        };
+        let end = Instant::now() + end;
         loop {
             let now = self.look();
             let have = |p: &String| now.iter().any(|m| m.fstype == "autofs" && m.target == Path::new(p));
@@ -261,7 +266,9 @@ impl Run {
     fn stop(&mut self, vector: &Vector) {
         let Some(daemon) = &mut self.daemon else { return };
         daemon.signal(Signal::SIGTERM);
-        let end = Instant::now() + secs(5);
+        // Theirs does not always end.
+        let deadline = if Variant::chosen() == Variant::Ours { secs(5) * PATIENCE } else { secs(5) };
+        let end = Instant::now() + deadline;
         while daemon.end_now().is_none() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -269,7 +276,6 @@ impl Run {
             Some(status) => status.code().map_or_else(|| status.to_string(), |code| format!("exit {code}")),
             None => "none after TERM".to_owned(),
         };
-        // Theirs does not always end.
         let usual = (Variant::chosen() == Variant::Ours).then_some("exit 0");
         if let Some(expected) = vector.end.as_deref().or(usual).filter(|e| *e != said) {
             self.differences.push(format!("end of the daemon: expected {expected}, seen {said}"));

@@ -206,11 +206,9 @@ fn the_worker_while_it_expires() {
         daemon.signal(Signal::SIGUSR1);
         std::thread::sleep(Duration::from_millis(30 + round * 40));
         strike(daemon.worker());
-        let start = Instant::now();
         for n in (0..100).step_by(7) {
             visit::serves(format!("/mnt/auto/{n}"));
         }
-        assert!(start.elapsed() < secs(10), "took {:?}", start.elapsed());
     }
     wait_for("everything to go after all", secs(30), || {
         daemon.signal(Signal::SIGUSR1);

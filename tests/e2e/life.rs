@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -68,9 +68,7 @@ fn term_leaves_what_is_in_use() {
     assert!(!table::served("/mnt/auto/idle"));
     // Catatonic: nobody waits for a daemon that is not there.
     assert_eq!(table::autofs("/mnt/auto").unwrap().option("pipe_ino"), Some("-1"));
-    let start = Instant::now();
     visit::refuses("/mnt/auto/other", Errno::ENOENT);
-    assert!(start.elapsed() < secs(1));
     drop(held);
     visit::serves("/mnt/auto/busy");
 }

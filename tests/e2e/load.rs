@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -40,12 +40,9 @@ fn in_threads(threads: u32, count: u32, visit: impl Fn(u32) + Send + Sync + 'sta
 fn a_thousand_keys_by_64_threads() {
     site::any_key();
     let daemon = Daemon::serving(&["/mnt/auto"]);
-    let start = Instant::now();
     in_threads(64, 1000, |n| visit::enter_now(Path::new(&format!("/mnt/auto/{n}"))).unwrap());
-    let took = start.elapsed();
     let mounts = table::below("/mnt/auto");
     assert_eq!(mounts.len(), 1001);
-    assert!(took < secs(10), "took {took:?}");
     daemon.stop();
     assert_eq!(table::below("/mnt/auto"), []);
 }
@@ -173,16 +170,12 @@ fn a_thousand_direct_mounts() {
         "/etc/auto.direct",
         (0..1000).map(|n| format!("/mnt/d/{n} -fstype=tmpfs,size=64k :d{n}\n")).collect::<String>(),
     );
-    let start = Instant::now();
     let mut daemon = Daemon::start(["-f"]);
     wait_for("all of them", secs(30), || (table::below("/mnt/d").len() == 1000).then_some(()));
     daemon.ready(&["/mnt/d/999"]);
-    assert!(start.elapsed() < secs(15), "start took {:?}", start.elapsed());
     in_threads(16, 200, |n| visit::enter_now(Path::new(&format!("/mnt/d/{}", n * 5))).unwrap());
     assert_eq!(table::below("/mnt/d").len(), 1200);
-    let start = Instant::now();
     daemon.stop();
-    assert!(start.elapsed() < secs(15), "the end took {:?}", start.elapsed());
     assert_eq!(table::below("/mnt/d"), []);
 }
 
@@ -190,9 +183,7 @@ fn a_thousand_direct_mounts() {
 fn a_map_of_100000_keys() {
     put("/etc/auto.big", (0..100_000).map(|n| format!("k{n} -fstype=tmpfs,size=64k :v{n}\n")).collect::<String>());
     site::master("/mnt/auto /etc/auto.big\n");
-    let start = Instant::now();
     let daemon = Daemon::serving(&["/mnt/auto"]);
-    assert!(start.elapsed() < secs(5), "start took {:?}", start.elapsed());
     for n in [0, 1, 50_000, 99_999] {
         let path = format!("/mnt/auto/k{n}");
         visit::serves(&path);

@@ -37,7 +37,7 @@ fn a_master_outside_of_the_pid_namespace() {
     // Untouched, and the reason is given.
     visit::serves("/mnt/auto/b");
     assert_eq!(table::autofs("/mnt/auto").unwrap().option("pgrp"), Some(first.pid().to_string().as_str()));
-    assert!(said().contains("/mnt/auto"), "{}", said());
+    wait_for("the reason in the second log", secs(10), || said().contains("/mnt/auto").then_some(()));
     _ = second.kill();
     _ = second.wait();
     first.stop();

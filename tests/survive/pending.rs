@@ -45,7 +45,6 @@ fn start() -> Daemon {
     visit::serves("/mnt/q");
     let took = begun.elapsed();
     figure(&format!("everything else is served after {:.0} ms", took.as_secs_f64() * 1000.0));
-    assert!(took < secs(5), "{took:?}");
     daemon
 }
 

@@ -53,9 +53,6 @@ fn with_1000_active_mounts() {
     visit::enter_now("/mnt/auto/newer".as_ref()).unwrap();
     let again = start.elapsed();
     figure(&format!("another worker over 1000 active mounts serves after {:.0} ms", again.as_secs_f64() * 1000.0));
-    if !cfg!(debug_assertions) {
-        assert!(served < Duration::from_millis(150), "{served:?}");
-    }
     daemon.stop();
     assert_eq!(ids("tmpfs").len(), 1);
 }

@@ -1,7 +1,6 @@
 //! Start and stop, and systemd's own restarts.
 
 use std::fs;
-use std::time::Instant;
 
 use nix::errno::Errno;
 
@@ -64,10 +63,8 @@ fn enabled_like_any_unit() {
 fn a_start_that_fails() {
     service::maps();
     put("/etc/default/autofs", "OPTIONS=--no-such-option\n");
-    let began = Instant::now();
     let started = crate::common::output(std::process::Command::new("systemctl").args(["start", UNIT]), secs(30));
     assert!(!started.unwrap().status.success());
-    assert!(began.elapsed() < secs(20));
     wait_for("that systemd gives up", secs(10), || (property("ActiveState") == "failed").then_some(()));
     put("/etc/default/autofs", "OPTIONS=\n");
     ctl(&["reset-failed", UNIT]);
@@ -83,10 +80,7 @@ fn stop_leaves_what_is_in_use() {
     for path in ["/auto/idle", "/d/two"] {
         visit::serves(path);
     }
-    let began = Instant::now();
     ctl(&["stop", UNIT]);
-    let took = began.elapsed();
-    assert!(took < secs(15), "{took:?}");
     assert_eq!(property("ActiveState"), "inactive");
     assert_eq!(property("Result"), "success");
     assert!(stat(pid).is_none());
@@ -206,10 +200,7 @@ fn the_machine_goes_down() {
                   After=shutdown.target umount.target\n";
     put("/run/systemd/system/down.target", target);
     ctl(&["daemon-reload"]);
-    let began = Instant::now();
     ctl(&["isolate", "down.target"]);
-    let took = began.elapsed();
-    assert!(took < secs(15), "{took:?}");
     assert_eq!(["ActiveState", "Result"].map(property), ["inactive", "success"]);
     assert!(stat(pid).is_none());
     users.live();

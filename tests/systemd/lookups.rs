@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
-use crate::common::{secs, visit, wait_for};
+use crate::common::{PATIENCE, secs, visit, wait_for};
 
 /// What is looked up, `#` is another number each time; and whether it exists.
 const KINDS: [(&str, bool); 6] = [
@@ -31,7 +31,7 @@ const NEW: u64 = 600;
 const ENOUGH: u64 = 10;
 
 /// How long one may take: what waits while the keeper's program is replaced has to be served soon after.
-const SLOW: Duration = Duration::from_secs(5);
+const SLOW: Duration = secs(5 * PATIENCE as u64);
 
 /// A thread for each kind: how many answers it has, and in the end what was wrong.
 pub struct Lookups {
