@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use autofs::map::{Item, Macros, MasterEntry, OptionList, Scope, System, User, expand, master, sun, unescape};
-use autofs::plan::{Context, Host, build};
+use autofs::plan::{Context, Dice, Host, build};
 use autofs::text::{Diagnostic, Escaped, Line, lines};
 
 #[test]
@@ -105,6 +105,7 @@ fn plan(
         global: &OptionList::default(),
         append_options: true,
         hosts_map: false,
+        dice: Dice(7),
         place: &place,
     };
     build(&entry, &ctx, &facts, warnings).map(|plan| plan.to_string())

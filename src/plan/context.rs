@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::dice::Dice;
 use crate::map::{MasterOptions, OptionList, Pseudo};
 use crate::text::{Diagnostic, Place};
 
@@ -21,7 +22,9 @@ pub struct Context<'a> {
     pub append_options: bool,
     /// The entry is one of the hosts map: its mounts are `nosuid,nodev` unless something is said about that.
     pub hosts_map: bool,
-    /// Where the entry stands, for diagnostics.
+    /// What orders replicas with `-r`.
+    pub dice: Dice,
+    /// Where the entry is written, for diagnostics.
     pub place: &'a Place,
 }
 
@@ -113,8 +116,16 @@ mod tests {
             (false, &none, "", "soft,timeo=7"),
         ] {
             let at = Path::new("/mnt/k");
-            let ctx =
-                Context { at, direct: false, master, global: &global, append_options, hosts_map: false, place: &place };
+            let ctx = Context {
+                at,
+                direct: false,
+                master,
+                global: &global,
+                append_options,
+                hosts_map: false,
+                dice: Dice::default(),
+                place: &place,
+            };
             assert_eq!(ctx.options(&OptionList::parse(own.as_bytes())).as_bytes(), want.as_bytes());
         }
     }

@@ -5,6 +5,7 @@
 
 mod build;
 mod context;
+mod dice;
 mod method;
 mod mount;
 mod nfs;
@@ -15,6 +16,7 @@ mod submount;
 
 pub use build::{build, hosts};
 pub use context::{Context, Facts, Host};
+pub use dice::Dice;
 
 use std::path::PathBuf;
 use std::sync::Arc;

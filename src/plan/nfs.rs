@@ -1,7 +1,6 @@
 //! NFS locations: replicas with weights, and which of them are tried, how and in which order.
 
 use std::borrow::Cow;
-use std::hash::{BuildHasher as _, RandomState};
 
 use super::context::{Context, Facts, Host, Wishes};
 use super::mount::{bind, mount};
@@ -25,8 +24,8 @@ pub(super) fn hosts(locations: &[Location]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// What mounts the first of `locations` that can be mounted: a directory of this machine by a bind mount, others by NFS
-/// in the order of their weights, or of their luck. `first` is false for an offset, which is mounted later: hosts that
-/// nobody knows now may be known then.
+/// ordered by weight, or by chance with `-r`. `first` is false for an offset, which is mounted later: a host that no name
+/// server knows now may be known then.
 pub(super) fn action(
     ctx: &Context<'_>,
     options: &OptionList,
@@ -62,7 +61,7 @@ pub(super) fn action(
                         near.push(by_nfs(host));
                     }
                 }
-                Host::Remote => far.push((cost(replica.weight, ctx.master.random), by_nfs(host))),
+                Host::Remote => far.push((cost(ctx, host, &replica), by_nfs(host))),
                 Host::Unknown if first => {}
                 Host::Unknown => far.push((u64::MAX, by_nfs(host))),
             }
@@ -95,16 +94,14 @@ fn with_blanks(locations: &[Location]) -> Vec<Cow<'_, [u8]>> {
     joined
 }
 
-/// What orders the replicas: the weight; or else, a random number as many times as large. So one with a greater weight
-/// comes first less often.
-fn cost(weight: u32, random: bool) -> u64 {
-    let weight = u64::from(weight);
-    if !random {
+/// The number by which replicas are ordered, the lowest first: the weight, or with `-r` a random number times the weight,
+/// so that a replica with a greater weight comes first less often.
+fn cost(ctx: &Context<'_>, host: &[u8], replica: &Replica<'_>) -> u64 {
+    let weight = u64::from(replica.weight);
+    if !ctx.master.random {
         return weight;
     }
-    // The keys of each state are other ones, begun with the system's randomness.
-    let dice = u64::from(RandomState::new().hash_one(()) as u32);
-    dice * (weight + 1)
+    u64::from(ctx.dice.throw(host, replica.path)) * (weight + 1)
 }
 
 /// `ro` is all of NFS's options that means the same for a bind mount.

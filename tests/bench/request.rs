@@ -58,6 +58,7 @@ fn make_plan(text: &[u8], macros: &Macros, options: &MasterOptions) -> Option<Ar
         global: &OptionList::default(),
         append_options: true,
         hosts_map: false,
+        dice: plan::Dice::default(),
         place: &place,
     };
     plan::build(&entry, &context, &|_| plan::Host::Remote, &mut Vec::new()).ok()

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -224,9 +225,15 @@ fn with_entry<T>(
         global: &context.global_options,
         append_options: context.settings.append_options,
         hosts_map: false,
+        dice: if line.options.random { throw_dice() } else { plan::Dice::default() },
         place: &raw.place,
     };
     Ok(then(&entry, &ctx))
+}
+
+/// New dice: the keys of each `RandomState` are other ones, begun with the system's randomness.
+fn throw_dice() -> plan::Dice {
+    plan::Dice(RandomState::new().hash_one(()))
 }
 
 fn look_up_user(who: Requester) -> User {

@@ -143,6 +143,7 @@ impl<'a> Maps<'a> {
             global: &self.global,
             append_options: self.configuration.conf.autofs.append_options,
             hosts_map: false,
+            dice: plan::Dice::default(),
             place: &raw.place,
         };
         // No name server is asked: whether a host exists is no matter of the files.
