@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::text::{Diagnostic, Escaped, Place};
+use crate::text::{Diagnostic, Escaped, Position};
 
 /// The section that a setting stands in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,8 +94,8 @@ pub fn parse<'a>(text: &'a [u8], file: &'a Arc<Path>) -> (Vec<Setting<'a>>, Vec<
     (settings, diagnostics)
 }
 
-fn place(file: &Arc<Path>, number: u32, at: usize) -> Place {
-    Place::new(file, number, u32::try_from(at + 1).unwrap_or(u32::MAX))
+fn place(file: &Arc<Path>, number: u32, at: usize) -> Position {
+    Position::new(file, number, u32::try_from(at + 1).unwrap_or(u32::MAX))
 }
 
 fn named(name: &[u8]) -> Section {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::text::{Diagnostic, Place};
+use crate::text::{Diagnostic, Position};
 
 /// The content of autofs.toml; whatever is not said there has its default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -171,7 +171,7 @@ impl Native {
             let line = rest.split(|&b| b == b'\n').next().unwrap_or_default();
             let number = u32::try_from(memchr::memchr_iter(b'\n', before).count() + 1).unwrap_or(u32::MAX);
             let column = u32::try_from(before.len() - start + 1).unwrap_or(u32::MAX);
-            Diagnostic::error("toml::syntax", Place::new(file, number, column), message)
+            Diagnostic::error("toml::syntax", Position::new(file, number, column), message)
                 .length(length.min((start + line.len()).saturating_sub(at)))
                 .excerpt(line)
         };

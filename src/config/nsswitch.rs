@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::map::SourceKind;
-use crate::text::{Diagnostic, Escaped, Place};
+use crate::text::{Diagnostic, Escaped, Position};
 
 /// The services in the order in which they are asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,8 +222,8 @@ impl<'a> Line<'a> {
         word
     }
 
-    fn place(&self, at: usize) -> Place {
-        Place::new(self.file, self.number, u32::try_from(at + 1).unwrap_or(u32::MAX))
+    fn place(&self, at: usize) -> Position {
+        Position::new(self.file, self.number, u32::try_from(at + 1).unwrap_or(u32::MAX))
     }
 
     fn error(&self, at: usize, what: &str) -> Diagnostic {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::autofs_conf::{self, Section, Setting};
 use super::defaults::Settings;
 use super::defaults::{KEYS, Key};
-use crate::text::{Diagnostic, Escaped, Place};
+use crate::text::{Diagnostic, Escaped, Position};
 
 /// The settings of a section that only amd maps look at, by name.
 pub type AmdSection = BTreeMap<String, Vec<u8>>;
@@ -40,7 +40,7 @@ impl AutofsConf {
         for key in KEYS.iter().filter(|key| key.environment) {
             if let Some(value) = environment(key.name) {
                 if !all.autofs.set(key.name, &value) {
-                    let place = Place::whole(Path::new("environment"));
+                    let place = Position::whole(Path::new("environment"));
                     diagnostics.push(Diagnostic::error("conf::value", place, invalid(key, &value)).help(help(key)));
                 }
             }

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::options::{self, Flaw, Words};
-use super::spec::{Format, MasterOptions, SourceError, SourceKind, SourceSpec};
-use crate::text::{Diagnostic, Escaped, Line, Place, lines, unquote};
+use super::spec::{Format, MasterOptions, ParseError, SourceKind, SourceSpec};
+use crate::text::{Diagnostic, Escaped, Line, Position, lines, unquote};
 
 /// One line of a master map.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct MasterEntry {
     /// What the line says about it. The mount options and variables of a `multi` map stand with its parts.
     pub options: MasterOptions,
     /// Where the line starts.
-    pub place: Place,
+    pub place: Position,
 }
 
 /// Another map of the same kind, to be read in place of the line.
@@ -40,7 +40,7 @@ pub struct Include {
     /// That map.
     pub source: SourceSpec,
     /// Where the line starts.
-    pub place: Place,
+    pub place: Position,
 }
 
 /// Reads the master map `text`, the content of `file`: all good lines, and what is wrong with the others.
@@ -168,7 +168,7 @@ fn one_source(words: &mut Words<'_>, format: Option<Format>) -> Result<(SourceSp
     let start = words.at;
     let word = words.word().ok_or_else(|| no_map(start..words.text.len()))?;
     let raw = words.get(&word);
-    let bad = |part, e: SourceError| Flaw::new("master::map", part, e.to_string(), e.help());
+    let bad = |part, e: ParseError| Flaw::new("master::map", part, e.to_string(), e.help());
     let head_len = memchr::memchr(b':', raw).unwrap_or(raw.len());
     let head = raw.get(..head_len).unwrap_or(raw);
     let Some(typed) = SourceSpec::parse_type(head) else {
@@ -188,7 +188,7 @@ fn one_source(words: &mut Words<'_>, format: Option<Format>) -> Result<(SourceSp
         start = words.at;
         if kind != SourceKind::Multi {
             let next = words.word().filter(|next| !words.get(next).starts_with(b"-"));
-            next.ok_or_else(|| bad(word.clone(), SourceError::NoMap(Escaped::start_of(head).to_string())))?;
+            next.ok_or_else(|| bad(word.clone(), ParseError::NoMap(Escaped::start_of(head).to_string())))?;
         }
     }
     let name = match kind {
@@ -552,7 +552,7 @@ mod tests {
             let source = SourceSpec {
                 kind: Some(SourceKind::File), format: Some(Format::Sun), name: name.into_bytes(), parts: Vec::new(),
             };
-            let place = Place::new(&file(), 1, 1);
+            let place = Position::new(&file(), 1, 1);
             let entry = MasterEntry { mount_point: point.into_bytes(), direct: false, source, options, place };
             let item = Item::Entry(entry);
             let (mut items, diagnostics) = read(print(&item).as_bytes(), &file());

@@ -22,5 +22,5 @@ pub use key::{KeyError, unescape};
 pub use macros::{Macros, Scope, System, User};
 pub use master::{Include, Item, MasterEntry};
 pub use mount_options::{OptionList, Pseudo};
-pub use spec::{Format, MasterOptions, Propagation, SourceError, SourceKind, SourceSpec, Verbosity};
+pub use spec::{Format, MasterOptions, ParseError, Propagation, SourceKind, SourceSpec, Verbosity};
 pub use table::Table;

@@ -116,7 +116,7 @@ pub struct SourceSpec {
 
 /// Why a word names no map.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SourceError {
+pub enum ParseError {
     /// Not one of the types.
     #[error("unknown map type \"{0}\"")]
     Type(String),
@@ -131,7 +131,7 @@ pub enum SourceError {
     BuiltIn(String),
 }
 
-impl SourceError {
+impl ParseError {
     /// What to write instead.
     pub fn help(&self) -> &'static str {
         match self {
@@ -149,13 +149,13 @@ impl SourceSpec {
     /// The map that `word` names, without quotes or escapes: `[type[,format]:]name`, `-hosts` or `-null`.
     ///
     /// A colon alone makes no type: a name as `server:ou=auto.home` is one for LDAP.
-    pub fn parse(word: &[u8]) -> Result<Self, SourceError> {
+    pub fn parse(word: &[u8]) -> Result<Self, ParseError> {
         let text = |bytes| Escaped::start_of(bytes).to_string();
         let named = |kind, format, name: &[u8]| Self { kind, format, name: name.to_vec(), parts: Vec::new() };
         match word {
             b"-hosts" => return Ok(named(Some(SourceKind::Hosts), None, b"")),
             b"-null" => return Ok(named(Some(SourceKind::Null), None, b"")),
-            [b'-', ..] => return Err(SourceError::BuiltIn(text(word))),
+            [b'-', ..] => return Err(ParseError::BuiltIn(text(word))),
             _ => {}
         }
         let Some((head, name)) = memchr::memchr(b':', word).and_then(|n| Some((word.get(..n)?, word.get(n + 1..)?)))
@@ -166,24 +166,24 @@ impl SourceSpec {
             Some(typed) => {
                 let (kind, format) = typed?;
                 let name = name.trim_ascii_start();
-                if name.is_empty() { Err(SourceError::NoMap(text(head))) } else { Ok(named(Some(kind), format, name)) }
+                if name.is_empty() { Err(ParseError::NoMap(text(head))) } else { Ok(named(Some(kind), format, name)) }
             }
             None if name.starts_with(b"/") && head.iter().all(u8::is_ascii_alphanumeric) => {
-                Err(SourceError::Type(text(head)))
+                Err(ParseError::Type(text(head)))
             }
             None => Ok(named(None, None, word)),
         }
     }
 
     /// `type[,format]` without a name; `None` if `word` does not start with a type.
-    pub(crate) fn parse_type(word: &[u8]) -> Option<Result<(SourceKind, Option<Format>), SourceError>> {
+    pub(crate) fn parse_type(word: &[u8]) -> Option<Result<(SourceKind, Option<Format>), ParseError>> {
         let mut parts = word.splitn(2, |&b| b == b',');
         let kind = SourceKind::from_word(parts.next()?)?;
         Some(match parts.next() {
             None => Ok((kind, None)),
             Some(format) => match Format::from_word(format) {
                 Some(format) => Ok((kind, Some(format))),
-                None => Err(SourceError::Format(Escaped::start_of(format).to_string())),
+                None => Err(ParseError::Format(Escaped::start_of(format).to_string())),
             },
         })
     }

@@ -13,10 +13,10 @@ use super::expand::Expanded;
 use super::location::{Flaw, location};
 use super::mount_options::OptionList;
 use super::words::{Unbalanced, Word, dequote, words};
-use crate::text::{Diagnostic, Escaped, Place};
+use crate::text::{Diagnostic, Escaped, Position};
 
 /// Reads an entry. `place` is where its unexpanded text begins. What is doubtful but works goes to `warnings`.
-pub fn parse(text: &Expanded<'_>, place: &Place, warnings: &mut Vec<Diagnostic>) -> Result<Entry, Diagnostic> {
+pub fn parse(text: &Expanded<'_>, place: &Position, warnings: &mut Vec<Diagnostic>) -> Result<Entry, Diagnostic> {
     let reader = Reader { text, place };
     if let Some(at) = text.cut {
         warnings.push(
@@ -45,7 +45,7 @@ pub fn is_hidden(text: &[u8]) -> bool {
 
 struct Reader<'a> {
     text: &'a Expanded<'a>,
-    place: &'a Place,
+    place: &'a Position,
 }
 
 /// A part as it is being read.
@@ -180,9 +180,9 @@ impl<'a> Reader<'a> {
         Diagnostic::error(flaw.code, place, flaw.message).length(word.raw.len().saturating_sub(flaw.at)).help(flaw.help)
     }
 
-    fn place_of(&self, offset: usize) -> Place {
+    fn place_of(&self, offset: usize) -> Position {
         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-        Place::new(&self.place.file, self.place.line, self.place.column.saturating_add(offset))
+        Position::new(&self.place.file, self.place.line, self.place.column.saturating_add(offset))
     }
 }
 
@@ -193,8 +193,8 @@ mod tests {
     use proptest::prelude::*;
     use std::path::Path;
 
-    fn place() -> Place {
-        Place::new(&Path::new("/etc/auto.test").into(), 3, 5)
+    fn place() -> Position {
+        Position::new(&Path::new("/etc/auto.test").into(), 3, 5)
     }
 
     fn read(text: &str) -> Result<Entry, Diagnostic> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::master::MasterEntry;
 use super::spec::SourceKind;
-use crate::text::{Diagnostic, Escaped, Place};
+use crate::text::{Diagnostic, Escaped, Position};
 
 /// What the master maps ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,8 +25,8 @@ impl Table {
     pub fn build(entries: impl IntoIterator<Item = MasterEntry>) -> (Self, Vec<Diagnostic>) {
         let mut table = Self::default();
         let mut diagnostics = Vec::new();
-        let mut places: HashMap<Vec<u8>, Place> = HashMap::new();
-        let mut nulls: Vec<(Vec<u8>, Place)> = Vec::new();
+        let mut places: HashMap<Vec<u8>, Position> = HashMap::new();
+        let mut nulls: Vec<(Vec<u8>, Position)> = Vec::new();
         for mut entry in entries {
             let null = entry.source.kind == Some(SourceKind::Null);
             let first = places.get(&entry.mount_point);

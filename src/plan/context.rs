@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::dice::Dice;
 use crate::map::{MasterOptions, OptionList, Pseudo};
-use crate::text::{Diagnostic, Place};
+use crate::text::{Diagnostic, Position};
 
 /// Where an entry stands and what is said above it.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub struct Context<'a> {
     /// What orders replicas with `-r`.
     pub dice: Dice,
     /// Where the entry is written, for diagnostics.
-    pub place: &'a Place,
+    pub place: &'a Position,
 }
 
 impl Context<'_> {
@@ -106,7 +106,7 @@ mod tests {
         let master = MasterOptions { mount_options: b"ro".to_vec(), ..MasterOptions::default() };
         let none = MasterOptions::default();
         let global = OptionList::parse(b"soft,timeo=7");
-        let place = Place::whole(Path::new("/etc/auto.test"));
+        let place = Position::whole(Path::new("/etc/auto.test"));
         for (append_options, master, own, want) in [
             (true, &master, "intr", "soft,timeo=7,ro,intr"),
             (true, &master, "", "soft,timeo=7,ro"),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Context, Dice, Host, build, hosts};
 use crate::map::{Macros, MasterOptions, OptionList, Propagation, Scope, System, User, expand, sun};
-use crate::text::{Diagnostic, Place};
+use crate::text::{Diagnostic, Position};
 
 /// Where and how a map is mounted.
 struct World {
@@ -50,7 +50,7 @@ impl World {
         let scope = Scope { globals: &globals, defines: &self.master.defines, user: Some(&nobody) };
         let slashify = self.master.slashify_colons.unwrap_or(true);
         let text = expand(text.as_bytes(), key.as_bytes(), &|name| scope.lookup(name), slashify);
-        let place = Place::new(&Path::new("/etc/vl.map").into(), 1, 3);
+        let place = Position::new(&Path::new("/etc/vl.map").into(), 1, 3);
         let at = if self.direct { Path::new(key).to_path_buf() } else { Path::new("/mnt/vl").join(key) };
         let ctx = Context {
             at: &at,
@@ -382,7 +382,7 @@ mod properties {
                 append_options: true,
                 hosts_map: false,
                 dice: Dice::default(),
-                place: &Place::whole(key),
+                place: &Position::whole(key),
             };
             let plan: Arc<Plan> = build(&entry, &ctx, &facts, &mut Vec::new()).unwrap();
             let mut count = 0;

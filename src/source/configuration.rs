@@ -12,7 +12,7 @@ use crate::source::Names;
 use crate::source::names::NSSWITCH_CONF;
 
 use crate::sys::path;
-use crate::text::{Diagnostic, Place};
+use crate::text::{Diagnostic, Position};
 
 /// autofs.conf.
 pub const AUTOFS_CONF: &str = concat!(env!("AUTOFS_MAPDIR"), "/autofs.conf");
@@ -89,7 +89,7 @@ fn text(name: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<(Arc<Path>, Vec
         Ok(text) => Some((file, text)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
         Err(e) => {
-            let wrong = Diagnostic::error("conf::unreadable", Place::whole(&file), format!("cannot read it: {e}"));
+            let wrong = Diagnostic::error("conf::unreadable", Position::whole(&file), format!("cannot read it: {e}"));
             diagnostics.push(wrong.help("the settings in it do not hold until it can be read"));
             None
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use log::{debug, info};
 
 use crate::map::SourceSpec;
-use crate::text::{Diagnostic, Escaped, Place};
+use crate::text::{Diagnostic, Escaped, Position};
 
 use super::index::IncludeLine;
 use super::read::{self, Content};
@@ -189,7 +189,7 @@ impl FileMap {
         };
         let (seen, error) = error;
         if old.index.is_some() && old.trouble.as_ref().is_none_or(|t| t.to_string() != error.to_string()) {
-            let d = Diagnostic::error("source::stale", Place::whole(&self.path), error.to_string());
+            let d = Diagnostic::error("source::stale", Position::whole(&self.path), error.to_string());
             pass.report.diagnostics.push(d.help("what was read before stays in force"));
         }
         kept(seen, Some(error.into()))

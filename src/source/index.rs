@@ -13,7 +13,7 @@ use memchr::{memchr, memchr_iter, memchr2, memrchr};
 
 use crate::map::{Include, KeyError, SourceSpec, key, master};
 use crate::text::lines::{self, Line};
-use crate::text::{Diagnostic, Place, Severity};
+use crate::text::{Diagnostic, Position, Severity};
 
 use super::{Mode, Raw};
 
@@ -47,7 +47,7 @@ pub struct IncludeLine {
     /// The map that it names.
     pub source: SourceSpec,
     /// Line and column.
-    pub place: Place,
+    pub place: Position,
 }
 
 impl Index {
@@ -278,7 +278,7 @@ impl Bad {
     fn finish(mut self, file: &Path) -> Vec<Diagnostic> {
         if self.dropped > 0 {
             let message = format!("{} more lines are bad", self.dropped);
-            self.kept.push(Diagnostic::error("map::many", Place::whole(file), message));
+            self.kept.push(Diagnostic::error("map::many", Position::whole(file), message));
         }
         self.kept
     }

@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::config::nsswitch::{Outcome, Search};
 use crate::map::{Include, Item, MasterEntry, SourceKind, SourceSpec, Table, master};
 use crate::sys::path;
-use crate::text::{Diagnostic, Escaped, Place};
+use crate::text::{Diagnostic, Escaped, Position};
 
 use super::{DEPTH_MAX, Names, SourceError, Stamp, read, version};
 
@@ -76,7 +76,7 @@ impl Master {
             diagnostics: Vec::new(),
             unavailable: false,
         };
-        let place = Place::whole(Path::new(OsStr::from_bytes(name)));
+        let place = Position::whole(Path::new(OsStr::from_bytes(name)));
         let outcome = match SourceSpec::parse(name) {
             Ok(spec) => reader.source(&spec, &place, underscore),
             Err(error) => {
@@ -128,7 +128,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// Reads the map that `place` names. `Unknown`: there was nothing to do, or it has been said why not.
-    fn source(&mut self, spec: &SourceSpec, place: &Place, underscore: bool) -> Outcome {
+    fn source(&mut self, spec: &SourceSpec, place: &Position, underscore: bool) -> Outcome {
         let unsupported = match spec.kind {
             Some(SourceKind::File) => {
                 return self.file(&self.names.path(&spec.name), place);
@@ -146,7 +146,7 @@ impl Reader<'_> {
     }
 
     /// Asks the services of nsswitch.conf for `name`.
-    fn named(&mut self, name: &[u8], place: &Place, underscore: bool) -> Outcome {
+    fn named(&mut self, name: &[u8], place: &Position, underscore: bool) -> Outcome {
         let mut last = Outcome::Unknown;
         for service in &self.names.nsswitch.services {
             if service.kind != SourceKind::File || name.contains(&b'/') {
@@ -172,13 +172,13 @@ impl Reader<'_> {
     }
 
     /// The file `name` of the map directory. By its own name a map includes what the next service has.
-    fn file_named(&mut self, name: &[u8], place: &Place) -> Outcome {
+    fn file_named(&mut self, name: &[u8], place: &Position) -> Outcome {
         let path = self.names.path(name);
         let includes_itself = self.trail.last().is_some_and(|parent| parent.file_name() == path.file_name());
         if includes_itself { Outcome::Unknown } else { self.file(&path, place) }
     }
 
-    fn file(&mut self, file: &Arc<Path>, place: &Place) -> Outcome {
+    fn file(&mut self, file: &Arc<Path>, place: &Position) -> Outcome {
         if self.trail.contains(file) {
             return self.refuse(&SourceError::Loop { path: Arc::clone(file) }, place);
         }
@@ -204,7 +204,7 @@ impl Reader<'_> {
         };
         self.inputs.push(Input { path: Arc::clone(file), stamp: Some(content.stamp), settled: content.settled });
         if let Some(what) = self.lost_content(&content.text) {
-            let d = Diagnostic::error("master::lost", Place::whole(file), what);
+            let d = Diagnostic::error("master::lost", Position::whole(file), what);
             self.diagnostics.push(d.help("restore the file; to serve nothing, write a line that begins with \"#\""));
             return Outcome::Unavail;
         }
@@ -245,7 +245,7 @@ impl Reader<'_> {
     }
 
     /// Reads the files `*.autofs` of a directory, those with a dot in front left out.
-    fn directory(&mut self, directory: &Arc<Path>, place: &Place) -> Outcome {
+    fn directory(&mut self, directory: &Arc<Path>, place: &Position) -> Outcome {
         let stamp = path::stat(directory).ok().map(|stat| Stamp::of(&stat));
         let settled = stamp.is_none_or(|stamp| !stamp.may_hide_a_change(std::time::SystemTime::now()));
         self.inputs.push(Input { path: Arc::clone(directory), stamp, settled });
@@ -268,7 +268,7 @@ impl Reader<'_> {
     }
 
     /// Says why a map is left out.
-    fn refuse(&mut self, error: &SourceError, place: &Place) -> Outcome {
+    fn refuse(&mut self, error: &SourceError, place: &Position) -> Outcome {
         self.diagnostics.push(Diagnostic::error("master::include", place.clone(), error.to_string()));
         Outcome::Unknown
     }

@@ -29,7 +29,7 @@ pub use pass::Report;
 pub use stamp::Stamp;
 
 use crate::map::{Format, SourceKind, SourceSpec};
-use crate::text::Place;
+use crate::text::Position;
 
 use pass::{Keys, Pass};
 
@@ -51,7 +51,7 @@ pub struct Raw {
     /// All after the blanks behind the key; continued lines are joined.
     pub text: Vec<u8>,
     /// Where it starts.
-    pub place: Place,
+    pub place: Position,
 }
 
 /// What a source says of a key.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::config::nsswitch::Nsswitch;
 use crate::map::SourceKind;
-use crate::text::{Diagnostic, Place};
+use crate::text::{Diagnostic, Position};
 
 use super::{SourceError, Stamp, read};
 
@@ -40,13 +40,13 @@ impl Names {
             Ok(content) => content,
             Err(SourceError::Missing { .. }) => return Ok((Self::default(), Vec::new())),
             Err(error) => {
-                return Err(Diagnostic::error("nsswitch::read", Place::whole(conf), error.to_string()));
+                return Err(Diagnostic::error("nsswitch::read", Position::whole(conf), error.to_string()));
             }
         };
         let (nsswitch, mut diagnostics) = Nsswitch::parse(&content.text, conf)?;
         for service in nsswitch.services.iter().filter(|service| service.kind != SourceKind::File) {
             let message = format!("nsswitch source \"{}\" is not supported yet", service.kind.name());
-            let d = Diagnostic::warning("nsswitch::unsupported", Place::whole(conf), message);
+            let d = Diagnostic::warning("nsswitch::unsupported", Position::whole(conf), message);
             diagnostics.push(d.help("no map is looked for there"));
         }
         Ok((Self { nsswitch, stamp: Some(content.stamp), ..Self::default() }, diagnostics))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// A place in an input: lines and columns count from 1, columns in bytes; 0 where it is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     /// The file (or `-`, or the name of another kind of source).
     pub file: Arc<Path>,
     /// Line, from 1.
@@ -15,7 +15,7 @@ pub struct Place {
     pub column: u32,
 }
 
-impl Place {
+impl Position {
     /// The place at `line` and `column` of `file`.
     pub fn new(file: &Arc<Path>, line: u32, column: u32) -> Self {
         Self { file: Arc::clone(file), line, column }
@@ -27,7 +27,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", super::Escaped::path(&self.file))?;
         if self.line > 0 {
@@ -57,7 +57,7 @@ pub struct Diagnostic {
     /// Stable name, `area::what`, e.g. `master::timeout`.
     pub code: &'static str,
     /// Where it stands.
-    pub place: Place,
+    pub place: Position,
     /// Bytes that the mark covers, from `place.column` on; 0 where it is not known.
     pub length: u32,
     /// What is wrong, as half a sentence in lower case.
@@ -70,12 +70,12 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// An error of `code` at `place`.
-    pub fn error(code: &'static str, place: Place, message: impl Into<String>) -> Self {
+    pub fn error(code: &'static str, place: Position, message: impl Into<String>) -> Self {
         Self { severity: Severity::Error, code, place, length: 0, message: message.into(), help: None, excerpt: None }
     }
 
     /// A warning of `code` at `place`.
-    pub fn warning(code: &'static str, place: Place, message: impl Into<String>) -> Self {
+    pub fn warning(code: &'static str, place: Position, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, place, message) }
     }
 
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_log_line_names_place_and_way_out() {
         let file: Arc<Path> = Path::new("/etc/auto.master").into();
-        let d = Diagnostic::error("master::timeout", Place::new(&file, 1, 28), "invalid timeout \"5m\"")
+        let d = Diagnostic::error("master::timeout", Position::new(&file, 1, 28), "invalid timeout \"5m\"")
             .help("write --timeout=300");
         assert_eq!(d.to_string(), "/etc/auto.master:1:28: invalid timeout \"5m\": write --timeout=300");
     }

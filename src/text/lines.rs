@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter, memchr3, memrchr};
 
-use super::{Diagnostic, Escaped, Place};
+use super::{Diagnostic, Escaped, Position};
 
 /// The longest key in bytes: what a file name, and so the kernel's packet, can carry.
 pub const KEY_MAX: usize = 255;
@@ -69,12 +69,12 @@ impl<'a> Line<'a> {
     }
 
     /// Where the key starts.
-    pub fn key_place(&self) -> Place {
+    pub fn key_place(&self) -> Position {
         self.place(self.key_at)
     }
 
     /// Where the entry starts.
-    pub fn entry_place(&self) -> Place {
+    pub fn entry_place(&self) -> Position {
         self.place(self.entry_at)
     }
 
@@ -118,11 +118,11 @@ impl<'a> Line<'a> {
     }
 
     /// The place of byte `at` of `raw`.
-    fn place(&self, at: usize) -> Place {
+    fn place(&self, at: usize) -> Position {
         let before = self.raw.get(..at).unwrap_or(self.raw);
         let line = u32::try_from(memchr_iter(b'\n', before).count()).unwrap_or(u32::MAX);
         let column = at - memrchr(b'\n', before).map_or(0, |n| n + 1);
-        Place::new(self.file, self.number.saturating_add(line), u32::try_from(column + 1).unwrap_or(u32::MAX))
+        Position::new(self.file, self.number.saturating_add(line), u32::try_from(column + 1).unwrap_or(u32::MAX))
     }
 }
 
@@ -479,8 +479,8 @@ mod tests {
     fn what_was_found_in_the_entry_is_found_in_the_file() {
         let (text, file) = (b"a -ro \\\n  srv1:x\n", file());
         let line = lines(text, &file).next().unwrap().unwrap();
-        let Place { file, line: number, column } = line.entry_place();
-        let d = line.locate(Diagnostic::error("x", Place { file, line: number, column: column + 6 }, "y").length(6));
+        let Position { file, line: number, column } = line.entry_place();
+        let d = line.locate(Diagnostic::error("x", Position { file, line: number, column: column + 6 }, "y").length(6));
         assert_eq!((d.place.line, d.place.column, d.length, d.message.as_str()), (2, 3, 6, "y"));
         assert_eq!(d.excerpt.as_deref(), Some(&b"  srv1:x"[..]));
     }
@@ -504,7 +504,7 @@ mod tests {
         fn every_text_is_read_to_its_end_and_every_place_is_in_it(text in text()) {
             let file = file();
             let physical: Vec<&[u8]> = text.split(|&b| b == b'\n').collect();
-            let within = |place: &Place, length: u32| {
+            let within = |place: &Position, length: u32| {
                 let line = physical[place.line as usize - 1];
                 prop_assert!(place.column >= 1 && (place.column + length) as usize <= line.len() + 1);
                 Ok(())

@@ -6,7 +6,7 @@ pub mod lines;
 pub mod quote;
 pub mod render;
 
-pub use diagnostic::{Diagnostic, Place, Severity};
+pub use diagnostic::{Diagnostic, Position, Severity};
 pub use escape::Escaped;
 pub use lines::{Line, Lines, lines};
 pub use quote::unquote;

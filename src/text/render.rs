@@ -50,14 +50,14 @@ fn excerpt(line: &[u8], at: usize, length: usize) -> (String, usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::Place;
+    use crate::text::Position;
     use proptest::prelude::*;
     use std::path::Path;
     use std::sync::Arc;
 
     fn diagnostic(line: &[u8], column: u32, length: usize) -> Diagnostic {
         let file: Arc<Path> = Path::new("/etc/auto.master").into();
-        Diagnostic::error("master::timeout", Place::new(&file, 3, column), "invalid timeout \"5m\"")
+        Diagnostic::error("master::timeout", Position::new(&file, 3, column), "invalid timeout \"5m\"")
             .help("write --timeout=300")
             .length(length)
             .excerpt(line)
@@ -87,7 +87,7 @@ mod tests {
             render(&d, false),
             "error[master::timeout]: invalid timeout \"5m\"\n --> /etc/auto.master:3:28\n  = help: write --timeout=300"
         );
-        d.place = Place::whole(Path::new("/etc/x"));
+        d.place = Position::whole(Path::new("/etc/x"));
         d.severity = Severity::Warning;
         d.help = None;
         assert_eq!(render(&d, false), "warning[master::timeout]: invalid timeout \"5m\"\n --> /etc/x");

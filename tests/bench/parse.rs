@@ -7,7 +7,7 @@ use std::sync::Arc;
 use autofs::map::{Expanded, master, sun};
 use autofs::source::{Index, Mode};
 use autofs::sys::{mountinfo, packet};
-use autofs::text::{Place, lines};
+use autofs::text::{Position, lines};
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 
@@ -68,7 +68,7 @@ const ENTRIES: &[(&str, &str)] = &[
 #[divan::bench(args = ENTRIES.iter().map(|(name, _)| name))]
 fn entry(bencher: Bencher<'_, '_>, name: &str) {
     let text = ENTRIES.iter().find(|(other, _)| *other == name).map(|(_, text)| text.as_bytes());
-    let (text, place) = (text.unwrap_or_default(), Place::whole(&file()));
+    let (text, place) = (text.unwrap_or_default(), Position::whole(&file()));
     bencher.bench(|| sun::parse(&Expanded::from(black_box(text)), &place, &mut Vec::new()));
 }
 

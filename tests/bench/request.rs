@@ -11,7 +11,7 @@ use autofs::engine::{
 use autofs::map::{Macros, MasterOptions, OptionList, Scope, System, expand, sun};
 use autofs::plan::{self, Plan};
 use autofs::source::{Index, Mode};
-use autofs::text::Place;
+use autofs::text::Position;
 use divan::{Bencher, black_box};
 
 fn main() {
@@ -47,7 +47,7 @@ fn missing_key(bencher: Bencher<'_, '_>) {
 
 /// From the text of an entry to what is to be done.
 fn make_plan(text: &[u8], macros: &Macros, options: &MasterOptions) -> Option<Arc<Plan>> {
-    let place = Place::whole(&file());
+    let place = Position::whole(&file());
     let scope = Scope { globals: macros, defines: &options.defines, user: None };
     let expanded = expand(text, b"anna", &|name| scope.lookup(name), true);
     let entry = sun::parse(&expanded, &place, &mut Vec::new()).ok()?;

@@ -29,7 +29,7 @@ use crate::fault;
 use crate::logging::target;
 use crate::map::{MasterEntry, MasterOptions, SourceSpec};
 use crate::plan::{Action, Plan};
-use crate::text::{Escaped, Place};
+use crate::text::{Escaped, Position};
 
 /// Seconds before each further try to mount what is missing of a tree.
 const MEND_AFTER: [u64; 5] = [1, 2, 5, 15, 60];
@@ -58,7 +58,7 @@ pub(crate) async fn inherited(worker: &Rc<Worker>) -> Vec<Wanted> {
             direct,
             source: SourceSpec { kind: None, format: None, name: line.source.clone(), parts: Vec::new() },
             options: MasterOptions { timeout: Some(shown.timeout), ..MasterOptions::default() },
-            place: Place::whole(&shown_in),
+            place: Position::whole(&shown_in),
         };
         let (known, _) = state.line(&entry);
         if !state.order.contains(&known.number) {

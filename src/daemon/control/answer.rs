@@ -260,7 +260,7 @@ async fn explain(worker: &Rc<Worker>, path: &Bytes, who: Requester) -> Result<An
 #[derive(Debug)]
 pub(crate) struct Explained {
     pub(crate) outcome: Outcome,
-    pub(crate) place: Option<crate::text::Place>,
+    pub(crate) place: Option<crate::text::Position>,
     pub(crate) entry: Option<Vec<u8>>,
     pub(crate) plan: Option<std::sync::Arc<crate::plan::Plan>>,
     pub(crate) notes: Vec<String>,

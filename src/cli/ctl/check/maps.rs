@@ -13,7 +13,7 @@ use crate::plan::{self, Action, Host, Plan};
 use crate::source::configuration::Configuration;
 use crate::source::{Answer, Mode, Raw, Source};
 use crate::sys::user;
-use crate::text::{Diagnostic, Escaped, Place};
+use crate::text::{Diagnostic, Escaped, Position};
 
 /// A map that is to be read.
 struct Wanted {
@@ -23,7 +23,7 @@ struct Wanted {
     /// The mount point, of an indirect map.
     at: PathBuf,
     /// Who names it.
-    place: Place,
+    place: Position,
 }
 
 /// Reads maps, each once, and those that their entries name.
@@ -71,7 +71,7 @@ impl<'a> Maps<'a> {
             mode,
             options: MasterOptions::default(),
             at: "/mount/point".into(),
-            place: Place::whole(file),
+            place: Position::whole(file),
         });
         self.run();
     }
@@ -157,7 +157,7 @@ impl<'a> Maps<'a> {
         Ok(())
     }
 
-    fn submounts(&mut self, plan: &Plan, place: &Place) {
+    fn submounts(&mut self, plan: &Plan, place: &Position) {
         if let Action::Autofs(submount) = &plan.action {
             self.want(Wanted {
                 spec: submount.source.clone(),

@@ -15,7 +15,7 @@ use crate::source::Mode;
 use crate::source::configuration::{self, Configuration};
 use crate::source::master::{self, Master, Status};
 use crate::sys::path;
-use crate::text::{Diagnostic, Escaped, Place};
+use crate::text::{Diagnostic, Escaped, Position};
 
 /// Checks `files`, or everything that the daemon would read; errors make the answer no.
 pub(super) fn check(session: &Session, files: &[PathBuf]) -> Exit {
@@ -66,7 +66,7 @@ impl Check {
         let text = match configuration::read(&file) {
             Ok(text) => text,
             Err(error) => {
-                let place = Place::whole(&file);
+                let place = Position::whole(&file);
                 self.report.push(Diagnostic::error("check::unreadable", place, format!("cannot read it: {error}")));
                 return;
             }
@@ -93,7 +93,7 @@ impl Check {
             self.count(input);
         }
         if master.status == Status::NotFound && master.diagnostics.is_empty() {
-            let place = Place::whole(Path::new(&*String::from_utf8_lossy(name)));
+            let place = Position::whole(Path::new(&*String::from_utf8_lossy(name)));
             let message = format!("there is no master map {}", Escaped(name));
             let help = "write one, see auto.master(5); until then nothing is mounted";
             self.report.push(Diagnostic::error("master::missing", place, message).help(help));

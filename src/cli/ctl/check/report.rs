@@ -142,7 +142,7 @@ impl<'a> From<&'a Diagnostic> for JsonDiagnostic<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::Place;
+    use crate::text::Position;
 
     #[test]
     fn diagnostics_are_told_once_with_their_lines() {
@@ -151,9 +151,9 @@ mod tests {
         std::fs::write(&path, "a b\nkey -ro bad:\n").unwrap();
         let file: Arc<Path> = path.as_path().into();
         let mut report = Report::default();
-        let d = Diagnostic::error("sun::location", Place::new(&file, 2, 9), "no path").length(4);
+        let d = Diagnostic::error("sun::location", Position::new(&file, 2, 9), "no path").length(4);
         report.extend([d.clone(), d]);
-        report.push(Diagnostic::warning("map::empty", Place::whole(&path), "empty"));
+        report.push(Diagnostic::warning("map::empty", Position::whole(&path), "empty"));
         report.count(&path);
         report.count(&path);
         assert_eq!(
