@@ -1,12 +1,12 @@
-//! Version and path constants: the packager's `./configure`.
+//! Sets version and path constants at build time, in place of a `./configure`.
 //!
-//! Each path comes from an environment variable of the same name, so that a distribution can say where its files
-//! live without patching the source; the defaults are Debian's. Nothing is generated into `src`, and no network,
-//! git or compiler is needed.
+//! Each path is taken from the environment variable of the same name, so that distributions can set their paths without
+//! patching the source. The defaults are those of Debian. The script generates no files and needs no network, git or C
+//! compiler.
 
 use std::env;
 
-/// Name of the constant and of the environment variable, and the value when that is not set.
+/// The name of each constant and environment variable, and its default value.
 const PATHS: &[(&str, &str)] = &[
     ("AUTOFS_MAPDIR", "/etc"),
     ("AUTOFS_SYSCONFDIR", "/etc/default"),
@@ -23,7 +23,7 @@ fn main() {
         let value = env::var(name).unwrap_or_else(|_| (*default).to_owned());
         println!("cargo:rustc-env={name}={value}");
     }
-    // A distribution may add its own revision ("0.1.0-2.fc44").
+    // A distribution can set a version with its own revision ("0.1.0-2.fc44").
     println!("cargo:rerun-if-env-changed=AUTOFS_VERSION");
     let version = env::var("AUTOFS_VERSION").unwrap_or_else(|_| env::var("CARGO_PKG_VERSION").unwrap_or_default());
     println!("cargo:rustc-env=AUTOFS_VERSION={version}");

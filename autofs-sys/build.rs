@@ -1,8 +1,8 @@
-//! With the feature `buildtime_bindgen`: writes the bindings of all three ABIs into `OUT_DIR`. Else nothing.
+//! With the feature `buildtime_bindgen`, generates the bindings of all three ABIs into `OUT_DIR`. Without it, does nothing.
 //!
-//! The headers are those of the system (`AUTOFS_SYS_HEADERS`, default `/usr/include`), reached without the C
-//! library: `include/` has a word for each header that the two include and that belongs to a machine or to libc, so
-//! the result depends neither on the host nor on what cross compilers it has.
+//! The kernel headers are those of the system (`AUTOFS_SYS_HEADERS`, default `/usr/include`). Headers of the C library and
+//! of the architecture are replaced by stubs in `include/`, so the result does not depend on the host or its cross
+//! compilers.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -18,7 +18,7 @@ mod generate {
     use bindgen::callbacks::{ItemInfo, ParseCallbacks};
     use bindgen::{Builder, Formatter, RustEdition, RustTarget};
 
-    /// File in `OUT_DIR` and `src/bindings`, and one target that has this ABI.
+    /// The file name in `OUT_DIR` and `src/bindings`, and a target with this ABI.
     const ABIS: [(&str, &str); 3] = [
         ("lp64.rs", "x86_64-unknown-linux-gnu"),
         ("ilp32.rs", "armv7-unknown-linux-gnueabihf"),
@@ -43,7 +43,7 @@ mod generate {
             .clang_args(["-nostdinc", "-Iinclude", &format!("-I{headers}"), &format!("--target={target}")])
             .allowlist_file(".*/linux/auto_(fs|dev-ioctl)\\.h")
             .allowlist_var("BG_.*")
-            // It grows with the kernel, and the kernel that runs is asked (AUTOFS_DEV_IOCTL_PROTOSUBVER).
+            // It differs between kernels; the running kernel is asked (AUTOFS_DEV_IOCTL_PROTOSUBVER).
             .blocklist_var("AUTOFS_PROTO_SUBVERSION")
             .parse_callbacks(Box::new(Names))
             .use_core()

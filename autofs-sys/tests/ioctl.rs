@@ -1,5 +1,5 @@
-//! The request numbers that bindgen took from the headers are those of the target's ioctl encoding, and the packet
-//! is where the kernel puts it.
+//! Compares the generated request numbers with the ioctl encoding of the target, and the layout of the packet with the
+//! kernel's.
 
 use std::ffi::{c_int, c_ulong};
 use std::mem::{offset_of, size_of};

@@ -1,5 +1,5 @@
-//! The committed bindings are what bindgen makes of the headers of this system. `AUTOFS_SYS_BLESS=1` commits to what
-//! it makes now: `AUTOFS_SYS_BLESS=1 cargo test -p autofs-sys --features buildtime_bindgen`.
+//! Compares the committed bindings with those that bindgen generates from the headers of this system.
+//! `AUTOFS_SYS_BLESS=1` replaces the committed ones: `AUTOFS_SYS_BLESS=1 cargo test -p autofs-sys --features buildtime_bindgen`.
 
 #[cfg(feature = "buildtime_bindgen")]
 #[test]
