@@ -4,11 +4,14 @@ mod attach;
 mod checkpoint;
 mod control;
 mod jobs;
+mod life;
+mod mailbox;
 mod maps;
 mod mounts;
 mod reload;
 mod requests;
 mod state;
+mod tools;
 mod upgrade;
 mod worker;
 
@@ -25,7 +28,7 @@ use crate::control::SOCKET;
 use crate::engine::{Event, Shutdown};
 use crate::exec::lanes::Lanes;
 use crate::fault;
-use crate::link::{Inheritance, START_FAILED};
+use crate::link::{Inheritance, Message, START_FAILED};
 use crate::logging::Logger;
 use crate::options::Options;
 use crate::source::configuration::Configuration;
@@ -33,11 +36,11 @@ use crate::sys::{fds, heap, signals};
 
 pub(crate) use attach::opener::{ARGUMENT as OPENER, main as open_for_others};
 use attach::watch;
-use checkpoint::restore;
+use checkpoint::{renew, restore};
 use control::{answer, serve};
-use jobs::unmount;
+use jobs::detach;
 pub(crate) use upgrade::{ARGUMENT as UPGRADE_CHECK, check as check_upgrade};
-use worker::Worker;
+use worker::{Next, Worker};
 
 /// The stack of a thread that does blocking work: it parses nothing and recurses nowhere.
 const STACK: usize = 256 << 10;
@@ -85,7 +88,7 @@ async fn live(options: Options, configuration: Configuration, logger: &'static L
         OnExit::Detach => Shutdown::Detach,
     };
     let again = inheritance.before > 0;
-    let (worker, owed) = match Worker::new(inheritance, configuration, options, logger) {
+    let (worker, channels) = match Worker::new(inheritance, configuration, options, logger) {
         Ok(new) => new,
         Err(e) => {
             error!("cannot start: {e}");
@@ -94,7 +97,11 @@ async fn live(options: Options, configuration: Configuration, logger: &'static L
     };
     spawn_local(Rc::clone(&worker).timers());
     spawn_local(signals.serve(Rc::clone(&worker), on_exit));
-    spawn_local(watch::watch(Rc::clone(&worker)));
+    spawn_local(Rc::clone(&worker).read_pipes(channels.unread));
+    spawn_local(go_on(Rc::clone(&worker), channels.next));
+    let vanished = Rc::clone(&worker);
+    let (mounts, life) = (Rc::clone(&worker.mounts), Rc::clone(&worker.life));
+    spawn_local(watch::watch(mounts, life, move |id| vanished.vanished(id)));
     spawn_local(restore::watch(Rc::clone(&worker)));
     let socket = Path::new(SOCKET);
     match serve::listen(socket) {
@@ -108,26 +115,35 @@ async fn live(options: Options, configuration: Configuration, logger: &'static L
     }
     let work = async {
         fault::point("start");
-        worker.take_up(owed);
-        worker.begin_making();
+        let making = worker.mounts.begin_making();
         reload::start(&worker, again).await;
-        worker.end_making();
+        worker.made(making);
         worker.started();
-        worker.ended().await
+        worker.life.ended().await
     };
     let (how, left) = tokio::select! {
         end = work => end,
         () = upgrade::retire(&worker, &mut retirement) => return 0,
     };
     debug!("the end: {how:?}, {} autofs mounts stay", left.len());
-    unmount::leave(&worker, &left, how).await;
-    worker.answer_the_last().await;
+    detach::leave(&worker.mounts, &worker.tools(), &left, how).await;
+    worker.requests.answer_the_last(&worker.mounts, &worker.tools()).await;
     if let Some(own) = worker.socket.get() {
         serve::remove(socket, own);
     }
     info!("autofs stopped");
-    worker.ending(0);
+    worker.mounts.tell_keeper(Message::Ending(0));
     0
+}
+
+/// Does what the worker has to be done by the modules above it.
+async fn go_on(worker: Rc<Worker>, mut next: mpsc::UnboundedReceiver<Next>) {
+    while let Some(next) = next.recv().await {
+        match next {
+            Next::Regain(located, kept) => drop(spawn_local(restore::regain(Rc::clone(&worker), located, kept))),
+            Next::Renew(mount) => drop(spawn_local(renew::renew(Rc::clone(&worker), mount))),
+        }
+    }
 }
 
 /// The signals that have a meaning.

@@ -15,9 +15,10 @@ use log::{error, info, warn};
 
 use crate::config::Settings;
 use crate::daemon::attach::adopt;
-use crate::daemon::jobs::browse;
-use crate::daemon::jobs::unmount;
+use crate::daemon::attach::top;
+use crate::daemon::jobs::detach;
 use crate::daemon::maps::line::Line;
+use crate::daemon::mounts::AutofsMount;
 use crate::daemon::state::State;
 use crate::daemon::worker::Worker;
 use crate::engine::{Event, Kind, MountState, Shutdown, Wanted};
@@ -48,12 +49,12 @@ pub(crate) async fn start(worker: &Rc<Worker>, again: bool) {
     };
     let name = master_name(&worker.state.borrow());
     info!("Starting automounter version {}, master map {}", env!("AUTOFS_VERSION"), Escaped(&name.0));
-    match autofs::protocol(&worker.state.borrow().control) {
+    match autofs::protocol(&worker.tools().control) {
         Ok(Some((major, minor))) => info!("using kernel protocol version {major}.{minor:02}"),
         Ok(None) => {}
         Err(e) => warn!("cannot find out the version of the kernel's protocol: {e}"),
     }
-    let inherited = if again { adopt::inherited(worker).await } else { Vec::new() };
+    let inherited = if again { adopt::inherited(&worker.attach().means).await } else { Vec::new() };
     let begun = Instant::now();
     let mut master = read_master(worker, false).await;
     if master.status != Status::Read && !inherited.is_empty() {
@@ -69,7 +70,7 @@ pub(crate) async fn start(worker: &Rc<Worker>, again: bool) {
     }
     if force || force_exit {
         let Applied { wanted: paths, .. } = apply(worker, master, false).await;
-        unmount::force(worker, paths.into_iter().map(|w| w.path).collect()).await;
+        detach::force(&worker.tools(), paths.into_iter().map(|w| w.path).collect()).await;
         if force_exit {
             worker.stop(Shutdown::Detach);
             return;
@@ -102,12 +103,12 @@ fn unnamed(inherited: Vec<Wanted>, wanted: &[Wanted]) -> Vec<Wanted> {
 
 /// Reads everything again. Only one reload runs at a time; a wish that comes meanwhile is served after it.
 pub(crate) async fn reload(worker: Rc<Worker>) {
-    if !worker.begin_reload() {
+    if !worker.life.begin_reload() {
         return;
     }
     loop {
         again(&worker).await;
-        if !worker.end_reload() {
+        if !worker.life.end_reload() {
             break;
         }
     }
@@ -123,7 +124,7 @@ async fn again(worker: &Rc<Worker>) {
     info!("re-reading master map {}", Escaped(&name.0));
     let before = worker.state.borrow().configuration.clone();
     let read = lanes.run(Lane::Lookup, move || Configuration::read(Some(&before))).await;
-    let changed = worker.state.borrow_mut().configure(read);
+    let changed = worker.configure(read);
     let current = worker.state.borrow().master.clone();
     let sources: Vec<Arc<Source>> = worker.state.borrow().lines.values().map(|line| Arc::clone(&line.source)).collect();
     let same = lanes.run(Lane::Lookup, move || {
@@ -132,7 +133,7 @@ async fn again(worker: &Rc<Worker>) {
     // What waits to go, or could not be read, is tried again whether files have changed or not.
     let settled = {
         let state = worker.state.borrow();
-        state.whole && !state.engine.mounts().any(|mount| mount.state() == MountState::Pending)
+        state.whole && !worker.view(|engine| engine.mounts().any(|mount| mount.state() == MountState::Pending))
     };
     if !changed && settled && same.await {
         worker.event(Event::Forget);
@@ -299,21 +300,18 @@ fn direct_index(table: &Table, line: &Line, from: &mut usize) -> usize {
 /// Tells the engine, and waits until what is new is mounted.
 async fn want(worker: &Rc<Worker>, wanted: Vec<Wanted>) {
     worker.event(Event::Want(wanted));
-    worker.quiet().await;
+    worker.mounts.settled().await;
     browse(worker).await;
-    worker.state.borrow_mut().release_unused();
+    top::release_unused(&worker.attach().means);
     // The maps and the mount table have been in memory more than once.
     drop(tokio::task::spawn_blocking(heap::trim));
 }
 
 /// Brings the directories of keys up to date, where they are shown.
 async fn browse(worker: &Rc<Worker>) {
-    let mounts: Vec<_> = {
-        let state = worker.state.borrow();
-        state.triggers.iter().filter(|(_, t)| t.kind == Kind::Indirect && t.line.browse()).map(|(id, _)| *id).collect()
-    };
-    for id in mounts {
-        browse::fill(worker, id).await;
+    let shown = |mount: &AutofsMount| mount.kind == Kind::Indirect && mount.line.browse();
+    for id in worker.mounts.filter_map(|id, mount| shown(mount).then_some(id)) {
+        worker.browse(id).await;
     }
 }
 

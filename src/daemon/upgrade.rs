@@ -14,9 +14,10 @@ use log::{error, info};
 use tokio::signal::unix::Signal;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::daemon::life::{Phase, REPLACED_WITHIN};
 use crate::daemon::reload;
-use crate::daemon::worker::{REPLACED_WITHIN, Worker};
-use crate::link::HANDOVER_VERSION;
+use crate::daemon::worker::Worker;
+use crate::link::{HANDOVER_VERSION, Message};
 use crate::options::{self, Command};
 use crate::sys::exec;
 use crate::sys::process::{Exit, Program};
@@ -38,9 +39,6 @@ const WIND_UP: Duration = Duration::from_secs(1);
 /// Between two looks whether something is.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Why nothing else can be promised now.
-pub(crate) const UNDER_WAY: &str = "an upgrade is under way; ask again in a few seconds";
-
 /// HUP: another program if there is one, else the maps anew, which the other program reads as well.
 pub(crate) async fn hang_up(worker: Rc<Worker>) {
     if matches!(exec::is_other_program(&worker.program), Ok(true)) {
@@ -59,18 +57,7 @@ pub(crate) async fn hang_up(worker: Rc<Worker>) {
 pub(crate) async fn upgrade(worker: &Rc<Worker>) -> Result<(), String> {
     let shown = Escaped::path(&worker.program);
     let cannot = |why: &dyn std::fmt::Display| format!("{shown} cannot take over: {why}");
-    let may = || {
-        if worker.is_stopping() || !worker.is_serving() {
-            return Err(cannot(&"the daemon is about to start or to end"));
-        }
-        if worker.state.borrow().quiet.is_some() {
-            return Err(cannot(&"a checkpoint is expected"));
-        }
-        if worker.is_being_replaced() {
-            return Err(cannot(&UNDER_WAY));
-        }
-        Ok(())
-    };
+    let may = || worker.life.phase().may_upgrade().map_err(|why| cannot(&why));
     may()?;
     let arguments = std::env::args_os().skip(1);
     let program = Program::new(&worker.program, CHECK, GRACE).arg(ARGUMENT).arg(HANDOVER_VERSION.to_string());
@@ -82,10 +69,14 @@ pub(crate) async fn upgrade(worker: &Rc<Worker>) -> Result<(), String> {
     // Meanwhile much may have begun.
     may()?;
     info!("{shown} takes over");
-    let retires = worker.retires.notified();
-    worker.ask_for_upgrade();
-    let unheard = |_| cannot(&"the keeper has not executed it, and has logged why");
-    timeout(REPLACED_WITHIN, retires).await.map_err(unheard)
+    let retires = worker.life.retires.notified();
+    worker.life.enter(Phase::Upgrading);
+    worker.mounts.tell_keeper(Message::Upgrade);
+    let answer = timeout(REPLACED_WITHIN, retires).await;
+    if worker.life.phase() == Phase::Upgrading {
+        worker.life.enter(Phase::Serving);
+    }
+    answer.map_err(|_| cannot(&"the keeper has not executed it, and has logged why"))
 }
 
 /// What a program says that would take over. Others may take any argument for a good one.
@@ -110,9 +101,9 @@ pub(crate) fn check(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
 /// what is not answered stands in the journal.
 pub(crate) async fn retire(worker: &Rc<Worker>, word: &mut Signal) {
     word.recv().await;
-    worker.retires.notify_waiters();
+    worker.life.enter(Phase::Retiring);
     let end = Instant::now() + WIND_UP;
-    while (!worker.winds_up() || worker.parting.get() > 0) && Instant::now() < end {
+    while (!worker.winds_up() || worker.life.has_upgrade_calls()) && Instant::now() < end {
         sleep(LOOK).await;
     }
     info!("this worker retires");

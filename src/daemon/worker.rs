@@ -1,4 +1,4 @@
-//! The worker: carries out what the engine decides, and tells it what came of it.
+//! The worker: carries out what the engine decides, and tells it the outcome.
 //!
 //! Everything here runs on the reactor thread, which never touches a path that could block, never resolves a name and
 //! never waits for a child: what can block is handed to a [lane](crate::exec::lanes). The one short cut is for work
@@ -6,125 +6,169 @@
 //! the kernel is answered in the turn in which its packet was read.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use log::{debug, info};
-use tokio::sync::Notify;
+use log::{debug, info, warn};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 
-use crate::daemon::attach::top;
+use crate::control::SOCKET;
+use crate::daemon::attach::{Attach, top};
 use crate::daemon::checkpoint::sentinel::Sentinel;
 use crate::daemon::control::serve;
-use crate::daemon::jobs::expire;
-use crate::daemon::jobs::perform;
-use crate::daemon::jobs::resolve;
-use crate::daemon::jobs::unmount;
-use crate::daemon::maps::line::Line;
-use crate::daemon::mounts::pipes::Pipes;
-use crate::daemon::state::{State, Trigger};
-use crate::engine::{Effect, EntryId, Event, Kind, MountId, Resolution, Shutdown, Tick};
-use crate::exec::dirs::Made;
+use crate::daemon::jobs::{Means, browse, check, detach, expire, perform, resolve, unmount};
+use crate::daemon::life::{Life, Phase, Quiescence};
+use crate::daemon::mailbox::{Mailbox, Report};
+use crate::daemon::mounts::locate::{Located, locate};
+use crate::daemon::mounts::pipes::{Pipe, Pipes};
+use crate::daemon::mounts::{AutofsMount, Making, Mounts};
+use crate::daemon::requests::{Receiver, Requests, Routed, find_mounts, serve as serve_pipe};
+use crate::daemon::state::State;
+use crate::daemon::tools::Tools;
+use crate::engine::{
+    Effect, Engine, EntryId, EntryPhase, EntryView, Event, JobId, Limits, MountId, Resolution, Shutdown, Wanted,
+};
+use crate::exec::lanes::Lanes;
 use crate::fault;
-use crate::link::journal::{Journal, Owed};
+use crate::link::journal::{Journal, Slot};
 use crate::link::{Inheritance, Message};
-use crate::logging::Logger;
-use crate::logging::target;
+use crate::logging::{Logger, target};
 use crate::options::Options;
 use crate::source::configuration::Configuration;
+use crate::sys::autofs::Control;
 use crate::sys::image;
 use crate::text::Escaped;
 
 /// How long a start may take before the end that was asked for meanwhile begins without it.
 const START: Duration = Duration::from_secs(5);
 
-/// From the request for another program to the end of this worker; later, the keeper has not granted it.
-pub(crate) const REPLACED_WITHIN: Duration = Duration::from_secs(3);
+/// What is to be done after a job or a restore, by the modules above the worker.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Serve the autofs mounts again that were found after a checkpoint.
+    Regain(Located, Option<Quiescence>),
+    /// Mount this autofs mount again with all its options, if nothing is mounted on it any more.
+    Renew(MountId),
+}
 
 /// The worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    pub(crate) state: RefCell<State>,
-    born: Instant,
-    /// The engine's deadline has changed.
+    engine: RefCell<Engine>,
+    /// The autofs mounts.
+    pub(crate) mounts: Rc<Mounts>,
+    /// The requests of the kernel.
+    pub(crate) requests: Rc<Requests>,
+    /// The configuration and the maps.
+    pub(crate) state: Rc<RefCell<State>>,
+    /// The phases of its life.
+    pub(crate) life: Rc<Life>,
+    tools: RefCell<Tools>,
+    /// Told when the engine's deadline has changed.
     timer: Notify,
-    /// The journal has room again.
-    pub(crate) room: Notify,
-    /// An attach has ended.
-    attached: Notify,
-    /// The end has begun.
-    halt: Notify,
-    exit: Notify,
-    pub(crate) sentinel: Sentinel,
-    /// The path of the program; what stands there may be another by now.
+    sentinel: Sentinel,
+    /// The path of the program, which may have been replaced since the start.
     pub(crate) program: PathBuf,
-    /// When the keeper was asked to execute it.
-    asked_to_upgrade: Cell<Option<Instant>>,
-    /// The keeper wants this worker to make room for the next one.
-    pub(crate) retires: Notify,
-    /// Wishes for an upgrade that are not answered.
-    pub(crate) parting: Cell<u32>,
-    /// Our control socket's file.
+    /// The file of our control socket.
     pub(crate) socket: Cell<Option<serve::Identity>>,
-    /// Told when this process has come back from a checkpoint.
-    pub(crate) restored: Notify,
-    ended: RefCell<Option<(Shutdown, Vec<MountId>)>>,
+    next: mpsc::UnboundedSender<Next>,
+}
+
+/// The channels of a new worker, for the tasks that drain them.
+#[derive(Debug)]
+pub(crate) struct Channels {
+    /// Pipes that are to be read.
+    pub(crate) unread: mpsc::UnboundedReceiver<Rc<Pipe>>,
+    /// What is to be done by the modules above.
+    pub(crate) next: mpsc::UnboundedReceiver<Next>,
 }
 
 impl Worker {
+    /// Makes a worker of what the keeper gives it.
+    ///
+    /// # Errors
+    /// When the control device, a pipe or a thread cannot be had.
     pub(crate) fn new(
         inheritance: Inheritance,
         configuration: Configuration,
         options: Options,
         logger: &'static Logger,
-    ) -> io::Result<(Rc<Self>, Vec<Owed>)> {
-        let (journal, owed) = Journal::open(inheritance.journal, inheritance.spared);
-        let pipes = Pipes::new(inheritance.link, inheritance.pipes);
-        let state = State::new(journal, pipes, configuration, options, logger)?;
+    ) -> io::Result<(Rc<Self>, Channels)> {
+        let (journal, unanswered) = Journal::open(inheritance.journal, inheritance.spared);
+        let requests = Requests::new(journal, unanswered);
+        let (control, lanes) = (Arc::new(Control::open()?), Arc::new(Lanes::new(&configuration.native.limits)));
+        let (mounts, unread) = Mounts::new(Arc::clone(&control), Pipes::new(inheritance.link, inheritance.pipes));
+        let tools = Tools::new(&configuration, control, Arc::clone(&lanes), requests.requesters());
+        let deadlines = &configuration.native.deadlines;
+        let limits = Limits {
+            request: u64::try_from(deadlines.request.as_millis()).unwrap_or(u64::MAX),
+            unmount: u64::try_from(deadlines.umount.as_millis()).unwrap_or(u64::MAX),
+            ..Limits::default()
+        };
+        let (next, nexts) = mpsc::unbounded_channel();
         let worker = Self {
-            state: RefCell::new(state),
-            born: Instant::now(),
+            engine: RefCell::new(Engine::new(limits)),
+            mounts,
+            requests,
+            state: Rc::new(RefCell::new(State::new(configuration, options, logger, &lanes))),
+            life: Rc::new(Life::begin()),
+            tools: RefCell::new(tools),
             timer: Notify::new(),
-            room: Notify::new(),
-            attached: Notify::new(),
-            halt: Notify::new(),
-            exit: Notify::new(),
             sentinel: Sentinel::start()?,
             program: inheritance.program,
-            asked_to_upgrade: Cell::new(None),
-            retires: Notify::new(),
-            parting: Cell::new(0),
             socket: Cell::new(None),
-            restored: Notify::new(),
-            ended: RefCell::new(None),
+            next,
         };
-        Ok((Rc::new(worker), owed))
+        Ok((Rc::new(worker), Channels { unread, next: nexts }))
     }
 
-    /// Whether the start is over.
-    pub(crate) fn is_serving(&self) -> bool {
-        self.state.borrow().serving
+    /// Returns the tools for a job.
+    pub(crate) fn tools(&self) -> Tools {
+        self.tools.borrow().clone()
     }
 
-    /// Whether the end has begun.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.state.borrow().stopping.is_some()
+    /// Returns what jobs attach mounts with.
+    pub(crate) fn attach(self: &Rc<Self>) -> Attach {
+        Attach { means: self.means(), life: Rc::clone(&self.life), mailbox: self.mailbox() }
+    }
+
+    fn means(&self) -> Means {
+        Means { mounts: Rc::clone(&self.mounts), state: Rc::clone(&self.state), tools: self.tools() }
+    }
+
+    fn mailbox(self: &Rc<Self>) -> Mailbox {
+        let worker = Rc::clone(self);
+        Mailbox::new(move |report| worker.report(report))
+    }
+
+    /// Returns what `look` sees in the engine.
+    pub(crate) fn view<T>(&self, look: impl FnOnce(&Engine) -> T) -> T {
+        look(&self.engine.borrow())
+    }
+
+    /// Applies a configuration. Returns whether anything has changed.
+    pub(crate) fn configure(&self, configuration: Configuration) -> bool {
+        let mut state = self.state.borrow_mut();
+        let changed = state.configure(configuration);
+        if changed {
+            let tools = self.tools.borrow().configured(&state.configuration);
+            self.tools.replace(tools);
+        }
+        changed
     }
 
     /// Ends the daemon. While it starts, the engine does not know yet what there is to be unmounted.
     pub(crate) fn stop(self: &Rc<Self>, how: Shutdown) {
-        let serving = {
-            let mut state = self.state.borrow_mut();
-            state.stopping = state.stopping.max(Some(how));
-            state.serving
-        };
-        self.halt.notify_waiters();
-        if serving {
+        if !self.life.enter(Phase::Stopping(how)) {
+            return;
+        }
+        if self.life.has_started() {
             return self.event(Event::Stop(how));
         }
         let worker = Rc::clone(self);
@@ -134,139 +178,57 @@ impl Worker {
         });
     }
 
-    /// Sleeps, but not past the beginning of the end.
-    pub(crate) async fn pause(&self, duration: Duration) {
-        if !self.is_stopping() {
-            let _ = tokio::time::timeout(duration, self.halt.notified()).await;
-        }
-    }
-
-    /// The start is over.
+    /// Takes note that the start is over.
     pub(crate) fn started(self: &Rc<Self>) {
-        let stop = {
-            let mut state = self.state.borrow_mut();
-            state.serving = true;
-            state.pipes.tell(Message::Started);
-            state.stopping
-        };
+        let stop = self.life.started();
+        self.mounts.tell_keeper(Message::Started);
         if let Some(how) = stop {
             self.event(Event::Stop(how));
         }
         image::release();
     }
 
-    /// A job begins that makes triggers.
-    pub(crate) fn begin_making(&self) {
-        self.state.borrow_mut().making += 1;
+    /// Returns whether the end has begun.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.life.is_stopping()
     }
 
-    /// Such a job has ended: packets that have waited for that are looked at again.
-    pub(crate) fn end_making(self: &Rc<Self>) {
-        self.state.borrow_mut().making -= 1;
-        self.unpark();
+    /// Ends a job that makes autofs mounts: packets that have waited for it are looked at again.
+    pub(crate) fn made(self: &Rc<Self>, making: Making) {
+        drop(making);
+        self.serve_parked();
     }
 
-    /// What stands below a mount is known.
-    pub(crate) fn adopted(self: &Rc<Self>, id: MountId) {
-        self.state.borrow_mut().adopting.remove(&id);
-        self.unpark();
+    /// Routes the parked packets again.
+    pub(crate) fn serve_parked(self: &Rc<Self>) {
+        self.requests.serve_parked(&self.mounts, self);
     }
 
-    /// Whether a reload may begin. If one is under way already, there will be another one after it.
-    pub(crate) fn begin_reload(&self) -> bool {
-        let mut state = self.state.borrow_mut();
-        if let Some(quiet) = &mut state.quiet {
-            quiet.reload = true;
-            return false;
-        }
-        state.reload_again = state.reloading;
-        !std::mem::replace(&mut state.reloading, true)
-    }
-
-    /// A reload has ended. True: there is to be another one.
-    pub(crate) fn end_reload(&self) -> bool {
-        let mut state = self.state.borrow_mut();
-        state.reloading = std::mem::take(&mut state.reload_again);
-        state.reloaded = Instant::now();
-        state.reloading
-    }
-
-    /// Begins nothing more: packets stay in the pipes, for the next worker. True: nothing is under way any more that the
+    /// Begins nothing more: packets stay in the pipes, for the next worker. Returns whether nothing is under way that the
     /// next one would have to do again.
     pub(crate) fn winds_up(&self) -> bool {
-        let mut state = self.state.borrow_mut();
-        state.hold = true;
-        state.slots.is_empty() && state.making == 0 && state.attaching == 0
+        self.requests.hold();
+        self.requests.none_served() && !self.mounts.is_making()
     }
 
-    /// Asks the keeper to execute the program that stands at its path.
-    pub(crate) fn ask_for_upgrade(&self) {
-        self.asked_to_upgrade.set(Some(Instant::now()));
-        self.state.borrow().pipes.tell(Message::Upgrade);
-    }
-
-    /// Whether this worker is about to make room for one of another program: what it promises now may be forgotten.
-    pub(crate) fn is_being_replaced(&self) -> bool {
-        self.asked_to_upgrade.get().is_some_and(|asked| asked.elapsed() < REPLACED_WITHIN)
-    }
-
-    /// Waits until no top-level mount is being attached.
-    pub(crate) async fn quiet(&self) {
-        while self.state.borrow().attaching > 0 {
-            self.attached.notified().await;
-        }
-    }
-
-    /// An attach has ended.
-    pub(crate) fn settled(&self) {
-        self.state.borrow_mut().attaching -= 1;
-        self.attached.notify_waiters();
-    }
-
-    /// Whether nothing is being done: no request, no mount, no program, no thread in the kernel.
+    /// Returns whether nothing is being done: no request, no mount, no program, no thread in the kernel.
     pub(crate) fn is_idle(&self) -> bool {
-        let state = self.state.borrow();
-        let jobs = state.making + state.attaching + state.leaving.len() + state.parked.len();
-        jobs == 0 && !state.reloading && !state.regaining && state.engine.is_idle() && state.context.lanes.is_idle()
-    }
-
-    /// How many mounts of ours have been unmounted since the last call.
-    pub(crate) fn take_unmounted(&self) -> usize {
-        std::mem::take(&mut self.state.borrow_mut().unmounted)
-    }
-
-    /// Whether a trigger is being unmounted.
-    pub(crate) fn is_leaving(&self, id: MountId) -> bool {
-        self.state.borrow().leaving.contains(&id)
-    }
-
-    /// Seconds for which this worker has lived.
-    pub(crate) fn age(&self) -> Duration {
-        self.born.elapsed()
-    }
-
-    pub(crate) fn now(&self) -> Tick {
-        Tick(u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX))
-    }
-
-    /// Waits for the engine's last effect.
-    pub(crate) async fn ended(&self) -> (Shutdown, Vec<MountId>) {
-        loop {
-            if let Some(ended) = self.ended.borrow_mut().take() {
-                return ended;
-            }
-            self.exit.notified().await;
-        }
+        !self.mounts.is_busy()
+            && self.requests.none_parked()
+            && !self.life.is_reloading()
+            && self.life.phase() != Phase::Restoring
+            && self.engine.borrow().is_idle()
+            && self.tools.borrow().lanes.is_idle()
     }
 
     /// Sleeps until the engine wants to be woken, and wakes it. While it wants nothing, nothing runs.
     pub(crate) async fn timers(self: Rc<Self>) {
         loop {
-            let deadline = self.state.borrow().engine.deadline();
+            let deadline = self.engine.borrow().deadline();
             match deadline {
                 None => self.timer.notified().await,
-                Some(Tick(at)) => {
-                    let moment = tokio::time::Instant::from_std(self.born + Duration::from_millis(at));
+                Some(at) => {
+                    let moment = tokio::time::Instant::from_std(self.life.moment(at));
                     tokio::select! {
                         () = tokio::time::sleep_until(moment) => self.event(Event::Timer),
                         () = self.timer.notified() => {}
@@ -278,48 +240,67 @@ impl Worker {
 
     /// Tells the engine what has happened, and does what it says.
     pub(crate) fn event(self: &Rc<Self>, event: Event) {
-        let mut guard = self.state.borrow_mut();
-        let state = &mut *guard;
-        let before = state.engine.deadline();
-        let (mut events, mut effects) = (VecDeque::from([event]), Vec::new());
-        while let Some(event) = events.pop_front() {
-            state.engine.handle(self.now(), event, &mut effects);
-            for effect in effects.drain(..) {
-                events.extend(self.carry_out(state, effect));
+        let mut together = Together::default();
+        let changed = {
+            let mut engine = self.engine.borrow_mut();
+            let before = engine.deadline();
+            let (mut events, mut effects) = (VecDeque::from([event]), Vec::new());
+            while let Some(event) = events.pop_front() {
+                engine.handle(self.life.now(), event, &mut effects);
+                for effect in effects.drain(..) {
+                    events.extend(self.carry_out(&mut together, effect));
+                }
             }
+            engine.deadline() != before
+        };
+        if !self.requests.is_reading() {
+            self.mounts.close_roots();
         }
-        if !state.reading {
-            state.close_roots();
-        }
-        if state.engine.deadline() != before {
+        if changed {
             self.timer.notify_one();
         }
-        if !state.attach.is_empty() {
-            let wanted = std::mem::take(&mut state.attach);
-            state.making += 1;
-            state.attaching += 1;
-            spawn_local(top::attach(Rc::clone(self), wanted));
+        self.begin_together(together);
+    }
+
+    /// Begins the jobs of one kind that are carried out together.
+    fn begin_together(self: &Rc<Self>, Together { attach, detach, check }: Together) {
+        if !attach.is_empty() {
+            let (worker, making) = (Rc::clone(self), self.mounts.begin_attaching());
+            spawn_local(async move {
+                let with = worker.attach();
+                let blocked = top::attach(&with, attach).await;
+                worker.made(making);
+                top::retry_until_attached(with, blocked).await;
+            });
         }
-        if !state.detach.is_empty() {
-            let leaving = std::mem::take(&mut state.detach);
-            state.leaving.extend(leaving.iter().map(|(id, _)| *id));
-            spawn_local(unmount::detach(Rc::clone(self), leaving));
+        if !detach.is_empty() {
+            detach.iter().for_each(|(id, _)| self.mounts.begin_leaving(*id));
+            let worker = Rc::clone(self);
+            spawn_local(async move {
+                let outcomes = detach::detach(&worker.mounts, &worker.tools(), detach).await;
+                top::release_unused(&worker.means());
+                outcomes.into_iter().for_each(|(mount, outcome)| worker.event(Event::Detached { mount, outcome }));
+            });
         }
-        if !state.check.is_empty() {
-            let checks = std::mem::take(&mut state.check);
-            spawn_local(perform::check(Rc::clone(self), checks));
+        if !check.is_empty() {
+            let worker = Rc::clone(self);
+            spawn_local(async move {
+                let outcomes = check::check(&worker.mounts, &worker.tools(), check).await;
+                outcomes.into_iter().for_each(|(job, mounted)| worker.event(Event::Checked { job, mounted }));
+            });
         }
     }
 
-    /// Carries out one effect, or has it carried out; what is known at once is returned.
-    fn carry_out(self: &Rc<Self>, state: &mut State, effect: Effect) -> Option<Event> {
+    /// Carries out one effect, or begins the job that does; returns the event if the outcome is known at once.
+    fn carry_out(self: &Rc<Self>, together: &mut Together, effect: Effect) -> Option<Event> {
+        let worker = Rc::clone(self);
         match effect {
             Effect::Reply { mount, token, error, reason: _ } => {
-                self.reply(state, mount, token, error);
-                None
+                self.requests.answer(&self.mounts, &self.tools.borrow(), mount, token, error);
             }
             Effect::Resolve { job, at, who } => {
-                let Some(question) = state.question(at.mount, at.key, who) else {
+                let question = self.mounts.get(at.mount).map(|mount| self.state.borrow().question(&mount, at.key, who));
+                let Some(question) = question else {
                     return Some(Event::Resolved { job, outcome: Resolution::NotFound });
                 };
                 info!(target: &question.target(), "attempting to mount entry {}", Escaped::path(&question.at));
@@ -327,141 +308,204 @@ impl Worker {
                     resolve::log_failure(&question.at, &outcome);
                     return Some(Event::Resolved { job, outcome });
                 }
-                let worker = Rc::clone(self);
                 spawn_local(async move {
                     let at = question.at.clone();
                     let outcome = resolve::later(question).await;
                     resolve::log_failure(&at, &outcome);
                     worker.event(Event::Resolved { job, outcome });
                 });
-                None
             }
-            Effect::Perform { job, at: EntryId { mount, key }, plan, who } => {
+            Effect::Perform { job, at, plan, who } => {
                 fault::point("resolved");
-                if let Some(outcome) = perform::now(state, mount, &key, &plan, who) {
+                if let Some(outcome) = perform::now(&self.mounts, &self.tools.borrow(), &at, &plan, who) {
                     return Some(Event::Performed { job, outcome });
                 }
-                state.making += 1;
-                let worker = Rc::clone(self);
+                let making = self.mounts.begin_making();
                 spawn_local(async move {
-                    let outcome = perform::later(&worker, mount, &key, plan, who).await;
+                    let outcome = perform::later(&worker.means(), &at, plan, who).await;
                     worker.event(Event::Performed { job, outcome });
-                    worker.end_making();
+                    worker.made(making);
                 });
-                None
             }
-            Effect::Check { job, at } => {
-                state.check.push((job, at.mount, at.key));
-                None
-            }
-            Effect::Unmount { job, at, layers, lazy } => {
-                let worker = Rc::clone(self);
-                spawn_local(async move {
-                    let (gone, error) = unmount::unmount(&worker, at.mount, &at.key, layers, lazy).await;
-                    worker.event(Event::Unmounted { job, gone, error });
-                });
-                None
-            }
-            Effect::ExpireRun { mount, immediate } => {
-                let worker = Rc::clone(self);
-                spawn_local(async move {
-                    expire::run(&worker, mount, immediate).await;
-                    worker.event(Event::ExpireRan { mount });
-                });
-                None
-            }
-            Effect::Attach { mount, wanted } => {
-                state.attach.push((mount, wanted));
-                None
-            }
+            Effect::Check { job, at } => together.check.push((job, at)),
+            Effect::Unmount { job, at, layers, lazy } => drop(spawn_local(async move {
+                let (gone, error) = unmount::unmount(&worker.mounts, &worker.tools(), &at, &layers, lazy).await;
+                worker.event(Event::Unmounted { job, gone, error });
+                if gone > 0 || layers.is_empty() {
+                    worker.emptied(at.mount);
+                }
+            })),
+            Effect::ExpireRun { mount, immediate } => drop(spawn_local(async move {
+                worker.expire(mount, immediate).await;
+                worker.event(Event::ExpireRan { mount });
+            })),
+            Effect::Attach { mount, wanted } => together.attach.push((mount, wanted)),
             Effect::Update { mount, wanted } => {
-                top::update(state, mount, &wanted);
-                None
+                let line = self.state.borrow().lines.get(&wanted.map).map(Rc::clone);
+                line.into_iter().for_each(|line| top::update(&self.mounts, &self.tools.borrow(), mount, line, &wanted));
             }
-            Effect::Detach { mount, lazy } => {
-                state.detach.push((mount, lazy));
-                None
-            }
-            Effect::Exit { how, left } => {
-                *self.ended.borrow_mut() = Some((how, left));
-                self.exit.notify_one();
-                None
+            Effect::Detach { mount, lazy } => together.detach.push((mount, lazy)),
+            Effect::Exit { how, left } => self.life.end(how, left),
+        }
+        None
+    }
+
+    /// Runs an expire run on a mount.
+    pub(crate) async fn expire(&self, mount: MountId, immediate: bool) {
+        if let Some(mount) = self.mounts.get(mount) {
+            expire::run(&mount, &self.tools(), immediate).await;
+        }
+    }
+
+    /// Looks after a mount below which something was unmounted: if a restore has lost options of it, it is renewed.
+    fn emptied(&self, mount: MountId) {
+        if self.mounts.get(mount).is_some_and(|mount| mount.lacks_options) {
+            self.then(Next::Renew(mount));
+        }
+    }
+
+    /// Has something done by the modules above.
+    fn then(&self, next: Next) {
+        // The receiver lives as long as the worker.
+        let _ = self.next.send(next);
+    }
+
+    /// Brings the directories of keys below a mount up to date, where they are shown.
+    pub(crate) async fn browse(&self, mount: MountId) {
+        if let Some(known) = self.mounts.get(mount) {
+            if let Some(extra) = browse::fill(&known, &self.tools()).await {
+                self.remove_extra(mount, extra);
             }
         }
     }
 
-    /// Makes an autofs mount known: its packets are read from now on, and served when the engine knows it and what
-    /// stands below it.
-    pub(crate) fn register(self: &Rc<Self>, state: &mut State, id: MountId, trigger: NewTrigger) {
-        let NewTrigger { path, kind, dev, pipe, line, created, remote, found } = trigger;
-        if found {
-            state.adopting.insert(id);
-        }
-        state.lines.entry(line.number).or_insert_with(|| Rc::clone(&line));
-        state.devices.insert(dev, id);
-        if let Some(pipe) = state.pipes.get(pipe) {
-            pipe.mounts.set(pipe.mounts.get() + 1);
-            pipe.awaited.set(false);
-            if !pipe.read.replace(true) {
-                spawn_local(Rc::clone(self).serve(Rc::clone(pipe)));
+    /// Removes the directories of a mount that are no keys, unless a mount is on its way there. On this thread none can
+    /// begin meanwhile, and the kernel removes no mount point.
+    fn remove_extra(&self, mount: MountId, extra: browse::Extra) {
+        let engine = self.engine.borrow();
+        let Some(view) = engine.mount(mount) else { return };
+        let moves = |e: &EntryView<'_>| !matches!(e.phase, EntryPhase::Mounted | EntryPhase::Failed(..));
+        let busy: HashSet<&[u8]> = view.entries().filter(moves).map(|entry| &*entry.key.0).collect();
+        extra.remove(|name| busy.contains(name));
+    }
+
+    /// Does what a job reports before it ends.
+    fn report(self: &Rc<Self>, report: Report) {
+        match report {
+            Report::Event(event) => self.event(event),
+            Report::Adopted(mount) => {
+                self.mounts.adopted(mount);
+                self.serve_parked();
             }
+            Report::Made(making) => self.made(making),
+            Report::Extra(mount, extra) => self.remove_extra(mount, extra),
         }
-        let trigger = Trigger { path, kind, dev, pipe, line, created, remote, root: None, owed: 0, weak: false };
-        state.triggers.insert(id, Box::new(trigger));
     }
 
-    /// An autofs mount is gone.
-    pub(crate) fn unregister(&self, state: &mut State, id: MountId) -> Option<Trigger> {
-        let trigger = state.triggers.remove(&id)?;
-        if state.devices.get(&trigger.dev) == Some(&id) {
-            state.devices.remove(&trigger.dev);
-        }
-        let last = state.pipes.get(trigger.pipe).is_some_and(|pipe| {
-            pipe.mounts.set(pipe.mounts.get().saturating_sub(1));
-            pipe.mounts.get() == 0
-        });
-        state.leaving.remove(&id);
-        state.adopting.remove(&id);
-        state.plans.remove(&id);
-        if trigger.kind == Kind::Indirect && !state.order.contains(&trigger.line.number) {
-            state.lines.remove(&trigger.line.number);
-        }
-        if last {
-            state.release_unused();
-        }
-        Some(*trigger)
-    }
-
-    /// An autofs mount has gone without us.
+    /// Takes note that an autofs mount has gone without us.
     pub(crate) fn vanished(self: &Rc<Self>, mount: MountId) {
         // First the engine, which answers what is open there, then the end of it.
         self.event(Event::Vanished { mount });
-        let mut state = self.state.borrow_mut();
-        let control = Arc::clone(&state.control);
-        if let Some(Trigger { root: Some(root), path, .. }) = self.unregister(&mut state, mount) {
-            // Whoever still stands in it is to get errors, not to wait.
-            if let Err(e) = control.catatonic(root.as_fd()) {
-                debug!(target: &target(&path), "{} stays as it is: {e}", Escaped::path(&path));
+        let removed = self.mounts.remove(mount);
+        top::release_unused(&self.means());
+        if let Some((known, _, Some(root))) = removed {
+            // Processes that are still in it are to get errors, not to wait.
+            if let Err(e) = self.tools.borrow().control.catatonic(root.as_fd()) {
+                let path = &known.path;
+                debug!(target: &target(path), "{} stays as it is: {e}", Escaped::path(path));
             }
         }
     }
 
-    /// Tells the keeper that the daemon ends, with this status.
-    pub(crate) fn ending(&self, status: u8) {
-        self.state.borrow().pipes.tell(Message::Ending(status));
+    /// Returns whether this process was restored from a checkpoint since the last time that this was asked.
+    pub(crate) fn was_restored(&self) -> bool {
+        self.sentinel.was_restored()
+    }
+
+    /// Waits until this process was frozen for a checkpoint, or restored from one.
+    pub(crate) async fn frozen(&self) {
+        self.sentinel.woken.notified().await;
+    }
+
+    /// Takes note that this process was restored. A packet in `fresh` was read since.
+    ///
+    /// What can be done without waiting is done before anything else happens: another packet must not meet the devices of
+    /// the other machine, nor an answer its tokens.
+    pub(crate) fn restored(self: &Rc<Self>, fresh: Option<Slot>) {
+        let kept = self.life.was_restored();
+        for pipe in self.mounts.pipes() {
+            pipe.was_restored();
+        }
+        self.sentinel.was_restored();
+        self.mounts.forget_requests();
+        self.requests.forget_all(fresh);
+        // The socket was bound anew by CRIU.
+        self.socket.set(self.socket.get().and_then(|_| serve::identity(Path::new(SOCKET))));
+        warn!("restored from a checkpoint: looking for {} autofs mounts", self.mounts.count());
+        self.event(Event::Restored);
+        self.regain(kept);
+    }
+
+    /// Finds all autofs mounts again, and has them served again. `kept` was kept for the time of a checkpoint.
+    pub(crate) fn regain(&self, kept: Option<Quiescence>) {
+        let located = locate(&self.mounts, self.tools.borrow().ignore);
+        self.then(Next::Regain(located, kept));
+    }
+
+    /// Reads each pipe that a mount has begun to write to.
+    pub(crate) async fn read_pipes(self: Rc<Self>, mut unread: mpsc::UnboundedReceiver<Rc<Pipe>>) {
+        while let Some(pipe) = unread.recv().await {
+            let (requests, mounts) = (Rc::clone(&self.requests), Rc::clone(&self.mounts));
+            spawn_local(serve_pipe(requests, mounts, pipe, Rc::clone(&self)));
+        }
     }
 }
 
-/// An autofs mount to be made known.
-#[derive(Debug)]
-pub(crate) struct NewTrigger {
-    pub(crate) path: Arc<Path>,
-    pub(crate) kind: Kind,
-    pub(crate) dev: u32,
-    pub(crate) pipe: u32,
-    pub(crate) line: Rc<Line>,
-    pub(crate) created: Made,
-    pub(crate) remote: bool,
-    /// It was there before this worker, so that something may stand below it.
-    pub(crate) found: bool,
+impl Receiver for Rc<Worker> {
+    fn packet(&self, slot: Slot, pipe: u32) {
+        fault::point("read");
+        let knows = |id| self.engine.borrow().mount(id).is_some();
+        let has_device = self.tools.borrow().control.has_device();
+        match self.requests.route(slot, pipe, &self.mounts, knows, has_device) {
+            Routed::Dropped => {}
+            Routed::Parked => {
+                let (requests, mounts) = (Rc::clone(&self.requests), Rc::clone(&self.mounts));
+                spawn_local(find_mounts(requests, mounts, self.tools(), Rc::clone(self)));
+            }
+            Routed::Answer(mount, token, error) => {
+                self.requests.answer(&self.mounts, &self.tools.borrow(), mount, token, error);
+            }
+            Routed::Event(event) => self.event(event),
+        }
+    }
+
+    fn restored(&self, fresh: Slot) {
+        Worker::restored(self, Some(fresh));
+    }
+
+    fn abandoned(&self, pipe: &Pipe) {
+        let ours = |id, mount: &AutofsMount| mount.pipe == pipe.number && !self.mounts.is_leaving(id);
+        for (id, path) in self.mounts.filter_map(|id, mount| ours(id, mount).then(|| (id, Arc::clone(&mount.path)))) {
+            // At the end it is we who have let go of it.
+            if !self.life.is_stopping() {
+                warn!(target: &target(&path), "{} is no longer ours: it was unmounted", Escaped::path(&path));
+            }
+            self.vanished(id);
+        }
+        // A pipe whose last writer has gone is not used again: the reactor would find it readable for ever.
+        if pipe.mounts.get() == 0 {
+            self.mounts.release_pipe(pipe.number);
+            let state = self.state.borrow();
+            let shared = state.lines.values().filter(|line| line.pipe.get() == Some(pipe.number));
+            shared.for_each(|line| line.pipe.set(None));
+        }
+    }
+}
+
+/// Effects of one kind that are carried out together.
+#[derive(Debug, Default)]
+struct Together {
+    attach: Vec<(MountId, Wanted)>,
+    detach: Vec<(MountId, bool)>,
+    check: Vec<(JobId, EntryId)>,
 }

@@ -14,14 +14,15 @@ use std::time::Duration;
 use log::{error, info, warn};
 use tokio::task::spawn_local;
 
-use crate::daemon::attach::attacher::{AttachError, Attached, Attacher, Job};
-use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
-use crate::daemon::attach::top::{RETRY, mount_options, read_table};
-use crate::daemon::jobs::perform;
-use crate::daemon::jobs::resolve;
+use super::attacher::{AttachError, Attached, Attacher, Job};
+use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
+use super::top::RETRY;
+use super::{Attach, read_table};
+use crate::daemon::jobs::{Means, offsets, resolve, submount};
+use crate::daemon::mailbox::Report;
 use crate::daemon::maps::line::Line;
 use crate::daemon::mounts::table::{MountTable, Mounted};
-use crate::daemon::worker::{NewTrigger, Worker};
+use crate::daemon::mounts::{AutofsMount, NewMount};
 use crate::engine::{Done, EntryId, Event, Key, Kind, MountId, Requester, Resolution, Wanted};
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lane;
@@ -37,8 +38,8 @@ const MEND_AFTER: [u64; 5] = [1, 2, 5, 15, 60];
 /// The top-level mounts that earlier workers of this daemon have served: those that speak through pipes which the
 /// keeper has held. Each with a line that is made of what the mount table shows, in force until the master map says
 /// more.
-pub(crate) async fn inherited(worker: &Rc<Worker>) -> Vec<Wanted> {
-    let own = worker.state.borrow().pipes.inodes();
+pub(crate) async fn inherited(means: &Means) -> Vec<Wanted> {
+    let own = means.mounts.inodes();
     if own.is_empty() {
         return Vec::new();
     }
@@ -51,7 +52,7 @@ pub(crate) async fn inherited(worker: &Rc<Worker>) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     for line in live.iter().filter(|line| !is_below(line)) {
         let Some(shown) = line.autofs.filter(|shown| shown.kind != Kind::Offset) else { continue };
-        let mut state = worker.state.borrow_mut();
+        let mut state = means.state.borrow_mut();
         let direct = shown.kind == Kind::Direct;
         let entry = MasterEntry {
             mount_point: if direct { b"/-".to_vec() } else { line.target.as_os_str().as_bytes().to_vec() },
@@ -77,20 +78,19 @@ pub(crate) async fn inherited(worker: &Rc<Worker>) -> Vec<Wanted> {
 }
 
 /// Tells the engine what is mounted below an autofs mount, which serves from now on.
-pub(crate) async fn adopt(worker: &Rc<Worker>, id: MountId, table: &Arc<MountTable>) {
-    let found = worker.state.borrow().triggers.get(&id).map(|t| (t.path.clone(), t.kind));
-    if let Some((path, kind)) = found {
+pub(crate) async fn adopt(with: &Attach, id: MountId, table: &Arc<MountTable>) {
+    if let Some(AutofsMount { path, kind, .. }) = with.means.mounts.get(id) {
         let entries = entries(table, &path, kind);
         let count = entries.len();
         for (name, mounts) in entries {
             let entry = Entry { mount: id, key: Key::from(name.as_bytes()), at: at(&path, kind, &name), again: false };
-            if !Box::pin(adopt_entry(worker, &entry, &mounts, table)).await {
-                spawn_local(insist(Rc::clone(worker), Entry { again: true, ..entry }, name));
+            if !Box::pin(adopt_entry(with, &entry, &mounts, table)).await {
+                spawn_local(retry_until_adopted(with.clone(), Entry { again: true, ..entry }, name));
             }
         }
         info!(target: &target(&path), "re-connected to {}, {count} mounted below", Escaped::path(&path));
     }
-    worker.adopted(id);
+    with.mailbox.tell(Report::Adopted(id));
 }
 
 /// What is mounted at the entries of an autofs mount.
@@ -130,32 +130,32 @@ fn at(path: &Path, kind: Kind, name: &OsStr) -> PathBuf {
 }
 
 /// Adopts an entry again and again, until nothing there is blocked any more.
-async fn insist(worker: Rc<Worker>, entry: Entry, name: OsString) {
+async fn retry_until_adopted(with: Attach, entry: Entry, name: OsString) {
     loop {
-        let found = worker.state.borrow().triggers.get(&entry.mount).map(|t| (t.path.clone(), t.kind));
-        let Some((path, kind)) = found else { return };
-        if worker.is_stopping() {
+        let Some(AutofsMount { path, kind, .. }) = with.means.mounts.get(entry.mount) else { return };
+        if with.life.is_stopping() {
             return;
         }
-        worker.begin_making();
+        let making = with.means.mounts.begin_making();
         let table = read_table().await;
         let adopted = match entries(&table, &path, kind).get(&name) {
-            Some(mounts) => adopt_entry(&worker, &entry, mounts, &table).await,
+            Some(mounts) => adopt_entry(&with, &entry, mounts, &table).await,
             None => true,
         };
-        worker.end_making();
+        with.mailbox.tell(Report::Made(making));
         if adopted {
             return;
         }
-        worker.pause(RETRY).await;
+        with.life.pause(RETRY).await;
     }
 }
 
 /// False: something could not be taken over yet.
-async fn adopt_entry(worker: &Rc<Worker>, entry: &Entry, mounts: &[&Mounted], table: &Arc<MountTable>) -> bool {
+async fn adopt_entry(with: &Attach, entry: &Entry, mounts: &[&Mounted], table: &Arc<MountTable>) -> bool {
     let Entry { mount, key, at, again } = entry;
+    let means = &with.means;
     let (mount, again, shown) = (*mount, *again, Escaped::path(at));
-    let plan = plan_of(worker, mount, key, at).await;
+    let plan = plan_of(means, mount, key, at).await;
     if plan.is_none() && !again {
         warn!(target: &target(at), "failed to re-connect {shown}: its map does not have it any more");
     }
@@ -164,27 +164,27 @@ async fn adopt_entry(worker: &Rc<Worker>, entry: &Entry, mounts: &[&Mounted], ta
         |line: &&Mounted| nested.iter().any(|o| o.target != line.target && line.target.starts_with(&o.target));
     let (mut done, mut inner, mut complete) = (Done::default(), Vec::new(), true);
     for line in nested.iter().copied().filter(|line| !is_inner(line)) {
-        if worker.state.borrow().serves(line) {
+        if means.mounts.serves(line) {
             continue;
         }
         match line.autofs.map_or(Kind::Offset, |a| a.kind) {
             Kind::Offset => {
                 let below = plan.as_deref().and_then(|plan| find(plan, &line.target));
                 let plan = below.unwrap_or_else(|| Arc::new(nothing(&line.target)));
-                let Some(id) = take_nested(worker, entry, line, None, table, &mut complete).await else { continue };
-                worker.state.borrow_mut().plans.insert(id, Arc::clone(&plan));
+                let Some(id) = take_nested(means, entry, line, None, table, &mut complete).await else { continue };
+                means.mounts.set_plan(id, Arc::clone(&plan));
                 done.offsets.push((id, plan));
                 inner.push(id);
             }
             Kind::Indirect => {
                 let Some(Action::Autofs(submount)) = plan.as_deref().map(|p| &p.action) else { continue };
-                let Some(sub) = perform::submount_line(worker, mount, &line.target, submount) else { continue };
-                let (source, lanes) = (Arc::clone(&sub.source), Arc::clone(&worker.state.borrow().context.lanes));
-                if let Err(e) = lanes.run(Lane::Lookup, move || source.load()).await {
+                let Some(sub) = submount::line(means, mount, &line.target, submount) else { continue };
+                let source = Arc::clone(&sub.source);
+                if let Err(e) = means.tools.lanes.run(Lane::Lookup, move || source.load()).await {
                     warn!("{e}");
                 }
-                let wanted = perform::submount_wanted(&sub, &line.target);
-                let Some(id) = take_nested(worker, entry, line, Some(sub), table, &mut complete).await else {
+                let wanted = submount::wanted(&sub, &line.target);
+                let Some(id) = take_nested(means, entry, line, Some(sub), table, &mut complete).await else {
                     continue;
                 };
                 done.submount = Some((id, wanted));
@@ -196,16 +196,16 @@ async fn adopt_entry(worker: &Rc<Worker>, entry: &Entry, mounts: &[&Mounted], ta
     // A worker that died between two of them has not mounted the rest.
     let missing = plan.as_deref().map(|plan| missing(plan, mounts)).unwrap_or_default();
     if !missing.is_empty() && !again {
-        let (made, failed) = perform::make_offsets(worker, mount, &missing).await;
+        let (made, failed) = offsets::make(means, mount, &missing).await;
         done.offsets.extend(made);
         if failed {
-            spawn_local(mend(Rc::clone(worker), mount, key.clone(), at.clone()));
+            spawn_local(remount_missing(with.clone(), mount, key.clone(), at.clone()));
         }
     }
     fault::point("adopted");
-    worker.event(Event::Adopted { at: EntryId { mount, key: key.clone() }, plan, done });
+    with.mailbox.event(Event::Adopted { at: EntryId { mount, key: key.clone() }, plan, done });
     for id in inner {
-        adopt(worker, id, table).await;
+        adopt(with, id, table).await;
     }
     complete
 }
@@ -217,13 +217,13 @@ fn missing(plan: &Plan, mounts: &[&Mounted]) -> Vec<Arc<Plan>> {
 }
 
 /// Tries again to mount what is missing of a tree. Not for ever: there are maps of which some parts can never be mounted.
-async fn mend(worker: Rc<Worker>, mount: MountId, key: Key, at: PathBuf) {
+async fn remount_missing(with: Attach, mount: MountId, key: Key, at: PathBuf) {
     for seconds in MEND_AFTER {
-        worker.pause(Duration::from_secs(seconds)).await;
-        if worker.is_stopping() {
+        with.life.pause(Duration::from_secs(seconds)).await;
+        if with.life.is_stopping() {
             return;
         }
-        let Some(plan) = plan_of(&worker, mount, &key, &at).await else { return };
+        let Some(plan) = plan_of(&with.means, mount, &key, &at).await else { return };
         let table = read_table().await;
         let mounts: Vec<&Mounted> = table.below(&at).collect();
         let offsets = missing(&plan, &mounts);
@@ -231,21 +231,20 @@ async fn mend(worker: Rc<Worker>, mount: MountId, key: Key, at: PathBuf) {
             return;
         }
         let plan = Arc::new(Plan { offsets, ..nothing(&at) });
-        worker.event(Event::Mend { at: EntryId { mount, key: key.clone() }, plan });
+        with.mailbox.event(Event::Mend { at: EntryId { mount, key: key.clone() }, plan });
     }
 }
 
 /// What the map (or, for an offset, the plan above it) says of an entry.
-async fn plan_of(worker: &Rc<Worker>, mount: MountId, key: &Key, entry: &Path) -> Option<Arc<Plan>> {
+async fn plan_of(means: &Means, mount: MountId, key: &Key, entry: &Path) -> Option<Arc<Plan>> {
     let question = {
-        let state = worker.state.borrow();
-        if let Some(known) = state.plans.get(&mount) {
-            return Some(Arc::clone(known));
+        if let Some(known) = means.mounts.plan(mount) {
+            return Some(known);
         }
-        // Whose tree it is decides what its map says, where that names the user.
-        let who = state.journal.requester(entry);
+        // What a map says may depend on the user for whom the tree was mounted.
+        let who = means.tools.requesters.get(entry);
         let who = who.map(|(uid, gid)| Requester { uid, gid, ..Requester::default() }).unwrap_or_default();
-        state.question(mount, key.clone(), who)?
+        means.state.borrow().question(&means.mounts.get(mount)?, key.clone(), who)
     };
     let outcome = match resolve::now(&question) {
         Some(outcome) => outcome,
@@ -270,48 +269,46 @@ fn find(plan: &Plan, path: &Path) -> Option<Arc<Plan>> {
 /// Takes over an offset trigger, or with a line a submount, that was there before us. What cannot be taken over yet is
 /// not complete.
 async fn take_nested(
-    worker: &Rc<Worker>,
+    means: &Means,
     entry: &Entry,
     found: &Mounted,
     line: Option<Rc<Line>>,
     table: &Arc<MountTable>,
     complete: &mut bool,
 ) -> Option<MountId> {
+    let Means { mounts, tools, .. } = means;
     let (attacher, job, line, id) = {
-        let mut guard = worker.state.borrow_mut();
-        let state = &mut *guard;
-        let trigger = state.triggers.get(&entry.mount)?;
+        let above = mounts.get(entry.mount)?;
         let kind = if line.is_some() { Kind::Indirect } else { Kind::Offset };
-        let line = line.unwrap_or_else(|| Rc::clone(&trigger.line));
-        let (own, options) = (state.pipes.inodes(), mount_options(&line, state));
+        let line = line.unwrap_or(above.line);
+        let (own, options) = (mounts.inodes(), tools.mount_options(&line));
         let live = found.speaks_through(&own);
         if let Some(pipe) = live.filter(|_| found.autofs.is_some_and(|shown| shown.timeout == options.timeout)) {
-            let (id, path, dev) = (state.number(), Arc::<Path>::from(found.target.as_path()), found.dev);
+            let (id, path, dev) = (mounts.number(), Arc::<Path>::from(found.target.as_path()), found.dev);
             let remote = table.is_remote(&path);
-            let new = NewTrigger { path, kind, dev, pipe, line, created: Made::default(), remote, found: true };
-            worker.register(state, id, new);
+            let new = NewMount { path, kind, dev, pipe, line, created: Made::default(), remote, found: true };
+            mounts.insert(id, new);
             return Some(id);
         }
         let pipe = match (live, kind) {
             (Some(pipe), _) => pipe,
-            (None, Kind::Indirect) => state.pipes.create().ok()?.number,
-            (None, _) => trigger.pipe,
+            (None, Kind::Indirect) => mounts.create_pipe().ok()?,
+            (None, _) => above.pipe,
         };
-        let write_ends =
-            state.pipes.get(pipe).and_then(|p| p.write_end().ok()).map(|end| (pipe, end)).into_iter().collect();
-        let id = state.number();
-        let (table, opener) = (Arc::clone(table), Opener::new(Arc::clone(&state.blocked)));
+        let write_ends = mounts.write_end(pipe).ok().map(|end| (pipe, end)).into_iter().collect();
+        let id = mounts.number();
+        let (table, opener) = (Arc::clone(table), Opener::new(Arc::clone(&tools.blocked)));
         let patience = if entry.again { PATIENCE } else { LITTLE_PATIENCE };
         let path = found.target.as_path().into();
         let job = Job { id, path, kind, source: Vec::new(), options, mode: None, pipe, patience };
-        (Attacher { control: Arc::clone(&state.control), opener, table, own, write_ends }, job, line, id)
+        (Attacher { control: Arc::clone(&tools.control), opener, table, own, write_ends }, job, line, id)
     };
     let (path, kind, remote) = (job.path.clone(), job.kind, table.is_remote(&job.path));
     let (_, result) = tokio::task::spawn_blocking(move || attacher.run(vec![job])).await.ok()?.pop()?;
     match result {
         Ok(Attached { pipe, dev, .. }) => {
-            let new = NewTrigger { path, kind, dev, pipe, line, created: Made::default(), remote, found: true };
-            worker.register(&mut worker.state.borrow_mut(), id, new);
+            let new = NewMount { path, kind, dev, pipe, line, created: Made::default(), remote, found: true };
+            mounts.insert(id, new);
             Some(id)
         }
         Err(e) => {

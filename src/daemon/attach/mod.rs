@@ -1,7 +1,41 @@
-//! Takes over or makes autofs mounts: at the start, after a crash, after another automounter, at a reload.
+//! Makes autofs mounts ours: at the start, after a crash, after another automounter, at a reload.
 
 pub(crate) mod adopt;
 pub(crate) mod attacher;
 pub(crate) mod opener;
 pub(crate) mod top;
 pub(crate) mod watch;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use log::error;
+
+use crate::daemon::jobs::Means;
+use crate::daemon::life::Life;
+use crate::daemon::mailbox::Mailbox;
+use crate::daemon::mounts::table::MountTable;
+
+/// What attaching works with.
+#[derive(Debug, Clone)]
+pub(crate) struct Attach {
+    /// The mounts, the maps and the tools.
+    pub(crate) means: Means,
+    /// Tells when the daemon ends, and nothing is to be tried again.
+    pub(crate) life: Rc<Life>,
+    /// Where what is found is reported.
+    pub(crate) mailbox: Mailbox,
+}
+
+/// Reads the mount table off the reactor. If it cannot be read, it counts as empty.
+async fn read_table() -> Arc<MountTable> {
+    let table = match tokio::task::spawn_blocking(MountTable::read).await {
+        Ok(Ok(table)) => table,
+        Ok(Err(e)) => {
+            error!("cannot read the mount table: {e}");
+            MountTable::of(Vec::new())
+        }
+        Err(_) => MountTable::of(Vec::new()),
+    };
+    Arc::new(table)
+}

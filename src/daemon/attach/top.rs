@@ -1,89 +1,65 @@
-//! Making top-level autofs mounts ours, and finding those whose device has changed.
+//! Attaches top-level autofs mounts: makes those that are wanted, takes over those that are there.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use log::{error, info, warn};
-use tokio::task::spawn_local;
+use log::{error, warn};
 
-use crate::daemon::attach::adopt;
-use crate::daemon::attach::attacher::{AttachError, Attached, Attacher, Job};
-use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
-use crate::daemon::jobs::browse;
+use super::attacher::{AttachError, Attached, Attacher, Job};
+use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
+use super::{Attach, adopt, read_table};
+use crate::daemon::jobs::{Means, browse};
+use crate::daemon::mailbox::Report;
 use crate::daemon::maps::line::Line;
 use crate::daemon::mounts::table::{MountTable, Mounted};
-use crate::daemon::state::State;
-use crate::daemon::worker::{NewTrigger, Worker};
+use crate::daemon::mounts::{Mounts, NewMount};
+use crate::daemon::tools::Tools;
 use crate::engine::{Event, Kind, MountId, Reason, Wanted};
 use crate::logging::target;
 use crate::record::Record;
-use crate::sys::autofs::{self, Control};
 use crate::text::Escaped;
-
-/// What the kernel is told of a line's mounts.
-pub(crate) fn mount_options(line: &Line, state: &State) -> autofs::Options {
-    let ignore = state.context.settings.use_ignore_mount_option;
-    autofs::Options { timeout: line.timeout(), strictexpire: line.options.strictexpire, ignore }
-}
 
 /// Between two tries to take over a mount on which a request of its dead owner is open.
 pub(crate) const RETRY: Duration = Duration::from_secs(2);
 
-/// Attaches top-level mounts: first those that can be reached for certain.
-pub(crate) async fn attach(worker: Rc<Worker>, wanted: Vec<(MountId, Wanted)>) {
+/// Attaches top-level mounts: first those that can be reached for certain. Returns those
+/// on which a request of a dead owner is open.
+pub(crate) async fn attach(with: &Attach, wanted: Vec<(MountId, Wanted)>) -> Vec<(MountId, Wanted)> {
     let table = read_table().await;
-    let own = worker.state.borrow().pipes.inodes();
+    let own = with.means.mounts.inodes();
     let (doubtful, certain): (Vec<_>, Vec<_>) =
         wanted.into_iter().partition(|(_, wanted)| table.may_block(&wanted.path, &own));
     let mut blocked = Vec::new();
     for wanted in [certain, doubtful] {
-        blocked.extend(attach_together(&worker, wanted, &table, LITTLE_PATIENCE).await);
+        blocked.extend(attach_together(with, wanted, &table, LITTLE_PATIENCE).await);
     }
-    worker.end_making();
-    worker.settled();
-    if !blocked.is_empty() {
-        spawn_local(insist(worker, blocked));
-    }
+    blocked
 }
 
-/// Tries again and again, until all are attached.
-async fn insist(worker: Rc<Worker>, mut blocked: Vec<(MountId, Wanted)>) {
+/// Tries to attach mounts until all are attached, or the daemon ends.
+pub(crate) async fn retry_until_attached(with: Attach, mut blocked: Vec<(MountId, Wanted)>) {
     while !blocked.is_empty() {
-        if worker.is_stopping() {
+        if with.life.is_stopping() {
             for (mount, _) in blocked {
-                worker.event(Event::Attached { mount, outcome: Err(Record::new("the daemon ends").into()) });
+                with.mailbox.event(Event::Attached { mount, outcome: Err(Record::new("the daemon ends").into()) });
             }
             return;
         }
-        worker.begin_making();
+        let making = with.means.mounts.begin_making();
         let table = read_table().await;
-        blocked = attach_together(&worker, blocked, &table, PATIENCE).await;
-        worker.end_making();
-        worker.pause(RETRY).await;
+        blocked = attach_together(&with, blocked, &table, PATIENCE).await;
+        with.mailbox.tell(Report::Made(making));
+        with.life.pause(RETRY).await;
     }
-}
-
-pub(crate) async fn read_table() -> Arc<MountTable> {
-    let table = match tokio::task::spawn_blocking(MountTable::read).await {
-        Ok(Ok(table)) => table,
-        Ok(Err(e)) => {
-            error!("cannot read the mount table: {e}");
-            MountTable::of(Vec::new())
-        }
-        Err(_) => MountTable::of(Vec::new()),
-    };
-    Arc::new(table)
 }
 
 /// Attaches mounts in one go, and tells the engine. Returns those on which a request of a dead owner is open.
 async fn attach_together(
-    worker: &Rc<Worker>,
+    with: &Attach,
     wanted: Vec<(MountId, Wanted)>,
     table: &Arc<MountTable>,
     patience: Duration,
@@ -91,9 +67,10 @@ async fn attach_together(
     if wanted.is_empty() {
         return Vec::new();
     }
+    let mounts = &with.means.mounts;
     let unknown: Reason = Record::new("the mount point was not attached").into();
     let mut missing: HashMap<MountId, Reason> = wanted.iter().map(|(id, _)| (*id, unknown.clone())).collect();
-    let Prepared { attacher, jobs, lines, nested } = prepare(worker, wanted, table, patience);
+    let Prepared { attacher, jobs, lines, nested } = prepare(&with.means, wanted, table, patience);
     let pipes: Vec<u32> = jobs.iter().map(|job| job.pipe).collect();
     let results = tokio::task::spawn_blocking(move || attacher.run(jobs)).await.unwrap_or_default();
     let (mut attached, mut found, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
@@ -104,7 +81,7 @@ async fn attach_together(
                 if done.found {
                     found.push(id);
                 }
-                register(worker, done, line, wanted);
+                register(mounts, done, line, wanted);
                 attached.push(id);
                 missing.remove(&id);
             }
@@ -124,21 +101,21 @@ async fn attach_together(
     }
     let now = if nested { &read_table().await } else { table };
     for id in found {
-        adopt::adopt(worker, id, now).await;
+        adopt::adopt(with, id, now).await;
     }
-    {
-        let state = worker.state.borrow();
-        pipes.iter().filter_map(|pipe| state.pipes.get(*pipe)).for_each(|pipe| pipe.awaited.set(false));
-    }
-    worker.state.borrow_mut().release_unused();
+    pipes.iter().filter_map(|pipe| mounts.pipe(*pipe)).for_each(|pipe| pipe.awaited.set(false));
+    release_unused(&with.means);
     for id in &attached {
-        browse::fill(worker, *id).await;
+        let Some(known) = mounts.get(*id) else { continue };
+        if let Some(extra) = browse::fill(&known, &with.means.tools).await {
+            with.mailbox.tell(Report::Extra(*id, extra));
+        }
     }
     for mount in attached {
-        worker.event(Event::Attached { mount, outcome: Ok(()) });
+        with.mailbox.event(Event::Attached { mount, outcome: Ok(()) });
     }
     for (mount, reason) in missing {
-        worker.event(Event::Attached { mount, outcome: Err(reason) });
+        with.mailbox.event(Event::Attached { mount, outcome: Err(reason) });
     }
     blocked
 }
@@ -152,15 +129,10 @@ struct Prepared {
     nested: bool,
 }
 
-fn prepare(
-    worker: &Rc<Worker>,
-    wanted: Vec<(MountId, Wanted)>,
-    table: &Arc<MountTable>,
-    patience: Duration,
-) -> Prepared {
-    let mut guard = worker.state.borrow_mut();
-    let state = &mut *guard;
-    let own = state.pipes.inodes();
+fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable>, patience: Duration) -> Prepared {
+    let Means { mounts, tools, .. } = means;
+    let state = means.state.borrow();
+    let own = mounts.inodes();
     let live: HashMap<&Path, u32> =
         table.mounts().iter().filter_map(|line| Some((line.target.as_path(), line.speaks_through(&own)?))).collect();
     let (mut jobs, mut lines, mut write_ends) = (Vec::with_capacity(wanted.len()), HashMap::new(), HashMap::new());
@@ -172,7 +144,7 @@ fn prepare(
             Some(pipe) => Ok(*pipe),
             None => match line.pipe.get().filter(|_| wanted.kind == Kind::Direct) {
                 Some(pipe) => Ok(pipe),
-                None => state.pipes.create().map(|pipe| pipe.number),
+                None => mounts.create_pipe(),
             },
         };
         let pipe = match pipe {
@@ -190,7 +162,7 @@ fn prepare(
             path: wanted.path.clone(),
             kind: wanted.kind,
             source: line.mount_source(),
-            options: mount_options(&line, state),
+            options: tools.mount_options(&line),
             mode: line.options.mode,
             pipe,
             patience,
@@ -198,10 +170,10 @@ fn prepare(
         for below in orphans_below(table, &wanted.path, &own).filter(|below| !named.contains(below.target.as_path())) {
             // Until it is adopted its packets wait in the pipe: from now on no lookup fails there.
             let kind = below.autofs.map_or(Kind::Offset, |shown| shown.kind);
-            let pipe = if kind == Kind::Offset { Ok(pipe) } else { state.pipes.create().map(|pipe| pipe.number) };
+            let pipe = if kind == Kind::Offset { Ok(pipe) } else { mounts.create_pipe() };
             let Ok(pipe) = pipe else { continue };
-            let (id, path, source) = (state.number(), below.target.as_path().into(), Vec::new());
-            let options = mount_options(&line, state);
+            let (id, path, source) = (mounts.number(), below.target.as_path().into(), Vec::new());
+            let options = tools.mount_options(&line);
             jobs.push(Job { id, path, kind, source, options, mode: None, pipe, patience: LITTLE_PATIENCE });
             nested = true;
         }
@@ -209,14 +181,13 @@ fn prepare(
     }
     for job in &jobs {
         if let Entry::Vacant(vacant) = write_ends.entry(job.pipe) {
-            match state.pipes.get(job.pipe).map(|pipe| pipe.write_end()) {
-                Some(Ok(end)) => drop(vacant.insert(end)),
-                Some(Err(e)) => error!("cannot open the write end of control pipe {}: {e}", job.pipe),
-                None => {}
+            match mounts.write_end(job.pipe) {
+                Ok(end) => drop(vacant.insert(end)),
+                Err(e) => error!("cannot open the write end of control pipe {}: {e}", job.pipe),
             }
         }
     }
-    let (control, opener) = (Arc::clone(&state.control), Opener::new(Arc::clone(&state.blocked)));
+    let (control, opener) = (Arc::clone(&tools.control), Opener::new(Arc::clone(&tools.blocked)));
     Prepared { attacher: Attacher { control, opener, table: Arc::clone(table), own, write_ends }, jobs, lines, nested }
 }
 
@@ -235,98 +206,24 @@ fn orphans_below<'t>(
     table.below(path).filter(of_the_same)
 }
 
-fn register(worker: &Rc<Worker>, done: Attached, line: &Rc<Line>, wanted: &Wanted) {
+fn register(mounts: &Mounts, done: Attached, line: &Rc<Line>, wanted: &Wanted) {
     let Attached { id, pipe, dev, created, found } = done;
     let (path, kind, line) = (wanted.path.clone(), wanted.kind, Rc::clone(line));
-    announce(&path, kind, wanted.timeout, &line);
-    let new = NewTrigger { path, kind, dev, pipe, line, created, remote: false, found };
-    worker.register(&mut worker.state.borrow_mut(), id, new);
+    line.announce(&path, kind, wanted.timeout);
+    let new = NewMount { path, kind, dev, pipe, line, created, remote: false, found };
+    mounts.insert(id, new);
 }
 
-/// The line that says that an autofs mount is there.
-pub(crate) fn announce(path: &Path, kind: Kind, timeout: u64, line: &Line) {
-    let kind = match kind {
-        Kind::Indirect => "indirect",
-        Kind::Direct => "direct",
-        Kind::Offset => "offset",
-    };
-    let shown = Escaped::path(path);
-    if timeout == 0 {
-        info!(target: &target(path), "mounted {kind} on {shown} with timeouts disabled");
-    } else {
-        let frequency = timeout.div_ceil(4);
-        info!(target: &target(path), "mounted {kind} on {shown} with timeout {timeout}, freq {frequency} seconds");
-    }
-    if line.browse() && kind == "indirect" {
-        info!(target: &target(path), "ghosting enabled");
-    }
+/// Closes the pipes to which no mount writes and none will. The pipe of a direct map that the master map names stays for
+/// keys that are added.
+pub(crate) fn release_unused(means: &Means) {
+    means.mounts.release_unused_pipes(&means.state.borrow().shared_pipes());
 }
 
-/// Opens the root of an autofs mount, also when its path has another name by now. `None`: it is in the mount table no
-/// more. May wait.
-pub(crate) fn find_root(control: &Control, path: &Path, dev: u32) -> io::Result<Option<OwnedFd>> {
-    if let Ok(root) = control.open_mount(path, dev) {
-        return Ok(Some(root));
-    }
-    let table = MountTable::read()?;
-    let there = table.mounts().iter().find(|mounted| mounted.autofs.is_some() && mounted.dev == dev);
-    there.map(|mounted| control.open_mount(&mounted.target, dev)).transpose()
-}
-
-/// Gives a mount that is there new options.
-pub(crate) fn update(state: &mut State, mount: MountId, wanted: &Wanted) {
-    let Some(line) = state.lines.get(&wanted.map).map(Rc::clone) else { return };
-    let Some(trigger) = state.triggers.get_mut(&mount) else { return };
-    trigger.line = line;
-    let control = Arc::clone(&state.control);
-    let result = state.root(mount).and_then(|root| control.set_timeout(root, wanted.timeout));
-    if let Err(e) = result {
+/// Gives a mount that is there new options and another map.
+pub(crate) fn update(mounts: &Mounts, tools: &Tools, mount: MountId, line: Rc<Line>, wanted: &Wanted) {
+    mounts.change(mount, |mount| mount.line = line);
+    if let Err(e) = mounts.with_root(mount, |root| tools.control.set_timeout(root, wanted.timeout)) {
         warn!(target: &target(&wanted.path), "{}: cannot set the timeout: {e}", Escaped::path(&wanted.path));
-    }
-}
-
-/// How long a packet may wait for its mount to become known, while some mount is always being made.
-const KNOWN_WITHIN: Duration = Duration::from_secs(10);
-
-/// Between two looks at the mount table.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-/// Looks for the mounts of parked packets in the mount table, until none is left: what is there is served, and what is
-/// not there, though nothing is being made that it could be for, is answered. Only one such look is under way.
-pub(crate) async fn rescan(worker: Rc<Worker>) {
-    let begun = Instant::now();
-    loop {
-        let (waiting, making) = {
-            let state = worker.state.borrow();
-            (state.parked_slots(), state.making > 0)
-        };
-        if waiting.is_empty() {
-            break;
-        }
-        let table = tokio::task::spawn_blocking(MountTable::read).await;
-        if let Ok(Ok(table)) = table {
-            find_devices(&mut worker.state.borrow_mut(), &table);
-            worker.unpark();
-            // Only what was parked before the table was read can be missing in it.
-            if !making || begun.elapsed() > KNOWN_WITHIN {
-                worker.give_up(&waiting, &table);
-            }
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
-    worker.state.borrow_mut().rescanning = false;
-}
-
-/// Takes note of mounts whose device has changed, as it does in a restore.
-fn find_devices(state: &mut State, table: &MountTable) {
-    let own = state.pipes.inodes();
-    let ours: HashMap<Arc<Path>, (MountId, u32)> =
-        state.triggers.iter().map(|(id, t)| (Arc::clone(&t.path), (*id, t.dev))).collect();
-    for line in table.mounts() {
-        if line.speaks_through(&own).is_some() {
-            if let Some((id, dev)) = ours.get(line.target.as_path()).filter(|(_, dev)| *dev != line.dev) {
-                state.move_device(*id, *dev, line.dev);
-            }
-        }
     }
 }

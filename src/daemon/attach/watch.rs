@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use log::{debug, warn};
 
+use crate::daemon::life::Life;
+use crate::daemon::mounts::Mounts;
 use crate::daemon::mounts::table::MountTable;
 use crate::daemon::requests::readable;
-use crate::daemon::worker::Worker;
 use crate::engine::MountId;
 use crate::logging::target;
 use crate::sys::mount_events::{Changes, MountEvents};
@@ -23,12 +24,13 @@ use crate::text::Escaped;
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Watches for as long as the worker lives.
-pub(crate) async fn watch(worker: Rc<Worker>) {
+/// Watches the mount table for as long as the worker lives, and calls `vanished` for each autofs mount of ours that is not
+/// in it any more.
+pub(crate) async fn watch(mounts: Rc<Mounts>, life: Rc<Life>, vanished: impl Fn(MountId)) {
     let mut events = MountEvents::open();
-    let mut restores = worker.state.borrow().restores;
+    let mut restores = life.restores();
     loop {
-        let now = worker.state.borrow().restores;
+        let now = life.restores();
         if std::mem::replace(&mut restores, now) != now {
             // The mount namespace is another one.
             events = MountEvents::open();
@@ -44,7 +46,7 @@ pub(crate) async fn watch(worker: Rc<Worker>) {
             ready = waiting.readable() => if ready.is_err() {
                 return;
             },
-            () = worker.restored.notified() => {}
+            () = life.restored.notified() => {}
         }
         // Out of the reactor, which each unmount of our own would wake up.
         let inner = waiting.into_inner().0;
@@ -58,21 +60,21 @@ pub(crate) async fn watch(worker: Rc<Worker>) {
                 continue;
             }
         };
-        let by_us = worker.take_unmounted();
+        let by_us = mounts.take_unmounted();
         let gone = match changes {
             Changes::Unknown => true,
             Changes::Gone(count) => count > by_us,
         };
         if gone {
-            look(&worker).await;
+            look(&mounts, &vanished).await;
         }
     }
 }
 
 /// Compares the mount table with what we think is there.
-async fn look(worker: &Rc<Worker>) {
+async fn look(mounts: &Mounts, vanished: &impl Fn(MountId)) {
     let ours: Vec<(MountId, Arc<Path>, u32)> =
-        worker.state.borrow().triggers.iter().map(|(id, t)| (*id, t.path.clone(), t.dev)).collect();
+        mounts.filter_map(|id, mount| Some((id, Arc::clone(&mount.path), mount.dev)));
     let Ok(Ok(table)) = tokio::task::spawn_blocking(MountTable::read).await else { return };
     let there: HashSet<u32> = table.mounts().iter().filter(|m| m.autofs.is_some()).map(|m| m.dev).collect();
     for (id, path, dev) in ours {
@@ -80,11 +82,11 @@ async fn look(worker: &Rc<Worker>) {
             continue;
         }
         // Unmounted by us meanwhile, or restored with another device, which the next packet shows.
-        let still = worker.state.borrow().triggers.get(&id).is_some_and(|t| t.dev == dev);
+        let still = mounts.get(id).is_some_and(|mount| mount.dev == dev);
         let elsewhere = table.at(&path).iter().any(|m| m.autofs.is_some());
-        if still && !elsewhere && !worker.is_leaving(id) {
+        if still && !elsewhere && !mounts.is_leaving(id) {
             warn!(target: &target(&path), "{} was unmounted by somebody else", Escaped::path(&path));
-            worker.vanished(id);
+            vanished(id);
         }
     }
 }

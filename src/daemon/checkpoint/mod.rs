@@ -2,5 +2,6 @@
 
 pub(crate) mod check;
 pub(crate) mod quiesce;
+pub(crate) mod renew;
 pub(crate) mod restore;
 pub(crate) mod sentinel;

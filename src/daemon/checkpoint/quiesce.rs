@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,11 +18,12 @@ use log::{info, warn};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::control::{Bytes, Mode, Quiesce, Quiesced, Rest, Umount};
-use crate::daemon::checkpoint::restore;
+use super::restore;
+use crate::control::{Bytes, Mode, Quiesce, Quiesced, Umount};
+use crate::daemon::life::Phase;
+use crate::daemon::mounts::Mounts;
 use crate::daemon::mounts::table::{MountTable, Mounted};
-use crate::daemon::state::State;
-use crate::daemon::upgrade;
+use crate::daemon::tools::Tools;
 use crate::daemon::worker::Worker;
 use crate::engine::{EntryId, EntryPhase, Event, Key, Kind, MountId};
 use crate::exec::lanes::Lane;
@@ -57,87 +58,47 @@ const SUPPORTED: [&[u8]; 18] = [
     b"tracefs",
 ];
 
-/// The rest for a checkpoint.
-#[derive(Debug)]
-pub(crate) struct Quiet {
-    mode: Mode,
-    /// The checkpoint may be made.
-    pub(crate) ready: bool,
-    /// When it is over in any case.
-    until: Instant,
-    /// A reload was asked for meanwhile.
-    pub(crate) reload: bool,
-    /// A write end of each pipe: without one a pipe would be at its end while its mounts are catatonic.
-    write_ends: Vec<OwnedFd>,
-}
-
-impl Quiet {
-    /// As others see it.
-    pub(crate) fn rest(&self) -> Rest {
-        let lease = self.until.saturating_duration_since(Instant::now()).as_secs();
-        Rest { mode: self.mode, ready: self.ready, lease }
-    }
-}
-
 /// Comes to rest. When that fails, all goes on as before.
 pub(crate) async fn quiesce(worker: &Rc<Worker>, wish: Quiesce) -> Result<Quiesced, String> {
-    if worker.is_stopping() {
-        return Err("the daemon is about to end".to_owned());
-    }
-    if worker.is_being_replaced() {
-        return Err(upgrade::UNDER_WAY.to_owned());
-    }
+    let life = &worker.life;
+    life.phase().may_quiesce()?;
     let deadline = Instant::now() + Duration::from_secs(wish.timeout);
     // An earlier rest ends, so that this one is as if there had been none.
-    resume(worker);
-    while worker.state.borrow().regaining {
+    restore::resume(worker);
+    while life.phase() == Phase::Restoring {
         before(deadline, worker)?;
         sleep(LOOK).await;
     }
-    let until = deadline + Duration::from_secs(wish.lease);
-    let quiet = Quiet { mode: wish.mode, ready: false, until, reload: false, write_ends: Vec::new() };
-    worker.state.borrow_mut().quiet = Some(quiet);
+    let until = (deadline + Duration::from_secs(wish.lease)).into_std();
+    if !life.quiesce(wish.mode, until) {
+        life.phase().may_quiesce()?;
+        return Err("another checkpoint is expected".to_owned());
+    }
     worker.event(Event::Pause(true));
     let rest = come_to_rest(worker, wish, deadline).await;
+    let lease = Instant::now() + Duration::from_secs(wish.lease);
     let unmounted = match rest {
-        Ok(unmounted) => unmounted,
+        Ok(unmounted) if life.rest(until, lease.into_std()) => unmounted,
+        Ok(_) => return Err("the checkpoint is not expected any more".to_owned()),
         Err(why) => {
-            resume(worker);
+            if life.is_quiesced_until(until) {
+                restore::resume(worker);
+            }
             return Err(why);
         }
     };
-    let until = Instant::now() + Duration::from_secs(wish.lease);
-    let autofs_mounts = {
-        let mut state = worker.state.borrow_mut();
-        if let Some(quiet) = &mut state.quiet {
-            quiet.ready = true;
-            quiet.until = until;
-        }
-        u32::try_from(state.triggers.len()).unwrap_or(u32::MAX)
-    };
-    spawn_local(lease(Rc::clone(worker), until));
+    let autofs_mounts = u32::try_from(worker.mounts.count()).unwrap_or(u32::MAX);
+    spawn_local(end_lease(Rc::clone(worker), lease));
     info!("at rest for a checkpoint, for {} s at most", wish.lease);
     Ok(Quiesced { mode: wish.mode, autofs_mounts, unmounted, lease: wish.lease })
 }
 
-/// Goes on after a rest, if there is one.
-pub(crate) fn resume(worker: &Rc<Worker>) {
-    // A hook may be faster than our own notice of the restore, which would come again while we go on.
-    if worker.sentinel.was_restored() {
-        return restore::notice(worker, None);
-    }
-    let quiet = worker.state.borrow_mut().quiet.take();
-    if quiet.is_some() {
-        restore::regain(worker, quiet);
-    }
-}
-
-/// Goes on when the time is over and nobody has said so.
-async fn lease(worker: Rc<Worker>, until: Instant) {
-    sleep_until(until).await;
-    if worker.state.borrow().quiet.as_ref().is_some_and(|quiet| quiet.until == until) {
+/// Goes on at the end of the time for a checkpoint, unless that has happened before.
+async fn end_lease(worker: Rc<Worker>, lease: Instant) {
+    sleep_until(lease).await;
+    if worker.life.is_quiesced_until(lease.into_std()) {
         warn!("no checkpoint was made within its time: going on");
-        resume(&worker);
+        restore::resume(&worker);
     }
 }
 
@@ -145,7 +106,7 @@ async fn come_to_rest(worker: &Rc<Worker>, wish: Quiesce, deadline: Instant) -> 
     let unmounted = unmount(worker, wish.umount, halfway(deadline)).await?;
     match wish.mode {
         Mode::Live => {
-            let empty = |worker: &Rc<Worker>| worker.state.borrow().pipes.iter().all(|pipe| pipe.is_empty());
+            let empty = |worker: &Rc<Worker>| worker.mounts.pipes().iter().all(|pipe| pipe.is_empty());
             while !(worker.is_idle() && empty(worker)) {
                 before(deadline, worker)?;
                 sleep(LOOK).await;
@@ -153,7 +114,7 @@ async fn come_to_rest(worker: &Rc<Worker>, wish: Quiesce, deadline: Instant) -> 
         }
         Mode::Park => {
             // Requests that have been read are served to their end, others stay in the pipes.
-            worker.state.borrow_mut().hold = true;
+            worker.requests.hold();
             let patience = halfway(deadline);
             while !worker.is_idle() && Instant::now() < patience {
                 sleep(LOOK).await;
@@ -178,14 +139,15 @@ fn before(deadline: Instant, worker: &Worker) -> Result<(), String> {
     if Instant::now() < deadline {
         return Ok(());
     }
-    let state = worker.state.borrow();
     let mut busy = Vec::new();
-    for view in state.engine.mounts() {
-        let Some(trigger) = state.triggers.get(&view.id) else { continue };
-        let done = |phase| matches!(phase, EntryPhase::Mounted | EntryPhase::Failed(..));
-        let entries = view.entries().filter(|entry| !done(entry.phase) || entry.waiting > 0);
-        busy.extend(entries.map(|entry| Escaped::path(&trigger.entry(entry.key)).to_string()));
-    }
+    worker.view(|engine| {
+        for view in engine.mounts() {
+            let Some(mount) = worker.mounts.get(view.id) else { continue };
+            let done = |phase| matches!(phase, EntryPhase::Mounted | EntryPhase::Failed(..));
+            let entries = view.entries().filter(|entry| !done(entry.phase) || entry.waiting > 0);
+            busy.extend(entries.map(|entry| Escaped::path(&mount.entry(entry.key)).to_string()));
+        }
+    });
     busy.truncate(10);
     let what = if busy.is_empty() { "work goes on".to_owned() } else { format!("work goes on at {}", busy.join(", ")) };
     Err(format!("not at rest within the time: {what}"))
@@ -193,22 +155,16 @@ fn before(deadline: Instant, worker: &Worker) -> Result<(), String> {
 
 /// Makes all autofs mounts catatonic. Whoever waits gets ENOENT.
 async fn park(worker: &Rc<Worker>) -> io::Result<()> {
-    let (control, jobs, lanes) = {
-        let mut state = worker.state.borrow_mut();
-        if !state.control.has_device() {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "/dev/autofs cannot be opened, and nothing else takes them back",
-            ));
-        }
-        let write_ends: io::Result<Vec<_>> = state.pipes.iter().map(|pipe| pipe.write_end()).collect();
-        let write_ends = write_ends?;
-        if let Some(quiet) = &mut state.quiet {
-            quiet.write_ends = write_ends;
-        }
-        let jobs: Vec<_> = state.triggers.values().map(|t| (t.path.clone(), t.dev)).collect();
-        (Arc::clone(&state.control), jobs, Arc::clone(&state.context.lanes))
-    };
+    let Tools { control, lanes, .. } = worker.tools();
+    if !control.has_device() {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "/dev/autofs cannot be opened, and nothing else takes them back",
+        ));
+    }
+    let write_ends: io::Result<Vec<_>> = worker.mounts.pipes().iter().map(|pipe| pipe.write_end()).collect();
+    worker.life.keep_write_ends(write_ends?);
+    let jobs = worker.mounts.filter_map(|_, mount| Some((mount.path.clone(), mount.dev)));
     let one = move |control: &Control, path: &Path, dev| {
         let root = control.open_mount(path, dev)?;
         control.catatonic(root.as_fd())
@@ -221,7 +177,7 @@ async fn park(worker: &Rc<Worker>) -> io::Result<()> {
     };
     lanes.run(Lane::Umount, all).await?;
     // The packets of those who have been thrown out.
-    worker.discard_packets();
+    worker.requests.discard(&worker.mounts.pipes());
     Ok(())
 }
 
@@ -231,16 +187,16 @@ async fn unmount(worker: &Rc<Worker>, what: Umount, deadline: Instant) -> Result
         let read = tokio::task::spawn_blocking(MountTable::read).await;
         read.map_err(|e| e.to_string())?.map_err(|e| format!("cannot read the mount table: {e}"))
     };
-    let wanted = |state: &State, table: &MountTable| match what {
+    let wanted = |mounts: &Mounts, table: &MountTable| match what {
         Umount::None => Vec::new(),
-        Umount::Unsupported => unsupported(state, table),
-        Umount::Idle => unsupported(state, table),
+        Umount::Unsupported => unsupported(mounts, table),
+        Umount::Idle => unsupported(mounts, table),
     };
     let before = table().await?;
     if what == Umount::Idle {
         worker.event(Event::Prune);
     }
-    let mut last = wanted(&worker.state.borrow(), &before);
+    let mut last = wanted(&worker.mounts, &before);
     loop {
         for (mount, key, _) in &last {
             worker.event(Event::Unmount { at: EntryId { mount: *mount, key: key.clone() } });
@@ -251,7 +207,7 @@ async fn unmount(worker: &Rc<Worker>, what: Umount, deadline: Instant) -> Result
         }
         sleep(RETRY).await;
         let now = table().await?;
-        last = wanted(&worker.state.borrow(), &now);
+        last = wanted(&worker.mounts, &now);
     }
     if let Some((_, _, first)) = last.first() {
         let all: Vec<String> = last.iter().map(|(_, _, line)| Escaped::path(&line.target).to_string()).collect();
@@ -263,8 +219,7 @@ async fn unmount(worker: &Rc<Worker>, what: Umount, deadline: Instant) -> Result
         ));
     }
     let after: BTreeSet<PathBuf> = table().await?.mounts().iter().map(|m| m.target.clone()).collect();
-    let state = worker.state.borrow();
-    let places = Places::of(&state);
+    let places = Places::of(&worker.mounts);
     let ours = |line: &&Mounted| line.autofs.is_none() && places.entry(&line.target).is_some();
     let gone = before.mounts().iter().filter(ours).filter(|line| !after.contains(&line.target));
     Ok(gone.map(|line| Bytes::from(line.target.as_path())).collect())
@@ -272,9 +227,9 @@ async fn unmount(worker: &Rc<Worker>, what: Umount, deadline: Instant) -> Result
 
 /// What is mounted at our entries of types that CRIU does not know. A bind mount counts as what it is a part of, if that
 /// is mounted elsewhere too: then it is the container's.
-fn unsupported(state: &State, table: &MountTable) -> Vec<(MountId, Key, Mounted)> {
+fn unsupported(mounts: &Mounts, table: &MountTable) -> Vec<(MountId, Key, Mounted)> {
     let unknown = |line: &&Mounted| !is_supported(&line.fstype);
-    let places = Places::of(state);
+    let places = Places::of(mounts);
     let foreign = |line: &&Mounted| places.entry(&line.target).is_none();
     let elsewhere: BTreeSet<u32> = table.mounts().iter().filter(foreign).map(|line| line.dev).collect();
     let found = table.mounts().iter().filter(unknown).filter(|line| !elsewhere.contains(&line.dev));
@@ -291,11 +246,11 @@ pub(crate) fn is_supported(fstype: &[u8]) -> bool {
 }
 
 /// Our autofs mounts by their paths.
-struct Places<'s>(HashMap<&'s Path, (MountId, Kind)>);
+struct Places(HashMap<Arc<Path>, (MountId, Kind)>);
 
-impl<'s> Places<'s> {
-    fn of(state: &'s State) -> Self {
-        Self(state.triggers.iter().map(|(id, t)| (&*t.path, (*id, t.kind))).collect())
+impl Places {
+    fn of(mounts: &Mounts) -> Self {
+        Self(mounts.filter_map(|id, mount| Some((Arc::clone(&mount.path), (id, mount.kind)))).into_iter().collect())
     }
 
     /// The entry at or below which a path is.

@@ -11,15 +11,15 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use crate::control::{Answer, Bytes, Call, ControlError, Explanation, MountKind, MountPoint, Mounted, Mounts, Outcome};
+use crate::control::{Answer, Bytes, Call, ControlError, Explanation, MountKind, MountPoint, Mounted, Mounts};
 use crate::control::{Checks, Level, Pong, Status, plan};
-use crate::daemon::checkpoint::quiesce::Quiet;
+use crate::daemon::checkpoint::restore;
 use crate::daemon::control::serve::Asked;
 use crate::daemon::jobs::resolve;
+use crate::daemon::life::{Phase, UPGRADE_UNDER_WAY};
 use crate::daemon::maps::line::Line;
-use crate::daemon::state::{State, Trigger};
 use crate::daemon::worker::Worker;
-use crate::engine::{EntryId, EntryPhase, Event, Key, Kind, MountId, Requester, Shutdown};
+use crate::engine::{EntryId, EntryPhase, EntryView, Event, Kind, Requester, Shutdown};
 use crate::logging::target;
 use crate::plan::Action;
 use crate::sys::children;
@@ -34,13 +34,17 @@ pub(crate) async fn answer(worker: Rc<Worker>, mut asked: mpsc::Receiver<Asked>)
         let worker = Rc::clone(&worker);
         spawn_local(async move {
             // Until this is answered, this worker does not make room for the next one.
-            let parts = u32::from(asked.call == Call::Upgrade);
-            worker.parting.set(worker.parting.get() + parts);
+            let upgrades = asked.call == Call::Upgrade;
+            if upgrades {
+                worker.life.begin_upgrade_call();
+            }
             let answer = one(&worker, &asked).await;
             // Who has stopped waiting misses nothing.
             let _ = asked.reply.send(answer);
             let _ = timeout(DELIVERY, asked.delivered).await;
-            worker.parting.set(worker.parting.get() - parts);
+            if upgrades {
+                worker.life.end_upgrade_call();
+            }
         });
     }
 }
@@ -49,13 +53,13 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
     match &asked.call {
         Call::Ping => Ok(Answer::Pong(Pong { version: version(), pid: keeper() })),
         Call::Status => Ok(Answer::Status(status(worker))),
-        Call::Mounts => Ok(Answer::Mounts(mounts(&worker.state.borrow()))),
+        Call::Mounts => Ok(Answer::Mounts(mounts(worker))),
         Call::Upgrade => match crate::daemon::upgrade::upgrade(worker).await {
             Ok(()) => Ok(Answer::Done),
             Err(message) => Err(ControlError::Failed { message }),
         },
-        Call::Detach if worker.is_being_replaced() => {
-            Err(ControlError::Failed { message: crate::daemon::upgrade::UNDER_WAY.to_owned() })
+        Call::Detach if matches!(worker.life.phase(), Phase::Upgrading | Phase::Retiring) => {
+            Err(ControlError::Failed { message: UPGRADE_UNDER_WAY.to_owned() })
         }
         Call::Detach => {
             worker.stop(Shutdown::Detach);
@@ -71,13 +75,12 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
         }
         Call::Expire { path: Some(path) } => expire(worker, path),
         Call::SetLogLevel { path, level } => {
-            let state = worker.state.borrow();
             if path.as_path() == Path::new("/-") {
-                return set_level_of_direct_maps(&state, *level).then_some(Answer::Done).ok_or_else(|| no_such(path));
+                return set_level_of_direct_maps(worker, *level).then_some(Answer::Done).ok_or_else(|| no_such(path));
             }
-            let (_, line) = serving(&state, path.as_path()).ok_or_else(|| no_such(path))?;
+            let line = worker.mounts.serving(path.as_path()).ok_or_else(|| no_such(path))?.1.line;
             let at = if line.direct() { path.as_path() } else { Path::new(OsStr::from_bytes(&line.mount_point)) };
-            state.logger.set_mount(at, Some((*level).into()));
+            worker.state.borrow().logger.set_mount(at, Some((*level).into()));
             // Whatever the level is now: who reads the log must know.
             error!(target: &target(at), "{} logging set for {}", level.name(), Escaped::path(at));
             Ok(Answer::Done)
@@ -91,8 +94,8 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
             quiesced.map(Answer::Quiesced).map_err(|message| ControlError::Failed { message })
         }
         Call::Resume => {
-            crate::daemon::checkpoint::quiesce::resume(worker);
-            while worker.state.borrow().regaining {
+            restore::resume(worker);
+            while worker.life.phase() == Phase::Restoring {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
             Ok(Answer::Done)
@@ -127,15 +130,17 @@ fn status(worker: &Rc<Worker>) -> Status {
     let state = worker.state.borrow();
     let mount_points = state.order.iter().filter_map(|number| state.lines.get(number)).map(|line| {
         let (mut mounted, mut waiting) = (0, 0);
-        for view in state.engine.mounts() {
-            if state.triggers.get(&view.id).is_none_or(|t| t.line.number != line.number) {
-                continue;
+        worker.view(|engine| {
+            for view in engine.mounts() {
+                if worker.mounts.get(view.id).is_none_or(|mount| mount.line.number != line.number) {
+                    continue;
+                }
+                for entry in view.entries() {
+                    mounted += u32::from(matches!(entry.phase, EntryPhase::Mounted | EntryPhase::Checking));
+                    waiting += u32::try_from(entry.waiting).unwrap_or(u32::MAX);
+                }
             }
-            for entry in view.entries() {
-                mounted += u32::from(matches!(entry.phase, EntryPhase::Mounted | EntryPhase::Checking));
-                waiting += u32::try_from(entry.waiting).unwrap_or(u32::MAX);
-            }
-        }
+        });
         let path = PathBuf::from(OsStr::from_bytes(&line.mount_point));
         MountPoint {
             path: Bytes(line.mount_point.clone()),
@@ -150,96 +155,78 @@ fn status(worker: &Rc<Worker>) -> Status {
     Status {
         version: version(),
         pid: keeper(),
-        uptime: worker.age().as_secs(),
-        reloaded: state.reloaded.elapsed().as_secs(),
-        restores: state.restores,
-        rest: state.quiet.as_ref().map(Quiet::rest),
+        uptime: worker.life.age().as_secs(),
+        reloaded: worker.life.since_reload().as_secs(),
+        restores: worker.life.restores(),
+        rest: worker.life.shown_rest(),
         mount_points: mount_points.collect(),
     }
 }
 
-fn mounts(state: &State) -> Mounts {
+fn mounts(worker: &Worker) -> Mounts {
     let mut mounts = Vec::new();
-    for view in state.engine.mounts() {
-        let Some(trigger) = state.triggers.get(&view.id) else { continue };
-        for entry in view.entries().filter(|e| matches!(e.phase, EntryPhase::Mounted | EntryPhase::Checking)) {
-            let (fstype, source) = match entry.plan.map(|plan| &plan.action) {
-                Some(Action::Mount(tried)) => {
-                    tried.first().map(|m| (m.fstype.clone(), m.source.clone())).unwrap_or_default()
-                }
-                Some(Action::Symlink(text)) => (b"symlink".to_vec(), text.clone()),
-                Some(Action::Autofs(submount)) => (b"autofs".to_vec(), plan::map_name(&submount.source)),
-                Some(Action::Nothing) | None => continue,
-            };
-            mounts.push(Mounted {
-                path: Bytes(trigger.entry(entry.key).as_os_str().as_bytes().to_vec()),
-                mount_point: Bytes(trigger.line.mount_point.clone()),
-                fstype: Bytes(fstype),
-                source: Bytes(source),
-            });
+    worker.view(|engine| {
+        for view in engine.mounts() {
+            let Some(mount) = worker.mounts.get(view.id) else { continue };
+            let mounted = |e: &EntryView<'_>| matches!(e.phase, EntryPhase::Mounted | EntryPhase::Checking);
+            for entry in view.entries().filter(mounted) {
+                let Some((fstype, source)) = entry.plan.and_then(|plan| shown(&plan.action)) else { continue };
+                mounts.push(Mounted {
+                    path: Bytes(mount.entry(entry.key).as_os_str().as_bytes().to_vec()),
+                    mount_point: Bytes(mount.line.mount_point.clone()),
+                    fstype: Bytes(fstype),
+                    source: Bytes(source),
+                });
+            }
         }
-    }
+    });
     mounts.sort_by(|a, b| a.path.0.cmp(&b.path.0));
     Mounts { mounts }
 }
 
-/// The autofs mount of ours that serves `path`: the deepest.
-fn serving(state: &State, path: &Path) -> Option<(MountId, Rc<Line>)> {
-    state
-        .triggers
-        .iter()
-        .filter(|(_, t)| path.starts_with(&t.path))
-        .max_by_key(|(_, t)| t.path.as_os_str().len())
-        .map(|(id, t)| (*id, Rc::clone(&t.line)))
+/// Returns the type and the source of what an action mounts.
+fn shown(action: &Action) -> Option<(Vec<u8>, Vec<u8>)> {
+    match action {
+        Action::Mount(tried) => Some(tried.first().map(|m| (m.fstype.clone(), m.source.clone())).unwrap_or_default()),
+        Action::Symlink(text) => Some((b"symlink".to_vec(), text.clone())),
+        Action::Autofs(submount) => Some((b"autofs".to_vec(), plan::map_name(&submount.source))),
+        Action::Nothing => None,
+    }
 }
 
 /// Sets the log level of all direct mounts. Returns whether there are any.
-fn set_level_of_direct_maps(state: &State, level: Level) -> bool {
-    let mut any = false;
-    for trigger in state.triggers.values().filter(|trigger| trigger.line.direct()) {
-        state.logger.set_mount(&trigger.path, Some(level.into()));
-        any = true;
-    }
-    if any {
+fn set_level_of_direct_maps(worker: &Worker, level: Level) -> bool {
+    let logger = worker.state.borrow().logger;
+    let paths = worker.mounts.filter_map(|_, mount| mount.line.direct().then(|| mount.path.clone()));
+    paths.iter().for_each(|path| logger.set_mount(path, Some(level.into())));
+    if !paths.is_empty() {
         error!("{} logging set for /-", level.name());
     }
-    any
-}
-
-/// The entry of an indirect mount to which a path leads.
-fn key(trigger: &Trigger, path: &Path) -> Option<Key> {
-    let rest = path.strip_prefix(&trigger.path).ok().filter(|_| trigger.kind == Kind::Indirect)?;
-    rest.iter().next().map(|name| Key::from(name.as_bytes()))
+    !paths.is_empty()
 }
 
 /// A mount point with all that is below it, or one entry of an indirect one.
 fn expire(worker: &Rc<Worker>, path: &Bytes) -> Result<Answer, ControlError> {
-    let (mount, key) = {
-        let state = worker.state.borrow();
-        let (mount, _) = serving(&state, path.as_path()).ok_or_else(|| no_such(path))?;
-        (mount, state.triggers.get(&mount).and_then(|trigger| key(trigger, path.as_path())))
-    };
-    if let Some(key) = key {
+    let (mount, known) = worker.mounts.serving(path.as_path()).ok_or_else(|| no_such(path))?;
+    if let Some(key) = known.key_of(path.as_path()).filter(|_| known.kind == Kind::Indirect) {
         worker.event(Event::Unmount { at: EntryId { mount, key } });
         return Ok(Answer::Done);
     }
     let worker = Rc::clone(worker);
-    spawn_local(async move { crate::daemon::jobs::expire::run(&worker, mount, true).await });
+    spawn_local(async move { worker.expire(mount, true).await });
     Ok(Answer::Done)
 }
 
 async fn explain(worker: &Rc<Worker>, path: &Bytes, who: Requester) -> Result<Answer, ControlError> {
     let (question, line) = {
-        let state = worker.state.borrow();
-        let (mount, line) = serving(&state, path.as_path()).ok_or_else(|| no_such(path))?;
-        let trigger = state.triggers.get(&mount).ok_or_else(|| no_such(path))?;
-        let key = key(trigger, path.as_path()).unwrap_or_default();
-        if trigger.kind == Kind::Indirect && key.0.is_empty() {
+        let (_, mount) = worker.mounts.serving(path.as_path()).ok_or_else(|| no_such(path))?;
+        let key = mount.key_of(path.as_path()).unwrap_or_default();
+        if mount.kind == Kind::Indirect && key.0.is_empty() {
             return Err(ControlError::Failed {
                 message: "a mount point has no entry: name a path below it".to_owned(),
             });
         }
-        (state.question(mount, key, who).ok_or_else(|| no_such(path))?, line)
+        (worker.state.borrow().question(&mount, key, who), Rc::clone(&mount.line))
     };
     let explained = resolve::explain(question.clone()).await;
     Ok(Answer::Explanation(Explanation {
@@ -254,14 +241,4 @@ async fn explain(worker: &Rc<Worker>, path: &Bytes, who: Requester) -> Result<An
         plan: explained.plan.as_deref().map(Into::into),
         notes: explained.notes,
     }))
-}
-
-/// What is known of a key without mounting it.
-#[derive(Debug)]
-pub(crate) struct Explained {
-    pub(crate) outcome: Outcome,
-    pub(crate) place: Option<crate::text::Position>,
-    pub(crate) entry: Option<Vec<u8>>,
-    pub(crate) plan: Option<std::sync::Arc<crate::plan::Plan>>,
-    pub(crate) notes: Vec<String>,
 }

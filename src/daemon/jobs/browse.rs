@@ -6,13 +6,13 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use log::debug;
 
-use crate::daemon::worker::Worker;
-use crate::engine::{EntryPhase, Kind, MountId};
+use crate::daemon::mounts::AutofsMount;
+use crate::daemon::tools::Tools;
+use crate::engine::Kind;
 use crate::exec::lanes::Lane;
 use crate::logging::target;
 use crate::map::sun;
@@ -20,40 +20,41 @@ use crate::source::{Answer, Source};
 use crate::sys::path;
 use crate::text::Escaped;
 
-/// Makes the directories of all keys below a mount with browsing, and removes those whose keys are gone. Directories
-/// that are mount points stay: they cannot be removed.
-pub(crate) async fn fill(worker: &Rc<Worker>, id: MountId) {
-    let (root, source, lanes, path) = {
-        let state = worker.state.borrow();
-        let Some(trigger) = state.triggers.get(&id) else { return };
-        if trigger.kind != Kind::Indirect || !trigger.line.browse() {
-            return;
-        }
-        let root = state.control.open_mount(&trigger.path, trigger.dev);
-        (root, Arc::clone(&trigger.line.source), Arc::clone(&state.context.lanes), trigger.path.clone())
-    };
-    let filled = lanes.run(Lane::Mount, move || make(root?, &shown_keys(&source))).await;
+/// Makes the directories of all keys below a mount with browsing. Returns those that are no keys.
+pub(crate) async fn fill(mount: &AutofsMount, tools: &Tools) -> Option<Extra> {
+    if mount.kind != Kind::Indirect || !mount.line.browse() {
+        return None;
+    }
+    let path = &mount.path;
+    let root = tools.control.open_mount(path, mount.dev);
+    let source = Arc::clone(&mount.line.source);
+    let filled = tools.lanes.run(Lane::Mount, move || make(root?, &shown_keys(&source))).await;
     match filled {
-        Ok((root, gone)) => {
-            let state = worker.state.borrow();
-            let Some(mount) = state.engine.mount(id) else { return };
-            // Whose mount is on its way needs its directory. On this thread nothing can begin meanwhile.
-            // What is mounted keeps its own, as the kernel removes no mount point.
-            let moves = |phase| !matches!(phase, EntryPhase::Mounted | EntryPhase::Failed(..));
-            let busy = mount.entries().filter(|entry| moves(entry.phase)).map(|entry| entry.key.0.to_vec());
-            let busy: HashSet<Vec<u8>> = busy.collect();
-            for name in gone.iter().filter(|name| !busy.contains(*name)) {
-                // A link to something, or in use: it stays until it expires.
-                let _ = path::rmdir_at(root.as_fd(), Path::new(OsStr::from_bytes(name)));
-            }
-        }
+        Ok((root, names)) => Some(Extra { root, names }),
         Err(e) => {
-            debug!(target: &target(&path), "{}: cannot make the directories of all keys: {e}", Escaped::path(&path));
+            debug!(target: &target(path), "{}: cannot make the directories of all keys: {e}", Escaped::path(path));
+            None
         }
     }
 }
 
-/// The keys that get a directory: those with `-null` as their entry have none, as with automount(8) 5.1.9.
+/// Directories of a mount that are no keys.
+#[derive(Debug)]
+pub(crate) struct Extra {
+    root: OwnedFd,
+    names: Vec<Vec<u8>>,
+}
+
+impl Extra {
+    /// Removes those of them that are not `busy`. Mount points, links and what is in use stay until they expire.
+    pub(crate) fn remove(self, busy: impl Fn(&[u8]) -> bool) {
+        for name in self.names.iter().filter(|name| !busy(name)) {
+            let _ = path::rmdir_at(self.root.as_fd(), Path::new(OsStr::from_bytes(name)));
+        }
+    }
+}
+
+/// Returns the keys that get a directory: those with `-null` as their entry have none, as with automount(8) 5.1.9.
 fn shown_keys(source: &Source) -> HashSet<Vec<u8>> {
     let is_hidden = |key: &Vec<u8>| matches!(source.lookup(key), Answer::Found(raw) if sun::is_hidden(&raw.text));
     source.keys().into_iter().filter(|key| !is_hidden(key)).collect()

@@ -5,13 +5,13 @@
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use log::debug;
 
-use crate::daemon::worker::Worker;
-use crate::engine::{Kind, MountId};
+use crate::daemon::mounts::AutofsMount;
+use crate::daemon::tools::Tools;
+use crate::engine::Kind;
 use crate::exec::lanes::{Lane, Lanes};
 use crate::logging::target;
 use crate::sys::autofs::{Control, Expired, How};
@@ -20,20 +20,15 @@ use crate::text::Escaped;
 /// Expires at the same time below one mount.
 const PARALLEL: usize = 16;
 
-/// Runs until the kernel finds nothing more below `mount`.
-pub(crate) async fn run(worker: &Rc<Worker>, mount: MountId, immediate: bool) {
-    let (control, path, dev, kind, lanes) = {
-        let state = worker.state.borrow();
-        let Some(trigger) = state.triggers.get(&mount) else { return };
-        let (control, lanes) = (Arc::clone(&state.control), Arc::clone(&state.context.lanes));
-        (control, trigger.path.clone(), trigger.dev, trigger.kind, lanes)
-    };
+/// Runs until the kernel finds nothing more to expire below `mount`.
+pub(crate) async fn run(mount: &AutofsMount, tools: &Tools, immediate: bool) {
+    let AutofsMount { path, dev, kind, .. } = mount;
     let how = if immediate { How::IMMEDIATE } else { How::NORMAL };
-    debug!(target: &target(&path), "expire run on {}", Escaped::path(&path));
-    let search = |most| search(Arc::clone(&lanes), Arc::clone(&control), path.clone(), dev, how, most);
+    debug!(target: &target(path), "expire run on {}", Escaped::path(path));
+    let search = |most| search(Arc::clone(&tools.lanes), Arc::clone(&tools.control), Arc::clone(path), *dev, how, most);
     // Most runs find nothing, and one thread is enough to find that out.
     let mut found = search(1).await;
-    while found && kind == Kind::Indirect {
+    while found && *kind == Kind::Indirect {
         let more = (0..PARALLEL).map(|_| tokio::task::spawn_local(search(usize::MAX)));
         found = false;
         for run in more.collect::<Vec<_>>() {

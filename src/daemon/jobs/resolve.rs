@@ -17,7 +17,6 @@ use log::{error, info, warn};
 use tokio::time::timeout;
 
 use crate::control::Outcome;
-use crate::daemon::control::answer::Explained;
 use crate::daemon::maps::context::Context;
 use crate::daemon::maps::line::Line;
 use crate::engine::{Key, Kind, Requester, Resolution};
@@ -323,4 +322,14 @@ pub(crate) async fn explain(question: Question) -> Explained {
         Err(e) => explained.notes.push(e.to_string()),
     }
     explained
+}
+
+/// What is known of a key without mounting it.
+#[derive(Debug)]
+pub(crate) struct Explained {
+    pub(crate) outcome: Outcome,
+    pub(crate) place: Option<crate::text::Position>,
+    pub(crate) entry: Option<Vec<u8>>,
+    pub(crate) plan: Option<std::sync::Arc<crate::plan::Plan>>,
+    pub(crate) notes: Vec<String>,
 }

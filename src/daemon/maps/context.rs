@@ -4,10 +4,8 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Settings, native};
-use crate::daemon::jobs::placeholder;
+use crate::config::Settings;
 use crate::exec::lanes::Lanes;
-use crate::exec::{self, Mounter, Unmounter};
 use crate::map::{Macros, OptionList, System};
 use crate::options::Options;
 use crate::source::configuration::Configuration;
@@ -24,14 +22,8 @@ pub(crate) struct Context {
     pub(crate) global_options: OptionList,
     /// How long one question to the maps, the user database or the name servers may take.
     pub(crate) lookup_deadline: Duration,
-    /// A placeholder is mounted where a multi-mount has no root.
-    pub(crate) placeholder: bool,
     /// Where blocking work is done.
     pub(crate) lanes: Arc<Lanes>,
-    /// How things are mounted.
-    pub(crate) mounter: Mounter,
-    /// How they are unmounted.
-    pub(crate) unmounter: Unmounter,
 }
 
 impl Context {
@@ -42,15 +34,11 @@ impl Context {
         for (name, value) in &options.defines {
             macros.define(name, value);
         }
-        let tools = Arc::new(tools(configuration, &settings));
         Self {
             macros,
             global_options: OptionList::parse(options.global_options.as_deref().unwrap_or_default()),
             lookup_deadline: bounded(configuration.native.deadlines.lookup),
-            placeholder: placeholder::wanted(configuration.native.mount.placeholder),
             lanes: Arc::clone(lanes),
-            mounter: Mounter::new(Arc::clone(&tools), Arc::clone(lanes)),
-            unmounter: Unmounter::new(tools, Arc::clone(lanes)),
             settings,
         }
     }
@@ -60,21 +48,6 @@ impl Context {
 fn bounded(duration: Duration) -> Duration {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     duration.min(YEAR)
-}
-
-fn tools(configuration: &Configuration, settings: &Settings) -> exec::Settings {
-    let deadlines = &configuration.native.deadlines;
-    exec::Settings {
-        method: match configuration.native.mount.method {
-            native::Method::Auto => exec::Method::Auto,
-            native::Method::Command => exec::Method::Command,
-        },
-        mount_deadline: bounded(settings.mount_wait.map_or(deadlines.mount, Duration::from_secs)),
-        umount_deadline: bounded(settings.umount_wait.map_or(deadlines.umount, Duration::from_secs)),
-        grace: bounded(deadlines.helper_kill),
-        verbose: settings.mount_verbose,
-        ..exec::Settings::default()
-    }
 }
 
 /// What uname(2) says, and the domain that the host's name ends in.

@@ -4,8 +4,13 @@ use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
+use log::info;
+
+use crate::engine::Kind;
+use crate::logging::target;
 use crate::map::{MasterOptions, SourceKind, SourceSpec};
 use crate::source::Source;
+use crate::text::Escaped;
 
 /// A line of the master map, or the map of a submount.
 #[derive(Debug)]
@@ -66,6 +71,25 @@ impl Line {
     /// The target of log records: the mount point, or the path of a direct mount.
     pub(crate) fn label(&self, path: &Path) -> Arc<str> {
         if self.direct() { path.to_string_lossy().into() } else { Arc::clone(&self.label) }
+    }
+
+    /// Logs that an autofs mount of this map is there.
+    pub(crate) fn announce(&self, path: &Path, kind: Kind, timeout: u64) {
+        let kind = match kind {
+            Kind::Indirect => "indirect",
+            Kind::Direct => "direct",
+            Kind::Offset => "offset",
+        };
+        let shown = Escaped::path(path);
+        if timeout == 0 {
+            info!(target: &target(path), "mounted {kind} on {shown} with timeouts disabled");
+        } else {
+            let frequency = timeout.div_ceil(4);
+            info!(target: &target(path), "mounted {kind} on {shown} with timeout {timeout}, freq {frequency} seconds");
+        }
+        if self.browse() && kind == "indirect" {
+            info!(target: &target(path), "ghosting enabled");
+        }
     }
 
     /// The source that the mount table shows: the map's name, as automount has it.

@@ -1,4 +1,420 @@
-//! The autofs mounts that are served, their control pipes, and the mount table.
+//! The autofs mounts that are served: which there are, where they are, what is being done with them.
+//!
+//! [`Mounts`] owns them and their control pipes. Its methods borrow for a moment and call nothing outside, so that they can
+//! be used from everywhere on the reactor thread.
 
+pub(crate) mod locate;
 pub(crate) mod pipes;
+pub(crate) mod roots;
 pub(crate) mod table;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc};
+
+use crate::daemon::maps::line::Line;
+use crate::engine::{EntryId, Key, Kind, MountId, Requester};
+use crate::exec::Place;
+use crate::exec::dirs::Made;
+use crate::plan::Plan;
+use crate::sys::autofs::{self, Control};
+use crate::sys::packet::Request;
+
+use pipes::{Pipe, Pipes};
+use table::{MountTable, Mounted};
+
+/// An autofs mount of ours.
+#[derive(Debug, Clone)]
+pub(crate) struct AutofsMount {
+    /// Its mount point.
+    pub(crate) path: Arc<Path>,
+    /// Its kind.
+    pub(crate) kind: Kind,
+    /// Its device number, encoded as in packets. A restore changes it.
+    pub(crate) dev: u32,
+    /// The number of the pipe that it writes to.
+    pub(crate) pipe: u32,
+    /// The map that serves it.
+    pub(crate) line: Rc<Line>,
+    /// Whether it is mounted on a network file system, so that to open its root may block.
+    pub(crate) remote: bool,
+    /// Whether a restore has lost `strictexpire` or `ignore`: it is to be mounted again when nothing is mounted on it.
+    pub(crate) lacks_options: bool,
+}
+
+impl AutofsMount {
+    /// Returns the path of an entry.
+    pub(crate) fn entry(&self, key: &Key) -> PathBuf {
+        match self.kind {
+            Kind::Indirect => self.path.join(OsStr::from_bytes(&key.0)),
+            Kind::Direct | Kind::Offset => self.path.to_path_buf(),
+        }
+    }
+
+    /// Returns the key of the entry at or above `path`, which must not be the mount point of an indirect mount.
+    pub(crate) fn key_of(&self, path: &Path) -> Option<Key> {
+        let rest = path.strip_prefix(&self.path).ok()?;
+        match self.kind {
+            Kind::Indirect => rest.iter().next().map(|name| Key::from(name.as_bytes())),
+            Kind::Direct | Kind::Offset => Some(Key::default()),
+        }
+    }
+
+    /// Returns an entry in the form that the executor takes.
+    pub(crate) fn place(&self, key: &Key, who: Requester) -> Place {
+        Place {
+            kind: self.kind,
+            root: self.path.to_path_buf(),
+            dev: autofs::decode(self.dev),
+            key: key.clone(),
+            who,
+            label: self.line.label(&self.path),
+        }
+    }
+}
+
+/// An autofs mount that is to be made known.
+#[derive(Debug)]
+pub(crate) struct NewMount {
+    /// Its mount point.
+    pub(crate) path: Arc<Path>,
+    /// Its kind.
+    pub(crate) kind: Kind,
+    /// Its device number, encoded as in packets.
+    pub(crate) dev: u32,
+    /// The number of the pipe that it writes to.
+    pub(crate) pipe: u32,
+    /// The map that serves it.
+    pub(crate) line: Rc<Line>,
+    /// The directories that were made for it.
+    pub(crate) created: Made,
+    /// Whether it is mounted on a network file system.
+    pub(crate) remote: bool,
+    /// Whether it was there before this worker, so that something may be mounted below it.
+    pub(crate) found: bool,
+}
+
+/// What is known of one autofs mount.
+#[derive(Debug)]
+struct Row {
+    mount: AutofsMount,
+    /// The directories that were made for it and are removed with it.
+    created: Made,
+    /// Its root directory, open while requests are unanswered; see [`roots`].
+    root: Option<OwnedFd>,
+    /// How many requests are unanswered.
+    unanswered: u32,
+}
+
+/// All autofs mounts of this worker.
+#[derive(Debug)]
+pub(crate) struct Mounts {
+    control: Arc<Control>,
+    pipes: RefCell<Pipes>,
+    rows: RefCell<HashMap<MountId, Box<Row>>>,
+    by_device: RefCell<HashMap<u32, MountId>>,
+    /// The plans of offset mounts.
+    plans: RefCell<HashMap<MountId, Arc<Plan>>>,
+    /// Mounts that are being unmounted.
+    leaving: RefCell<HashSet<MountId>>,
+    /// Mounts that were there before this worker and whose entries are not known yet.
+    adopting: RefCell<HashSet<MountId>>,
+    /// Directories that were made for mounts that are gone, and that others still need.
+    left_over: RefCell<Vec<Made>>,
+    /// Mounts whose roots are open.
+    opened: RefCell<Vec<MountId>>,
+    /// Mounts of ours that have been unmounted since the mount table was last compared.
+    unmounted: Cell<usize>,
+    /// Jobs under way that make autofs mounts, and those of them that attach top-level mounts.
+    making: Rc<Cell<usize>>,
+    attaching: Rc<Cell<usize>>,
+    /// Told when an attach has ended.
+    attached: Rc<Notify>,
+    next: Cell<u32>,
+    /// Takes the pipes that a mount writes to and no task reads yet.
+    unread: mpsc::UnboundedSender<Rc<Pipe>>,
+}
+
+impl Mounts {
+    /// Returns a set without mounts, and the channel on which the pipes come that are to be read.
+    pub(crate) fn new(control: Arc<Control>, pipes: Pipes) -> (Rc<Self>, mpsc::UnboundedReceiver<Rc<Pipe>>) {
+        let (unread, read) = mpsc::unbounded_channel();
+        let mounts = Self {
+            control,
+            pipes: RefCell::new(pipes),
+            rows: RefCell::default(),
+            by_device: RefCell::default(),
+            plans: RefCell::default(),
+            leaving: RefCell::default(),
+            adopting: RefCell::default(),
+            left_over: RefCell::default(),
+            opened: RefCell::default(),
+            unmounted: Cell::default(),
+            making: Rc::default(),
+            attaching: Rc::default(),
+            attached: Rc::default(),
+            next: Cell::new(1),
+            unread,
+        };
+        (Rc::new(mounts), read)
+    }
+
+    /// Returns a number for a mount that the shell makes (an offset or a submount).
+    pub(crate) fn number(&self) -> MountId {
+        let next = self.next.get();
+        self.next.set(next.wrapping_add(1));
+        MountId(next & !MountId::TOP)
+    }
+
+    /// Makes an autofs mount known: its packets are read from now on. They are served when the engine knows it and its
+    /// entries. To be called before the engine is told of it.
+    pub(crate) fn insert(&self, id: MountId, new: NewMount) {
+        let NewMount { path, kind, dev, pipe, line, created, remote, found } = new;
+        if found {
+            self.adopting.borrow_mut().insert(id);
+        }
+        self.by_device.borrow_mut().insert(dev, id);
+        if let Some(pipe) = self.pipes.borrow().get(pipe) {
+            pipe.mounts.set(pipe.mounts.get() + 1);
+            pipe.awaited.set(false);
+            if !pipe.read.replace(true) {
+                // The receiver lives as long as the worker.
+                let _ = self.unread.send(Rc::clone(pipe));
+            }
+        }
+        let mount = AutofsMount { path, kind, dev, pipe, line, remote, lacks_options: false };
+        self.rows.borrow_mut().insert(id, Box::new(Row { mount, created, root: None, unanswered: 0 }));
+    }
+
+    /// Removes a mount that is gone. Returns it with the directories that were made for it and its open root.
+    pub(crate) fn remove(&self, id: MountId) -> Option<(AutofsMount, Made, Option<OwnedFd>)> {
+        let row = self.rows.borrow_mut().remove(&id)?;
+        let Row { mount, created, root, .. } = *row;
+        let mut by_device = self.by_device.borrow_mut();
+        if by_device.get(&mount.dev) == Some(&id) {
+            by_device.remove(&mount.dev);
+        }
+        let mut pipes = self.pipes.borrow_mut();
+        if let Some(pipe) = pipes.get(mount.pipe) {
+            pipe.mounts.set(pipe.mounts.get().saturating_sub(1));
+            // The pipe of a line of direct mounts stays for those that a reload adds.
+            if pipe.mounts.get() == 0 && mount.kind == Kind::Indirect {
+                pipes.release(mount.pipe);
+            }
+        }
+        self.leaving.borrow_mut().remove(&id);
+        self.adopting.borrow_mut().remove(&id);
+        self.plans.borrow_mut().remove(&id);
+        Some((mount, created, root))
+    }
+
+    /// Returns a mount.
+    pub(crate) fn get(&self, id: MountId) -> Option<AutofsMount> {
+        self.rows.borrow().get(&id).map(|row| row.mount.clone())
+    }
+
+    /// Returns how many mounts there are.
+    pub(crate) fn count(&self) -> usize {
+        self.rows.borrow().len()
+    }
+
+    /// Returns what `look` makes of each mount, where it makes something of it.
+    pub(crate) fn filter_map<T>(&self, mut look: impl FnMut(MountId, &AutofsMount) -> Option<T>) -> Vec<T> {
+        self.rows.borrow().iter().filter_map(|(id, row)| look(*id, &row.mount)).collect()
+    }
+
+    /// Changes a mount that is known. Its device is changed by [`move_device`](Self::move_device) only.
+    pub(crate) fn change(&self, id: MountId, change: impl FnOnce(&mut AutofsMount)) {
+        if let Some(row) = self.rows.borrow_mut().get_mut(&id) {
+            change(&mut row.mount);
+        }
+    }
+
+    /// Returns the mount that serves `path`: the deepest at or above it.
+    pub(crate) fn serving(&self, path: &Path) -> Option<(MountId, AutofsMount)> {
+        let rows = self.rows.borrow();
+        let above = rows.iter().filter(|(_, row)| path.starts_with(&row.mount.path));
+        let deepest = above.max_by_key(|(_, row)| row.mount.path.as_os_str().len());
+        deepest.map(|(id, row)| (*id, row.mount.clone()))
+    }
+
+    /// Returns an entry in the form that the executor takes.
+    pub(crate) fn place(&self, at: &EntryId, who: Requester) -> Option<Place> {
+        self.rows.borrow().get(&at.mount).map(|row| row.mount.place(&at.key, who))
+    }
+
+    /// Returns the mount that a packet is about. The device decides where several mounts share a pipe; a pipe of its own
+    /// decides for an indirect mount even when the device has changed.
+    pub(crate) fn route(&self, pipe: u32, request: &Request<'_>) -> Option<MountId> {
+        let Request { dev, kind, .. } = *request;
+        let known = self.by_device.borrow().get(&dev).copied();
+        if known.is_some_and(|id| self.rows.borrow().get(&id).is_some_and(|row| row.mount.pipe == pipe)) {
+            return known;
+        }
+        if kind != Kind::Indirect {
+            return None;
+        }
+        let its_own = |mount: &AutofsMount| mount.pipe == pipe && mount.kind == Kind::Indirect;
+        let id = self.rows.borrow().iter().find(|(_, row)| its_own(&row.mount)).map(|(id, _)| *id)?;
+        self.move_device(id, dev);
+        Some(id)
+    }
+
+    /// Changes the device number of a mount: it was restored or mounted again.
+    pub(crate) fn move_device(&self, id: MountId, dev: u32) {
+        let mut by_device = self.by_device.borrow_mut();
+        if let Some(row) = self.rows.borrow_mut().get_mut(&id) {
+            let old = std::mem::replace(&mut row.mount.dev, dev);
+            if by_device.get(&old) == Some(&id) {
+                by_device.remove(&old);
+            }
+            by_device.insert(dev, id);
+        }
+    }
+
+    /// Forgets all device numbers, which a restore has changed, until [`move_device`](Self::move_device) brings new ones.
+    pub(crate) fn forget_devices(&self) {
+        self.by_device.borrow_mut().clear();
+    }
+
+    /// Takes note of mounts whose device number in the mount table is another one, as after a restore.
+    pub(crate) fn find_devices(&self, table: &MountTable) {
+        let own = self.inodes();
+        let ours: HashMap<Arc<Path>, (MountId, u32)> =
+            self.filter_map(|id, mount| Some((Arc::clone(&mount.path), (id, mount.dev)))).into_iter().collect();
+        for line in table.mounts().iter().filter(|line| line.speaks_through(&own).is_some()) {
+            if let Some((id, _)) = ours.get(line.target.as_path()).filter(|(_, dev)| *dev != line.dev) {
+                self.move_device(*id, line.dev);
+            }
+        }
+    }
+
+    /// Returns whether an autofs mount of the mount table is known.
+    pub(crate) fn serves(&self, line: &Mounted) -> bool {
+        let known = self.by_device.borrow().get(&line.dev).copied();
+        known.is_some_and(|id| self.rows.borrow().get(&id).is_some_and(|row| *row.mount.path == *line.target))
+    }
+
+    /// Remembers the plan of an offset mount.
+    pub(crate) fn set_plan(&self, id: MountId, plan: Arc<Plan>) {
+        self.plans.borrow_mut().insert(id, plan);
+    }
+
+    /// Returns the plan of an offset mount.
+    pub(crate) fn plan(&self, id: MountId) -> Option<Arc<Plan>> {
+        self.plans.borrow().get(&id).map(Arc::clone)
+    }
+
+    /// Takes note that the entries of a mount that was there before are known.
+    pub(crate) fn adopted(&self, id: MountId) {
+        self.adopting.borrow_mut().remove(&id);
+    }
+
+    /// Returns whether the entries of a mount that was there before are not known yet.
+    pub(crate) fn is_adopting(&self, id: MountId) -> bool {
+        self.adopting.borrow().contains(&id)
+    }
+
+    /// Takes note that a mount is being unmounted.
+    pub(crate) fn begin_leaving(&self, id: MountId) {
+        self.leaving.borrow_mut().insert(id);
+    }
+
+    /// Takes note that a mount could not be unmounted.
+    pub(crate) fn end_leaving(&self, id: MountId) {
+        self.leaving.borrow_mut().remove(&id);
+    }
+
+    /// Returns whether a mount is being unmounted.
+    pub(crate) fn is_leaving(&self, id: MountId) -> bool {
+        self.leaving.borrow().contains(&id)
+    }
+
+    /// Returns whether autofs mounts are being made, or unmounted.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.is_making() || !self.leaving.borrow().is_empty()
+    }
+
+    /// Takes the directories that could not be removed with their mounts.
+    pub(crate) fn take_left_over(&self) -> Vec<Made> {
+        self.left_over.take()
+    }
+
+    /// Keeps directories that cannot be removed yet.
+    pub(crate) fn leave_over(&self, made: Vec<Made>) {
+        self.left_over.borrow_mut().extend(made);
+    }
+
+    /// Counts a mount that was unmounted by us.
+    pub(crate) fn count_unmounted(&self) {
+        self.unmounted.set(self.unmounted.get() + 1);
+    }
+
+    /// Returns how many mounts of ours were unmounted since the last call.
+    pub(crate) fn take_unmounted(&self) -> usize {
+        self.unmounted.take()
+    }
+
+    /// Begins a job that makes autofs mounts; it ends when the guard is dropped.
+    pub(crate) fn begin_making(&self) -> Making {
+        Making { _making: Counted::begin(&self.making), attaching: None }
+    }
+
+    /// Begins a job that attaches top-level mounts; it ends when the guard is dropped.
+    pub(crate) fn begin_attaching(&self) -> Making {
+        let attaching = Some((Counted::begin(&self.attaching), Rc::clone(&self.attached)));
+        Making { _making: Counted::begin(&self.making), attaching }
+    }
+
+    /// Returns whether a job is under way that makes autofs mounts.
+    pub(crate) fn is_making(&self) -> bool {
+        self.making.get() > 0
+    }
+
+    /// Waits until no top-level mount is being attached.
+    pub(crate) async fn settled(&self) {
+        while self.attaching.get() > 0 {
+            self.attached.notified().await;
+        }
+    }
+}
+
+/// A job under way that makes autofs mounts. While there is one, packets whose mount is unknown wait for it.
+#[derive(Debug)]
+pub(crate) struct Making {
+    _making: Counted,
+    attaching: Option<(Counted, Rc<Notify>)>,
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        if let Some((counted, attached)) = self.attaching.take() {
+            drop(counted);
+            attached.notify_waiters();
+        }
+    }
+}
+
+/// One of a number, for as long as it lives.
+#[derive(Debug)]
+struct Counted(Rc<Cell<usize>>);
+
+impl Counted {
+    fn begin(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}

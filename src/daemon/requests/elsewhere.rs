@@ -16,10 +16,12 @@ use std::time::Duration;
 
 use log::{debug, info, warn};
 
+use super::Requests;
 use crate::daemon::attach::opener::{Opener, PATIENCE};
+use crate::daemon::mounts::Mounts;
+use crate::daemon::mounts::pipes::Pipe;
 use crate::daemon::mounts::table::Mounted;
-use crate::daemon::state::State;
-use crate::daemon::worker::Worker;
+use crate::daemon::tools::Tools;
 use crate::engine::{Errno, Token};
 use crate::exec::lanes::Lane;
 use crate::link::journal::{Read, Slot};
@@ -52,33 +54,35 @@ pub(crate) struct Lost {
 }
 
 /// Requests by the device of their mount.
-type ByDevice = HashMap<u32, Vec<Lost>>;
+pub(super) type ByDevice = HashMap<u32, Vec<Lost>>;
 
-impl State {
+impl Requests {
     /// Adds the request in a slot to those that are to be answered elsewhere.
-    pub(crate) fn lose(&self, lost: &mut ByDevice, slot: Slot) {
-        let bytes = self.journal.packet(slot);
+    pub(super) fn lose(&self, lost: &mut ByDevice, mounts: &Mounts, slot: Slot) {
+        let journal = self.journal.borrow();
+        let bytes = journal.packet(slot);
         let Ok(packet) = Packet::decode(&bytes) else { return };
         let request = packet.request();
-        let pipe = self.pipes.get(self.journal.pipe(slot)).map(|pipe| pipe.inode.get());
+        let pipe = mounts.pipe(journal.pipe(slot)).map(|pipe| pipe.inode.get());
         let one = Lost { slot, token: request.token, tgid: request.who.tgid, pipe };
         lost.entry(request.dev).or_default().push(one);
     }
-}
 
-impl Worker {
+    /// Returns the request in a slot, if there is one, as one that is to be answered elsewhere.
+    pub(super) fn lost(&self, mounts: &Mounts, slot: Option<Slot>) -> ByDevice {
+        let mut lost = ByDevice::new();
+        slot.into_iter().for_each(|slot| self.lose(&mut lost, mounts, slot));
+        lost
+    }
+
     /// Answers requests for a mount that is not in our mount table, and strikes them out of the journal. Ends when they are
     /// answered, or when no process is found that sees the mount.
-    pub(crate) async fn answer_elsewhere(self: Rc<Self>, dev: u32, lost: Vec<Lost>) {
-        let (lanes, restores) = {
-            let state = self.state.borrow();
-            (Arc::clone(&state.context.lanes), state.restores)
-        };
+    pub(super) async fn answer_elsewhere(self: Rc<Self>, tools: Tools, dev: u32, lost: Vec<Lost>) {
+        let age = self.age.get();
         let (mut pause, mut searches) = (PAUSE.0, 0);
         // After a restore the tokens are those of other requests.
-        while self.state.borrow().restores == restores {
-            let search = self.search(dev, lost.clone());
-            match lanes.run(Lane::Umount, search).await {
+        while self.age.get() == age {
+            match tools.lanes.run(Lane::Umount, search(&tools, dev, lost.clone())).await {
                 Ok(true) => {
                     info!("{} requests came from another mount namespace, for a mount that is gone here", lost.len());
                     break;
@@ -95,36 +99,35 @@ impl Worker {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);
         }
-        let mut state = self.state.borrow_mut();
-        lost.iter().for_each(|lost| self.forget(&mut state, Some(lost.slot)));
+        lost.iter().for_each(|lost| self.forget(lost.slot));
     }
 
     /// Answers what is left in journal and pipes when the daemon ends.
-    pub(crate) async fn answer_the_last(self: &Rc<Self>) {
+    pub(crate) async fn answer_the_last(&self, mounts: &Mounts, tools: &Tools) {
         let mut lost = ByDevice::new();
-        {
-            let mut state = self.state.borrow_mut();
-            let parked = std::mem::take(&mut state.parked);
-            parked.into_iter().for_each(|(slot, _)| state.lose(&mut lost, slot));
-            let pipes: Vec<_> = state.pipes.iter().map(Rc::clone).collect();
-            for pipe in pipes {
-                while let Ok(Read::Packet(slot)) = state.journal.read(pipe.number, pipe.fd()) {
-                    state.lose(&mut lost, slot);
-                }
+        for (slot, _) in self.parked.take() {
+            self.lose(&mut lost, mounts, slot);
+        }
+        for pipe in mounts.pipes() {
+            while let Ok(Read::Packet(slot)) = self.take(&pipe) {
+                self.lose(&mut lost, mounts, slot);
             }
         }
-        let searches: Vec<_> = lost.into_iter().map(|(dev, lost)| self.search(dev, lost)).collect();
+        let searches: Vec<_> = lost.into_iter().map(|(dev, lost)| search(tools, dev, lost)).collect();
         let all = tokio::task::spawn_blocking(move || searches.into_iter().for_each(|search| drop(search())));
         if tokio::time::timeout(LAST, all).await.is_err() {
             warn!("requests from another mount namespace could not be answered");
         }
     }
 
-    fn search(&self, dev: u32, lost: Vec<Lost>) -> impl FnOnce() -> io::Result<bool> + Send + use<> {
-        let state = self.state.borrow();
-        let (control, mut opener) = (Arc::clone(&state.control), Opener::new(Arc::clone(&state.blocked)));
-        move || answer(&control, &mut opener, dev, &lost)
+    fn take(&self, pipe: &Pipe) -> io::Result<Read> {
+        self.journal.borrow_mut().read(pipe.number, pipe.fd())
     }
+}
+
+fn search(tools: &Tools, dev: u32, lost: Vec<Lost>) -> impl FnOnce() -> io::Result<bool> + Send + use<> {
+    let (control, mut opener) = (Arc::clone(&tools.control), Opener::new(Arc::clone(&tools.blocked)));
+    move || answer(&control, &mut opener, dev, &lost)
 }
 
 /// Searches the mount namespaces of other processes for an autofs mount and answers its requests. Returns `false` if no

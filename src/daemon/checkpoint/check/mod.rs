@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use crate::control::{Check, Verdict};
 use crate::daemon::checkpoint::quiesce::is_supported;
-use crate::daemon::state::Trigger;
+use crate::daemon::mounts::AutofsMount;
 use crate::daemon::worker::Worker;
 use crate::engine::Kind;
 use crate::exec::lanes::Lane;
@@ -21,24 +21,20 @@ use facts::{Facts, Known, Line, Process, Wish};
 
 /// Looks at everything.
 pub(crate) async fn check(worker: &Rc<Worker>) -> Vec<Check> {
-    let (known, lanes) = {
-        let state = worker.state.borrow();
-        let ignore = state.context.settings.use_ignore_mount_option;
-        let wish = |t: &Trigger| Wish {
-            path: t.path.to_path_buf(),
-            kind: t.kind,
-            options: ignore || t.line.options.strictexpire,
-        };
-        let known = Known {
-            device: state.control.has_device(),
-            keeper: children::parent(),
-            group: children::process_group(),
-            pipes: state.pipes.iter().map(|pipe| (pipe.inode.get(), !pipe.is_empty())).collect(),
-            wishes: state.triggers.values().map(|trigger| wish(trigger)).collect(),
-        };
-        (known, Rc::clone(&state.context))
+    let tools = worker.tools();
+    let wish = |mount: &AutofsMount| Wish {
+        path: mount.path.to_path_buf(),
+        kind: mount.kind,
+        options: tools.ignore || mount.line.options.strictexpire,
     };
-    match lanes.lanes.run(Lane::Probe, move || facts::gather(known)).await {
+    let known = Known {
+        device: tools.control.has_device(),
+        keeper: children::parent(),
+        group: children::process_group(),
+        pipes: worker.mounts.pipes().iter().map(|pipe| (pipe.inode.get(), !pipe.is_empty())).collect(),
+        wishes: worker.mounts.filter_map(|_, mount| Some(wish(mount))),
+    };
+    match tools.lanes.run(Lane::Probe, move || facts::gather(known)).await {
         Ok(facts) => judge(&facts),
         Err(e) => vec![failed("D1", format!("cannot read the mount table: {e}"), "see that /proc is mounted")],
     }

@@ -1,0 +1,88 @@
+//! Mounts autofs mounts again that have lost options in a restore.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, error};
+
+use crate::daemon::attach::attacher::{Attacher, Job};
+use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
+use crate::daemon::jobs::trigger;
+use crate::daemon::mounts::table::MountTable;
+use crate::daemon::worker::Worker;
+use crate::engine::{EntryPhase, EntryView, Kind, MountId, MountView};
+use crate::exec::lanes::Lane;
+use crate::logging::target;
+use crate::text::Escaped;
+
+/// Between two attempts to mount an autofs mount again on which nothing is mounted, and how many there are. A process that
+/// has just unmounted something there holds it for a moment, and so does CRIU when it has just restored it.
+const RENEW: Duration = Duration::from_secs(1);
+const ATTEMPTS: u32 = 5;
+
+/// Mounts an autofs mount again with all its options when it is free; gives up if it stays in use.
+pub(crate) async fn renew(worker: Rc<Worker>, id: MountId) {
+    for _ in 0..ATTEMPTS {
+        let free = {
+            let mounted = |entry: EntryView<'_>| !matches!(entry.phase, EntryPhase::Failed(..));
+            let empty = |view: MountView<'_>| !view.entries().any(mounted);
+            worker.mounts.get(id).is_some_and(|mount| mount.lacks_options)
+                && worker.view(|engine| engine.mount(id).is_some_and(empty))
+        };
+        if free && !matches!(renew_now(&worker, id).await, Some(false)) {
+            return;
+        }
+        tokio::time::sleep(RENEW).await;
+    }
+}
+
+/// Mounts it again now. Returns `Some(false)` if it is in use, `None` if there is nothing to do. The engine is not told:
+/// lookups between unmount and mount get ENOENT from the directory below.
+async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
+    let tools = worker.tools();
+    let (attacher, job, old) = {
+        let mount = worker.mounts.get(id).filter(|mount| mount.lacks_options)?;
+        let write_end = worker.mounts.write_end(mount.pipe).ok()?;
+        let job = Job {
+            id,
+            path: Arc::clone(&mount.path),
+            kind: mount.kind,
+            source: mount.line.mount_source(),
+            options: tools.mount_options(&mount.line),
+            mode: mount.line.options.mode.filter(|_| mount.kind == Kind::Indirect),
+            pipe: mount.pipe,
+            patience: LITTLE_PATIENCE,
+        };
+        let attacher = Attacher {
+            control: Arc::clone(&tools.control),
+            opener: Opener::new(Arc::clone(&tools.blocked)),
+            table: Arc::new(MountTable::of(Vec::new())),
+            own: HashMap::new(),
+            write_ends: [(mount.pipe, write_end)].into(),
+        };
+        (attacher, job, mount.dev)
+    };
+    let path = job.path.clone();
+    let renewed = tools.lanes.run(Lane::Umount, move || {
+        // The write end is open: the pipe does not end between the two.
+        trigger::umount_trigger(&attacher.control, &job.path, old, false).then(|| attacher.run(vec![job]))
+    });
+    let Some(results) = renewed.await else { return Some(false) };
+    let renewed = results.into_iter().next()?.1;
+    worker.mounts.count_unmounted();
+    match renewed {
+        Ok(attached) => {
+            worker.mounts.move_device(id, attached.dev);
+            worker.mounts.change(id, |mount| mount.lacks_options = false);
+            debug!(target: &target(&path), "{} has all its options again", Escaped::path(&path));
+            worker.browse(id).await;
+        }
+        Err(e) => {
+            error!(target: &target(&path), "{e}");
+            worker.vanished(id);
+        }
+    }
+    Some(true)
+}

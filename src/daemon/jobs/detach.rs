@@ -1,0 +1,128 @@
+//! Unmounts top-level autofs mounts, or leaves them to the next start.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use log::{debug, error, info, warn};
+
+use super::trigger::{forget, silence, umount_trigger};
+use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
+use crate::daemon::mounts::Mounts;
+use crate::daemon::mounts::table::MountTable;
+use crate::daemon::tools::Tools;
+use crate::engine::{MountId, Reason, Shutdown};
+use crate::exec::lanes::Lane;
+use crate::logging::target;
+use crate::record::Record;
+use crate::sys::mount;
+use crate::text::Escaped;
+
+/// How long the last look at what stays may take.
+const LEAVE_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Unmounts at a time: most of the time of each is a grace period of RCU.
+const PARALLEL: usize = 4;
+
+/// For each autofs mount why it is still mounted, if it is.
+pub(crate) type Outcomes = Vec<(MountId, Result<(), Reason>)>;
+
+/// Unmounts top-level autofs mounts, none of which lies below another. Returns for each
+/// whether it is gone.
+pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId, bool)>) -> Outcomes {
+    let nowhere: Arc<Path> = Path::new("").into();
+    let job = |(id, lazy)| match mounts.get(id) {
+        Some(known) => (id, known.path, Some(known.dev), lazy),
+        None => (id, Arc::clone(&nowhere), None, lazy),
+    };
+    let jobs: Vec<_> = leaving.into_iter().map(job).collect();
+    let share = jobs.len().div_ceil(PARALLEL).max(1);
+    let mut shares = Vec::new();
+    for jobs in jobs.chunks(share).map(<[_]>::to_vec) {
+        let (lanes, control) = (Arc::clone(&tools.lanes), Arc::clone(&tools.control));
+        let unmount = move || {
+            let gone = |(id, path, dev, lazy): (MountId, Arc<Path>, Option<u32>, bool)| {
+                let gone = dev.is_none_or(|dev| umount_trigger(&control, &path, dev, lazy));
+                (id, path, gone)
+            };
+            jobs.into_iter().map(gone).collect::<Vec<_>>()
+        };
+        shares.push(tokio::task::spawn_local(async move { lanes.run(Lane::Umount, unmount).await }));
+    }
+    let mut results = Vec::new();
+    for share in shares {
+        results.extend(share.await.unwrap_or_default());
+    }
+    forget(mounts, tools, results.iter().filter(|(.., gone)| *gone).map(|(id, ..)| *id)).await;
+    for (id, path, gone) in &results {
+        let (label, shown) = (target(path), Escaped::path(path));
+        if *gone {
+            info!(target: &label, "shut down path {shown}");
+        } else {
+            mounts.end_leaving(*id);
+            error!(target: &label, "ask umount returned busy {shown}");
+        }
+    }
+    let outcome = |(id, path, gone): (MountId, Arc<Path>, bool)| match gone {
+        true => (id, Ok(())),
+        false => (id, Err(Record::new(format!("{} is in use", Escaped::path(&path))).into())),
+    };
+    results.into_iter().map(outcome).collect()
+}
+
+/// Leaves autofs mounts to whoever comes next: from now on a lookup of what is not mounted fails at once. Without
+/// this the kernel would find out by the first packet that it cannot write, and its sender would die of SIGPIPE.
+pub(crate) async fn leave(mounts: &Mounts, tools: &Tools, left: &[MountId], how: Shutdown) {
+    let control = Arc::clone(&tools.control);
+    let tops: HashSet<Arc<Path>> = left.iter().filter_map(|id| Some(mounts.get(*id)?.path)).collect();
+    let mounts = mounts.filter_map(|_, mount| {
+        let below = mount.path.ancestors().any(|path| tops.contains(path));
+        below.then(|| (Arc::clone(&mount.path), mount.dev))
+    });
+    for (path, _) in &mounts {
+        let shown = Escaped::path(path);
+        match how {
+            Shutdown::Detach => info!(target: &target(path), "{shown} is left for the next start"),
+            _ => warn!(target: &target(path), "can't shutdown: filesystem {shown} still busy"),
+        }
+    }
+    let leave = tokio::task::spawn_blocking(move || {
+        for (path, dev) in mounts {
+            silence(&control, &path, dev);
+        }
+    });
+    // The way to a mount may lead over a dead server.
+    if tokio::time::timeout(LEAVE_WITHIN, leave).await.is_err() {
+        warn!("some autofs mounts could not be reached and stay as they are");
+    }
+}
+
+/// Unmounts lazily whatever is mounted at or below these paths: what `--force` asks for.
+pub(crate) async fn force(tools: &Tools, paths: Vec<Arc<Path>>) {
+    let (control, memory) = (Arc::clone(&tools.control), Arc::clone(&tools.blocked));
+    let unmount = move || -> io::Result<()> {
+        let mut opener = Opener::new(memory);
+        let table = MountTable::read()?;
+        for path in paths {
+            let below: Vec<_> = table.below(&path).chain(table.at(&path)).collect();
+            for there in below.iter().rev() {
+                if there.autofs.is_some() {
+                    // Its owner may be dead, and then the walk to it may not end.
+                    let root = opener.open(&there.target, there.dev, LITTLE_PATIENCE);
+                    if let Err(e) = root.and_then(|root| control.catatonic(root.as_fd())) {
+                        debug!("{} cannot be set catatonic: {e}", Escaped::path(&there.target));
+                    }
+                }
+                if let Err(e) = mount::unmount(&there.target, true) {
+                    debug!("cannot unmount {}: {e}", Escaped::path(&there.target));
+                }
+            }
+        }
+        Ok(())
+    };
+    if let Err(e) = tools.lanes.run(Lane::Umount, unmount).await {
+        error!("cannot read the mount table: {e}");
+    }
+}

@@ -1,0 +1,97 @@
+//! Mounts submounts: indirect autofs mounts at an entry of another one, with a map of their own.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{Means, browse};
+use crate::daemon::maps::line::Line;
+use crate::daemon::mounts::NewMount;
+use crate::engine::{Kind, MountId, Wanted};
+use crate::exec::dirs;
+use crate::exec::lanes::Lane;
+use crate::fault;
+use crate::plan::Submount;
+use crate::source::{Mode, Source};
+use crate::sys::autofs;
+
+/// Makes the line of a submount, for its own map. Returns `None` if the autofs mount above it is gone.
+pub(crate) fn line(means: &Means, parent: MountId, at: &Path, submount: &Submount) -> Option<Rc<Line>> {
+    let parent = means.mounts.get(parent)?.line;
+    let mut state = means.state.borrow_mut();
+    let source = Source::from_spec(&submount.source, Mode::Indirect, &state.configuration.names);
+    let mut options = submount.options.clone();
+    options.timeout = options.timeout.or(parent.options.timeout);
+    options.negative_timeout = options.negative_timeout.or(parent.options.negative_timeout);
+    options.browse = options.browse.or(parent.options.browse);
+    let number = state.line_number();
+    let mount_point = at.as_os_str().as_bytes().to_vec();
+    let line = Rc::new(Line::new(number, mount_point, submount.source.clone(), options, Arc::new(source)));
+    state.forget_unused_lines();
+    state.lines.insert(number, Rc::clone(&line));
+    Some(line)
+}
+
+/// Returns what the engine is told of a submount.
+pub(crate) fn wanted(line: &Line, at: &Path) -> Wanted {
+    Wanted {
+        path: at.into(),
+        kind: Kind::Indirect,
+        map: line.number,
+        timeout: line.timeout(),
+        negative_timeout: line.negative_timeout(),
+    }
+}
+
+/// Mounts a submount.
+///
+/// # Errors
+/// When its map cannot be read, or the autofs mount cannot be made.
+pub(crate) async fn make(
+    means: &Means,
+    parent: MountId,
+    at: &Path,
+    submount: &Submount,
+) -> io::Result<(MountId, Wanted)> {
+    let line = line(means, parent, at, submount).ok_or(io::ErrorKind::NotFound)?;
+    let Means { mounts, tools, .. } = means;
+    let source = Arc::clone(&line.source);
+    let loaded = tools.lanes.run(Lane::Lookup, move || source.load()).await;
+    loaded.map_err(|e| io::Error::other(e.to_string()))?.log();
+    let (number, pipe) = (mounts.number(), mounts.create_pipe()?);
+    let (write_end, options) = (mounts.write_end(pipe)?, tools.mount_options(&line));
+    let (path, name): (PathBuf, _) = (at.to_owned(), line.mount_source());
+    let mounted = tools.lanes.run(Lane::Mount, move || -> io::Result<_> {
+        let created = dirs::make(&path).map_err(io::Error::other)?;
+        match autofs::mount_autofs(OsStr::from_bytes(&name), &path, write_end.as_fd(), Kind::Indirect, options) {
+            Ok(dev) => Ok((dev, created)),
+            Err(e) => {
+                created.remove();
+                Err(e)
+            }
+        }
+    });
+    let mounted = mounted.await;
+    fault::point("submount");
+    let (dev, created) = match mounted {
+        Ok(mounted) => mounted,
+        Err(e) => {
+            mounts.release_pipe(pipe);
+            return Err(e);
+        }
+    };
+    let wanted = self::wanted(&line, at);
+    line.announce(at, Kind::Indirect, wanted.timeout);
+    let (path, kind) = (Arc::clone(&wanted.path), Kind::Indirect);
+    let new = NewMount { path, kind, dev, pipe, line, created, remote: false, found: false };
+    mounts.insert(number, new);
+    if let Some(known) = mounts.get(number) {
+        // The engine knows nothing of it yet, and nothing is in it that could be removed.
+        drop(browse::fill(&known, tools).await);
+    }
+    Ok((number, wanted))
+}

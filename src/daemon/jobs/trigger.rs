@@ -1,0 +1,92 @@
+//! Unmounts autofs mounts themselves.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use log::{debug, info};
+
+use crate::daemon::mounts::{AutofsMount, Mounts};
+use crate::daemon::tools::Tools;
+use crate::engine::{Kind, MountId};
+use crate::exec::dirs::Made;
+use crate::exec::lanes::Lane;
+use crate::fault;
+use crate::logging::target;
+use crate::sys::autofs::{self, Control};
+use crate::sys::{mount, path};
+use crate::text::Escaped;
+
+/// Unmounts an offset or a submount. Returns whether it is gone; if not, it is in use.
+pub(crate) async fn remove(mounts: &Mounts, tools: &Tools, id: MountId, lazy: bool) -> bool {
+    let Some(AutofsMount { path, dev, .. }) = mounts.get(id) else { return true };
+    mounts.begin_leaving(id);
+    let control = Arc::clone(&tools.control);
+    let gone = tools.lanes.run(Lane::Umount, move || umount_trigger(&control, &path, dev, lazy)).await;
+    fault::point("trigger gone");
+    match gone {
+        true => forget(mounts, tools, [id]).await,
+        false => mounts.end_leaving(id),
+    }
+    gone
+}
+
+/// Takes note that autofs mounts are gone, and removes the directories that were made for them.
+pub(super) async fn forget(mounts: &Mounts, tools: &Tools, ids: impl IntoIterator<Item = MountId>) {
+    let mut left = mounts.take_left_over();
+    for id in ids {
+        mounts.count_unmounted();
+        let Some((AutofsMount { path, kind, .. }, created, _)) = mounts.remove(id) else { continue };
+        let (label, shown) = (target(&path), Escaped::path(&path));
+        match kind {
+            Kind::Indirect => info!(target: &label, "umounting indirect mount {shown} succeeded"),
+            Kind::Direct => info!(target: &label, "umounted direct mount {shown}"),
+            Kind::Offset => info!(target: &label, "umounted offset mount {shown}"),
+        }
+        left.push(created);
+    }
+    left.retain(|made| !made.is_empty());
+    if !left.is_empty() {
+        mounts.leave_over(tools.lanes.run(Lane::Umount, move || remove_all(left)).await);
+    }
+}
+
+/// Removes directories that were made. Returns those that cannot go yet: one above several mounts goes with the last.
+fn remove_all(mut left: Vec<Made>) -> Vec<Made> {
+    loop {
+        let before = left.len();
+        left = left.into_iter().map(Made::remove).filter(|made| !made.is_empty()).collect();
+        if left.is_empty() || left.len() == before {
+            return left;
+        }
+    }
+}
+
+/// Unmounts an autofs mount, if it is the one on top at its path. Returns whether it is gone.
+///
+/// With `lazy` it is set catatonic first. After a lazy unmount it exists for as long as a process is in it, has no path by
+/// which a request could be answered, and would hold every process that looks something up there for ever.
+pub(crate) fn umount_trigger(control: &Control, at: &Path, dev: u32, lazy: bool) -> bool {
+    match path::lstat(at) {
+        // Something else has been mounted over it, and is not ours to unmount.
+        Ok(there) if autofs::encode(there.dev) != dev => return false,
+        Ok(_) => {}
+        Err(e) => {
+            debug!("{}: {e}", Escaped::path(at));
+            return e.kind() == io::ErrorKind::NotFound;
+        }
+    }
+    if lazy {
+        silence(control, at, dev);
+    }
+    mount::unmount(at, lazy).map_err(|e| debug!("cannot unmount the trigger {}: {e}", Escaped::path(at))).is_ok()
+}
+
+/// Sets an autofs mount catatonic: lookups that wait there fail with ENOENT, and so do later ones. An error is logged; the
+/// mount then stays as it is.
+pub(super) fn silence(control: &Control, at: &Path, dev: u32) {
+    if let Err(e) = control.open_mount(at, dev).and_then(|root| control.catatonic(root.as_fd())) {
+        debug!(target: &target(at), "{} cannot be set catatonic: {e}", Escaped::path(at));
+    }
+}

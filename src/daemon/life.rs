@@ -1,0 +1,378 @@
+//! The life of the worker: which phase it is in, what may begin in which phase, and who waits for a change.
+//!
+//! ```text
+//! starting ──▶ serving ──▶ quiescing ──▶ resting ──▶ restoring ──▶ serving
+//!                 └──▶ upgrading ──▶ retiring
+//! any phase ──▶ restoring (a checkpoint was restored), stopping, retiring
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use log::debug;
+use tokio::sync::Notify;
+
+use crate::control::{Mode, Rest};
+use crate::engine::{MountId, Shutdown, Tick};
+
+/// How long the keeper may take to execute another program: after this it has not done so.
+pub(crate) const REPLACED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Why nothing else can be promised during an upgrade.
+pub(crate) const UPGRADE_UNDER_WAY: &str = "an upgrade is under way; ask again in a few seconds";
+
+/// A phase in the life of the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The first reading of the maps is under way.
+    Starting,
+    /// Requests are served.
+    Serving,
+    /// A checkpoint was announced: what has begun is waited for.
+    Quiescing,
+    /// The checkpoint may be made.
+    Resting,
+    /// After a checkpoint the autofs mounts are being found again.
+    Restoring,
+    /// The keeper was asked to execute another program.
+    Upgrading,
+    /// The next worker is about to take over.
+    Retiring,
+    /// The daemon ends.
+    Stopping(Shutdown),
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+            Self::Quiescing => "quiescing",
+            Self::Resting => "resting",
+            Self::Restoring => "restoring",
+            Self::Upgrading => "upgrading",
+            Self::Retiring => "retiring",
+            Self::Stopping(Shutdown::Detach) => "stopping (detach)",
+            Self::Stopping(Shutdown::Clean) => "stopping (clean)",
+            Self::Stopping(Shutdown::Forced) => "stopping (forced)",
+        })
+    }
+}
+
+impl Phase {
+    /// Returns whether `next` may follow this phase.
+    fn may_become(self, next: Self) -> bool {
+        use Phase::{Quiescing, Resting, Restoring, Retiring, Serving, Starting, Stopping, Upgrading};
+        match (self, next) {
+            (Retiring, _) => false,
+            (_, Retiring) => true,
+            // A harder way to end counts, a softer one does not.
+            (Stopping(now), Stopping(next)) => next > now,
+            (Stopping(_), _) => false,
+            (_, Stopping(_) | Restoring)
+            | (Starting | Restoring | Upgrading, Serving)
+            | (Restoring, Starting)
+            | (Starting | Serving, Quiescing)
+            | (Quiescing, Resting)
+            | (Serving, Upgrading) => true,
+            _ => false,
+        }
+    }
+
+    /// Returns whether another program may take over now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn may_upgrade(self) -> Result<(), &'static str> {
+        match self {
+            Self::Serving => Ok(()),
+            Self::Starting | Self::Stopping(_) | Self::Retiring => Err("the daemon is about to start or to end"),
+            Self::Quiescing | Self::Resting => Err("a checkpoint is expected"),
+            Self::Restoring => Err("the autofs mounts are being found again after a checkpoint"),
+            Self::Upgrading => Err(UPGRADE_UNDER_WAY),
+        }
+    }
+
+    /// Returns whether a checkpoint may be prepared now; an earlier preparation ends first.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn may_quiesce(self) -> Result<(), &'static str> {
+        match self {
+            Self::Starting | Self::Serving | Self::Quiescing | Self::Resting | Self::Restoring => Ok(()),
+            Self::Upgrading => Err(UPGRADE_UNDER_WAY),
+            Self::Stopping(_) | Self::Retiring => Err("the daemon is about to end"),
+        }
+    }
+
+    /// Returns whether the maps may be read again now. In the other phases a reload waits for the end of the rest.
+    fn may_reload(self) -> bool {
+        !matches!(self, Self::Quiescing | Self::Resting)
+    }
+}
+
+/// What is kept from the announcement of a checkpoint until the worker goes on.
+#[derive(Debug)]
+pub(crate) struct Quiescence {
+    mode: Mode,
+    /// When it ends in any case.
+    until: Instant,
+    /// Whether a reload was asked for meanwhile.
+    pub(crate) reload: bool,
+    /// A write end of each pipe: without one a pipe would be at its end while its mounts are catatonic.
+    write_ends: Vec<OwnedFd>,
+}
+
+/// Where a reload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reload {
+    Idle,
+    Running,
+    /// One is under way, and another was asked for.
+    RunAgain,
+}
+
+/// The life of the worker.
+#[derive(Debug)]
+pub(crate) struct Life {
+    born: Instant,
+    phase: Cell<Phase>,
+    /// Whether the start is over.
+    started: Cell<bool>,
+    quiescence: RefCell<Option<Quiescence>>,
+    reload: Cell<Reload>,
+    reloaded: Cell<Instant>,
+    restores: Cell<u32>,
+    /// Calls of `autofsctl upgrade` that are not answered.
+    upgrade_calls: Cell<u32>,
+    ended: RefCell<Option<(Shutdown, Vec<MountId>)>>,
+    /// Told when the end begins.
+    halt: Notify,
+    /// Told when the worker may exit.
+    exit: Notify,
+    /// Told when the next worker is about to take over.
+    pub(crate) retires: Notify,
+    /// Told when this process was restored from a checkpoint.
+    pub(crate) restored: Notify,
+}
+
+impl Life {
+    /// Returns the life of a worker that begins.
+    pub(crate) fn begin() -> Self {
+        Self {
+            born: Instant::now(),
+            phase: Cell::new(Phase::Starting),
+            started: Cell::default(),
+            quiescence: RefCell::default(),
+            reload: Cell::new(Reload::Idle),
+            reloaded: Cell::new(Instant::now()),
+            restores: Cell::default(),
+            upgrade_calls: Cell::default(),
+            ended: RefCell::default(),
+            halt: Notify::new(),
+            exit: Notify::new(),
+            retires: Notify::new(),
+            restored: Notify::new(),
+        }
+    }
+
+    /// Returns the phase.
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Enters a phase if it may follow the one before. Returns whether it did.
+    pub(crate) fn enter(&self, next: Phase) -> bool {
+        let now = self.phase.get();
+        if !now.may_become(next) {
+            return false;
+        }
+        debug!("life: {now} -> {next}");
+        self.phase.set(next);
+        match next {
+            Phase::Stopping(_) => self.halt.notify_waiters(),
+            Phase::Retiring => self.retires.notify_waiters(),
+            _ => {}
+        }
+        true
+    }
+
+    /// Returns how long this worker has lived.
+    pub(crate) fn age(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    /// Returns the moment for the engine.
+    pub(crate) fn now(&self) -> Tick {
+        Tick(u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Returns the moment of a tick.
+    pub(crate) fn moment(&self, Tick(at): Tick) -> Instant {
+        self.born + Duration::from_millis(at)
+    }
+
+    /// Takes note that the start is over. Returns how the daemon ends, if it was told to meanwhile.
+    pub(crate) fn started(&self) -> Option<Shutdown> {
+        self.started.set(true);
+        match self.phase() {
+            Phase::Stopping(how) => Some(how),
+            Phase::Starting => {
+                self.enter(Phase::Serving);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns whether the start is over.
+    pub(crate) fn has_started(&self) -> bool {
+        self.started.get()
+    }
+
+    /// Returns whether the daemon ends.
+    pub(crate) fn is_stopping(&self) -> bool {
+        matches!(self.phase(), Phase::Stopping(_))
+    }
+
+    /// Sleeps, but not past the beginning of the end.
+    pub(crate) async fn pause(&self, duration: Duration) {
+        if !self.is_stopping() {
+            let _ = tokio::time::timeout(duration, self.halt.notified()).await;
+        }
+    }
+
+    /// Begins to prepare a checkpoint, until `until` at the latest. Returns whether that may begin in this phase.
+    pub(crate) fn quiesce(&self, mode: Mode, until: Instant) -> bool {
+        if !self.enter(Phase::Quiescing) {
+            return false;
+        }
+        self.quiescence.replace(Some(Quiescence { mode, until, reload: false, write_ends: Vec::new() }));
+        true
+    }
+
+    /// Takes note that the checkpoint announced for `until` may be made, now until `lease`. Returns whether it is still
+    /// the one that is expected.
+    pub(crate) fn rest(&self, until: Instant, lease: Instant) -> bool {
+        let mut quiescence = self.quiescence.borrow_mut();
+        let Some(quiescence) = quiescence.as_mut().filter(|quiescence| quiescence.until == until) else { return false };
+        let rests = self.enter(Phase::Resting);
+        if rests {
+            quiescence.until = lease;
+        }
+        rests
+    }
+
+    /// Returns whether the checkpoint announced for `until` is the one that is expected.
+    pub(crate) fn is_quiesced_until(&self, until: Instant) -> bool {
+        self.quiescence.borrow().as_ref().is_some_and(|quiescence| quiescence.until == until)
+    }
+
+    /// Keeps write ends of pipes for as long as a checkpoint is expected.
+    pub(crate) fn keep_write_ends(&self, ends: Vec<OwnedFd>) {
+        if let Some(quiescence) = self.quiescence.borrow_mut().as_mut() {
+            quiescence.write_ends = ends;
+        }
+    }
+
+    /// Ends the time for a checkpoint: the autofs mounts are to be found again. Returns what was kept, if a checkpoint was
+    /// expected.
+    pub(crate) fn wake(&self) -> Option<Quiescence> {
+        let quiescence = self.quiescence.take()?;
+        self.enter(Phase::Restoring);
+        Some(quiescence)
+    }
+
+    /// Takes note that this process was restored. Returns what was kept for the checkpoint.
+    pub(crate) fn was_restored(&self) -> Option<Quiescence> {
+        self.restores.set(self.restores.get() + 1);
+        self.enter(Phase::Restoring);
+        self.restored.notify_waiters();
+        self.quiescence.take()
+    }
+
+    /// Takes note that the autofs mounts were found again.
+    pub(crate) fn go_on(&self) {
+        if self.phase() == Phase::Restoring {
+            self.enter(if self.has_started() { Phase::Serving } else { Phase::Starting });
+        }
+    }
+
+    /// Returns how often this process was restored from a checkpoint.
+    pub(crate) fn restores(&self) -> u32 {
+        self.restores.get()
+    }
+
+    /// Returns the expected checkpoint as `autofsctl status` shows it.
+    pub(crate) fn shown_rest(&self) -> Option<Rest> {
+        let quiescence = self.quiescence.borrow();
+        let quiescence = quiescence.as_ref()?;
+        let lease = quiescence.until.saturating_duration_since(Instant::now()).as_secs();
+        Some(Rest { mode: quiescence.mode, ready: self.phase() == Phase::Resting, lease })
+    }
+
+    /// Returns whether a reload may begin. If one is under way, it runs again afterwards; if a checkpoint is expected, it
+    /// runs after that.
+    pub(crate) fn begin_reload(&self) -> bool {
+        if !self.phase().may_reload() {
+            if let Some(quiescence) = self.quiescence.borrow_mut().as_mut() {
+                quiescence.reload = true;
+                return false;
+            }
+        }
+        let idle = self.reload.get() == Reload::Idle;
+        self.reload.set(if idle { Reload::Running } else { Reload::RunAgain });
+        idle
+    }
+
+    /// Takes note of the end of a reload. Returns whether another one is to run.
+    pub(crate) fn end_reload(&self) -> bool {
+        self.reloaded.set(Instant::now());
+        let again = self.reload.get() == Reload::RunAgain;
+        self.reload.set(if again { Reload::Running } else { Reload::Idle });
+        again
+    }
+
+    /// Returns whether a reload is under way.
+    pub(crate) fn is_reloading(&self) -> bool {
+        self.reload.get() != Reload::Idle
+    }
+
+    /// Returns how long ago the maps were read.
+    pub(crate) fn since_reload(&self) -> Duration {
+        self.reloaded.get().elapsed()
+    }
+
+    /// Counts a call of `autofsctl upgrade`; it is answered when the guard is dropped. Until then the worker does not exit.
+    pub(crate) fn begin_upgrade_call(&self) {
+        self.upgrade_calls.set(self.upgrade_calls.get() + 1);
+    }
+
+    /// Takes note that such a call is answered.
+    pub(crate) fn end_upgrade_call(&self) {
+        self.upgrade_calls.set(self.upgrade_calls.get().saturating_sub(1));
+    }
+
+    /// Returns whether a call of `autofsctl upgrade` is not answered yet.
+    pub(crate) fn has_upgrade_calls(&self) -> bool {
+        self.upgrade_calls.get() > 0
+    }
+
+    /// Takes note that the engine has come to its end, with these mounts left.
+    pub(crate) fn end(&self, how: Shutdown, left: Vec<MountId>) {
+        self.ended.replace(Some((how, left)));
+        self.exit.notify_one();
+    }
+
+    /// Waits for the end of the engine.
+    pub(crate) async fn ended(&self) -> (Shutdown, Vec<MountId>) {
+        loop {
+            if let Some(ended) = self.ended.take() {
+                return ended;
+            }
+            self.exit.notified().await;
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The root directories of autofs mounts, open while requests are unanswered, and the pipes of the mounts.
+//!
+//! An open root is the only way to answer when the mount has meanwhile been taken out of the tree. At other times an open
+//! root would keep a direct mount from expiring and a checkpoint from working; so it is closed in the turn of the loop in
+//! which the last request is answered.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+
+use super::Mounts;
+use super::pipes::Pipe;
+use super::table::MountTable;
+use crate::engine::MountId;
+use crate::link::Message;
+use crate::sys::autofs::Control;
+
+impl Mounts {
+    /// Takes note of a request that is to be answered, and opens the root for it if that cannot block.
+    pub(crate) fn begin_request(&self, id: MountId) {
+        let remote = match self.rows.borrow_mut().get_mut(&id) {
+            Some(row) => {
+                row.unanswered += 1;
+                row.mount.remote
+            }
+            None => return,
+        };
+        if !remote {
+            let _ = self.with_root(id, |_| Ok(()));
+        }
+    }
+
+    /// Takes note that a request is answered, or is answered elsewhere.
+    pub(crate) fn end_request(&self, id: MountId) {
+        if let Some(row) = self.rows.borrow_mut().get_mut(&id) {
+            row.unanswered = row.unanswered.saturating_sub(1);
+        }
+    }
+
+    /// Forgets all requests.
+    pub(crate) fn forget_requests(&self) {
+        self.rows.borrow_mut().values_mut().for_each(|row| row.unanswered = 0);
+        self.close_roots();
+    }
+
+    /// Calls `then` with the root of a mount, which stays open until [`close_roots`](Self::close_roots).
+    ///
+    /// # Errors
+    /// Those of opening it, and those of `then`.
+    pub(crate) fn with_root<T>(
+        &self,
+        id: MountId,
+        then: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut rows = self.rows.borrow_mut();
+        let row = rows.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
+        let root = match &mut row.root {
+            Some(root) => root,
+            closed @ None => {
+                let root = self.control.open_mount(&row.mount.path, row.mount.dev)?;
+                self.opened.borrow_mut().push(id);
+                closed.insert(root)
+            }
+        };
+        then(root.as_fd())
+    }
+
+    /// Closes the roots of mounts without unanswered requests.
+    pub(crate) fn close_roots(&self) {
+        let mut rows = self.rows.borrow_mut();
+        self.opened.borrow_mut().retain(|id| match rows.get_mut(id) {
+            Some(row) if row.unanswered > 0 => true,
+            Some(row) => {
+                row.root = None;
+                false
+            }
+            None => false,
+        });
+    }
+
+    /// Makes a pipe for a mount; the keeper gets its read end.
+    ///
+    /// # Errors
+    /// Those of pipe(2) and of the message to the keeper.
+    pub(crate) fn create_pipe(&self) -> io::Result<u32> {
+        self.pipes.borrow_mut().create().map(|pipe| pipe.number)
+    }
+
+    /// Returns the pipe of this number.
+    pub(crate) fn pipe(&self, number: u32) -> Option<Rc<Pipe>> {
+        self.pipes.borrow().get(number).map(Rc::clone)
+    }
+
+    /// Returns all pipes.
+    pub(crate) fn pipes(&self) -> Vec<Rc<Pipe>> {
+        self.pipes.borrow().iter().map(Rc::clone).collect()
+    }
+
+    /// Returns the number of each pipe by its inode number.
+    pub(crate) fn inodes(&self) -> HashMap<u64, u32> {
+        self.pipes.borrow().inodes()
+    }
+
+    /// Opens another write end of a pipe.
+    ///
+    /// # Errors
+    /// `NotFound` without such a pipe, else those of open(2).
+    pub(crate) fn write_end(&self, pipe: u32) -> io::Result<OwnedFd> {
+        self.pipes.borrow().get(pipe).ok_or(io::ErrorKind::NotFound)?.write_end()
+    }
+
+    /// Closes a pipe that no mount writes to any more.
+    pub(crate) fn release_pipe(&self, pipe: u32) {
+        self.pipes.borrow_mut().release(pipe);
+    }
+
+    /// Closes all pipes that no mount writes to or is about to write to, except those of `shared`.
+    pub(crate) fn release_unused_pipes(&self, shared: &[u32]) {
+        let unused = |pipe: &&Rc<Pipe>| pipe.mounts.get() == 0 && !pipe.awaited.get() && !shared.contains(&pipe.number);
+        let unused: Vec<u32> = self.pipes.borrow().iter().filter(unused).map(|pipe| pipe.number).collect();
+        unused.into_iter().for_each(|pipe| self.release_pipe(pipe));
+    }
+
+    /// Sends a message to the keeper.
+    pub(crate) fn tell_keeper(&self, message: Message) {
+        self.pipes.borrow().tell(message);
+    }
+}
+
+/// Opens the root of an autofs mount, also when its path has changed. Returns `None` if it is not in the mount table any
+/// more. May wait.
+///
+/// # Errors
+/// Those of reading the mount table and of opening the root.
+pub(crate) fn find_root(control: &Control, path: &Path, dev: u32) -> io::Result<Option<OwnedFd>> {
+    if let Ok(root) = control.open_mount(path, dev) {
+        return Ok(Some(root));
+    }
+    let table = MountTable::read()?;
+    let there = table.mounts().iter().find(|mounted| mounted.autofs.is_some() && mounted.dev == dev);
+    there.map(|mounted| control.open_mount(&mounted.target, dev)).transpose()
+}

@@ -1,0 +1,99 @@
+//! Reads the control pipes: each packet goes into the journal and to the [`Receiver`].
+
+use std::rc::Rc;
+
+use log::error;
+
+use super::Requests;
+use crate::daemon::mounts::Mounts;
+use crate::daemon::mounts::pipes::Pipe;
+use crate::link::journal::{Read, Slot};
+
+/// What is done with what comes from a pipe.
+pub(crate) trait Receiver {
+    /// Serves the packet in `slot`, which came from the pipe of this number.
+    fn packet(&self, slot: Slot, pipe: u32);
+
+    /// Takes note that this process was restored from a checkpoint. The packet in `fresh` came after that.
+    fn restored(&self, fresh: Slot);
+
+    /// Takes note that no mount writes to a pipe any more: they were unmounted by others, or made catatonic.
+    fn abandoned(&self, pipe: &Pipe);
+}
+
+/// Reads a pipe for as long as mounts write to it.
+pub(crate) async fn serve(requests: Rc<Requests>, mounts: Rc<Mounts>, pipe: Rc<Pipe>, receiver: impl Receiver) {
+    loop {
+        let Some(registration) = pipe.registration() else { return };
+        let Ok(mut ready) = registration.readable().await else { return };
+        let closed = ready.ready().is_read_closed();
+        match read_all(&requests, &mounts, &pipe, &receiver) {
+            Halt::Empty if closed => {
+                drop(ready);
+                if let Err(e) = pipe.register_again(registration) {
+                    return error!("control pipe {} cannot be read any more: {e}", pipe.number);
+                }
+            }
+            Halt::Empty => ready.clear_ready(),
+            Halt::Full => requests.room.notified().await,
+            Halt::End => {
+                pipe.read.set(false);
+                return receiver.abandoned(&pipe);
+            }
+        }
+    }
+}
+
+/// Why no more packets are read now.
+enum Halt {
+    /// There are none.
+    Empty,
+    /// The journal has no room, or packets are left in the pipes.
+    Full,
+    /// There will never be any.
+    End,
+}
+
+/// Serves all packets that are in a pipe now.
+fn read_all(requests: &Requests, mounts: &Mounts, pipe: &Pipe, receiver: &impl Receiver) -> Halt {
+    requests.reading.set(true);
+    let halt = loop {
+        match requests.read(pipe) {
+            None => break Halt::Full,
+            Some(Ok(Read::Packet(slot))) => {
+                // Looked at after the read: so this packet is of the machine on which we are now.
+                if pipe.was_restored() {
+                    receiver.restored(slot);
+                }
+                receiver.packet(slot, pipe.number);
+            }
+            Some(Ok(Read::Nothing)) => break Halt::Empty,
+            Some(Ok(Read::End)) => break Halt::End,
+            Some(Err(e)) => {
+                error!("cannot read control pipe {}: {e}", pipe.number);
+                break Halt::Empty;
+            }
+        }
+    };
+    requests.reading.set(false);
+    mounts.close_roots();
+    halt
+}
+
+impl Requests {
+    /// Reads one packet into the journal. Returns `None` if no packet may be read now.
+    fn read(&self, pipe: &Pipe) -> Option<std::io::Result<Read>> {
+        let mut journal = self.journal.borrow_mut();
+        (!self.held.get() && journal.has_room()).then(|| journal.read(pipe.number, pipe.fd()))
+    }
+
+    /// Reads all packets of these pipes and drops them: no process waits for an answer.
+    pub(crate) fn discard(&self, pipes: &[Rc<Pipe>]) {
+        let mut journal = self.journal.borrow_mut();
+        for pipe in pipes {
+            while let Ok(Read::Packet(slot)) = journal.read(pipe.number, pipe.fd()) {
+                journal.clear(slot);
+            }
+        }
+    }
+}

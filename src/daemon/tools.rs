@@ -1,0 +1,135 @@
+//! What jobs work with: the control device, the lanes, the mounter. Handles without state, cheap to clone.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::native::{self, When};
+use crate::daemon::attach::opener::Memory;
+use crate::daemon::maps::line::Line;
+use crate::exec::lanes::Lanes;
+use crate::exec::{self, Mounter, Unmounter};
+use crate::link::journal::Journal;
+use crate::source::configuration::Configuration;
+use crate::sys::autofs::{self, Control};
+use crate::sys::path;
+
+/// The tools of jobs. A reload makes new ones; jobs under way keep theirs.
+#[derive(Debug, Clone)]
+pub(crate) struct Tools {
+    /// The control device.
+    pub(crate) control: Arc<Control>,
+    /// Where blocking work is done.
+    pub(crate) lanes: Arc<Lanes>,
+    /// Mounts.
+    pub(crate) mounter: Mounter,
+    /// Unmounts.
+    pub(crate) unmounter: Unmounter,
+    /// The paths that could not be opened a moment ago.
+    pub(crate) blocked: Memory,
+    /// For whom trees were mounted.
+    pub(crate) requesters: Requesters,
+    /// Whether a placeholder is mounted where a multi-mount has no root.
+    pub(crate) placeholder: bool,
+    /// Whether autofs mounts get the option `ignore`.
+    pub(crate) ignore: bool,
+}
+
+impl Tools {
+    /// Makes the tools that a configuration asks for.
+    pub(crate) fn new(
+        configuration: &Configuration,
+        control: Arc<Control>,
+        lanes: Arc<Lanes>,
+        requesters: Requesters,
+    ) -> Self {
+        let settings = Arc::new(settings(configuration));
+        Self {
+            control,
+            mounter: Mounter::new(Arc::clone(&settings), Arc::clone(&lanes)),
+            unmounter: Unmounter::new(settings, Arc::clone(&lanes)),
+            lanes,
+            blocked: Memory::default(),
+            requesters,
+            placeholder: wants_placeholder(configuration.native.mount.placeholder),
+            ignore: configuration.conf.autofs.use_ignore_mount_option,
+        }
+    }
+
+    /// Makes the tools that another configuration asks for. Lanes, device and memory stay.
+    pub(crate) fn configured(&self, configuration: &Configuration) -> Self {
+        let (control, lanes) = (Arc::clone(&self.control), Arc::clone(&self.lanes));
+        let new = Self::new(configuration, control, lanes, self.requesters.clone());
+        Self { blocked: Arc::clone(&self.blocked), ..new }
+    }
+
+    /// Returns the options of the autofs mounts of a line.
+    pub(crate) fn mount_options(&self, line: &Line) -> autofs::Options {
+        autofs::Options { timeout: line.timeout(), strictexpire: line.options.strictexpire, ignore: self.ignore }
+    }
+}
+
+/// For whom trees were mounted: kept in the journal for the next worker, as the kernel does not tell.
+#[derive(Debug, Clone)]
+pub(crate) struct Requesters(Rc<RefCell<Journal>>);
+
+impl Requesters {
+    /// Uses this journal.
+    pub(crate) fn new(journal: Rc<RefCell<Journal>>) -> Self {
+        Self(journal)
+    }
+
+    /// Remembers for whom the multi-mount at `path` is made.
+    pub(crate) fn remember(&self, path: &Path, uid: u32, gid: u32) {
+        self.0.borrow_mut().remember(path, uid, gid);
+    }
+
+    /// Returns the user and group for whom the multi-mount at `path` was made.
+    pub(crate) fn get(&self, path: &Path) -> Option<(u32, u32)> {
+        self.0.borrow().requester(path)
+    }
+
+    /// Takes note that the multi-mount at `path` is gone.
+    pub(crate) fn forget(&self, path: &Path) {
+        self.0.borrow_mut().forget(path);
+    }
+}
+
+fn settings(configuration: &Configuration) -> exec::Settings {
+    let settings = &configuration.conf.autofs;
+    let deadlines = &configuration.native.deadlines;
+    exec::Settings {
+        method: match configuration.native.mount.method {
+            native::Method::Auto => exec::Method::Auto,
+            native::Method::Command => exec::Method::Command,
+        },
+        mount_deadline: bounded(settings.mount_wait.map_or(deadlines.mount, Duration::from_secs)),
+        umount_deadline: bounded(settings.umount_wait.map_or(deadlines.umount, Duration::from_secs)),
+        grace: bounded(deadlines.helper_kill),
+        verbose: settings.mount_verbose,
+        ..exec::Settings::default()
+    }
+}
+
+/// Shortens a duration to one that can be added to any moment.
+fn bounded(duration: Duration) -> Duration {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    duration.min(YEAR)
+}
+
+/// Files by which podman, docker and systemd mark a container.
+const CONTAINER_MARKS: [&str; 3] = ["/run/.containerenv", "/.dockerenv", "/run/systemd/container"];
+
+/// Returns whether placeholders are to be mounted: with `auto`, in containers.
+fn wants_placeholder(when: When) -> bool {
+    match when {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => {
+            let marked = CONTAINER_MARKS.iter().any(|mark| path::lstat(mark.as_ref()).is_ok());
+            marked || std::env::var_os("container").is_some_and(|value| !value.is_empty())
+        }
+    }
+}
