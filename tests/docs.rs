@@ -1,5 +1,5 @@
-//! The documents and the shipped configuration say what is so: links lead somewhere, tests that are named exist, every
-//! setting is shown with its default.
+//! Checks documents and shipped configuration against the program: links have targets, named tests exist, every module is
+//! described, every setting is shown with its default.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use autofs::config::{AutofsConf, Native, defaults};
 
-/// The top of the repository.
+/// Returns the root directory of the repository.
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -18,7 +18,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// All files whose names end so, without those that cargo and git keep.
+/// Returns all files whose names end with `ending`, without those in `target` and hidden directories.
 fn files(ending: &str) -> Vec<PathBuf> {
     let (mut found, mut directories) = (Vec::new(), vec![top().to_owned()]);
     while let Some(directory) = directories.pop() {
@@ -37,7 +37,7 @@ fn files(ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The targets of `[text](target)` in a Markdown text.
+/// Returns the targets of `[text](target)` in a Markdown text.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     text.split("](").skip(1).filter_map(|rest| rest.split(')').next())
 }
@@ -60,14 +60,14 @@ fn links_lead_somewhere() {
 fn autofs_conf_shows_every_setting_with_its_default() {
     let text = read("maps/autofs.conf");
     let file = Arc::from(Path::new("autofs.conf"));
-    // What is shipped is in force, what stands behind a "#" is the default.
+    // Shipped values are set; lines with a "#" show the default.
     for key in defaults::KEYS {
         let lines: Vec<_> = text
             .lines()
             .filter_map(|line| line.strip_prefix('#').unwrap_or(line).split_once('='))
             .filter(|(name, _)| name.trim_end() == key.name)
             .collect();
-        let [(_, value)] = lines[..] else { panic!("{} stands there {} times", key.name, lines.len()) };
+        let [(_, value)] = lines[..] else { panic!("{} occurs {} times", key.name, lines.len()) };
         if !text.contains(&format!("\n{} =", key.name)) {
             let default = if key.name == "master_map_name" { "auto.master" } else { key.default };
             assert_eq!(value.trim(), default, "{}", key.name);
@@ -84,7 +84,7 @@ fn autofs_conf_shows_every_setting_with_its_default() {
     );
 }
 
-/// With the settings in force that stand behind a "#".
+/// Removes the "#" before settings.
 fn uncommented(text: &str) -> String {
     let is_setting = |line: &&str| line.split_once('=').is_some_and(|(name, _)| !name.trim_end().contains(' '));
     text.lines().map(|line| line.strip_prefix('#').filter(is_setting).unwrap_or(line).to_owned() + "\n").collect()
@@ -97,7 +97,7 @@ fn autofs_toml_shows_every_key_with_its_default() {
     assert_eq!(parse(&text).unwrap(), Native::default());
     let all = uncommented(&text);
     assert_eq!(parse(&all).unwrap(), Native::default());
-    // The parser tells the names that it knows when it meets another.
+    // The error for an unknown name lists the known ones.
     let names = |text: &str| {
         let help = parse(text).unwrap_err().help.unwrap();
         help.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
@@ -120,7 +120,7 @@ fn shipped_configuration_has_no_mistakes() {
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
 }
 
-/// Names in backquotes that look like `a::b` or `a::b::c`.
+/// Returns the names in backquotes that look like `a::b` or `a::b::c`.
 fn tests_named_in(text: &str) -> Vec<&str> {
     let is_name = |word: &&str| {
         word.contains("::") && word.split("::").all(|part| !part.is_empty()) && !word.contains(char::is_whitespace)
@@ -128,7 +128,7 @@ fn tests_named_in(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).filter(is_name).collect()
 }
 
-/// Whether there is such a test: `suite::...` in `tests`, else `module::...` in `src`.
+/// Returns whether a test exists: `suite::...` in `tests`, else `module::...` in `src`.
 #[allow(clippy::disallowed_methods, reason = "no automounts in the repository")]
 fn is_test(name: &str) -> bool {
     let (path, test) = name.rsplit_once("::").unwrap();
@@ -141,7 +141,7 @@ fn is_test(name: &str) -> bool {
         .map(|c| c.replace('?', &path));
     candidates.iter().filter(|c| top().join(c).exists()).any(|c| {
         let text = read(c);
-        // A test of libtest-mimic may be called otherwise than its function.
+        // A test of libtest-mimic may have another name than its function.
         [format!("fn {test}("), format!("::{test}\""), format!("case(\"{test}\"")]
             .iter()
             .any(|named| text.contains(named))
@@ -157,12 +157,42 @@ fn tests_that_are_named_exist() {
     assert_eq!(missing, [""; 0]);
 }
 
-/// Every statement stands before a test that shows it.
+/// Every statement in SEMANTICS.md names a test.
 #[test]
 fn statements_have_tests() {
     for statement in read("docs/SEMANTICS.md").split("\n* ").skip(1) {
         let statement = statement.split("\n\n").next().unwrap();
         assert!(!tests_named_in(statement).is_empty(), "{statement}");
+    }
+}
+
+/// The rows of ARCHITECTURE.md below `heading`.
+fn rows(text: &str, heading: &str) -> Vec<String> {
+    let part = text.split_once(heading).unwrap_or_else(|| panic!("no {heading}")).1.split("\n## ").next().unwrap();
+    part.lines().filter(|line| line.starts_with('|')).skip(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn tests_of_invariants_exist() {
+    let rows = rows(&read("ARCHITECTURE.md"), "\n## Invariants\n");
+    assert!(rows.len() > 8);
+    for row in rows {
+        let names = tests_named_in(&row);
+        assert!(!names.is_empty() || row.contains("the type") || row.contains("the lints"), "{row}");
+        let missing: Vec<_> = names.into_iter().filter(|name| !is_test(name)).collect();
+        assert_eq!(missing, [""; 0]);
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "no automounts in the repository")]
+fn every_module_is_described() {
+    let rows = rows(&read("ARCHITECTURE.md"), "\n## Modules\n").concat();
+    for entry in fs::read_dir(top().join("src")).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if !matches!(name.as_str(), "lib.rs" | "bin") {
+            assert!(rows.contains(&format!("(src/{name})")), "{name}");
+        }
     }
 }
 

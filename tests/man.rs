@@ -1,4 +1,4 @@
-//! The manual says what the programs know: no option, setting or default is missing there or different.
+//! Checks that the manual pages have every option, setting and default of the programs.
 
 use std::path::Path;
 use std::process::Command;
@@ -45,7 +45,7 @@ fn autofs_conf_5_has_every_setting_and_its_default() {
         };
         let at = settings.iter().position(|s| *s == line).unwrap_or_else(|| panic!("{line} is not in the page"));
         settings.remove(at);
-        // The asterisk stands at the beginning of the text, which several settings may share.
+        // The asterisk is at the beginning of the text, which several settings may share.
         let text = page.split_once(&format!(".It Ic {line}\n")).unwrap().1;
         let text = text.lines().find(|l| !l.starts_with(".It")).unwrap();
         assert_eq!(text.starts_with("(*)"), !key.environment, "{line}: {text}");
@@ -59,7 +59,7 @@ fn autofs_toml_5_has_every_key_and_its_default() {
     let page = page!("autofs.toml.5");
     let listing = page.split_once(".Bd -literal -offset indent\n").unwrap().1.split_once(".Ed").unwrap().0;
     assert_eq!(parse(listing).unwrap(), Native::default());
-    // The parser tells the names that it knows when it meets another.
+    // The error for an unknown name lists the known ones.
     let names = |text: &str| {
         let help = parse(text).unwrap_err().help.unwrap();
         help.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
@@ -115,7 +115,7 @@ fn pages_refer_to_pages_that_exist() {
     }
 }
 
-/// groff says what it does not understand; without it there is nobody to ask.
+/// groff reports no warnings. Skipped if groff is not installed.
 #[test]
 fn pages_are_good_mdoc() {
     for (name, _) in PAGES {
