@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::text::{Diagnostic, Position};
+use crate::text::{Diagnostic, Escaped, Position};
 
 /// The content of autofs.toml; whatever is not said there has its default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -188,7 +188,8 @@ impl Native {
             };
             // It repeats what is written in the file, however long.
             let what = what.char_indices().nth(200).map_or(what, |(n, _)| what.get(..n).unwrap_or(what));
-            diagnose(span.start, span.len(), what.to_owned()).help(expected)
+            // Quoted strings of the file are in it as they are.
+            diagnose(span.start, span.len(), Escaped(what.as_bytes()).to_string()).help(expected)
         })
     }
 }
@@ -224,6 +225,12 @@ mod tests {
 
     fn parse(text: &str) -> Result<Native, String> {
         Native::parse(text.as_bytes(), &Path::new("/etc/autofs.toml").into()).map_err(|d| d.to_string())
+    }
+
+    #[test]
+    fn control_characters_are_escaped_in_messages() {
+        let said = parse("[mount]\nmethod = \"\tauto\\u001b\"\n").unwrap_err();
+        assert!(said.contains(r"unknown variant `\x09auto\x1b`"), "{said}");
     }
 
     #[test]

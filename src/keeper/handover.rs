@@ -4,9 +4,10 @@
 //! one word and its values a line, so that a later program may add to it; what it does not know it passes over. The
 //! version changes when the journal, the worker's messages, or the meaning of a line does.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
@@ -119,7 +120,24 @@ impl Legacy<'_> {
 impl Estate {
     /// Reads the text and takes the descriptors. To be called once, before anything else is opened.
     pub(super) fn decode(text: &[u8]) -> Result<Self, HandoverError> {
+        Self::decode_with(text, fds::inherit)
+    }
+
+    /// Reads the text, and takes each descriptor that it names by `inherit`.
+    ///
+    /// # Errors
+    /// When the text is for another process or version, lacks something, or names a descriptor twice; and those of `inherit`.
+    pub(super) fn decode_with(
+        text: &[u8],
+        inherit: impl Fn(RawFd) -> io::Result<OwnedFd>,
+    ) -> Result<Self, HandoverError> {
         use HandoverError::Unknown;
+        let mut taken = BTreeSet::new();
+        let mut take = |value: &[u8]| {
+            let number = descriptor(value)?;
+            // Two owners would close it twice.
+            if taken.insert(number) { Ok(inherit(number)?) } else { Err(Unknown("a descriptor twice")) }
+        };
         let mut lines = text.split(|&b| b == b'\n').filter_map(|line| {
             let space = memchr::memchr(b' ', line)?;
             Some((line.get(..space)?, line.get(space + 1..)?))
@@ -171,7 +189,7 @@ impl Estate {
     /// What the program before has handed to this one, if it has. The environment says nothing of it any more then.
     pub(super) fn take() -> Option<Result<Self, HandoverError>> {
         let value = exec::take_variable(VARIABLE)?;
-        let text = take(value.as_bytes()).and_then(|fd| Ok(exec::take_memory(fd)?));
+        let text = descriptor(value.as_bytes()).and_then(|fd| Ok(exec::take_memory(fds::inherit(fd)?)?));
         Some(text.map_err(|_| HandoverError::Elsewhere).and_then(|text| Self::decode(&text)))
     }
 }
@@ -185,9 +203,9 @@ fn pair(value: &[u8]) -> Option<(u32, &[u8])> {
     Some((number(value.get(..space)?)?, value.get(space + 1..)?))
 }
 
-fn take(value: &[u8]) -> Result<OwnedFd, HandoverError> {
-    let number = number(value).filter(|number| *number > 2).ok_or(HandoverError::Unknown("no descriptor"))?;
-    Ok(fds::inherit(number)?)
+/// Reads the number of a descriptor that is none of the standard ones.
+fn descriptor(value: &[u8]) -> Result<RawFd, HandoverError> {
+    number(value).filter(|number| *number > 2).ok_or(HandoverError::Unknown("no descriptor"))
 }
 
 #[cfg(test)]

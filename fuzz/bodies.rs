@@ -1,0 +1,199 @@
+//! What is done with arbitrary bytes, one function for each fuzz target. `tests/fuzz_bodies.rs` runs the same functions on
+//! the corpus and on random bytes, with any toolchain.
+//!
+//! A body panics when something does not hold. That nothing panics, overflows or hangs is checked by running it.
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use autofs::config::{AutofsConf, Native, Nsswitch};
+use autofs::control::Call;
+use autofs::control::protocol::{self, Frames};
+use autofs::keeper;
+use autofs::link::Message;
+use autofs::link::journal::{Journal, RECORDS};
+use autofs::map::expand::expand;
+use autofs::map::{Item, Table, master, sun};
+use autofs::source::{Index, Mode};
+use autofs::sys::memory::SharedMemory;
+use autofs::sys::mountinfo;
+use autofs::sys::packet::{self, Packet};
+use autofs::text::{Diagnostic, Position, lines, render};
+
+/// A body, by the name of its target.
+pub(crate) type Body = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub(crate) const BODIES: &[Body] = &[
+    ("map_lines", map_lines),
+    ("master_map", master_map),
+    ("autofs_conf", autofs_conf),
+    ("packet", packet),
+    ("control", control),
+    ("handover", handover),
+    ("journal", journal),
+];
+
+fn file() -> Arc<Path> {
+    Path::new("/etc/auto.fuzz").into()
+}
+
+/// A diagnostic can be shown, and points into the text.
+fn can_be_shown(diagnostics: &[Diagnostic], text: &[u8]) {
+    let lines = text.iter().filter(|&&byte| byte == b'\n').count() + 1;
+    for d in diagnostics {
+        assert!(d.place.line as usize <= lines, "{d} is behind the end");
+        assert!(!render(d, false).is_empty());
+        assert!(!d.to_string().contains(|c: char| c.is_control()), "{d:?} could forge a log line");
+    }
+}
+
+/// A file map: its lines, its index, and each entry expanded and parsed; what is printed of an entry means the same.
+pub(crate) fn map_lines(text: &[u8]) {
+    let file = file();
+    let said: Vec<_> = lines::lines(text, &file).filter_map(Result::err).collect();
+    can_be_shown(&said, text);
+    for mode in [Mode::Indirect, Mode::Direct] {
+        let Some(index) = Index::build(&file, text.to_vec(), mode) else { continue };
+        can_be_shown(index.diagnostics(), text);
+        for offset in index.offsets() {
+            let key = index.key(offset).expect("an offset of the index has a key");
+            assert!(index.find(&key).is_some(), "a key of the index is not found");
+            let raw = index.entry(offset).expect("an offset of the index has an entry");
+            entry(raw.text.as_ref(), &key);
+        }
+    }
+    entry(text, b"key");
+}
+
+fn entry(text: &[u8], key: &[u8]) {
+    let place = Position::whole(&file());
+    let expanded = expand(text, key, &|_| None, true);
+    if let Ok(entry) = sun::parse(&expanded, &place, &mut Vec::new()) {
+        let printed = entry.to_bytes();
+        let again = sun::parse(&expand(&printed, key, &|_| None, true), &place, &mut Vec::new());
+        assert_eq!(again.as_ref(), Ok(&entry), "printed as {}", printed.escape_ascii());
+    }
+}
+
+/// A master map, and the table that is made of it.
+pub(crate) fn master_map(text: &[u8]) {
+    let (items, said) = master::read(text, &file());
+    can_be_shown(&said, text);
+    let entries = items.into_iter().filter_map(|item| match item {
+        Item::Entry(entry) => Some(entry),
+        Item::Include(_) => None,
+    });
+    let (table, said) = Table::build(entries);
+    can_be_shown(&said, text);
+    for entry in &table.indirect {
+        assert!(entry.mount_point.starts_with(b"/"), "{:?}", entry.mount_point);
+    }
+}
+
+/// The configuration files: autofs.conf, autofs.toml and nsswitch.conf.
+pub(crate) fn autofs_conf(text: &[u8]) {
+    let file = file();
+    can_be_shown(&AutofsConf::read(Some((&file, text)), None, |_| None).1, text);
+    can_be_shown(&AutofsConf::read(None, Some((&file, text)), |_| None).1, text);
+    can_be_shown(Native::parse(text, &file).err().as_slice(), text);
+    match Nsswitch::parse(text, &file) {
+        Ok((_, said)) => can_be_shown(&said, text),
+        Err(d) => can_be_shown(&[d], text),
+    }
+}
+
+/// What the kernel sends, and the mount table that it shows.
+pub(crate) fn packet(bytes: &[u8]) {
+    let mut padded = [0; packet::SIZE];
+    let length = bytes.len().min(padded.len());
+    padded[..length].copy_from_slice(&bytes[..length]);
+    for bytes in [bytes, &padded[..]] {
+        if let Ok(packet) = Packet::decode(bytes) {
+            let name = packet.request().name;
+            assert!(!name.is_empty() && name.len() < 256 && !name.contains(&0), "{name:?}");
+            assert!(!name.contains(&b'/') && name != b"." && name != b"..", "{name:?} leaves its directory");
+        }
+    }
+    for mount in mountinfo::parse(bytes) {
+        _ = mount.autofs();
+        assert!(!mount.path().as_os_str().is_empty());
+    }
+}
+
+/// The control protocol: however the bytes arrive, messages are cut in the same way; calls read from them can be written.
+pub(crate) fn control(bytes: &[u8]) {
+    const LIMIT: usize = 4096;
+    let messages = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let (mut frames, mut messages) = (Frames::new(LIMIT), Vec::new());
+        for piece in pieces {
+            frames.push(piece);
+            loop {
+                match frames.message() {
+                    Ok(Some(message)) => messages.push(message),
+                    Ok(None) => break,
+                    Err(_) => return messages,
+                }
+            }
+        }
+        messages
+    };
+    let whole = messages(&mut std::iter::once(bytes));
+    let pieces = messages(&mut bytes.chunks(3));
+    assert_eq!(whole, pieces);
+    for message in whole.iter().map(Vec::as_slice).chain([bytes]) {
+        if let Ok(protocol::Request { call: Ok(call), .. }) = protocol::decode_request(message) {
+            let written = protocol::encode_request(&call).expect("a call that was read can be written");
+            let again = protocol::decode_request(written.strip_suffix(b"\0").expect("it ends with NUL"));
+            assert_eq!(again.expect("it can be read").call.expect("it is a call"), call);
+        }
+        for call in [Call::Ping, Call::Status, Call::Mounts] {
+            _ = protocol::decode_reply(message, &call);
+        }
+    }
+}
+
+/// The text of a handover between two programs, and the messages of a worker to its keeper.
+pub(crate) fn handover(text: &[u8]) {
+    let head = format!("autofs-handover 1\npid {}\n", std::process::id());
+    _ = keeper::reads_handover(text);
+    _ = keeper::reads_handover(&[head.as_bytes(), text].concat());
+    if let Some(message) = Message::decode(text) {
+        assert_eq!(Message::decode(&message.encode()), Some(message));
+    }
+}
+
+/// The memory that a worker leaves to the next one. Bytes of the input: where something is written, how much, what.
+pub(crate) fn journal(mut bytes: &[u8]) {
+    let memory = SharedMemory::create(RECORDS).expect("memory");
+    let fd = memory.as_fd().try_clone_to_owned().expect("a descriptor");
+    let open = || SharedMemory::open(fd.try_clone().expect("a descriptor")).expect("the same memory");
+    let file = File::from(fd.try_clone().expect("a descriptor"));
+    let size = file.metadata().expect("its size").len();
+    while let [high, low, length, rest @ ..] = bytes {
+        let (data, rest) = rest.split_at(rest.len().min(usize::from(*length)));
+        let at = u64::from(u16::from_be_bytes([*high, *low])) * 97 % (size - 256);
+        file.write_all_at(data, at).expect("the memory is not sealed against writes");
+        bytes = rest;
+    }
+    for spared in [false, true] {
+        let (mut journal, unanswered) = Journal::open(open(), spared);
+        for request in &unanswered {
+            _ = journal.begin(request.slot);
+            _ = Packet::decode(&journal.packet(request.slot));
+            _ = journal.pipe(request.slot);
+        }
+        journal.remember(Path::new("/mnt/a"), 1, 2);
+        assert!(matches!(journal.requester(Path::new("/mnt/a")), None | Some((1, 2))));
+        journal.forget(Path::new("/mnt/a"));
+        if spared {
+            for request in &unanswered {
+                journal.clear(request.slot);
+            }
+        }
+    }
+    assert!(Journal::open(open(), false).1.is_empty(), "an answered request is found again");
+}
