@@ -1,10 +1,10 @@
-//! Deaths on purpose, for the tests.
+//! Fault injection for tests.
 //!
-//! In a debug build `AUTOFS_FAULT=NAME[:HIT[:WORKERS[:FIRST]]]` has the worker abort when it comes to the point
-//! NAME for the HIT-th time (default 1), and so WORKERS workers of the daemon (default 1), from the FIRST on (default 1).
-//! A release build has no such points.
+//! In a debug build, `AUTOFS_FAULT=NAME[:HIT[:WORKERS[:FIRST]]]` makes the worker abort when it reaches the point NAME for the
+//! HIT-th time (default 1). It applies to WORKERS workers of a daemon (default 1), starting with the FIRST (default 1). Release
+//! builds contain no fault points.
 
-/// Reads the variable, in the worker after `before` others.
+/// Reads the variable. `before` is the number of earlier workers of this daemon.
 pub(crate) fn arm(before: u32) {
     #[cfg(debug_assertions)]
     armed::arm(before);
@@ -12,7 +12,7 @@ pub(crate) fn arm(before: u32) {
     let _ = before;
 }
 
-/// Dies here, if told to.
+/// Aborts if the variable names this point.
 #[inline]
 pub(crate) fn point(name: &str) {
     #[cfg(debug_assertions)]
@@ -29,7 +29,7 @@ mod armed {
     #[derive(Debug)]
     struct Fault {
         name: String,
-        /// How often the point is still to be come to.
+        /// How many more times the point must be reached.
         left: AtomicU32,
     }
 
@@ -50,7 +50,7 @@ mod armed {
     pub(super) fn point(name: &str) {
         let Some(fault) = FAULT.get().filter(|fault| fault.name == name) else { return };
         if fault.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            // As a panic would; whom SIGKILL ends has been ended by somebody else.
+            // Like a panic. A worker that dies of SIGKILL counts as killed from outside, and the keeper treats it differently.
             std::process::abort();
         }
     }

@@ -1,7 +1,7 @@
 //! An automounter for Linux: the library behind `automount` and `autofsctl`.
 //!
-//! The pure half parses, plans and decides; it knows no system call, no clock and no thread. The shell around it
-//! talks to the kernel. `ARCHITECTURE.md` tells the whole story.
+//! The pure half parses, plans and decides. It uses no system calls, clocks or threads. The shell performs the I/O.
+//! `ARCHITECTURE.md` describes the design and defines the terms.
 
 // The pure half.
 pub mod config;
@@ -22,5 +22,5 @@ pub mod link;
 pub mod logging;
 pub mod options;
 pub mod source;
-#[allow(unsafe_code, reason = "every system call that needs it is fenced in here")]
+#[allow(unsafe_code, reason = "system calls that need it are confined to this module")]
 pub mod sys;

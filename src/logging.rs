@@ -1,7 +1,7 @@
-//! Where messages go: standard error in the foreground, syslog else.
+//! The log: to standard error in the foreground, otherwise to syslog.
 //!
-//! Three levels, as automount has them: errors and unconditional messages (`error!`), what is done (`info!`, `warn!`),
-//! and how (`debug!`). A mount point can say more than the rest: a record's target is its path.
+//! There are three levels, as in automount: errors and unconditional messages (`error!`), operations (`info!`, `warn!`), and
+//! their details (`debug!`). A mount point can have its own level; the target of a log record is the path it is about.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -20,19 +20,18 @@ use crate::config::native::LogFormat;
 use crate::map::Verbosity;
 use crate::sys::{children, fds};
 
-/// Returns the target of log records about `path`, by which a mount point can have a level of its own.
+/// Returns the target of log records about `path`. The level of a mount point applies to targets at and below its path.
 pub(crate) fn target(path: &Path) -> Cow<'_, str> {
     path.to_string_lossy()
 }
 
-/// Where messages go.
+/// The destination of log messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sink {
     /// One line per message on standard error, without time and pid.
     Stderr,
-    /// `/dev/log`, facility daemon. Each message is a datagram of its own from a socket that is not connected: a
-    /// restarted syslog daemon loses nothing, a full one blocks nobody, and there is no connection that a checkpoint
-    /// could trip over. syslog(3) keeps one.
+    /// `/dev/log`, facility daemon. Each message is sent as a datagram from an unconnected socket, unlike in syslog(3). So a
+    /// restart of the syslog daemon loses nothing, a full queue blocks nothing, and a checkpoint contains no connection.
     Syslog,
 }
 
@@ -41,7 +40,7 @@ pub enum Sink {
 pub struct Logger {
     sink: Sink,
     levels: RwLock<Levels>,
-    /// Messages that could not be written since the last one that could.
+    /// How many messages were dropped since the last one that was written.
     lost: AtomicU64,
 }
 
@@ -52,7 +51,7 @@ struct Levels {
     mounts: HashMap<PathBuf, Verbosity>,
 }
 
-/// The level of the `log` crate up to which `verbosity` lets messages through.
+/// Returns the highest level of the `log` crate that `verbosity` enables.
 fn filter(verbosity: Verbosity) -> LevelFilter {
     match verbosity {
         Verbosity::Basic => LevelFilter::Error,
@@ -61,28 +60,28 @@ fn filter(verbosity: Verbosity) -> LevelFilter {
     }
 }
 
-/// Installs the logger. Messages go through from now on.
+/// Creates the logger and installs it for the `log` crate.
 pub fn install(sink: Sink, global: Verbosity) -> &'static Logger {
     let levels = RwLock::new(Levels { global, format: LogFormat::Text, mounts: HashMap::new() });
     let logger = Box::leak(Box::new(Logger { sink, levels, lost: AtomicU64::new(0) }));
-    // A second call is a programming error of a test at most; the first logger stays.
+    // Fails on a second call, which only tests make; the first logger stays.
     let _ = log::set_logger(logger);
     log::set_max_level(filter(global));
     logger
 }
 
 impl Logger {
-    /// Sets the level for everything that no mount point's own level is above.
+    /// Sets the minimum level of all messages.
     pub fn set_global(&self, verbosity: Verbosity) {
         self.change(|levels| levels.global = verbosity);
     }
 
-    /// Sets the form of a line on standard error.
+    /// Sets the format of lines on standard error.
     pub fn set_format(&self, format: LogFormat) {
         self.change(|levels| levels.format = format);
     }
 
-    /// Sets the level of one mount point; `None`: that of everything.
+    /// Sets the level of one mount point. `None` removes its own level.
     pub fn set_mount(&self, path: &Path, verbosity: Option<Verbosity>) {
         self.change(|levels| {
             match verbosity {
@@ -92,14 +91,14 @@ impl Logger {
         });
     }
 
-    /// How much is logged about a mount point.
+    /// Returns the effective level of a mount point.
     pub fn level(&self, path: &Path) -> Verbosity {
         let Ok(levels) = self.levels.read() else { return Verbosity::Basic };
         levels.mounts.get(path).copied().unwrap_or_default().max(levels.global)
     }
 
-    /// Writes a line to standard error, if that does not block: whoever reads it may have stopped reading, and nobody
-    /// is to wait for a file system because of that.
+    /// Writes a line to standard error. Drops it if the write would block, because a reader that has stopped reading must not
+    /// delay mounts.
     fn write(&self, line: &[u8]) {
         let mut stderr = std::io::stderr().lock();
         if !fds::is_writable(stderr.as_fd()) {
@@ -108,13 +107,13 @@ impl Logger {
         }
         let note = match self.lost.swap(0, Ordering::Relaxed) {
             0 => String::new(),
-            lost => format!("{lost} messages were lost, as nobody read them\n"),
+            lost => format!("{lost} messages were lost because standard error was not read\n"),
         };
         for piece in note.as_bytes().chunks(fds::ATOMIC).chain(line.chunks(fds::ATOMIC)) {
             if !fds::is_writable(stderr.as_fd()) {
                 return;
             }
-            // Nobody can be told when it fails.
+            // An error could only be reported here.
             let _ = stderr.write_all(piece);
         }
     }
@@ -132,7 +131,7 @@ impl Log for Logger {
         let Ok(levels) = self.levels.read() else { return true };
         let mut verbosity = levels.global;
         if !levels.mounts.is_empty() && metadata.target().starts_with('/') {
-            // The path of an entry stands below that of its mount point.
+            // The paths of entries are below the path of their mount point.
             for path in Path::new(metadata.target()).ancestors() {
                 if let Some(own) = levels.mounts.get(path) {
                     verbosity = verbosity.max(*own);
@@ -160,7 +159,7 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// One event for a log collector. `mount` is the path that it is about, where it is about one.
+/// Formats a record as a JSON object for log collectors. `mount` is the path it is about, if any.
 fn json_line(record: &Record<'_>) -> String {
     let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     let mut event = json!({

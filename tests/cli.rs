@@ -135,11 +135,11 @@ fn autofsctl_without_a_daemon() {
     {
         let (status, out, err) = autofsctl(&[&["--socket", socket], verb].concat());
         assert_eq!((status, out.as_str()), (3, ""), "{verb:?}");
-        assert_eq!(err, format!("autofsctl: the daemon is not running (nobody listens at {socket})\n"));
+        assert_eq!(err, format!("autofsctl: the daemon is not running (no process listens at {socket})\n"));
     }
     let _deaf = std::os::unix::net::UnixListener::bind(socket).unwrap();
     let (status, _, err) = autofsctl(&["--socket", socket, "--timeout", "0", "ping"]);
-    assert_eq!((status, err.as_str()), (124, "autofsctl: no answer from the daemon within 0 s\n"));
+    assert_eq!((status, err.as_str()), (124, "autofsctl: no reply from the daemon within 0 s\n"));
 }
 
 #[test]

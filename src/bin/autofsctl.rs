@@ -1,4 +1,4 @@
-//! The control tool.
+//! The program autofsctl(8).
 
 fn main() -> std::process::ExitCode {
     autofs::cli::ctl::main()

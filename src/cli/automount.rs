@@ -1,4 +1,4 @@
-//! The face of automount(8): options, messages and exit codes as scripts and unit files know them.
+//! The program automount(8), with the options, messages and exit codes that scripts and unit files rely on.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::{control, daemon, exec, keeper, sys};
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_else(|| "automount".into());
-    // Helpers of the daemon: see exec::Mounter and daemon::attach::opener.
+    // The daemon executes itself as a helper: see exec::Mounter and daemon::attach::opener.
     match (arguments.next(), arguments.next(), arguments.next()) {
         (Some(first), Some(to), None) if first == exec::WALK => {
             return if exec::walk(Path::new(&to)) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -38,7 +38,7 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Version => {
-            // Nobody is there to hear of a closed stdout.
+            // Errors are ignored: stdout may be closed.
             let _ = io::stdout().write_all(version().as_bytes());
             ExitCode::SUCCESS
         }
@@ -52,7 +52,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A line on stderr; `eprintln!` would panic where stderr is closed.
+/// Writes a line to stderr. `eprintln!` would panic if stderr is closed.
 fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
@@ -64,35 +64,35 @@ Usage: {program} [options] [master_map_name]
   -h, --help                 print this and exit
   -V, --version              print version and build directories and exit
   -p, --pid-file FILE        write the daemon's process id to FILE
-  -t, --timeout SECONDS      unmount what was not used for so long (0: never)
-  -M, --master-wait SECONDS  wait so long for an unavailable master map (0: no limit)
+  -t, --timeout SECONDS      unmount mounts unused for this time (0: never)
+  -M, --master-wait SECONDS  how long to wait for an unavailable master map (0: no limit)
   -n, --negative-timeout SECONDS
-                             remember a failed lookup for so long
+                             do not repeat failed lookups for this time
   -P, --positive-timeout SECONDS
-                             keep an entry of a map that was not read whole for so long
-  -v, --verbose              log what is done
-  -d[N], --debug[=N]         log everything; N: debug bitmap of the LDAP library
-  -D, --define NAME=VALUE    define a macro for all maps
-  -S, --systemd-service      stay in the foreground as a service of systemd
+                             cache entries of maps that are not read as a whole for this time
+  -v, --verbose              log mounts and unmounts
+  -d[N], --debug[=N]         log everything; N: bit mask for the LDAP library
+  -D, --define NAME=VALUE    define a variable for all maps
+  -S, --systemd-service      stay in the foreground as a systemd service
   -f, --foreground           stay in the foreground and log to stderr
   -r, --random-multimount-selection
-                             choose among replicated servers by chance
+                             choose among replicated servers at random
   -O, --global-options OPTIONS
                              mount options for all entries
   -m, --dumpmaps [TYPE NAME [MASTER]]
-                             print the maps, or the one of this type and name, and exit
+                             print all maps, or the map with this type and name, and exit
   -l, --set-log-priority PRIORITY PATH...
-                             change how much a running daemon logs about mount points
-  -C, --dont-check-daemon    start even if another daemon seems to run
-  -F, --force                at start, lazily unmount what is left at the mount points
-  -U, --force-exit           do the same and exit
-      --on-exit clean|detach unmount what is unused at exit, or leave all for the next start
+                             change the log level of mount points of a running daemon
+  -C, --dont-check-daemon    start even if another daemon appears to be running
+  -F, --force                at the start, lazily unmount everything left at the mount points
+  -U, --force-exit           unmount like --force and exit
+      --on-exit clean|detach unmount unused mounts at shutdown, or leave all to the next start
 "
     )
 }
 
-/// What of automount's build options describes this program: no lock file is needed around mount(8), USR2 forces a
-/// shutdown, busy mounts do not prevent one, systemd is notified. Each word is followed by a blank.
+/// The build options of automount that apply to this program: no lock file around mount(8), SIGUSR2 forces a shutdown, busy
+/// mounts do not prevent one, systemd is notified. Each word is followed by a blank.
 const COMPILE_OPTIONS: &str =
     "  DISABLE_MOUNT_LOCKING ENABLE_FORCED_SHUTDOWN ENABLE_IGNORE_BUSY_MOUNTS \n  WITH_SYSTEMD \n";
 

@@ -1,4 +1,4 @@
-//! The two command lines: automount(8)'s, as it always was, and that of autofsctl(8).
+//! The command line programs automount(8) and autofsctl(8).
 
 pub mod automount;
 pub mod ctl;

@@ -1,4 +1,4 @@
-//! `automount -l`: changes how much a running daemon logs, through its control socket.
+//! `automount -l`: changes log levels of a running daemon through its control socket.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::control::{Bytes, Call};
 use crate::options::Priority;
 use crate::text::Escaped;
 
-/// How long one path may take.
+/// How long to wait for the reply about one path.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Goes through all paths, whatever happens to one of them.
+/// Sets the level of all paths, even if some of them fail. Returns failure if any has failed.
 pub(super) fn run(socket: &Path, priority: Priority, paths: &[PathBuf]) -> ExitCode {
     if paths.is_empty() {
         let _ = writeln!(io::stderr(), "--set-log-priority requires a path.");
@@ -36,7 +36,7 @@ pub(super) fn run(socket: &Path, priority: Priority, paths: &[PathBuf]) -> ExitC
     code
 }
 
-/// Without slashes at the end.
+/// Returns the path without trailing slashes.
 fn trimmed(path: &Path) -> &[u8] {
     let bytes = path.as_os_str().as_encoded_bytes();
     let slashes = bytes.iter().rev().take_while(|b| **b == b'/').count();

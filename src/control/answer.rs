@@ -1,4 +1,4 @@
-//! What the daemon answers.
+//! The results of calls.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -7,9 +7,9 @@ use super::interface::{INTERFACE, SERVICE, object};
 use super::plan::PlanTree;
 use super::{Bytes, Call, Level, Mode};
 
-/// The answer to a call.
+/// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the types say it")]
+#[allow(missing_docs, reason = "described at the types")]
 pub enum Answer {
     Pong(Pong),
     Status(Status),
@@ -17,7 +17,7 @@ pub enum Answer {
     Explanation(Explanation),
     Quiesced(Quiesced),
     Checks(Checks),
-    /// It is done, or has begun.
+    /// The operation is done or has begun.
     Done,
     Info(Info),
     Description(Description),
@@ -59,7 +59,7 @@ impl Answer {
     }
 }
 
-/// Who answers.
+/// The reply to `Ping`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pong {
     /// Version of the daemon.
@@ -68,100 +68,100 @@ pub struct Pong {
     pub pid: u32,
 }
 
-/// The daemon and its mount points.
+/// The state of the daemon and of its mount points.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Version of the daemon.
     pub version: String,
     /// Process id of the daemon (the keeper), as in the pid file.
     pub pid: u32,
-    /// Seconds since the daemon (or its last successor after a crash or an upgrade) has begun to serve.
+    /// Seconds since the current worker began to serve.
     pub uptime: u64,
     /// Seconds since the maps were last read.
     pub reloaded: u64,
-    /// How often this daemon has come back from a checkpoint.
+    /// How many times this daemon was restored from a checkpoint.
     #[serde(default)]
     pub restores: u32,
-    /// The daemon rests for a checkpoint.
+    /// Set while the daemon is quiesced for a checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest: Option<Rest>,
     /// The mount points in the order of the master map.
     pub mount_points: Vec<MountPoint>,
 }
 
-/// The rest for a checkpoint.
+/// The state of a daemon that is quiesced for a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rest {
-    /// What has become of the autofs mounts.
+    /// The mode of the autofs mounts.
     pub mode: Mode,
-    /// False: not all has come to rest yet.
+    /// Whether the checkpoint can be made. `false` while operations are still in progress.
     pub ready: bool,
-    /// Seconds until the daemon goes on by itself.
+    /// Seconds until the daemon resumes by itself.
     pub lease: u64,
 }
 
-/// The daemon has come to rest.
+/// The reply to `Quiesce`: the checkpoint can be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quiesced {
-    /// What has become of the autofs mounts.
+    /// The mode of the autofs mounts.
     pub mode: Mode,
-    /// How many autofs mounts there are.
+    /// The number of autofs mounts.
     pub autofs_mounts: u32,
-    /// What was unmounted; it is mounted again on the first access.
+    /// The unmounted entries. They are mounted again at the first access.
     pub unmounted: Vec<Bytes>,
-    /// Seconds until the daemon goes on by itself.
+    /// Seconds until the daemon resumes by itself.
     pub lease: u64,
 }
 
-/// What stands in the way of a checkpoint.
+/// The conditions of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checks {
-    /// All that was looked at.
+    /// All checked conditions.
     pub checks: Vec<Check>,
 }
 
 /// One condition of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// Its short name.
+    /// The short name of the condition.
     pub id: String,
-    /// Whether it is met.
+    /// The result of the check.
     pub verdict: Verdict,
-    /// What was looked at, or what is wrong.
+    /// What was checked, or why the condition is not met.
     pub what: String,
-    /// What can be done about it.
+    /// How to meet the condition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
 }
 
-/// Whether a condition is met.
+/// The result of checking a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// It is.
+    /// The condition is met.
     Pass,
-    /// It will be after a quiesce.
+    /// The condition will be met after a quiesce.
     Quiesce,
-    /// It is not.
+    /// The condition is not met.
     Fail,
 }
 
-/// A line of the master map that is served.
+/// A mount point in the master map.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountPoint {
-    /// Its path; `/-` stands for all keys of a direct map.
+    /// The path; `/-` for a direct map.
     pub path: Bytes,
     /// Indirect or direct.
     pub kind: MountKind,
-    /// Its maps as the master map names them, e.g. `file:/etc/auto.home`.
+    /// The maps as written in the master map, e.g. `file:/etc/auto.home`.
     pub maps: Vec<Bytes>,
-    /// Seconds until an unused mount goes; 0 = never.
+    /// Seconds until an unused mount is unmounted; 0 means never.
     pub timeout: u64,
-    /// Entries that are mounted now.
+    /// The number of mounted entries.
     pub mounted: u32,
-    /// Requests of the kernel that are not answered yet.
+    /// The number of unanswered requests.
     pub waiting: u32,
-    /// How much is logged about it.
+    /// The log level.
     pub log_level: Level,
 }
 
@@ -175,86 +175,86 @@ pub enum MountKind {
     Direct,
 }
 
-/// What is mounted.
+/// The reply to `Mounts`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mounts {
-    /// Every file system that the daemon has mounted, by path.
+    /// All mounted entries, sorted by path.
     pub mounts: Vec<Mounted>,
 }
 
-/// A file system that the daemon has mounted, or a link that it made in place of one.
+/// A file system that the daemon has mounted, or a symbolic link that it has made instead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mounted {
-    /// Where.
+    /// The path.
     pub path: Bytes,
-    /// Below which mount point (`/-`: direct).
+    /// The mount point it belongs to; `/-` for a direct map.
     pub mount_point: Bytes,
-    /// Type as in the map (`bind` for bind mounts, `symlink` for links, `autofs` for submounts).
+    /// The type as in the map: `bind` for bind mounts, `symlink` for symbolic links, `autofs` for submounts.
     pub fstype: Bytes,
-    /// What.
+    /// The source.
     pub source: Bytes,
 }
 
-/// What an access to a path would do.
+/// The reply to `Explain`: what an access to a path would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// The path that was asked about.
+    /// The path in the call.
     pub path: Bytes,
-    /// The mount point that serves it (`/-`: direct).
+    /// The mount point it belongs to; `/-` for a direct map.
     pub mount_point: Bytes,
-    /// Its kind.
+    /// The kind of the mount point.
     pub kind: MountKind,
-    /// The key that is looked up.
+    /// The key.
     pub key: Bytes,
-    /// The maps that are asked, in order.
+    /// The maps, in the order of lookup.
     pub maps: Vec<Bytes>,
-    /// What they say.
+    /// The result of the lookup.
     pub outcome: Outcome,
-    /// File and line (and column) of the entry, where there is one.
+    /// The file, line and column of the entry, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Bytes>,
-    /// The entry as it stands in the map.
+    /// The entry as written in the map.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<Bytes>,
-    /// What would be done.
+    /// The plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanTree>,
-    /// What is wrong or doubtful on the way.
+    /// Errors and warnings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
-/// What the maps say of a key.
+/// The result of a lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// This is to be done.
+    /// The key was found, and a plan was made.
     Found,
-    /// No map has it.
+    /// The key is in no map.
     NotFound,
-    /// A map has it, but nothing can be made of it.
+    /// The key was found, but no plan can be made of the entry.
     Invalid,
-    /// No map could be asked.
+    /// No map could be read.
     Unavailable,
 }
 
-/// Varlink's self-description.
+/// The reply to `GetInfo` of Varlink.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Info {
-    /// Who made it.
+    /// The vendor.
     pub vendor: String,
-    /// What it is.
+    /// The product name.
     pub product: String,
-    /// Which version.
+    /// The version.
     pub version: String,
-    /// Where to read about it.
+    /// The address of the project.
     pub url: String,
-    /// What it speaks.
+    /// The names of the interfaces.
     pub interfaces: Vec<String>,
 }
 
 impl Info {
-    /// Of this program.
+    /// Returns the information about this program.
     pub fn own() -> Self {
         Self {
             vendor: "autofs-rs".to_owned(),

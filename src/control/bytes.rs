@@ -1,4 +1,4 @@
-//! Bytes in JSON, which has only text: a path or key need not be UTF-8.
+//! Encodes bytes in JSON strings, because paths and keys need not be UTF-8.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -12,8 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::text::Escaped;
 
-/// Bytes as a JSON string: UTF-8 stands for itself, but for the backslash, which is doubled; any other byte is
-/// `\xHH`. Nothing is lost on the way there and back.
+/// Bytes that are encoded as a JSON string: UTF-8 characters are kept, backslashes are doubled, and every other byte becomes
+/// `\xHH`. The encoding is lossless.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct Bytes(pub Vec<u8>);
 
@@ -36,7 +36,7 @@ impl From<&Path> for Bytes {
     }
 }
 
-/// For people: see [`Escaped`].
+/// For output to users: see [`Escaped`].
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Escaped(&self.0).fmt(f)

@@ -1,4 +1,4 @@
-//! What can be asked of the daemon, and by whom.
+//! The calls, and which of them are restricted to root.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -6,82 +6,82 @@ use serde_json::{Map, Value};
 use super::{Answer, Bytes, ControlError, Description, Info, interface};
 use crate::map::Verbosity;
 
-/// What can be asked. On the wire a call is an object with the full name of its method and its parameters; an unknown
-/// parameter is an error, as a misspelt `path` of `Expire` would otherwise unmount everything.
+/// A call. On the wire it is an object with the full name of the method and the parameters. Unknown parameters are errors,
+/// because otherwise a misspelt `path` of `Expire` would unmount everything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "method", content = "parameters", deny_unknown_fields)]
 pub enum Call {
-    /// Does the daemon's loop turn? Answered by `Pong`.
+    /// Checks whether the reactor runs. Answered by `Pong`.
     #[serde(rename = "org.autofs-rs.Control.Ping")]
     Ping,
-    /// The mount points. Answered by `Status`.
+    /// Returns the mount points. Answered by `Status`.
     #[serde(rename = "org.autofs-rs.Control.Status")]
     Status,
-    /// What is mounted below them. Answered by `Mounts`.
+    /// Returns the mounted entries. Answered by `Mounts`.
     #[serde(rename = "org.autofs-rs.Control.Mounts")]
     Mounts,
-    /// Read configuration and maps again, as HUP does. Answered by `Done` when that has begun.
+    /// Reads configuration and maps again, like SIGHUP. Answered by `Done` when the reload has begun.
     #[serde(rename = "org.autofs-rs.Control.Reload")]
     Reload,
-    /// Replace the program by the one that is at its path now; nothing fails and nothing is unmounted. Answered by
-    /// `Done` when that has begun; the connection ends with the old program's worker.
+    /// Replaces the program by the file now at its path. No lookup fails and nothing is unmounted. Answered by `Done` when the
+    /// new program runs; the connection is closed when the old worker exits.
     #[serde(rename = "org.autofs-rs.Control.Upgrade")]
     Upgrade,
-    /// End, and leave all mounts for the next start. Answered by `Done` when that has begun.
+    /// Ends the daemon and leaves all mounts to the next start. Answered by `Done` when the shutdown has begun.
     #[serde(rename = "org.autofs-rs.Control.Detach")]
     Detach,
-    /// Unmount what is unused, as USR1 does. Answered by `Done` when that has begun.
+    /// Unmounts unused entries, like SIGUSR1. Answered by `Done` when the expire runs have begun.
     #[serde(rename = "org.autofs-rs.Control.Expire")]
     Expire {
-        /// Only below this mount point.
+        /// Only this mount point, or only this entry.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         path: Option<Bytes>,
     },
-    /// Set the log level of a mount point. Answered by `Done`.
+    /// Sets the log level of a mount point. Answered by `Done`.
     #[serde(rename = "org.autofs-rs.Control.SetLogLevel")]
     SetLogLevel {
         /// The mount point.
         path: Bytes,
-        /// Its new level.
+        /// The new level.
         level: Level,
     },
-    /// What an access to this path would do; nothing is mounted. Answered by `Explanation`.
+    /// Returns what an access to a path would do. Mounts nothing. Answered by `Explanation`.
     #[serde(rename = "org.autofs-rs.Control.Explain")]
     Explain {
         /// A path at or below a mount point.
         path: Bytes,
     },
-    /// Come to rest for a checkpoint. Answered by `Quiesced` when it may be made.
+    /// Prepares the daemon for a checkpoint. Answered by `Quiesced` when the checkpoint can be made.
     #[serde(rename = "org.autofs-rs.Control.Quiesce")]
     Quiesce(Quiesce),
-    /// The checkpoint is over (or will not be made). Answered by `Done` when all is served again or has begun to be.
+    /// Resumes after a checkpoint, or without one. Answered by `Done` when resuming has begun.
     #[serde(rename = "org.autofs-rs.Control.Resume")]
     Resume,
-    /// What prevents a checkpoint. Answered by `Checks`.
+    /// Checks the conditions of a checkpoint. Answered by `Checks`.
     #[serde(rename = "org.autofs-rs.Control.MigrateCheck")]
     MigrateCheck,
-    /// Varlink's own: which service is this? Answered by `Info`.
+    /// Returns information about the service, a method of every Varlink service. Answered by `Info`.
     #[serde(rename = "org.varlink.service.GetInfo")]
     GetInfo,
-    /// Varlink's own: the definition of an interface. Answered by `Description`.
+    /// Returns the definition of an interface, a method of every Varlink service. Answered by `Description`.
     #[serde(rename = "org.varlink.service.GetInterfaceDescription")]
     GetInterfaceDescription {
-        /// Its name.
+        /// The name of the interface.
         interface: String,
     },
 }
 
-/// How to come to rest.
+/// The parameters of `Quiesce`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Quiesce {
-    /// What becomes of the autofs mounts.
+    /// The mode of the autofs mounts.
     pub mode: Mode,
-    /// Seconds that it may take.
+    /// How many seconds the operations in progress may take to end.
     pub timeout: u64,
-    /// Seconds after which the daemon goes on by itself when no checkpoint has been made.
+    /// Seconds after which the daemon resumes by itself if no checkpoint was made.
     pub lease: u64,
-    /// What is unmounted before.
+    /// What is unmounted first.
     pub umount: Umount,
 }
 
@@ -91,13 +91,14 @@ impl Default for Quiesce {
     }
 }
 
-/// What becomes of the autofs mounts for the time of a checkpoint.
+/// The mode of the autofs mounts while the daemon is quiesced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Lookups of what is not mounted fail at once. Any number of autofs mounts, any load.
+    /// The autofs mounts are catatonic: lookups of entries that are not mounted fail at once. Works with any number of autofs
+    /// mounts, under any load.
     Park,
-    /// Lookups go on; a checkpoint fails if one is under way in that moment.
+    /// Lookups are served; a checkpoint fails if a lookup is in progress at that moment.
     Live,
 }
 
@@ -105,17 +106,17 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Umount {
-    /// File systems that a checkpoint cannot hold.
+    /// File systems that CRIU does not support.
     Unsupported,
-    /// Everything that is not in use.
+    /// All unused mounts.
     Idle,
     /// Nothing.
     None,
 }
 
 impl Call {
-    /// Returns whether only root may make the call: each one that changes something, and `Explain`, which shows what maps
-    /// say (passwords among it) and may run the programs that they name.
+    /// Returns whether the call is restricted to root. These are all calls that change something, and `Explain`, because it
+    /// shows the content of maps, which may contain passwords, and may run program maps.
     pub fn is_privileged(&self) -> bool {
         match self {
             Self::Quiesce(_) | Self::Resume | Self::MigrateCheck => true,
@@ -138,10 +139,10 @@ impl Call {
         if let Some(unknown) = parameters.keys().find(|name| !known.contains(&name.as_str())) {
             return Err(ControlError::InvalidParameter { parameter: unknown.clone() });
         }
-        // Null is as good as absent.
+        // Null is treated like a missing value.
         let given: Map<String, Value> = parameters.into_iter().filter(|(_, value)| !value.is_null()).collect();
         let parse = |given: &Map<String, Value>| {
-            // Serde takes no object for a call without parameters.
+            // Serde does not accept an object for a call without parameters.
             let content = (!known.is_empty()).then(|| ("parameters".to_owned(), Value::Object(given.clone())));
             let method = ("method".to_owned(), Value::from(method));
             serde_json::from_value::<Self>([method].into_iter().chain(content).collect())
@@ -154,13 +155,13 @@ impl Call {
                 rest.remove(*name);
                 parse(&rest).err().is_none_or(|other| other.to_string() != error)
             };
-            // One of another type is that without which the error is another one.
+            // The parameter with the wrong type is the one without which the error changes.
             let wrong = missing.or_else(|| given.keys().find(without).map(String::as_str));
             ControlError::InvalidParameter { parameter: wrong.unwrap_or_default().to_owned() }
         })
     }
 
-    /// The answer to a call that asks about the interfaces and not about the daemon; `None` for all others.
+    /// Returns the result of a call about the interfaces, which does not need the daemon. Returns `None` for all other calls.
     pub fn answer_about_service(&self) -> Option<Result<Answer, ControlError>> {
         match self {
             Self::GetInfo => Some(Ok(Answer::Info(Info::own()))),
@@ -179,14 +180,14 @@ impl Call {
 pub enum Level {
     /// Errors and unconditional messages.
     Basic,
-    /// Also what the daemon does.
+    /// Also operations.
     Verbose,
-    /// Also how it does it.
+    /// Also their details.
     Debug,
 }
 
 impl Level {
-    /// The word for it on the command line and on the wire.
+    /// Returns the name of the level on the command line and on the wire.
     pub fn name(self) -> &'static str {
         match self {
             Self::Basic => "basic",

@@ -1,57 +1,57 @@
-//! Why the daemon does not do what is asked.
+//! Errors that the daemon returns.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Bytes;
 
-/// Why a call was refused. On the wire an error is an object with its full name and its parameters.
+/// Why a call was refused or has failed. On the wire it is an object with the full name of the error and its parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "error", content = "parameters")]
 pub enum ControlError {
-    /// Only root may make this call.
-    #[error("permission denied: only root may ask this")]
+    /// The call is restricted to root.
+    #[error("permission denied: only root may make this call")]
     #[serde(rename = "org.varlink.service.PermissionDenied")]
     PermissionDenied,
-    /// The path is at or below no mount point of the daemon.
+    /// The path is neither a mount point of the daemon nor below one.
     #[error("{path} is not below a mount point of the daemon")]
     #[serde(rename = "org.autofs-rs.Control.NoSuchMount")]
     NoSuchMount {
         /// The path.
         path: Bytes,
     },
-    /// It could not be done.
+    /// The operation has failed.
     #[error("{message}")]
     #[serde(rename = "org.autofs-rs.Control.Failed")]
     Failed {
-        /// The reason, as half a sentence.
+        /// The reason, without a period.
         message: String,
     },
     /// A parameter is unknown, missing or of another type.
     #[error("invalid parameter {parameter}")]
     #[serde(rename = "org.varlink.service.InvalidParameter")]
     InvalidParameter {
-        /// The parameter's name.
+        /// The name of the parameter.
         parameter: String,
     },
-    /// The daemon does not know the method.
+    /// The method is unknown.
     #[error("the daemon does not know the method {method}")]
     #[serde(rename = "org.varlink.service.MethodNotFound")]
     MethodNotFound {
-        /// The method's full name.
+        /// The full name of the method.
         method: String,
     },
-    /// The daemon does not know the interface.
+    /// The interface is unknown.
     #[error("the daemon does not know the interface {interface}")]
     #[serde(rename = "org.varlink.service.InterfaceNotFound")]
     InterfaceNotFound {
-        /// The interface's name.
+        /// The name of the interface.
         interface: String,
     },
 }
 
 impl ControlError {
-    /// Reads an error. One that this program does not know becomes `Failed`.
+    /// Parses an error. An unknown error becomes `Failed`.
     pub(super) fn from_wire(name: &str, parameters: Map<String, Value>) -> Self {
         let parameters = (!parameters.is_empty()).then(|| ("parameters".to_owned(), Value::Object(parameters)));
         let error = [("error".to_owned(), Value::from(name))].into_iter().chain(parameters);

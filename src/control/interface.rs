@@ -1,10 +1,10 @@
-//! The names and definitions of the interfaces; the `.varlink` files say in Varlink's definition language what the
-//! neighbouring modules say in Rust.
+//! The names and definitions of the interfaces. The `.varlink` files define, in Varlink's language, the values that the
+//! neighbouring modules define in Rust.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The name of the daemon's interface.
+/// The name of the interface of the daemon.
 pub const INTERFACE: &str = "org.autofs-rs.Control";
 
 /// The name of the interface that every Varlink service has.
@@ -13,7 +13,7 @@ pub const SERVICE: &str = "org.varlink.service";
 /// The definition of [`INTERFACE`].
 pub const DEFINITION: &str = include_str!("interface.varlink");
 
-/// The definition of the interface with this name, if the daemon has it.
+/// Returns the definition of the interface with this name, if the daemon has it.
 pub fn definition(interface: &str) -> Option<&'static str> {
     match interface {
         INTERFACE => Some(DEFINITION),
@@ -22,7 +22,7 @@ pub fn definition(interface: &str) -> Option<&'static str> {
     }
 }
 
-/// The names of a method's parameters as its definition lists them. `None` if the interface does not define the method.
+/// Returns the names of the parameters of a method. Returns `None` if the interface does not define the method.
 pub(super) fn parameters_of(definition: &'static str, method: &str) -> Option<Vec<&'static str>> {
     let methods = definition.lines().filter_map(|line| line.strip_prefix("method "));
     let signature = methods.filter_map(|line| line.split_once('(')).find(|(name, _)| *name == method)?.1;
@@ -30,7 +30,7 @@ pub(super) fn parameters_of(definition: &'static str, method: &str) -> Option<Ve
     Some(parameters.filter_map(|parameter| Some(parameter.split_once(':')?.0.trim())).collect())
 }
 
-/// The fields of a value.
+/// Returns the names of the fields of a value.
 pub(super) fn object(value: &impl Serialize) -> serde_json::Result<Map<String, Value>> {
     match serde_json::to_value(value)? {
         Value::Object(fields) => Ok(fields),

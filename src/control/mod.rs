@@ -1,8 +1,8 @@
-//! The control interface: what can be asked of a running daemon, and how it looks on the wire.
+//! The control interface of a running daemon: calls, results and their encoding.
 //!
-//! The wire is Varlink's (JSON objects, each followed by a NUL byte, on a Unix stream socket), so that `varlinkctl`
-//! and scripts can use it as well. Here are values and codecs only; `daemon::control::serve` and `cli::ctl::client` do the
-//! input and output.
+//! The protocol is Varlink (JSON objects, each followed by a NUL byte, over a Unix stream socket), so that `varlinkctl` and
+//! scripts can use it, too. This module contains only values and codecs; `daemon::control::serve` and `cli::ctl::client`
+//! perform the I/O.
 
 pub mod answer;
 pub mod bytes;
@@ -22,5 +22,5 @@ pub use error::ControlError;
 pub use plan::PlanTree;
 pub use protocol::Frames;
 
-/// Where the daemon listens.
+/// The path of the control socket.
 pub const SOCKET: &str = concat!(env!("AUTOFS_RUNDIR"), "/autofs/control");

@@ -1,4 +1,4 @@
-//! A plan as it is shown to others: the same tree with every action as a list of attempts.
+//! A plan in the format of the control interface: the same tree, with each action as a list of attempts.
 
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -8,27 +8,27 @@ use super::Bytes;
 use crate::map::SourceSpec;
 use crate::plan::{Action, Plan};
 
-/// What is done at a place, and the places below it that are mounted on demand.
+/// What is mounted at a path, and the offsets below it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanTree {
-    /// The place.
+    /// The path.
     pub at: Bytes,
-    /// Tried in order until one succeeds; empty: only directories are made.
+    /// The attempts, tried in order until one succeeds. If empty, only directories are created.
     pub attempts: Vec<Attempt>,
-    /// Any failing part fails the whole.
+    /// Whether the entry fails if any part of it fails.
     pub strict: bool,
-    /// The triggers below.
+    /// The offset mounts below the path.
     pub offsets: Vec<PlanTree>,
 }
 
-/// One way to do it.
+/// One attempt to mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// A file system type; `bind`, `symlink`, or `autofs` for a submount.
+    /// The file system type; or `bind`, `symlink`, or `autofs` for a submount.
     pub fstype: Bytes,
-    /// What is mounted, where the link points to, or the map of the submount.
+    /// The source of the mount, the target of the link, or the map of the submount.
     pub source: Bytes,
-    /// Options, joined by commas.
+    /// The mount options, separated by commas.
     pub options: Bytes,
 }
 
@@ -56,7 +56,7 @@ impl From<&Plan> for PlanTree {
     }
 }
 
-/// A map as a master map names it: `file:/etc/auto.home`, `auto.home`, `-hosts`.
+/// Formats a map like in a master map: `file:/etc/auto.home`, `auto.home`, `-hosts`.
 pub fn map_name(spec: &SourceSpec) -> Vec<u8> {
     use crate::map::SourceKind;
     match spec.kind {

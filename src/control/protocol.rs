@@ -1,45 +1,45 @@
-//! Varlink's framing and envelopes: one JSON object per message, a NUL byte after each.
+//! The framing and message format of Varlink: one JSON object per message, followed by a NUL byte.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Answer, Call, ControlError};
 
-/// Bytes that a request may have. A path is at most 4096, each byte of which may be escaped.
+/// Maximum size of a request in bytes. A path has at most 4096 bytes, and each of them may be escaped.
 pub const REQUEST_MAX: usize = 64 << 10;
 
-/// Bytes that a reply may have: some hundred thousand mounts.
+/// Maximum size of a reply in bytes, sufficient for some hundred thousand mounts.
 pub const REPLY_MAX: usize = 256 << 20;
 
-/// A message is longer than allowed; what follows on the connection has no meaning.
+/// A message is too long. The connection cannot be used any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("message of more than {0} bytes")]
 pub struct TooLong(pub usize);
 
-/// Cuts a stream of bytes into messages.
+/// Splits a stream of bytes into messages.
 #[derive(Debug)]
 pub struct Frames {
     buffer: Vec<u8>,
-    /// No NUL byte is before this.
+    /// Position before which there is no NUL byte.
     searched: usize,
     limit: usize,
 }
 
 impl Frames {
-    /// For messages of at most `limit` bytes.
+    /// Creates a splitter for messages of at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self { buffer: Vec::new(), searched: 0, limit }
     }
 
-    /// Takes in what was read.
+    /// Appends bytes that were read.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole message, without its NUL; `None`: more must be read.
+    /// Returns the next complete message, without its NUL. Returns `None` if more bytes are needed.
     ///
     /// # Errors
-    /// When it is, or will be, too long.
+    /// Returns an error if the message is already longer than the limit.
     pub fn message(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
         let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
         let Some(at) = memchr::memchr(0, unsearched).map(|at| at + self.searched) else {
@@ -79,41 +79,41 @@ struct Success {
     parameters: Map<String, Value>,
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What is asked, or what is wrong with it.
+    /// The call, or why it is invalid.
     pub call: Result<Call, ControlError>,
-    /// No reply is wanted.
+    /// Whether the client expects no reply.
     pub oneway: bool,
 }
 
-/// Why a message is none.
+/// A message that does not follow the protocol.
 #[derive(Debug, thiserror::Error)]
 #[error("not a message of the control protocol: {0}")]
 pub struct Malformed(#[from] serde_json::Error);
 
-/// A request, its NUL byte included.
+/// Encodes a request, including its NUL byte.
 ///
 /// # Errors
-/// Never in practice: every call can be written as JSON.
+/// Never in practice, because every call can be encoded as JSON.
 pub fn encode_request(call: &Call) -> Result<Vec<u8>, Malformed> {
     framed(call)
 }
 
-/// Reads a request.
+/// Parses a request.
 ///
 /// # Errors
-/// When it is not even an object that names a method; the connection is then of no use any more.
+/// Returns an error if it is not an object with the name of a method. The connection cannot be used any further.
 pub fn decode_request(message: &[u8]) -> Result<Request, Malformed> {
     let object: RequestObject = serde_json::from_slice(message)?;
     Ok(Request { call: Call::from_wire(&object.method, object.parameters), oneway: object.oneway })
 }
 
-/// A reply, its NUL byte included.
+/// Encodes a reply, including its NUL byte.
 ///
 /// # Errors
-/// Never in practice: every answer can be written as JSON.
+/// Never in practice, because every result can be encoded as JSON.
 pub fn encode_reply(reply: &Result<Answer, ControlError>) -> Result<Vec<u8>, Malformed> {
     match reply {
         Ok(answer) => framed(&Success { parameters: answer.to_wire()? }),
@@ -121,10 +121,10 @@ pub fn encode_reply(reply: &Result<Answer, ControlError>) -> Result<Vec<u8>, Mal
     }
 }
 
-/// Reads the reply to `call`.
+/// Parses the reply to `call`.
 ///
 /// # Errors
-/// When it is not a reply to that.
+/// Returns an error if it is not a reply to this call.
 pub fn decode_reply(message: &[u8], call: &Call) -> Result<Result<Answer, ControlError>, Malformed> {
     let object: ReplyObject = serde_json::from_slice(message)?;
     Ok(match object.error {
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(frames.message(), Err(TooLong(2)));
     }
 
-    /// Every call, with and without what may be left out.
+    /// Every call, with and without its optional parameters.
     fn calls() -> Vec<Call> {
         let path = Bytes(b"/a\xff".to_vec());
         vec![
@@ -193,7 +193,7 @@ mod tests {
         for call in calls() {
             let mut message = encode_request(&call).unwrap();
             assert_eq!(message.pop(), Some(0));
-            // As the definition says: a call that it lacks, or one of its parameters, is not understood.
+            // Calls and parameters that are not in the definition are refused.
             assert_eq!(decode_request(&message).unwrap(), Request { call: Ok(call), oneway: false });
         }
     }

@@ -1,54 +1,55 @@
-//! getopt_long(3) as automount(8) calls it: option string with a leading `+`, so parsing ends at the first word that
-//! is no option; long options may be shortened to any unique prefix; an optional argument must be glued on.
+//! Parses options like getopt_long(3) as called by automount(8), with a leading `+` in the option string: parsing ends at the
+//! first word that is not an option, long options can be abbreviated to any unique prefix, and optional arguments must
+//! follow without a blank.
 //!
-//! Argument parsers for new programs differ in each of these points (`-df`, `-d=1`, `-v /map -f`, `--forc`), and unit
-//! files depend on them.
+//! Existing unit files depend on these rules. Argument parsers for new programs differ in each of them (`-df`, `-d=1`,
+//! `-v /map -f`, `--forc`).
 
 /// Whether an option takes an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Argument {
     /// None: `--name=x` is an error.
     No,
-    /// Glued on (`-xARG`, `--name=ARG`) or the next word, whatever that looks like.
+    /// Attached (`-xARG`, `--name=ARG`) or the next word, even if that looks like an option.
     Required,
-    /// Glued on or not there.
+    /// Attached, or missing.
     Optional,
 }
 
-/// One option of a program, known to it as `id`.
+/// One option of a program, identified by `id`.
 #[derive(Debug, Clone, Copy)]
 pub struct Opt<T> {
     /// What the parser returns.
     pub id: T,
-    /// Its letter, if it has one.
+    /// The short option, if it has one.
     pub short: Option<u8>,
-    /// Its word.
+    /// The long option.
     pub long: &'static str,
-    /// Its argument.
+    /// Whether it takes an argument.
     pub argument: Argument,
 }
 
-/// An option that is unknown, ambiguous, lacks its argument or has one that it must not have.
+/// An option that is unknown or ambiguous, lacks its argument, or has an argument that it does not take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadOption;
 
-/// The options at the front of a list of words, one by one.
+/// Iterates over the options at the front of a list of words.
 #[derive(Debug)]
 pub struct Getopt<'a, T> {
     table: &'a [Opt<T>],
     rest: &'a [Vec<u8>],
-    /// What is left of a word like `-abc`.
+    /// The unread letters of a word like `-abc`.
     letters: &'a [u8],
     ended: bool,
 }
 
 impl<'a, T: Copy> Getopt<'a, T> {
-    /// Reads `words` (without the program's name) by `table`.
+    /// Parses `words` (without the program's name) according to `table`.
     pub fn new(table: &'a [Opt<T>], words: &'a [Vec<u8>]) -> Self {
         Self { table, rest: words, letters: &[], ended: false }
     }
 
-    /// The words that are not read yet: after the last option, those that are no options.
+    /// Returns the words not read yet: after the last option, these are the arguments that are not options.
     pub fn rest(&self) -> &'a [Vec<u8>] {
         self.rest
     }
@@ -132,7 +133,7 @@ mod tests {
     use super::*;
     use crate::options::TABLE;
 
-    /// What a command line gives, in one line: `d("f") timeout("5") | rest words`, `?` for a bad option, which ends it.
+    /// Formats the result for a command line: `Debug(f) Timeout(5) | rest words`. `?` is a bad option and ends the line.
     fn told(line: &str) -> String {
         let words: Vec<Vec<u8>> = line.split(' ').filter(|w| !w.is_empty()).map(|w| w.as_bytes().to_vec()).collect();
         let mut options = Getopt::new(TABLE, &words);
@@ -207,7 +208,7 @@ mod tests {
         }
     }
 
-    /// The same lines, by the C library: `tests/fakes/getopt_long.c` prints what it makes of the words on its line.
+    /// Compares with the C library: `tests/fakes/getopt_long.c` prints how getopt_long(3) parses its arguments.
     #[test]
     fn the_c_library_reads_the_same() {
         use std::process::Command;

@@ -1,4 +1,4 @@
-//! The options of automount(8): the table, and what a command line means.
+//! The command line of automount(8).
 
 pub mod getopt;
 pub mod priority;
@@ -65,52 +65,52 @@ pub const TABLE: &[Opt<Id>] = &[
     opt(Id::Force, b'F', "force", Argument::No),
     opt(Id::ForceExit, b'U', "force-exit", Argument::No),
     opt(Id::MasterWait, b'M', "master-wait", Argument::Required),
-    // Ours; no letter, so that no letter of automount's can ever get another meaning.
+    // Not an option of automount. It has no letter, because automount may use the letter in a later version.
     Opt { id: Id::OnExit, short: None, long: "on-exit", argument: Argument::Required },
 ];
 
-/// How the daemon is to run. `None` and `false`: not said on the command line.
+/// The options of the daemon. `None` and `false` mean that the option was not given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
-    /// The program's name as typed, for messages.
+    /// The program name as called, for messages.
     pub program: Vec<u8>,
-    /// `-p`: file for the daemon's pid.
+    /// `-p`: the pid file.
     pub pid_file: Option<PathBuf>,
-    /// `-t`: seconds until an unused mount goes; 0 = never.
+    /// `-t`: seconds until an unused mount is unmounted; 0 means never.
     pub timeout: Option<u64>,
-    /// `-M`: seconds to wait for an unavailable master map; 0 = without limit.
+    /// `-M`: seconds to wait for an unavailable master map; 0 means without limit.
     pub master_wait: Option<u64>,
-    /// `-n`: seconds for which a failed key is remembered; never 0.
+    /// `-n`: seconds for which a failed key is not tried again; never 0.
     pub negative_timeout: Option<u64>,
-    /// `-P`: seconds for which an entry of a map that was not read as a whole is kept; never 0.
+    /// `-P`: seconds for which an entry of a map that is not read as a whole is cached; never 0.
     pub positive_timeout: Option<u64>,
     /// `-v`, `-d`.
     pub verbosity: Verbosity,
-    /// The number of `-dN`: debug bitmap for the LDAP library.
+    /// `-dN`: bit mask for the LDAP library.
     pub ldap_debug: Option<i32>,
     /// `-D NAME=VALUE`, in order.
     pub defines: Vec<(Vec<u8>, Vec<u8>)>,
     /// `-f` (or `-U`): stay in the foreground and log to stderr.
     pub foreground: bool,
-    /// `-S`: stay in the foreground, log to syslog, tell systemd.
+    /// `-S`: stay in the foreground, log to syslog, notify systemd.
     pub systemd_service: bool,
-    /// `-r`: choose among replicated servers by chance.
+    /// `-r`: choose among replicated servers at random.
     pub random: bool,
     /// `-O`: mount options for all entries, as written.
     pub global_options: Option<Vec<u8>>,
-    /// `-C`: do not look whether another daemon runs.
+    /// `-C`: do not check whether another daemon is running.
     pub dont_check_daemon: bool,
-    /// `-F`: first unmount lazily what stands at the configured mount points.
+    /// `-F`: first unmount everything at the configured mount points, lazily.
     pub force: bool,
-    /// `-U`: do that and end.
+    /// `-U`: like `-F`, then exit.
     pub force_exit: bool,
-    /// `--on-exit`: what happens on SIGTERM.
+    /// `--on-exit`: what to do with the mounts on SIGTERM.
     pub on_exit: Option<OnExit>,
-    /// The master map's name.
+    /// The name of the master map.
     pub master_map: Option<Vec<u8>>,
 }
 
-/// What a command line asks for.
+/// The operation that a command line selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// `-h`
@@ -119,29 +119,29 @@ pub enum Command {
     Version,
     /// `-l`
     SetLogPriority {
-        /// How much to log.
+        /// The new priority.
         priority: Priority,
-        /// About which mount points.
+        /// The mount points.
         paths: Vec<PathBuf>,
     },
     /// `-m`
     Dump {
         /// The other options.
         options: Options,
-        /// Type and name of a map; without, all maps with a heading.
+        /// The type and name of a map. `None` selects all maps, with a heading.
         map: Option<(Vec<u8>, Vec<u8>)>,
     },
-    /// Be the daemon.
+    /// Run the daemon.
     Run(Options),
 }
 
-/// A command line that cannot be obeyed.
+/// An invalid command line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
-    /// Unknown, ambiguous, or something about its argument.
+    /// An option that is unknown or ambiguous, or whose argument is missing or superfluous.
     #[error("{}: Ambiguous or unknown options\nTry `{} --help` for more information", Escaped(.0), Escaped(.0))]
     BadOption(Vec<u8>),
-    /// Not a number as strtoul(3) reads it.
+    /// An argument that strtoul(3) does not accept as a number.
     #[error("{}: option -{} requires a numeric argument, got {}", Escaped(.program), *.letter as char, Escaped(.got))]
     NotNumeric {
         /// The program's name.
@@ -159,7 +159,7 @@ pub enum OptionsError {
         /// Its argument.
         got: Vec<u8>,
     },
-    /// `--on-exit` with another word.
+    /// `--on-exit` with an unknown word.
     #[error("{}: option --on-exit requires clean or detach, got {}", Escaped(.program), Escaped(.got))]
     NotOnExit {
         /// The program's name.
@@ -167,16 +167,16 @@ pub enum OptionsError {
         /// Its argument.
         got: Vec<u8>,
     },
-    /// `-l` with something that is no priority.
+    /// `-l` with an invalid priority.
     #[error(transparent)]
     Priority(#[from] PriorityError),
 }
 
-/// Reads a command line, program name first. Words that are empty do not count (`$OPTIONS` in unit files). Notes that
-/// end nothing are written to `notes`.
+/// Parses a command line that begins with the program name. Empty words are ignored, because `$OPTIONS` in unit files can
+/// produce them. Notes about accepted but unusual options are written to `notes`.
 ///
 /// # Errors
-/// The first option that cannot be obeyed, unless `-h` or `-V` stands before it.
+/// Returns the first invalid option, unless `-h` or `-V` comes before it.
 pub fn parse(args: impl IntoIterator<Item = OsString>, notes: &mut dyn Write) -> Result<Command, OptionsError> {
     let mut words = args.into_iter().map(OsString::into_vec);
     let program = words.next().unwrap_or_else(|| b"automount".to_vec());
@@ -200,7 +200,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, notes: &mut dyn Write) ->
             Id::Help => return Ok(Command::Help),
             Id::Version => return Ok(Command::Version),
             Id::PidFile => o.pid_file = Some(path(argument)),
-            // A negative number of seconds counts as none given.
+            // A negative number of seconds is ignored.
             Id::Timeout => o.timeout = u64::try_from(number(b't')?).ok().or(o.timeout),
             Id::MasterWait => o.master_wait = u64::try_from(number(b'M')?).ok().or(o.master_wait),
             Id::NegativeTimeout => o.negative_timeout = positive(number(b'n')?).or(o.negative_timeout),
@@ -209,7 +209,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, notes: &mut dyn Write) ->
             Id::Debug => {
                 o.verbosity = Verbosity::Debug;
                 if !argument.is_empty() {
-                    // The bitmap is an int: all bits can be written as -1 or as 0xffffffff.
+                    // The bit mask is an int: all bits can be written as -1 or as 0xffffffff.
                     #[allow(clippy::cast_possible_truncation, reason = "the low 32 bits are meant")]
                     let bits = number(b'd')? as i32;
                     o.ldap_debug = Some(bits);
@@ -249,7 +249,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, notes: &mut dyn Write) ->
         return Ok(Command::SetLogPriority { priority, paths: rest.iter().map(|p| path(p)).collect() });
     }
     if dump {
-        // A single word is neither a type nor, for automount, a master map.
+        // automount takes a single word neither as a type nor as a master map.
         let map = match rest {
             [kind, name, ..] => Some((kind.clone(), name.clone())),
             _ => None,
@@ -269,8 +269,8 @@ fn positive(n: i64) -> Option<u64> {
     u64::try_from(n).ok().filter(|n| *n > 0)
 }
 
-/// A whole word as strtoul(3) with base 0 reads it (blanks before it, a sign, `0x` hexadecimal, `0` octal), but never
-/// wrapping: what is too large is the largest number.
+/// Parses a whole word like strtoul(3) with base 0: leading blanks, a sign, `0x` for hexadecimal, `0` for octal. Unlike there,
+/// numbers that are too large become the largest number instead of wrapping.
 fn number(word: &[u8]) -> Option<i64> {
     let blanks = word.iter().take_while(|b| b.is_ascii_whitespace() || **b == 0x0b).count();
     let (negative, digits) = match &word[blanks..] {

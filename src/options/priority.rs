@@ -1,4 +1,4 @@
-//! The log priorities of `automount -l`: syslog(3)'s names and numbers, of which three levels are made.
+//! The log priorities of `automount -l`: names and numbers of syslog(3), mapped to three levels.
 
 use crate::map::Verbosity;
 use crate::text::Escaped;
@@ -7,18 +7,18 @@ use crate::text::Escaped;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Priority(u8);
 
-/// What is wrong with a word that should be a priority.
+/// An invalid priority.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PriorityError {
-    /// It starts with neither letter nor digit.
+    /// The word starts with neither a letter nor a digit.
     #[error("non-alphanumeric character found in log priority.  Aborting.")]
     NotAlphanumeric,
-    /// Neither a name nor 0 to 7.
+    /// The word is neither a known name nor 0 to 7.
     #[error("Invalid log priority: {}", Escaped(.0))]
     Unknown(Vec<u8>),
 }
 
-/// The names by number.
+/// The names and their numbers.
 const NAMES: &[(&str, u8)] = &[
     ("emerg", 0),
     ("panic", 0),
@@ -34,10 +34,10 @@ const NAMES: &[(&str, u8)] = &[
 ];
 
 impl Priority {
-    /// Reads a name, in any case, or a digit.
+    /// Parses a name, not case-sensitive, or a digit.
     ///
     /// # Errors
-    /// With the messages of automount(8).
+    /// Returns an error with the message of automount(8) for any other word.
     pub fn parse(word: &[u8]) -> Result<Self, PriorityError> {
         match word {
             [digit @ b'0'..=b'7'] => return Ok(Self(digit - b'0')),
@@ -51,7 +51,7 @@ impl Priority {
             .ok_or_else(|| PriorityError::Unknown(word.to_vec()))
     }
 
-    /// How much is logged: everything from `debug`, what is done from `warning` to `info`, else errors.
+    /// Returns the level: everything for `debug`, operations for `warning` to `info`, else errors only.
     pub fn verbosity(self) -> Verbosity {
         match self.0 {
             7.. => Verbosity::Debug,

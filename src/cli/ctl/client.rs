@@ -1,4 +1,4 @@
-//! The client's end of the control socket.
+//! The client side of the control socket.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -11,52 +11,52 @@ use crate::control::protocol::{self, Malformed, REPLY_MAX, TooLong};
 use crate::control::{Answer, Call, ControlError, Frames};
 use crate::text::Escaped;
 
-/// Why there is no answer.
+/// Why a call has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens.
-    #[error("the daemon is not running (nobody listens at {})", Escaped::path(.0))]
+    /// No process listens at the socket.
+    #[error("the daemon is not running (no process listens at {})", Escaped::path(.0))]
     NotRunning(PathBuf),
     /// The socket may not be opened.
     #[error("{}: permission denied", Escaped::path(.0))]
     Denied(PathBuf),
-    /// The daemon says no.
+    /// The daemon has refused the call.
     #[error(transparent)]
     Refused(#[from] ControlError),
-    /// No answer in time.
-    #[error("no answer from the daemon within {} s", .0.as_secs())]
+    /// No reply in time.
+    #[error("no reply from the daemon within {} s", .0.as_secs())]
     TimedOut(Duration),
-    /// The daemon, or who answered for it, is gone.
-    #[error("the daemon has gone without an answer; its log may say why")]
+    /// The daemon has closed the connection without a reply.
+    #[error("the daemon has closed the connection without a reply; see its log")]
     Gone,
-    /// The connection broke.
+    /// The connection has failed.
     #[error("cannot talk to the daemon: {0}")]
     Io(#[from] io::Error),
-    /// The answer is none.
+    /// The reply is invalid.
     #[error("cannot understand the daemon: {0}")]
     Malformed(#[from] Malformed),
-    /// The answer is endless.
+    /// The reply is too long.
     #[error("cannot understand the daemon: {0}")]
     TooLong(#[from] TooLong),
 }
 
 impl ClientError {
-    /// An answer to another question.
+    /// The reply belongs to another call.
     pub(super) fn unexpected() -> Self {
-        Self::Io(io::Error::new(ErrorKind::InvalidData, "the answer is to another question"))
+        Self::Io(io::Error::new(ErrorKind::InvalidData, "the reply belongs to another call"))
     }
 }
 
-/// Asks the daemon that listens at `socket`, and waits for the answer as long as `patience`, all in all.
+/// Makes a call to the daemon that listens at `socket`, and waits at most `patience` in all for the reply.
 ///
 /// # Errors
-/// When there is no answer, or it is no.
+/// Returns an error if there is no valid reply, or if the daemon has refused the call.
 pub fn ask(socket: &Path, call: Call, patience: Duration) -> Result<Answer, ClientError> {
-    // A thread, as connect(2) waits without limit when the queue of the socket is full.
+    // In a thread, because connect(2) blocks without limit while the queue of the socket is full.
     let (send, receive) = mpsc::channel();
     let path = socket.to_owned();
     thread::Builder::new().spawn(move || {
-        // Too late when nobody waits any more.
+        // Fails if the deadline has passed.
         let _ = send.send(converse(&path, &call));
     })?;
     match receive.recv_timeout(patience) {
@@ -66,10 +66,10 @@ pub fn ask(socket: &Path, call: Call, patience: Duration) -> Result<Answer, Clie
     }
 }
 
-/// Waits until somebody answers, be it a while after nobody did.
+/// Pings the daemon until it replies, even if no process listens at first.
 ///
 /// # Errors
-/// Why nobody does.
+/// Returns the last error if there is no reply within `patience`.
 pub fn wait_for_answer(socket: &Path, patience: Duration) -> Result<(), ClientError> {
     let end = Instant::now() + patience;
     loop {
@@ -94,8 +94,8 @@ fn converse(socket: &Path, call: &Call) -> Result<Answer, ClientError> {
         if let Some(message) = frames.message()? {
             let answer = protocol::decode_reply(&message, call)??;
             if matches!(answer, Answer::Quiesced(_)) || *call == Call::Upgrade {
-                // The daemon closes the connection, which a checkpoint could not hold: only then it is at rest. Or who
-                // has answered makes room for a successor.
+                // Wait until the daemon closes the connection. After a quiesce, only then can a checkpoint be made, because
+                // CRIU cannot dump the connection. During an upgrade, the old worker exits after its reply.
                 while stream.read(&mut piece)? > 0 {}
             }
             return Ok(answer);
@@ -113,7 +113,7 @@ mod tests {
     use crate::control::Pong;
     use std::os::unix::net::UnixListener;
 
-    /// What the client makes of a daemon that answers with these bytes.
+    /// Returns the result of a call to a daemon that replies with `bytes`.
     fn answered(bytes: Vec<u8>) -> Result<Answer, ClientError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control");

@@ -5,20 +5,20 @@ use std::process::ExitCode;
 use super::client::ClientError;
 use crate::control::ControlError;
 
-/// What the exit status says. 2, wrong usage, comes from the argument parser.
+/// The exit status. Wrong usage (2) comes from the argument parser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Done, or the answer is yes.
+    /// Success, or the answer is yes.
     Yes = 0,
     /// The answer is no: not mounted, not found, errors in a check.
     No = 1,
-    /// The daemon is not running, as systemctl and LSB have it.
+    /// The daemon is not running (3 as in systemctl and LSB).
     NotRunning = 3,
     /// Permission denied.
     Denied = 4,
-    /// The daemon cannot do it.
+    /// The daemon has refused or failed to carry out the call.
     Failed = 5,
-    /// No answer in time, as timeout(1) has it.
+    /// No reply in time (124 as in timeout(1)).
     TimedOut = 124,
 }
 

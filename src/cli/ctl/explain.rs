@@ -1,4 +1,4 @@
-//! `autofsctl explain`: which map, which line, what would be done.
+//! `autofsctl explain`: shows what an access would do.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use super::client::ClientError;
 use super::exit::Exit;
 use crate::control::{Answer, Bytes, Call, Explanation, MountKind, Outcome, PlanTree};
 
-/// Explains one path; the exit status tells whether there is anything to mount.
+/// Explains one path. The exit status is 1 if there is nothing to mount.
 pub(super) fn explain(session: &Session, path: Bytes) -> Result<Exit, ClientError> {
     let Answer::Explanation(explanation) = session.ask(Call::Explain { path })? else {
         return Err(ClientError::unexpected());
@@ -25,8 +25,8 @@ fn told(e: &Explanation) -> String {
     let outcome = match e.outcome {
         Outcome::Found => "found",
         Outcome::NotFound => "no map has this key",
-        Outcome::Invalid => "nothing can be made of the entry",
-        Outcome::Unavailable => "no map can be asked",
+        Outcome::Invalid => "the entry is invalid",
+        Outcome::Unavailable => "no map can be read",
     };
     let mut text = String::new();
     // Writing to a string cannot fail.

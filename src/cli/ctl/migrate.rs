@@ -1,11 +1,11 @@
-//! `autofsctl quiesce` and `migrate-check`: before a checkpoint.
+//! `autofsctl quiesce` and `migrate-check`, for use before a checkpoint.
 
 use super::Session;
 use super::client::ClientError;
 use super::exit::Exit;
 use crate::control::{Answer, Call, Check, Checks, Mode, Quiesce, Quiesced, Verdict};
 
-/// Brings the daemon to rest.
+/// Quiesces the daemon.
 pub(super) fn quiesce(session: &Session, wish: Quiesce) -> Result<Exit, ClientError> {
     let Answer::Quiesced(rest) = session.ask(Call::Quiesce(wish))? else { return Err(ClientError::unexpected()) };
     session.show(&rest, || rested(&rest));
@@ -19,12 +19,12 @@ fn rested(rest: &Quiesced) -> String {
     }
     let how = match rest.mode {
         Mode::Park => "parked",
-        Mode::Live => "live and quiet",
+        Mode::Live => "live",
     };
     text + &format!("ready: {} autofs mounts are {how}, for {} s at most\n", rest.autofs_mounts, rest.lease)
 }
 
-/// Shows all conditions. The exit status is 1 if one is not met, also after a quiesce.
+/// Shows all conditions. The exit status is 1 if one is not met and a quiesce does not change that.
 pub(super) fn check(session: &Session) -> Result<Exit, ClientError> {
     let Answer::Checks(found) = session.ask(Call::MigrateCheck)? else { return Err(ClientError::unexpected()) };
     session.show(&found, || report(&found));

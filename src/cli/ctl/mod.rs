@@ -1,4 +1,4 @@
-//! The face of autofsctl(8): one verb per question. Data goes to stdout, everything else to stderr.
+//! The program autofsctl(8). Results go to stdout, all other messages to stderr.
 
 mod check;
 pub mod client;
@@ -21,7 +21,7 @@ use self::client::ClientError;
 use self::exit::Exit;
 use crate::control::{self, Answer, Bytes, Call, Level, Mode, Quiesce, Umount};
 
-/// Ask and control a running automounter, and check its configuration.
+/// Query and control a running automounter, and check its configuration.
 #[derive(Debug, Parser)]
 #[command(name = "autofsctl", version = env!("AUTOFS_VERSION"), max_term_width = 100, after_help = EXIT_HELP)]
 struct Arguments {
@@ -34,7 +34,7 @@ struct Arguments {
     /// Socket of the daemon
     #[arg(long, global = true, value_name = "PATH", default_value = control::SOCKET)]
     socket: PathBuf,
-    /// How long to wait for the daemon: 15s, or 10s to come to rest
+    /// How long to wait for the daemon [default: 15s, or 10s for quiesce]
     #[arg(long, global = true, value_name = "TIME", value_parser = time)]
     timeout: Option<u64>,
     #[command(subcommand)]
@@ -42,8 +42,8 @@ struct Arguments {
 }
 
 const EXIT_HELP: &str = "\
-Exit status: 0 yes or done, 1 no (not mounted, not found, errors in a check), 2 wrong usage, 3 the daemon is not \
-running, 4 permission denied, 5 the daemon cannot do it, 124 no answer in time.";
+Exit status: 0 success or yes, 1 no (not mounted, not found, errors in a check), 2 wrong usage, 3 the daemon is not \
+running, 4 permission denied, 5 the daemon has refused or failed, 124 no reply in time.";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Color {
@@ -54,57 +54,57 @@ enum Color {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// See whether the daemon works
+    /// Check whether the daemon responds
     Ping,
     /// Show the mount points, or whether PATH is mounted
     Status {
         /// A mount point, or a path below one
         path: Option<PathBuf>,
     },
-    /// List what is mounted
+    /// List all mounted entries
     Mounts,
     /// Read configuration and maps again
     Reload,
-    /// Replace the daemon's program by the one installed now
+    /// Replace the program of the daemon by the installed one
     Upgrade,
-    /// End the daemon, and leave all mounts to its next start
+    /// End the daemon, and leave all mounts to the next start
     Detach,
-    /// Unmount what is unused
+    /// Unmount unused entries
     Expire {
-        /// Only below this mount point, or this one entry
+        /// Only this mount point, or only this entry
         path: Option<PathBuf>,
     },
-    /// Change how much is logged about a mount point
+    /// Change the log level of a mount point
     LogLevel {
         /// The mount point
         path: PathBuf,
-        /// How much
+        /// The log level
         level: LevelName,
     },
-    /// Show what an access to PATH would do, without doing it
+    /// Show what an access to PATH would do, without mounting anything
     Explain {
         /// A path below a mount point
         path: PathBuf,
     },
-    /// Come to rest, so that a checkpoint can be made
+    /// Prepare the daemon for a checkpoint
     Quiesce {
-        /// What becomes of the autofs mounts: parked (lookups fail) or live (none may come)
+        /// Mode of the autofs mounts: park (lookups fail) or live (lookups prevent the checkpoint)
         #[arg(long, default_value = "park")]
         mode: ModeName,
-        /// Go on after this time if no checkpoint was made
+        /// Resume after this time if no checkpoint was made
         #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
         lease: u64,
-        /// Unmount before what a checkpoint cannot hold, all that is idle, or nothing
+        /// Unmount first: file systems that CRIU does not support, all unused mounts, or nothing
         #[arg(long, value_name = "WHAT", default_value = "unsupported")]
         umount: UmountName,
     },
-    /// Go on after a quiesce
+    /// Resume after a quiesce
     Resume,
-    /// Show what stands in the way of a checkpoint by CRIU
+    /// Check the conditions for a checkpoint by CRIU
     MigrateCheck,
-    /// Show what is wrong with the configuration and the maps
+    /// Report errors in the configuration and the maps
     Check {
-        /// Only these files; what they are is told by their names
+        /// Only these files; their names determine their types
         files: Vec<PathBuf>,
     },
 }
@@ -116,7 +116,7 @@ enum LevelName {
     Debug,
 }
 
-/// How long to wait for the daemon if nobody says how long.
+/// How long to wait for the daemon without --timeout.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -132,7 +132,7 @@ enum UmountName {
     None,
 }
 
-/// How to ask and how to show.
+/// The options that all commands share.
 struct Session {
     socket: PathBuf,
     timeout: Option<Duration>,
@@ -162,7 +162,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// What NO_COLOR, CLICOLOR_FORCE and TERM say, and whether anybody watches.
+/// Returns whether to use bold type according to NO_COLOR, CLICOLOR_FORCE, TERM and whether stdout is a terminal.
 fn bold_by_environment() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if set("NO_COLOR") {
@@ -223,14 +223,14 @@ impl Session {
 
     fn ask(&self, call: Call) -> Result<Answer, ClientError> {
         let patience = match &call {
-            // The daemon has the last word on that time.
+            // The daemon limits this time itself.
             Call::Quiesce(wish) => Duration::from_secs(wish.timeout) + PATIENCE,
             _ => self.timeout.unwrap_or(PATIENCE),
         };
         client::ask(&self.socket, call, patience)
     }
 
-    /// Something to be done, of which there is nothing to show.
+    /// Makes a call without a result to show.
     fn order(&self, call: Call) -> Result<Exit, ClientError> {
         self.ask(call)?;
         self.show(&serde_json::Map::new(), String::new);
@@ -243,12 +243,12 @@ impl Session {
             Ok(json) if self.json => json + "\n",
             _ => text(),
         };
-        // Nobody is there to hear of a closed stdout.
+        // Errors are ignored: stdout may be closed.
         let _ = io::stdout().write_all(text.as_bytes());
     }
 }
 
-/// Seconds: `90`, `90s`, `2m`, `1h`.
+/// Parses a time (`90`, `90s`, `2m`, `1h`) and returns it in seconds.
 fn time(text: &str) -> Result<u64, String> {
     let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
         Some(number) => (number, text.chars().last()),
@@ -263,7 +263,7 @@ fn time(text: &str) -> Result<u64, String> {
     seconds.ok_or_else(|| "a time like 10s, 2m or 1h, at most 24h".to_owned())
 }
 
-/// The path as the daemon knows it: absolute, without slashes at the end. Nothing is looked up.
+/// Makes a path absolute and removes trailing slashes, as the daemon expects it. Does not access the file system.
 fn absolute(path: &Path) -> Result<Bytes, ClientError> {
     let mut bytes = Bytes::from(std::path::absolute(path)?.as_path()).0;
     while bytes.len() > 1 && bytes.last() == Some(&b'/') {

@@ -1,4 +1,4 @@
-//! `autofsctl mounts`: what the daemon has mounted.
+//! `autofsctl mounts`: lists the mounted entries.
 
 use super::Session;
 use super::client::ClientError;
@@ -6,7 +6,7 @@ use super::exit::Exit;
 use super::table::{Align, Table};
 use crate::control::{Answer, Call, Mounted, Mounts};
 
-/// All of it.
+/// Lists all mounted entries.
 pub(super) fn list(session: &Session) -> Result<Exit, ClientError> {
     let mounted = ask(session)?;
     session.show(&mounted, || rows(&mounted.mounts, session.bold));

@@ -1,4 +1,4 @@
-//! `autofsctl status`: the mount points, or one path.
+//! `autofsctl status`: shows all mount points, or one path.
 
 use super::client::ClientError;
 use super::exit::Exit;
@@ -6,14 +6,14 @@ use super::table::{Align, Table, duration};
 use super::{Session, mounts};
 use crate::control::{Answer, Bytes, Call, Mode, MountKind, MountPoint, Status};
 
-/// All mount points.
+/// Shows all mount points.
 pub(super) fn all(session: &Session) -> Result<Exit, ClientError> {
     let status = ask(session)?;
     session.show(&status, || heading(&status) + &rows(&status.mount_points, session.bold));
     Ok(Exit::Yes)
 }
 
-/// One mount point, or what is mounted at `path`; the exit status tells whether there is anything.
+/// Shows the mount point or mounted entry at `path`. The exit status is 1 if there is none.
 pub(super) fn one(session: &Session, path: &Bytes) -> Result<Exit, ClientError> {
     let status = ask(session)?;
     if let Some(point) = status.mount_points.iter().find(|point| point.path == *path) {
@@ -46,7 +46,7 @@ fn heading(status: &Status) -> String {
         Some(rest) => {
             let mode = match rest.mode {
                 Mode::Park => "parked",
-                Mode::Live => "quiet",
+                Mode::Live => "quiesced",
             };
             format!("{mode} for a checkpoint, for {} at most\n", duration(rest.lease))
         }
