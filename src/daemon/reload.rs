@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use crate::config::Settings;
 use crate::daemon::attach::adopt;
 use crate::daemon::attach::top;
 use crate::daemon::jobs::detach;
@@ -24,8 +23,7 @@ use crate::daemon::worker::Worker;
 use crate::engine::{Event, Kind, MountState, Shutdown, Wanted};
 use crate::exec::lanes::Lane;
 use crate::fault;
-use crate::map::{MasterEntry, MasterOptions, Table};
-use crate::options::Options;
+use crate::map::{MasterEntry, Table};
 use crate::source::Source;
 use crate::source::configuration::Configuration;
 use crate::source::master::{Master, Status};
@@ -313,15 +311,4 @@ async fn browse(worker: &Rc<Worker>) {
     for id in worker.mounts.filter_map(|id, mount| shown(mount).then_some(id)) {
         worker.browse(id).await;
     }
-}
-
-/// The options of a line with the defaults of configuration and command line filled in.
-pub(crate) fn effective(options: &MasterOptions, settings: &Settings, command_line: &Options) -> MasterOptions {
-    let mut effective = options.clone();
-    effective.timeout = options.timeout.or(command_line.timeout).or(Some(settings.timeout));
-    effective.negative_timeout =
-        options.negative_timeout.or(command_line.negative_timeout).or(Some(settings.negative_timeout));
-    effective.browse = options.browse.or(Some(settings.browse_mode));
-    effective.random |= command_line.random;
-    effective
 }

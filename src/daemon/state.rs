@@ -5,15 +5,15 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::config::Settings;
 use crate::daemon::jobs::resolve;
 use crate::daemon::maps::context::Context;
 use crate::daemon::maps::line::Line;
 use crate::daemon::mounts::AutofsMount;
-use crate::daemon::reload;
 use crate::engine::{Key, Kind, Requester};
 use crate::exec::lanes::Lanes;
 use crate::logging::Logger;
-use crate::map::MasterEntry;
+use crate::map::{MasterEntry, MasterOptions};
 use crate::options::Options;
 use crate::source::configuration::Configuration;
 use crate::source::master::Master;
@@ -81,7 +81,7 @@ impl State {
     /// The line of an entry of the master map: the one that is in force, if it says the same, else a new one. Says
     /// which.
     pub(crate) fn line(&mut self, entry: &MasterEntry) -> (Rc<Line>, bool) {
-        let options = reload::effective(&entry.options, &self.configuration.conf.autofs, &self.options);
+        let options = effective(&entry.options, &self.configuration.conf.autofs, &self.options);
         let same_map = |line: &&Rc<Line>| line.mount_point == entry.mount_point && line.spec == entry.source;
         let known = self.order.iter().filter_map(|number| self.lines.get(number)).find(same_map).map(Rc::clone);
         if let Some(line) = known.as_ref().filter(|line| line.options == options) {
@@ -135,4 +135,15 @@ impl State {
         };
         self.nested.get(at).map(|nested| nested.iter().filter_map(question).collect()).unwrap_or_default()
     }
+}
+
+/// Returns the options of a line with the defaults of configuration and command line filled in.
+fn effective(options: &MasterOptions, settings: &Settings, command_line: &Options) -> MasterOptions {
+    let mut effective = options.clone();
+    effective.timeout = options.timeout.or(command_line.timeout).or(Some(settings.timeout));
+    effective.negative_timeout =
+        options.negative_timeout.or(command_line.negative_timeout).or(Some(settings.negative_timeout));
+    effective.browse = options.browse.or(Some(settings.browse_mode));
+    effective.random |= command_line.random;
+    effective
 }
