@@ -376,3 +376,176 @@ impl Life {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PHASES: [Phase; 10] = [
+        Phase::Starting,
+        Phase::Serving,
+        Phase::Quiescing,
+        Phase::Resting,
+        Phase::Restoring,
+        Phase::Upgrading,
+        Phase::Retiring,
+        Phase::Stopping(Shutdown::Detach),
+        Phase::Stopping(Shutdown::Clean),
+        Phase::Stopping(Shutdown::Forced),
+    ];
+
+    fn in_phase(phase: Phase) -> Life {
+        let life = Life::begin();
+        life.phase.set(phase);
+        life
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    #[test]
+    fn every_way_out_of_a_phase_is_meant() {
+        let next = |from: Phase| -> Vec<String> {
+            PHASES.iter().filter(|to| from.may_become(**to)).map(ToString::to_string).collect()
+        };
+        let always = ["restoring", "retiring", "stopping (detach)", "stopping (clean)", "stopping (forced)"];
+        for (from, more) in [
+            (Phase::Starting, vec!["serving", "quiescing"]),
+            (Phase::Serving, vec!["quiescing", "upgrading"]),
+            (Phase::Quiescing, vec!["resting"]),
+            (Phase::Resting, vec![]),
+            (Phase::Restoring, vec!["starting", "serving"]),
+            (Phase::Upgrading, vec!["serving"]),
+        ] {
+            let mut expected: Vec<&str> = more.into_iter().chain(always).collect();
+            let mut found = next(from);
+            expected.sort_unstable();
+            found.sort();
+            assert_eq!(found, expected, "{from}");
+        }
+        assert_eq!(next(Phase::Retiring), [""; 0]);
+        assert_eq!(next(Phase::Stopping(Shutdown::Detach)), ["retiring", "stopping (clean)", "stopping (forced)"]);
+        assert_eq!(next(Phase::Stopping(Shutdown::Forced)), ["retiring"]);
+    }
+
+    #[test]
+    fn what_may_begin_stands_in_one_table() {
+        let allowed =
+            |may: fn(Phase) -> bool| -> Vec<Phase> { PHASES.into_iter().filter(|phase| may(*phase)).collect() };
+        assert_eq!(allowed(|phase| phase.may_upgrade().is_ok()), [Phase::Serving]);
+        let quiesce = [Phase::Starting, Phase::Serving, Phase::Quiescing, Phase::Resting, Phase::Restoring];
+        assert_eq!(allowed(|phase| phase.may_quiesce().is_ok()), quiesce);
+        assert_eq!(allowed(|phase| !phase.may_reload()), [Phase::Quiescing, Phase::Resting]);
+    }
+
+    #[test]
+    fn a_harder_end_counts_and_a_softer_one_does_not() {
+        let life = in_phase(Phase::Serving);
+        assert!(life.enter(Phase::Stopping(Shutdown::Clean)));
+        assert!(!life.enter(Phase::Stopping(Shutdown::Detach)));
+        assert!(life.enter(Phase::Stopping(Shutdown::Forced)));
+        assert!(!life.enter(Phase::Serving) && life.is_stopping());
+    }
+
+    #[test]
+    fn an_end_that_was_asked_for_during_the_start_comes_after_it() {
+        let life = Life::begin();
+        life.enter(Phase::Stopping(Shutdown::Clean));
+        assert!(!life.has_started());
+        assert_eq!(life.started(), Some(Shutdown::Clean));
+        let other = Life::begin();
+        assert_eq!((other.started(), other.phase()), (None, Phase::Serving));
+    }
+
+    #[test]
+    fn a_start_that_ends_during_a_rest_serves_afterwards() {
+        let life = Life::begin();
+        assert!(life.quiesce(Mode::Live, soon()));
+        assert_eq!((life.started(), life.phase()), (None, Phase::Quiescing));
+        assert!(life.wake().is_some());
+        life.go_on();
+        assert_eq!(life.phase(), Phase::Serving);
+    }
+
+    #[test]
+    fn a_rest_during_the_start_goes_back_to_the_start() {
+        let life = Life::begin();
+        assert!(life.quiesce(Mode::Park, soon()));
+        assert!(life.wake().is_some() && life.wake().is_none());
+        life.go_on();
+        assert_eq!(life.phase(), Phase::Starting);
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_not_expected_any_more_does_not_rest() {
+        let life = in_phase(Phase::Serving);
+        let (first, second) = (soon(), soon() + Duration::from_secs(1));
+        assert!(life.quiesce(Mode::Live, first));
+        life.wake();
+        life.go_on();
+        assert!(life.quiesce(Mode::Live, second));
+        assert!(!life.rest(first, soon()), "the first one has ended");
+        let lease = soon();
+        assert!(life.rest(second, lease) && life.is_quiesced_until(lease));
+        assert_eq!(life.shown_rest().map(|rest| (rest.mode, rest.ready)), Some((Mode::Live, true)));
+    }
+
+    #[test]
+    fn the_end_ends_a_rest() {
+        let life = in_phase(Phase::Serving);
+        let until = soon();
+        life.quiesce(Mode::Live, until);
+        life.enter(Phase::Stopping(Shutdown::Clean));
+        assert!(!life.rest(until, soon()));
+        life.wake();
+        life.go_on();
+        assert!(life.is_stopping());
+    }
+
+    #[test]
+    fn a_restore_is_counted_in_every_phase() {
+        for phase in PHASES {
+            let life = in_phase(phase);
+            life.was_restored();
+            assert_eq!(life.restores(), 1);
+            let stays = matches!(phase, Phase::Stopping(_) | Phase::Retiring);
+            assert_eq!(life.phase(), if stays { phase } else { Phase::Restoring }, "{phase}");
+        }
+    }
+
+    #[test]
+    fn reloads_come_one_after_the_other_and_none_is_lost() {
+        let life = in_phase(Phase::Serving);
+        assert!(life.begin_reload());
+        assert!(!life.begin_reload() && !life.begin_reload(), "it runs again after this one");
+        assert!(life.end_reload() && life.is_reloading());
+        assert!(!life.end_reload() && !life.is_reloading());
+    }
+
+    #[test]
+    fn a_reload_waits_for_the_end_of_a_rest() {
+        let life = in_phase(Phase::Serving);
+        life.quiesce(Mode::Live, soon());
+        assert!(!life.begin_reload() && !life.is_reloading());
+        assert!(life.wake().is_some_and(|kept| kept.reload));
+    }
+
+    #[tokio::test]
+    async fn a_pause_ends_with_the_beginning_of_the_end() {
+        let life = in_phase(Phase::Serving);
+        let stop = async {
+            tokio::task::yield_now().await;
+            life.enter(Phase::Stopping(Shutdown::Clean));
+        };
+        tokio::join!(life.pause(Duration::from_secs(3600)), stop);
+        life.pause(Duration::from_secs(3600)).await;
+    }
+
+    #[tokio::test]
+    async fn the_end_is_told_also_when_it_was_before() {
+        let life = in_phase(Phase::Stopping(Shutdown::Clean));
+        life.end(Shutdown::Clean, vec![MountId(7)]);
+        assert_eq!(life.ended().await, (Shutdown::Clean, vec![MountId(7)]));
+    }
+}

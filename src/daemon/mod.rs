@@ -11,6 +11,8 @@ mod mounts;
 mod reload;
 mod requests;
 mod state;
+#[cfg(test)]
+mod testing;
 mod tools;
 mod upgrade;
 mod worker;

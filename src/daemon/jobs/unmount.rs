@@ -64,3 +64,72 @@ async fn unmount_entry(mounts: &Mounts, tools: &Tools, at: &EntryId, path: &Path
     info!(target: &label, "umounting {shown} succeeded");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::jobs::{check, detach};
+    use crate::daemon::testing::Parts;
+    use crate::engine::{JobId, Key, MountId};
+
+    fn entry(mount: u32, key: &str) -> EntryId {
+        EntryId { mount: MountId(mount), key: Key::from(key.as_bytes()) }
+    }
+
+    #[tokio::test]
+    async fn what_is_unknown_is_gone() {
+        let parts = Parts::new();
+        let layers = [
+            Layer::FileSystem { at: entry(1, "k"), path: "/a/k".into() },
+            Layer::Trigger(MountId(2), Path::new("/a/k/s").into()),
+        ];
+        let (gone, error) = unmount(&parts.mounts, &parts.tools, &entry(1, "k"), &layers, false).await;
+        assert_eq!((gone, error), (2, None));
+    }
+
+    #[tokio::test]
+    async fn the_first_layer_that_stays_ends_it_and_says_why() {
+        let parts = Parts::new();
+        // Its mount point is a directory of another device.
+        parts.indirect(1, "/", 70);
+        let layers = [
+            Layer::Trigger(MountId(2), Path::new("/a").into()),
+            Layer::Trigger(MountId(1), Path::new("/").into()),
+            Layer::Trigger(MountId(3), Path::new("/b").into()),
+        ];
+        let (gone, error) = unmount(&parts.mounts, &parts.tools, &entry(9, ""), &layers, false).await;
+        assert_eq!((gone, error.unwrap().message.as_str()), (1, "/ is in use"));
+        assert!(parts.mounts.get(MountId(1)).is_some() && !parts.mounts.is_leaving(MountId(1)));
+    }
+
+    #[tokio::test]
+    async fn a_mount_that_was_unmounted_meanwhile_is_gone() {
+        tokio::task::LocalSet::new()
+            .run_until(async {
+                let parts = Parts::new();
+                parts.indirect(1, "/nonexistent/a", 70);
+                parts.indirect(2, "/", 71);
+                parts.mounts.begin_leaving(MountId(2));
+                let leaving = vec![(MountId(1), false), (MountId(2), false), (MountId(3), false)];
+                let outcomes = detach::detach(&parts.mounts, &parts.tools, leaving).await;
+                let gone = |(id, outcome): (MountId, Result<(), Reason>)| (id.0, outcome.is_ok());
+                let mut gone: Vec<_> = outcomes.into_iter().map(gone).collect();
+                gone.sort_unstable();
+                assert_eq!(gone, [(1, true), (2, false), (3, true)]);
+                assert_eq!(parts.mounts.take_unmounted(), 2);
+                assert!(!parts.mounts.is_leaving(MountId(2)), "it stays");
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn nothing_is_mounted_at_what_is_unknown() {
+        let parts = Parts::new();
+        parts.indirect(1, "/nonexistent/a", 70);
+        for count in [1, 100] {
+            let jobs = (0..count).map(|n| (JobId(n), entry(1 + u32::try_from(n % 2).unwrap(), "k"))).collect();
+            let outcomes = check::check(&parts.mounts, &parts.tools, jobs).await;
+            assert!(outcomes.len() == usize::try_from(count).unwrap() && outcomes.iter().all(|(_, mounted)| !mounted));
+        }
+    }
+}

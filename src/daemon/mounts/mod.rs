@@ -418,3 +418,130 @@ impl Drop for Counted {
         self.0.set(self.0.get().saturating_sub(1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::testing::{Parts, line};
+    use crate::sys::mountinfo;
+
+    fn mount(kind: Kind, path: &str) -> AutofsMount {
+        let (path, line) = (Path::new(path).into(), line("/m"));
+        AutofsMount { path, kind, dev: 1, pipe: 1, line, remote: false, lacks_options: false }
+    }
+
+    #[test]
+    fn paths_and_keys_are_each_others_reverse() {
+        let indirect = mount(Kind::Indirect, "/home");
+        let key = Key::from(&b"anna"[..]);
+        assert_eq!(indirect.entry(&key), Path::new("/home/anna"));
+        for path in ["/home/anna", "/home/anna/deep/er"] {
+            assert_eq!(indirect.key_of(Path::new(path)), Some(key.clone()));
+        }
+        assert_eq!(indirect.key_of(Path::new("/home")), None);
+        assert_eq!(indirect.key_of(Path::new("/homes/anna")), None);
+        let direct = mount(Kind::Direct, "/data");
+        assert_eq!(direct.entry(&Key::default()), Path::new("/data"));
+        assert_eq!(direct.key_of(Path::new("/data/deep")), Some(Key::default()));
+        assert_eq!(direct.key_of(Path::new("/dat")), None);
+    }
+
+    #[tokio::test]
+    async fn the_deepest_mount_serves_a_path() {
+        let parts = Parts::new();
+        parts.indirect(1, "/a", 70);
+        parts.indirect(2, "/a/b/c", 71);
+        let serving = |path: &str| parts.mounts.serving(Path::new(path)).map(|(MountId(id), _)| id);
+        assert_eq!(serving("/a/b"), Some(1));
+        assert_eq!(serving("/a/b/c/d"), Some(2));
+        assert_eq!(serving("/ab"), None);
+    }
+
+    #[tokio::test]
+    async fn a_pipe_is_read_once_and_closed_with_its_last_mount() {
+        let mut parts = Parts::new();
+        let pipe = parts.mounts.create_pipe().unwrap();
+        parts.insert(1, "/a", Kind::Indirect, 70, pipe);
+        parts.insert(2, "/a/k/s", Kind::Offset, 71, pipe);
+        assert_eq!(parts.unread.try_recv().unwrap().number, pipe);
+        assert!(parts.unread.try_recv().is_err(), "one task reads it");
+        parts.mounts.remove(MountId(2)).unwrap();
+        assert!(parts.mounts.pipe(pipe).is_some());
+        parts.mounts.remove(MountId(1)).unwrap();
+        assert!(parts.mounts.pipe(pipe).is_none());
+        assert!(parts.mounts.remove(MountId(1)).is_none() && parts.mounts.count() == 0);
+    }
+
+    #[tokio::test]
+    async fn pipes_that_no_mount_writes_to_are_closed_except_for_shared_and_awaited_ones() {
+        let parts = Parts::new();
+        let [unused, shared, awaited] = [(); 3].map(|()| parts.mounts.create_pipe().unwrap());
+        for pipe in [unused, shared] {
+            parts.mounts.pipe(pipe).unwrap().awaited.set(false);
+        }
+        parts.mounts.release_unused_pipes(&[shared]);
+        assert_eq!([unused, shared, awaited].map(|pipe| parts.mounts.pipe(pipe).is_some()), [false, true, true]);
+    }
+
+    #[tokio::test]
+    async fn a_new_device_is_that_of_one_mount() {
+        let parts = Parts::new();
+        parts.indirect(1, "/a", 70);
+        parts.indirect(2, "/b", 71);
+        // A restore may give one mount the number that another one had.
+        parts.mounts.move_device(MountId(1), 71);
+        parts.mounts.move_device(MountId(2), 70);
+        let devices = [1, 2].map(|id| parts.mounts.get(MountId(id)).unwrap().dev);
+        assert_eq!(devices, [71, 70]);
+        let shown = |target: &str, dev: u32| {
+            let text = format!("30 20 0:{dev} / {target} rw - autofs m rw,fd=5,pgrp=9,timeout=3,indirect,pipe_ino=7\n");
+            let line = mountinfo::parse(text.as_bytes()).next().map(Mounted::from).unwrap();
+            parts.mounts.serves(&line)
+        };
+        assert!(shown("/a", 71) && shown("/b", 70) && !shown("/a", 70));
+    }
+
+    #[tokio::test]
+    async fn jobs_count_until_their_guards_are_dropped() {
+        let parts = Parts::new();
+        let mounts = &parts.mounts;
+        let (one, attaching) = (mounts.begin_making(), mounts.begin_attaching());
+        let settled = async {
+            mounts.settled().await;
+            assert!(mounts.is_making(), "the other one is still under way");
+        };
+        let end = async {
+            tokio::task::yield_now().await;
+            drop(attaching);
+        };
+        tokio::join!(settled, end);
+        drop(one);
+        assert!(!mounts.is_making() && !mounts.is_busy());
+        mounts.begin_leaving(MountId(1));
+        assert!(mounts.is_busy() && mounts.is_leaving(MountId(1)));
+        mounts.end_leaving(MountId(1));
+        assert!(!mounts.is_busy());
+    }
+
+    #[tokio::test]
+    async fn numbers_of_the_shell_are_never_those_of_the_engine() {
+        let parts = Parts::new();
+        parts.mounts.next.set(u32::MAX);
+        let numbers = [(); 3].map(|()| parts.mounts.number());
+        assert!(numbers.iter().all(|id| !id.is_top()), "{numbers:?}");
+    }
+
+    #[tokio::test]
+    async fn a_mount_that_cannot_be_reached_has_no_root_and_counts_its_requests() {
+        let parts = Parts::new();
+        parts.indirect(1, "/nonexistent/a", 70);
+        parts.mounts.begin_request(MountId(1));
+        let root = parts.mounts.with_root(MountId(1), |_| Ok(()));
+        assert_eq!(root.unwrap_err().kind(), std::io::ErrorKind::NotFound);
+        let unanswered = || parts.mounts.rows.borrow()[&MountId(1)].unanswered;
+        assert_eq!(unanswered(), 1);
+        parts.mounts.end_request(MountId(1));
+        parts.mounts.end_request(MountId(1));
+        assert_eq!(unanswered(), 0);
+    }
+}

@@ -1,0 +1,147 @@
+//! What tests of the daemon's parts work with: autofs mounts that exist on paper only, a journal, real pipes. No test that
+//! uses this needs root.
+
+use std::cell::RefCell;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::maps::line::Line;
+use super::mounts::pipes::{Pipe, Pipes};
+use super::mounts::{Mounts, NewMount};
+use super::requests::{Receiver, Requests};
+use super::tools::Tools;
+use crate::engine::{Kind, MountId};
+use crate::exec::dirs::Made;
+use crate::exec::lanes::Lanes;
+use crate::link::Link;
+use crate::link::journal::{Journal, RECORDS, Slot};
+use crate::map::{MasterOptions, SourceSpec};
+use crate::source::configuration::Configuration;
+use crate::source::{Mode, Names, Source};
+use crate::sys::autofs::Control;
+use crate::sys::children;
+use crate::sys::fds;
+use crate::sys::memory::SharedMemory;
+
+/// The owners of a worker, without a worker.
+pub(crate) struct Parts {
+    pub(crate) mounts: Rc<Mounts>,
+    pub(crate) requests: Rc<Requests>,
+    pub(crate) tools: Tools,
+    /// The pipes that are to be read.
+    pub(crate) unread: mpsc::UnboundedReceiver<Rc<Pipe>>,
+    /// The keeper's end of the link.
+    _keeper: OwnedFd,
+}
+
+impl Parts {
+    /// Makes them. Must run in a tokio runtime.
+    pub(crate) fn new() -> Self {
+        let (keeper, link) = fds::pair().unwrap();
+        let control = Arc::new(Control::without_device());
+        let (mounts, unread) = Mounts::new(Arc::clone(&control), Pipes::new(Link::new(link), Vec::new()));
+        let (journal, unanswered) = Journal::open(SharedMemory::create(RECORDS).unwrap(), false);
+        let requests = Requests::new(journal, unanswered);
+        let configuration =
+            Configuration { conf: crate::config::AutofsConf::default(), native: Default::default(), names: names() };
+        let lanes = Arc::new(Lanes::new(&configuration.native.limits));
+        let tools = Tools::new(&configuration, control, lanes, requests.requesters());
+        Self { mounts, requests, tools, unread, _keeper: keeper }
+    }
+
+    /// Makes a mount known that has a pipe of its own; returns that.
+    pub(crate) fn indirect(&self, id: u32, path: &str, dev: u32) -> u32 {
+        let pipe = self.mounts.create_pipe().unwrap();
+        self.insert(id, path, Kind::Indirect, dev, pipe);
+        pipe
+    }
+
+    /// Makes a mount known that writes to `pipe`.
+    pub(crate) fn insert(&self, id: u32, path: &str, kind: Kind, dev: u32, pipe: u32) {
+        let (line, created) = (line(path), Made::default());
+        let path = std::path::Path::new(path).into();
+        let new = NewMount { path, kind, dev, pipe, line, created, remote: false, found: false };
+        self.mounts.insert(MountId(id), new);
+    }
+
+    /// Writes a packet into a pipe, as the kernel does.
+    pub(crate) fn write(&self, pipe: u32, packet: &[u8]) {
+        let mut write_end = std::fs::File::from(self.mounts.write_end(pipe).unwrap());
+        write_end.write_all(packet).unwrap();
+    }
+}
+
+fn names() -> Arc<Names> {
+    Arc::default()
+}
+
+/// A line of the master map for a mount point, with the map `m`, which is not there.
+pub(crate) fn line(mount_point: &str) -> Rc<Line> {
+    let spec = SourceSpec { kind: None, format: None, name: b"/nonexistent/m".to_vec(), parts: Vec::new() };
+    let source = Arc::new(Source::from_spec(&spec, Mode::Indirect, &names()));
+    Rc::new(Line::new(1, mount_point.as_bytes().to_vec(), spec, MasterOptions::default(), source))
+}
+
+/// What the kernel asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Asks {
+    /// For a name below an indirect mount.
+    Name(&'static [u8]),
+    /// For a direct mount.
+    Direct,
+    /// That a name be expired; by this worker or by an earlier one.
+    Expire(&'static [u8], ByUs),
+}
+
+/// Whether this worker has called expire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ByUs {
+    Yes,
+    No,
+}
+
+/// A packet for the mount with this device.
+pub(crate) fn packet(dev: u32, token: u32, asks: Asks) -> Vec<u8> {
+    let own = u32::try_from(children::pid()).unwrap();
+    let (number, name, tgid) = match asks {
+        Asks::Name(name) => (3, name, 4241),
+        Asks::Direct => (5, &b"00000000c0ffee00"[..], 4241),
+        Asks::Expire(name, by_us) => (4, name, if by_us == ByUs::Yes { own } else { own + 1 }),
+    };
+    let mut bytes = vec![0; crate::sys::packet::SIZE];
+    let length = u32::try_from(name.len()).unwrap();
+    for (i, word) in [5, number, token, dev, 1, 0, 1000, 100, 4242, tgid, length].iter().enumerate() {
+        bytes[i * 4..][..4].copy_from_slice(&word.to_ne_bytes());
+    }
+    bytes[44..44 + name.len()].copy_from_slice(name);
+    bytes
+}
+
+/// Takes note of what it is told.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Told(Rc<RefCell<Vec<String>>>);
+
+impl Told {
+    /// Returns what came since the last call.
+    pub(crate) fn take(&self) -> Vec<String> {
+        self.0.take()
+    }
+}
+
+impl Receiver for Told {
+    fn packet(&self, _: Slot, pipe: u32) {
+        self.0.borrow_mut().push(format!("packet of {pipe}"));
+    }
+
+    fn restored(&self, _: Slot) {
+        self.0.borrow_mut().push("restored".to_owned());
+    }
+
+    fn abandoned(&self, pipe: &Pipe) {
+        self.0.borrow_mut().push(format!("{} abandoned", pipe.number));
+    }
+}
