@@ -246,7 +246,9 @@ impl Worker {
             let before = engine.deadline();
             let (mut events, mut effects) = (VecDeque::from([event]), Vec::new());
             while let Some(event) = events.pop_front() {
+                engine.trace(log::max_level() >= log::LevelFilter::Debug);
                 engine.handle(self.life.now(), event, &mut effects);
+                log_transitions(&mut engine);
                 for effect in effects.drain(..) {
                     events.extend(self.carry_out(&mut together, effect));
                 }
@@ -508,4 +510,13 @@ struct Together {
     attach: Vec<(MountId, Wanted)>,
     detach: Vec<(MountId, bool)>,
     check: Vec<(JobId, EntryId)>,
+}
+
+/// Logs the transitions of entries that the last event has brought.
+fn log_transitions(engine: &mut Engine) {
+    for transition in engine.take_transitions() {
+        if let Some(path) = engine.entry_path(&transition.at) {
+            debug!(target: &target(&path), "{}: {transition}", Escaped::path(&path));
+        }
+    }
 }

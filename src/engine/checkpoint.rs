@@ -1,21 +1,20 @@
 //! Before a checkpoint nothing begins by itself; after a restore the kernel is another one.
 
-use super::entry::Askers;
-use super::{Engine, Entry, EntryId, Mount, Stage, State};
+use super::{Askers, Engine, Entry, EntryId, Mount, Stage, State};
 
 impl Engine {
     /// Whether no job runs, nobody waits and the kernel is asked for nothing.
     pub fn is_idle(&self) -> bool {
-        let busy = |mount: &Mount| mount.expiring || mount.entries.values().any(Entry::busy);
-        self.jobs.is_empty() && !self.mounts.values().any(|mount| busy(mount))
+        let busy = |mount: &Mount| mount.is_expiring() || mount.entries().any(|(_, entry)| entry.busy());
+        self.jobs.is_empty() && !self.tree.mounts().any(|(_, mount)| busy(mount))
     }
 
     /// Begins no look for what is unused any more, or does so again.
     pub(super) fn pause(&mut self, paused: bool) {
         self.paused = paused;
-        for id in self.tops.keys().copied().collect::<Vec<_>>() {
+        for id in self.tree.top_ids() {
             if paused {
-                self.cancel_round(id);
+                self.cancel_run(id);
             }
             self.restart_tick(id);
         }
@@ -23,24 +22,25 @@ impl Engine {
 
     /// Unmounts an entry if all is quiet there.
     pub(super) fn unmount_quiet(&mut self, at: &EntryId) {
-        let serves = self.top_of(at.mount).is_some_and(|top| top.state.serves());
-        let occupied = self.entry(at).is_some_and(Entry::occupied);
-        if serves && occupied && self.stop.is_none() && self.held(at).is_none() && self.quiet(at) {
+        let serves = self.tree.top_of(at.mount).is_some_and(|top| top.state().serves());
+        let occupied = self.tree.entry(at).is_some_and(Entry::occupied);
+        if serves && occupied && self.stop.is_none() && self.tree.held(at).is_none() && self.quiet(at) {
             self.unmount(at, false);
         }
     }
 
     /// Forgets whoever waits. What was begun for them goes on.
     pub(super) fn forget_tokens(&mut self) {
-        for at in self.places() {
-            let Some(entry) = self.entry_mut(&at) else { continue };
-            entry.waiting.clear();
-            entry.expire = None;
-            entry.askers = Askers::default();
+        for at in self.tree.entries() {
+            self.update(&at, |entry| {
+                entry.waiting.clear();
+                entry.expire = None;
+                entry.askers = Askers::default();
+            });
             self.settle(&at);
         }
-        for id in self.tops.keys().copied().collect::<Vec<_>>() {
-            if self.tops.get(&id).is_some_and(|top| top.state == State::Leaving(Stage::Emptying)) {
+        for id in self.tree.top_ids() {
+            if self.tree.top(id).is_some_and(|top| top.state() == State::Leaving(Stage::Emptying)) {
                 self.consider_all(id);
             }
         }

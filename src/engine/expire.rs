@@ -4,36 +4,35 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    Done, Effect, Engine, EntryId, Errno, JobId, Layer, Phase, Piece, Reason, Repair, Requester, Shutdown, Token,
+    Done, Effect, Engine, Entry, EntryId, Errno, JobId, Layer, Phase, Piece, Reason, Repair, Requester, Shutdown, Token,
 };
 use crate::plan::{Action, Plan};
 
 impl Engine {
     /// The kernel wants an entry unmounted.
     pub(super) fn expire(&mut self, at: EntryId, token: Token) {
-        if !self.mounts.get(&at.mount).is_some_and(|mount| mount.has(&at.key)) {
+        if !self.tree.may_have(&at) {
             return self.reply(at.mount, token, Some(Errno::ENOENT));
         }
-        let serves = self.stop.is_none() && self.top_of(at.mount).is_some_and(|top| top.state.serves());
-        if !serves || self.held(&at).is_some() || !self.quiet(&at) {
+        let serves = self.stop.is_none() && self.tree.top_of(at.mount).is_some_and(|top| top.state().serves());
+        if !serves || self.tree.held(&at).is_some() || !self.quiet(&at) {
             return self.reply(at.mount, token, Some(Errno::EBUSY));
         }
-        if let Some(entry) = self.entry_or_new(&at) {
-            entry.expire = Some(token);
-            self.unmount(&at, false);
-        }
+        self.tree.make_entry(&at);
+        self.update(&at, |entry| entry.expire = Some(token));
+        self.unmount(&at, false);
     }
 
     /// Begins to unmount an entry where all is quiet. If we know of nothing that is mounted there, the shell looks.
     pub(super) fn unmount(&mut self, at: &EntryId, lazy: bool) {
-        let known = self.pieces(at).into_iter().filter_map(|piece| Some((self.layer(&piece)?, piece)));
+        let known = self.tree.pieces(at).into_iter().filter_map(|piece| Some((self.layer(&piece)?, piece)));
         let (layers, pieces) = known.unzip();
         let due = self.now.after(self.limits.unmount);
         let job = self.new_job(at);
-        if let Some(entry) = self.entry_mut(at) {
+        self.update(at, |entry| {
             entry.phase = Phase::Unmounting(job, pieces);
             entry.due = Some(due);
-        }
+        });
         self.effects.push(Effect::Unmount { job, at: at.clone(), layers, lazy });
         self.settle(at);
     }
@@ -41,10 +40,10 @@ impl Engine {
     fn layer(&self, piece: &Piece) -> Option<Layer> {
         match piece {
             Piece::Entry(at) => {
-                let path = self.mounts.get(&at.mount)?.path_of(&at.key);
+                let path = self.tree.mount(at.mount)?.path_of(&at.key);
                 Some(Layer::FileSystem { at: at.clone(), path })
             }
-            Piece::Trigger(id) => Some(Layer::Trigger(*id, self.mounts.get(id)?.path.clone())),
+            Piece::Trigger(id) => Some(Layer::Trigger(*id, self.tree.mount(*id)?.path.clone())),
         }
     }
 
@@ -52,21 +51,20 @@ impl Engine {
     pub(super) fn unmounted(&mut self, job: JobId, gone: usize, error: Option<Reason>) {
         let Some((at, Phase::Unmounting(_, pieces))) = self.take_phase(job) else { return };
         let lost = self.take_down(&at, pieces.iter().take(gone));
-        if let Some(entry) = self.entry_mut(&at) {
-            entry.trouble = error;
-        }
+        self.update(&at, |entry| entry.trouble = error);
         if gone < pieces.len() {
             // At the end, too: what stays is as it was, and the next start takes it over whole.
             let forced = self.stop.as_ref().is_some_and(|stop| stop.how == Shutdown::Forced);
             let repairs = if forced { Vec::new() } else { self.repairs(lost) };
             return self.repair(at, repairs);
         }
-        if let Some(entry) = self.entry_mut(&at) {
+        let expire = self.update(&at, |entry| {
             entry.phase = Phase::Idle;
             entry.plan = None;
-            if let Some(token) = entry.expire.take() {
-                self.reply(at.mount, token, None);
-            }
+            entry.expire.take()
+        });
+        if let Some(token) = expire.flatten() {
+            self.reply(at.mount, token, None);
         }
         self.serve(&at);
     }
@@ -79,7 +77,7 @@ impl Engine {
                 Piece::Entry(place) if place == at => {}
                 Piece::Entry(place) => self.clear(place),
                 Piece::Trigger(id) => {
-                    let Some(mount) = self.mounts.get(id) else { continue };
+                    let Some(mount) = self.tree.mount(*id) else { continue };
                     let Some(owner) = mount.owner().cloned() else { continue };
                     lost.entry(owner.clone()).or_default().push(Lost(mount.plan().cloned()));
                     self.drop_below(*id);
@@ -93,8 +91,8 @@ impl Engine {
     /// What is to be mounted again: the triggers of entries that still stand.
     fn repairs(&self, lost: BTreeMap<EntryId, Vec<Lost>>) -> Vec<Repair> {
         let repair = |(at, lost): (EntryId, Vec<Lost>)| {
-            let mount = self.mounts.get(&at.mount)?;
-            let entry = mount.entries.get(&at.key).filter(|entry| entry.occupied())?;
+            let mount = self.tree.mount(at.mount)?;
+            let entry = mount.entry(&at.key).filter(|entry| entry.occupied())?;
             let offsets: Option<Vec<_>> = lost.into_iter().map(|Lost(plan)| plan).collect();
             let plan = match offsets {
                 Some(mut offsets) => {
@@ -112,38 +110,36 @@ impl Engine {
 
     /// Mounts triggers again that are missing below an entry, if it is mounted and all is quiet there.
     pub(super) fn mend_quiet(&mut self, at: EntryId, plan: Arc<Plan>) {
-        let serves = self.top_of(at.mount).is_some_and(|top| top.state.serves());
-        let stands = self.entry(&at).is_some_and(|entry| matches!(entry.phase, Phase::Mounted));
+        let serves = self.tree.top_of(at.mount).is_some_and(|top| top.state().serves());
+        let stands = self.tree.entry(&at).is_some_and(|entry| matches!(entry.phase, Phase::Mounted));
         let may = serves && stands && !self.paused && self.stop.is_none();
-        if may && self.held(&at).is_none() && self.quiet(&at) {
+        if may && self.tree.held(&at).is_none() && self.quiet(&at) {
             self.repair(at.clone(), vec![Repair { at, plan }]);
         }
     }
 
     /// Goes on with the repairs of an entry that was unmounted halfway; when there are none, it is mounted as before.
     fn repair(&mut self, at: EntryId, mut repairs: Vec<Repair>) {
-        while repairs.last().is_some_and(|repair| self.entry(&repair.at).is_none()) {
+        while repairs.last().is_some_and(|repair| self.tree.entry(&repair.at).is_none()) {
             repairs.pop();
         }
         if let Some(repair) = repairs.last() {
             let (place, plan) = (repair.at.clone(), repair.plan.clone());
             let job = self.new_job(&at);
-            if let Some(entry) = self.entry_mut(&at) {
-                entry.phase = Phase::Restoring(job, repairs);
-            }
+            self.update(&at, |entry| entry.phase = Phase::Restoring(job, repairs));
             self.effects.push(Effect::Perform { job, at: place, plan, who: Requester::default() });
             return self.settle(&at);
         }
         let now = self.now;
-        if let Some(entry) = self.entry_mut(&at) {
+        let expire = self.update(&at, |entry| {
             entry.phase = Phase::Mounted;
             entry.seen = now;
-            if let Some(token) = entry.expire.take() {
-                let reason = entry.trouble.clone();
-                self.refuse(at.mount, token, Errno::EBUSY, reason);
-            }
+            Some((entry.expire.take()?, entry.trouble.clone()))
+        });
+        if let Some((token, reason)) = expire.flatten() {
+            self.refuse(at.mount, token, Errno::EBUSY, reason);
         }
-        for place in self.waiting_below(&at) {
+        for place in self.tree.waiting_below(&at) {
             self.serve(&place);
         }
         self.serve(&at);
@@ -162,7 +158,7 @@ impl Engine {
 
     /// Whether nothing runs and nobody waits at an entry and in the tree below it.
     pub(super) fn quiet(&self, at: &EntryId) -> bool {
-        !self.entry(at).is_some_and(|entry| entry.busy()) && self.quiet_below(at)
+        !self.tree.entry(at).is_some_and(Entry::busy) && self.tree.is_quiet_below(at)
     }
 }
 

@@ -1,8 +1,10 @@
 //! The names of things between engine and shell.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::record::Record;
@@ -88,6 +90,16 @@ pub enum Kind {
     Direct,
     /// Like direct, inside a multi-mount.
     Offset,
+}
+
+impl Kind {
+    /// The path at which an entry of an autofs mount of this kind is mounted.
+    pub fn entry_path(self, mount_point: &Path, key: &Key) -> PathBuf {
+        match self {
+            Self::Indirect => mount_point.join(OsStr::from_bytes(&key.0)),
+            Self::Direct | Self::Offset => mount_point.to_path_buf(),
+        }
+    }
 }
 
 /// Who asked, from the packet: real ids in the user namespace of the pipe's opener.

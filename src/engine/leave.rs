@@ -1,7 +1,6 @@
 //! How a top-level mount goes: those below its path first, then all its entries at once, then itself. What is in use
 //! keeps it; then it is tried again later.
 
-use std::ops::Bound;
 use std::path::Path;
 
 use super::{Effect, Engine, EntryId, MountId, Reason, Shutdown, Stage, State, Top};
@@ -10,21 +9,21 @@ impl Engine {
     /// These mounts are to go (or to be tried again).
     pub(super) fn leave(&mut self, mut ids: Vec<MountId>) {
         for id in &ids {
-            let Some(top) = self.tops.get(id) else { continue };
-            match top.state {
-                State::Attaching { .. } => self.set_state(*id, State::Attaching { leave: true }),
+            let Some(top) = self.tree.top(*id) else { continue };
+            match top.state() {
+                State::Attaching { .. } => self.tree.set_state(*id, State::Attaching { leave: true }),
                 State::Serving | State::Leaving(Stage::Stuck | Stage::Emptying) => {
-                    self.cancel_round(*id);
-                    self.set_state(*id, State::Leaving(Stage::Deferred));
+                    self.cancel_run(*id);
+                    self.tree.set_state(*id, State::Leaving(Stage::Deferred));
                     self.reset_tick(*id);
                 }
                 State::Leaving(Stage::Detaching { .. }) => {
-                    self.set_state(*id, State::Leaving(Stage::Detaching { again: true }));
+                    self.tree.set_state(*id, State::Leaving(Stage::Detaching { again: true }));
                 }
                 State::Leaving(Stage::Deferred) | State::Abandoned => {}
             }
         }
-        let path = |id: &MountId| self.tops.get(id).map(|top| std::cmp::Reverse(top.wanted.path.clone()));
+        let path = |id: &MountId| self.tree.top(*id).map(|top| std::cmp::Reverse(top.wanted.path.clone()));
         ids.sort_by_cached_key(path);
         for id in ids {
             self.proceed(id);
@@ -33,38 +32,27 @@ impl Engine {
 
     /// Tries a mount again that could not go, and those below its path.
     pub(super) fn leave_again(&mut self, id: MountId) {
-        let Some(top) = self.tops.get(&id) else { return };
-        let below = self.leaving_below(&top.wanted.path).filter(|(_, below)| !below.state.moves());
+        let Some(top) = self.tree.top(id) else { return };
+        let below = self.tree.leaving_below(&top.wanted.path).filter(|(_, below)| !below.state().moves());
         let ids = below.map(|(id, _)| id).chain([id]).collect();
         self.leave(ids);
     }
 
-    /// The mounts that are leaving and lie below a path.
-    fn leaving_below<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (MountId, &'a Top)> {
-        let below = self.leaving.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
-        let below = below.take_while(move |below| below.starts_with(path));
-        below.filter_map(|below| {
-            let id = self.paths.get(&self.tops, below)?;
-            Some((id, self.tops.get(&id)?.as_ref()))
-        })
-    }
-
     /// Begins to empty a leaving mount, if none below its path is to go first.
     fn proceed(&mut self, id: MountId) {
-        let Some(top) = self.tops.get(&id).filter(|top| top.state == State::Leaving(Stage::Deferred)) else { return };
-        if self.leaving_below(&top.wanted.path).any(|(_, below)| below.state.moves()) {
+        let Some(top) = self.tree.top(id).filter(|top| top.state() == State::Leaving(Stage::Deferred)) else { return };
+        if self.tree.leaving_below(&top.wanted.path).any(|(_, below)| below.state().moves()) {
             return;
         }
-        self.set_state(id, State::Leaving(Stage::Emptying));
-        let Some(mount) = self.mounts.get_mut(&id) else { return };
-        mount.entries.values_mut().for_each(|entry| entry.tried = false);
+        self.tree.set_state(id, State::Leaving(Stage::Emptying));
+        self.tree.try_all_again(id);
         self.consider_all(id);
     }
 
     /// Unmounts what can be unmounted of a mount that is being emptied.
     pub(super) fn consider_all(&mut self, id: MountId) {
-        let Some(mount) = self.mounts.get(&id) else { return };
-        for key in mount.entries.keys().cloned().collect::<Vec<_>>() {
+        let Some(mount) = self.tree.mount(id) else { return };
+        for key in mount.entries().map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             self.consider(&EntryId { mount: id, key });
         }
         self.emptied(id);
@@ -72,20 +60,18 @@ impl Engine {
 
     /// Unmounts an entry of a mount that is being emptied, once, as soon as all is quiet there.
     pub(super) fn consider(&mut self, at: &EntryId) {
-        let untried = self.entry(at).is_some_and(|entry| !entry.tried && entry.occupied());
+        let untried = self.tree.entry(at).is_some_and(|entry| !entry.tried && entry.occupied());
         if untried && self.quiet(at) {
-            if let Some(entry) = self.entry_mut(at) {
-                entry.tried = true;
-            }
+            self.update(at, |entry| entry.tried = true);
             self.unmount(at, self.forced());
         }
     }
 
     /// Something has ended in the tree of a mount that may be leaving: below this entry, if it is not the mount itself.
     pub(super) fn go_on(&mut self, top: MountId, at: Option<&EntryId>) {
-        if self.tops.get(&top).is_some_and(|top| top.state == State::Leaving(Stage::Emptying)) {
+        if self.tree.top(top).is_some_and(|top| top.state() == State::Leaving(Stage::Emptying)) {
             if let Some(at) = at {
-                let root = self.root_of(at);
+                let root = self.tree.root_of(at);
                 self.consider(&root);
             }
             self.emptied(top);
@@ -95,12 +81,12 @@ impl Engine {
     /// Goes on when all entries have been tried.
     fn emptied(&mut self, id: MountId) {
         let lazy = self.forced();
-        let ready = |top: &Top| top.state == State::Leaving(Stage::Emptying) && top.in_flight == 0;
-        if !self.tops.get(&id).is_some_and(|top| ready(top)) {
+        let ready = |top: &Top| top.state() == State::Leaving(Stage::Emptying) && top.is_at_rest();
+        if !self.tree.top(id).is_some_and(ready) {
             return;
         }
-        if lazy || self.mounts.get(&id).is_some_and(|mount| mount.entries.is_empty()) {
-            self.set_state(id, State::Leaving(Stage::Detaching { again: false }));
+        if lazy || self.tree.mount(id).is_some_and(|mount| mount.entries().next().is_none()) {
+            self.tree.set_state(id, State::Leaving(Stage::Detaching { again: false }));
             self.effects.push(Effect::Detach { mount: id, lazy });
             self.reset_tick(id);
         } else {
@@ -110,20 +96,20 @@ impl Engine {
 
     /// A leaving mount stays for now: those above its path go on without it.
     pub(super) fn stuck(&mut self, id: MountId) {
-        self.set_state(id, State::Leaving(Stage::Stuck));
+        self.tree.set_state(id, State::Leaving(Stage::Stuck));
         self.reset_tick(id);
         self.proceed_above_mount(id);
     }
 
     /// What the shell does with a mount takes too long: the end does not wait for it.
     pub(super) fn abandon(&mut self, id: MountId) {
-        self.set_state(id, State::Abandoned);
+        self.tree.set_state(id, State::Abandoned);
         self.proceed_above_mount(id);
     }
 
     /// Those that wait for a mount may go on.
     pub(super) fn proceed_above_mount(&mut self, id: MountId) {
-        if let Some(path) = self.tops.get(&id).map(|top| top.wanted.path.clone()) {
+        if let Some(path) = self.tree.top(id).map(|top| top.wanted.path.clone()) {
             self.proceed_above(&path);
         }
     }
@@ -131,7 +117,7 @@ impl Engine {
     /// Those that wait for a mount at this path may go on.
     pub(super) fn proceed_above(&mut self, path: &Path) {
         for above in path.ancestors().skip(1) {
-            if let Some(id) = self.paths.get(&self.tops, above) {
+            if let Some(id) = self.tree.at(above) {
                 self.proceed(id);
             }
         }
@@ -139,12 +125,12 @@ impl Engine {
 
     /// The shell has tried to unmount a mount.
     pub(super) fn detached(&mut self, id: MountId, outcome: Result<(), Reason>) {
-        let again = match self.tops.get(&id).map(|top| top.state) {
+        let again = match self.tree.top(id).map(|top| top.state()) {
             Some(State::Leaving(Stage::Detaching { again })) => again,
             Some(State::Abandoned) => false,
             _ => return,
         };
-        match (outcome, self.tops.get_mut(&id)) {
+        match (outcome, self.tree.top_mut(id)) {
             (Err(reason), Some(top)) => top.trouble = Some(reason),
             _ => return self.depart(id),
         }
@@ -152,7 +138,7 @@ impl Engine {
             return;
         }
         if again {
-            self.set_state(id, State::Leaving(Stage::Deferred));
+            self.tree.set_state(id, State::Leaving(Stage::Deferred));
             self.reset_tick(id);
             return self.proceed(id);
         }

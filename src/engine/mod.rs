@@ -4,46 +4,62 @@
 //! leaves exactly once, as READY or FAIL with an errno of the whitelist, within the deadline of the request. Effects
 //! are idempotent: what a dead worker had begun is begun again by its successor.
 //!
+//! An entry goes through these phases; at most one job runs on it.
+//!
+//! ```text
+//!            lookup                plan                 done
+//!   idle ────────────▶ resolving ────────▶ mounting ────────▶ mounted ◀──────────┐
+//!    ▲ ▲                   │                  │               │  │ ▲             │
+//!    │ └───────────────────┴──────────────────┘        lookup │  │ │ is mounted  │ all triggers
+//!    │        no such key, or failed                          ▼  │ │             │ are mounted
+//!    ├──────────────────────────────────────────────────── checking            │
+//!    │                 is not mounted any more                   │               │
+//!    │                                               expire, end │               │
+//!    │                  all layers gone                          ▼   in use      │
+//!    └───────────────────────────────────────────────────── unmounting ────▶ remounting
+//! ```
+//!
+//! Offset triggers begin with mounting, as their plan is known. A job that takes too long is disowned: its lookups fail
+//! with ETIMEDOUT and the entry stays in its phase, so that nothing else begins there, until the result comes.
+//!
 //! A successor starts with a `Want` of all top-level mounts that it has found attached, wanted or not; then come
 //! `Attached` and `Adopted` from what the mount table says (parents before children), then the tokens that are still
 //! owed, as `Missing` and `Expire`, then a `Want` of what the configuration names, so that the rest is taken down.
 
 mod checkpoint;
 mod effect;
-mod entry;
 mod event;
 mod expire;
+mod expire_run;
 mod id;
 mod leave;
 mod limits;
-mod mount;
 mod negative;
-mod paths;
 mod reload;
 mod request;
-mod round;
 #[cfg(test)]
 mod stage;
 mod stop;
 mod timer;
+mod transition;
 mod tree;
+mod trigger;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
 pub use effect::{Effect, Layer};
-use entry::{Entry, Phase, Piece, Repair, Waiter};
 pub use event::{Done, Event, Resolution, Shutdown};
 pub use id::{EntryId, Errno, JobId, Key, Kind, MountId, Reason, Requester, Tick, Token, Wanted};
 pub use limits::Limits;
-use mount::{Mount, Site, Stage, State, Top};
 pub use negative::Failure;
 use negative::Negatives;
-use paths::Paths;
 use stop::Stop;
 use timer::{Alarm, Timers};
+pub use transition::Transition;
+use tree::{Askers, Entry, Mount, Phase, Piece, Repair, Stage, State, Top, Tree, Waiter};
 pub use view::{EntryPhase, EntryView, MountState, MountView};
 
 /// The state machine. The same events bring the same effects in the same order, so a history can be played again:
@@ -54,12 +70,7 @@ pub struct Engine {
     now: Tick,
     /// What the event under way has brought so far.
     effects: Vec<Effect>,
-    mounts: BTreeMap<MountId, Box<Mount>>,
-    /// What the top-level ones of `mounts` have besides.
-    tops: BTreeMap<MountId, Box<Top>>,
-    paths: Paths,
-    /// The paths of those that are leaving, so that one that lies below another is found.
-    leaving: BTreeSet<Arc<Path>>,
+    tree: Tree,
     /// New mounts that wait until another one is attached or gone.
     behind: HashMap<MountId, Vec<Wanted>>,
     /// Mounts that somebody unmounted, and when they are attached again.
@@ -74,10 +85,6 @@ pub struct Engine {
     last_job: u64,
     /// Counts the `Want`s.
     generation: u32,
-    /// The sum over all top-level mounts.
-    in_flight: u32,
-    /// How many top-level mounts the end of the daemon has to wait for.
-    moving: u32,
 }
 
 impl Engine {
@@ -87,10 +94,7 @@ impl Engine {
             limits,
             now: Tick(0),
             effects: Vec::new(),
-            mounts: BTreeMap::new(),
-            tops: BTreeMap::new(),
-            paths: Paths::default(),
-            leaving: BTreeSet::new(),
+            tree: Tree::default(),
             behind: HashMap::new(),
             vanished: HashMap::new(),
             jobs: BTreeMap::new(),
@@ -101,8 +105,6 @@ impl Engine {
             last_mount: 0,
             last_job: 0,
             generation: 0,
-            in_flight: 0,
-            moving: 0,
         }
     }
 
@@ -150,6 +152,17 @@ impl Engine {
         self.timers.first()
     }
 
+    /// Notes transitions of entries from one phase to another from now on, or ceases to. They are noted for the debug log;
+    /// while they are not, they cost nothing.
+    pub fn trace(&mut self, on: bool) {
+        self.tree.set_trace(on);
+    }
+
+    /// Takes the transitions since the last call.
+    pub fn take_transitions(&mut self) -> Vec<Transition> {
+        self.tree.take_transitions()
+    }
+
     fn ring(&mut self, alarm: Alarm) {
         match alarm {
             Alarm::Entry(at) => self.late(&at),
@@ -168,21 +181,55 @@ impl Engine {
         self.effects.push(Effect::Reply { mount, token, error: Some(error), reason });
     }
 
-    fn entry(&self, at: &EntryId) -> Option<&Entry> {
-        self.mounts.get(&at.mount)?.entries.get(&at.key)
+    /// Changes an entry. Returns what `change` returns, `None` without such an entry. When a transition is complete,
+    /// [`settle`](Self::settle) is to follow.
+    fn update<T>(&mut self, at: &EntryId, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        self.tree.update(&mut self.timers, at, change)
     }
 
-    fn entry_mut(&mut self, at: &EntryId) -> Option<&mut Entry> {
-        self.mounts.get_mut(&at.mount)?.entries.get_mut(&at.key)
-    }
-
-    /// The entry, made if there is none; none if there is no such mount.
-    fn entry_or_new(&mut self, at: &EntryId) -> Option<&mut Entry> {
-        let entries = &mut self.mounts.get_mut(&at.mount)?.entries;
-        if !entries.contains_key(&at.key) {
-            entries.insert(at.key.clone(), Entry::default());
+    /// Concludes a transition of an entry: forgets an entry of which there is nothing to be said, and lets its top-level
+    /// mount go on with what waited for it.
+    fn settle(&mut self, at: &EntryId) {
+        let Some(mount) = self.tree.mount(at.mount).filter(|mount| mount.entry(&at.key).is_some()) else { return };
+        let (id, occupied) = (mount.top, mount.is_occupied());
+        let Some(top) = self.tree.top(id) else { return };
+        let ticks = matches!(top.state(), State::Attaching { .. } | State::Serving);
+        let resets_tick = id == at.mount && ticks && top.alarm.is_some() != occupied;
+        let leaves = top.state() == State::Leaving(Stage::Emptying);
+        self.tree.forget_if_idle(at);
+        if resets_tick {
+            self.reset_tick(id);
         }
-        entries.get_mut(&at.key)
+        if leaves {
+            self.go_on(id, Some(at));
+        }
+    }
+
+    /// Notes that the file system of an entry is gone.
+    fn clear(&mut self, at: &EntryId) {
+        self.update(at, |entry| {
+            entry.phase = Phase::Idle;
+            entry.plan = None;
+        });
+        self.settle(at);
+    }
+
+    /// Removes a top-level mount with all below it.
+    fn remove_top(&mut self, id: MountId) -> Option<Top> {
+        let (top, dropped) = self.tree.remove_top(&mut self.timers, id)?;
+        self.abort(dropped);
+        Some(top)
+    }
+
+    /// A number for a new top-level mount.
+    fn new_mount(&mut self) -> MountId {
+        loop {
+            self.last_mount = self.last_mount.wrapping_add(1);
+            let id = MountId(MountId::TOP | self.last_mount);
+            if self.tree.mount(id).is_none() {
+                return id;
+            }
+        }
     }
 
     /// A number for a job that begins at an entry.

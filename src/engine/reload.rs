@@ -1,6 +1,5 @@
 //! What the configuration wants, against what is there.
 
-use std::ops::Bound;
 use std::path::Path;
 
 use super::{Alarm, Effect, Engine, MountId, Reason, Stage, State, Top, Wanted};
@@ -16,18 +15,18 @@ impl Engine {
         self.forget_vanished();
         let (mut new, mut kept) = (Vec::new(), 0);
         for wanted in wanted {
-            match self.paths.get(&self.tops, &wanted.path) {
+            match self.tree.at(&wanted.path) {
                 Some(id) => kept += usize::from(self.want_again(id, wanted)),
                 None => new.push(wanted),
             }
         }
-        if kept < self.tops.len() {
+        if kept < self.tree.tops().count() {
             let unwanted = |top: &Top| {
                 let tried = State::Leaving(Stage::Stuck);
                 top.generation != self.generation
-                    && (matches!(top.state, State::Attaching { .. } | State::Serving) || top.state == tried)
+                    && (matches!(top.state(), State::Attaching { .. } | State::Serving) || top.state() == tried)
             };
-            let unwanted = self.tops.iter().filter(|(_, top)| unwanted(top)).map(|(id, _)| *id).collect();
+            let unwanted = self.tree.tops().filter(|(_, top)| unwanted(top)).map(|(id, _)| id).collect();
             self.leave(unwanted);
         }
         // Parents before children, else in the order of the configuration.
@@ -40,17 +39,17 @@ impl Engine {
     /// A mount is wanted whose path has one. False: not this one (it is of another kind, and must go first), or the
     /// path was named before, and that stands.
     fn want_again(&mut self, id: MountId, wanted: Wanted) -> bool {
-        let Some(top) = self.tops.get_mut(&id).filter(|top| top.generation != self.generation) else { return false };
+        let Some(top) = self.tree.top_mut(id).filter(|top| top.generation != self.generation) else { return false };
         if wanted.kind != top.wanted.kind {
             self.behind.entry(id).or_default().push(wanted);
             return false;
         }
         top.generation = self.generation;
-        match top.state {
-            State::Serving => self.update(id, wanted),
+        match top.state() {
+            State::Serving => self.reconfigure(id, wanted),
             State::Attaching { .. } => {
                 top.changed |= differ(&top.wanted, &wanted);
-                self.set_state(id, State::Attaching { leave: false });
+                self.tree.set_state(id, State::Attaching { leave: false });
                 self.set_wanted(id, wanted);
                 self.proceed_above_mount(id);
             }
@@ -64,15 +63,15 @@ impl Engine {
 
     /// A mount that was leaving stays after all.
     fn serve_again(&mut self, id: MountId, wanted: Wanted) {
-        self.set_state(id, State::Serving);
+        self.tree.set_state(id, State::Serving);
         self.restart_tick(id);
-        self.update(id, wanted);
+        self.reconfigure(id, wanted);
         self.proceed_above_mount(id);
     }
 
     /// If the same mount is wanted again that could not be unmounted, it stays.
     pub(super) fn revive(&mut self, id: MountId) -> bool {
-        let Some(top) = self.tops.get(&id) else { return false };
+        let Some(top) = self.tree.top(id) else { return false };
         let same = |wanted: &Wanted| wanted.path == top.wanted.path && wanted.kind == top.wanted.kind;
         let Some(behind) = self.behind.get_mut(&id) else { return false };
         let Some(index) = behind.iter().position(same) else { return false };
@@ -83,8 +82,8 @@ impl Engine {
     }
 
     /// Gives a mount that is served new options, if they are new to the shell.
-    fn update(&mut self, id: MountId, wanted: Wanted) {
-        let Some(top) = self.tops.get_mut(&id) else { return };
+    fn reconfigure(&mut self, id: MountId, wanted: Wanted) {
+        let Some(top) = self.tree.top_mut(id) else { return };
         if std::mem::take(&mut top.changed) || differ(&top.wanted, &wanted) {
             self.effects.push(Effect::Update { mount: id, wanted: wanted.clone() });
             self.set_wanted(id, wanted);
@@ -92,11 +91,10 @@ impl Engine {
     }
 
     fn set_wanted(&mut self, id: MountId, wanted: Wanted) {
-        let (Some(top), Some(mount)) = (self.tops.get_mut(&id), self.mounts.get_mut(&id)) else { return };
-        let timeout = top.wanted.timeout;
-        mount.negative_timeout = wanted.negative_timeout;
-        top.wanted = wanted;
-        if top.wanted.timeout != timeout {
+        let Some(top) = self.tree.top(id) else { return };
+        let new_timeout = top.wanted.timeout != wanted.timeout;
+        self.tree.set_wanted(id, wanted);
+        if new_timeout {
             self.restart_tick(id);
         }
     }
@@ -104,22 +102,20 @@ impl Engine {
     /// Attaches a new mount, as soon as what is at its path or above it is neither coming nor going, and what is below
     /// it is not going: it would be covered.
     fn attach(&mut self, wanted: Wanted) {
-        let settled = |id: &MountId| self.tops.get(id).is_none_or(|top| top.state == State::Serving);
+        let settled = |id: &MountId| self.tree.top(*id).is_none_or(|top| top.state() == State::Serving);
         let path = &*wanted.path;
-        let above = path.ancestors().filter_map(|path| self.paths.get(&self.tops, path)).find(|id| !settled(id));
-        let behind = self.leaving.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
-        let below =
-            behind.take_while(|below| below.starts_with(path)).find_map(|below| self.paths.get(&self.tops, below));
+        let above = path.ancestors().filter_map(|path| self.tree.at(path)).find(|id| !settled(id));
+        let below = self.tree.leaving_below(path).next().map(|(id, _)| id);
         if let Some(id) = above.or(below) {
             self.behind.entry(id).or_default().push(wanted);
             return;
         }
-        if self.paths.get(&self.tops, &wanted.path).is_some() {
+        if self.tree.at(&wanted.path).is_some() {
             return;
         }
         let id = self.new_mount();
         self.effects.push(Effect::Attach { mount: id, wanted: wanted.clone() });
-        self.insert_top(id, Top::new(wanted, self.generation));
+        self.tree.insert_top(id, Top::new(wanted, self.generation));
     }
 
     /// Attaches what has waited for a mount.
@@ -131,8 +127,8 @@ impl Engine {
 
     /// The shell has tried to attach a mount.
     pub(super) fn attached(&mut self, id: MountId, outcome: Result<(), Reason>) {
-        let Some(top) = self.tops.get(&id) else { return };
-        let leave = match top.state {
+        let Some(top) = self.tree.top(id) else { return };
+        let leave = match top.state() {
             State::Attaching { leave } => leave,
             State::Abandoned => true,
             State::Serving | State::Leaving(_) => return,
@@ -141,25 +137,25 @@ impl Engine {
             return self.depart(id);
         }
         let wanted = top.wanted.clone();
-        self.set_state(id, State::Serving);
+        self.tree.set_state(id, State::Serving);
         if leave {
             return self.leave(vec![id]);
         }
-        self.update(id, wanted);
+        self.reconfigure(id, wanted);
         self.release(id);
     }
 
     /// Somebody has unmounted an autofs mount.
     pub(super) fn vanish(&mut self, id: MountId) {
-        let Some(top) = self.tops.get(&id) else {
-            let owner = self.mounts.get(&id).and_then(|mount| mount.owner().cloned());
+        let Some(top) = self.tree.top(id) else {
+            let owner = self.tree.mount(id).and_then(|mount| mount.owner().cloned());
             self.drop_below(id);
             if let Some(owner) = owner {
                 self.settle(&owner);
             }
             return;
         };
-        if top.state.serves() && self.stop.is_none() {
+        if top.state().serves() && self.stop.is_none() {
             let wanted = top.wanted.clone();
             let mut alarm = None;
             let path = wanted.path.clone();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Done, Effect, Engine, Entry, EntryId, Errno, Failure, JobId, Phase, Reason, Requester, Resolution, Shutdown, Token,
-    Waiter,
+    Askers, Done, Effect, Engine, Entry, EntryId, Errno, Failure, JobId, Phase, Reason, Requester, Resolution,
+    Shutdown, Token, Waiter,
 };
 use crate::plan::Plan;
 
@@ -18,11 +18,11 @@ impl Engine {
             return self.refuse(at.mount, token, error, reason);
         }
         let answer_by = self.now.after(self.limits.request - waited);
-        let Some(entry) = self.entry_or_new(&at) else {
-            return self.reply(at.mount, token, Some(Errno::ENOENT));
-        };
-        entry.answer_by = if entry.waiting.is_empty() { answer_by } else { entry.answer_by.min(answer_by) };
-        entry.waiting.push(Waiter { token, who });
+        self.tree.make_entry(&at);
+        self.update(&at, |entry| {
+            entry.answer_by = if entry.waiting.is_empty() { answer_by } else { entry.answer_by.min(answer_by) };
+            entry.waiting.push(Waiter { token, who });
+        });
         self.serve(&at);
     }
 
@@ -31,17 +31,18 @@ impl Engine {
         if self.stop.is_some() {
             return Err((Errno::ENOENT, None));
         }
-        let now = self.now;
-        let mount = self.mounts.get_mut(&at.mount).filter(|mount| mount.has(&at.key)).ok_or((Errno::ENOENT, None))?;
-        if !self.tops.get(&mount.top).is_some_and(|top| top.state.serves()) {
+        let (now, limits) = (self.now, self.limits);
+        let mount = self.tree.mount(at.mount).filter(|mount| mount.has(&at.key)).ok_or((Errno::ENOENT, None))?;
+        if !self.tree.top(mount.top).is_some_and(|top| top.state().serves()) {
             return Err((Errno::ENOENT, None));
         }
-        match mount.entries.get_mut(&at.key) {
+        match mount.entry(&at.key) {
             Some(entry) if entry.overdue => return Err((Errno::ETIMEDOUT, None)),
             Some(entry) if matches!(entry.phase, Phase::Mounted | Phase::Checking(_)) => {
-                if entry.askers.ask(who.tgid, now, &self.limits) {
+                let path = mount.path.clone();
+                if self.update(at, |entry| entry.askers.ask(who.tgid, now, &limits)) == Some(true) {
                     log::info!(
-                        target: &mount.path.to_string_lossy(),
+                        target: &path.to_string_lossy(),
                         "process {} keeps asking for what is mounted: it is in a mount namespace that our mounts do not reach",
                         who.tgid
                     );
@@ -55,7 +56,7 @@ impl Engine {
                 }
             }
         }
-        match self.held(at) {
+        match self.tree.held(at) {
             Some(holder) if holder.overdue => Err((Errno::ETIMEDOUT, None)),
             _ => Ok(()),
         }
@@ -64,16 +65,16 @@ impl Engine {
     /// Whether nothing new is begun for the lookups that wait there.
     fn refuses(&self, at: &EntryId) -> bool {
         let ending = self.stop.as_ref().is_some_and(|stop| stop.how != Shutdown::Detach);
-        ending || !self.top_of(at.mount).is_some_and(|top| top.state.serves())
+        ending || !self.tree.top_of(at.mount).is_some_and(|top| top.state().serves())
     }
 
     /// Begins what the waiting lookups need, if nothing is in the way.
     pub(super) fn serve(&mut self, at: &EntryId) {
         let waits = |entry: &Entry| !entry.waiting.is_empty() && entry.phase.job().is_none();
-        if self.entry(at).is_some_and(waits) {
+        if self.tree.entry(at).is_some_and(waits) {
             if self.refuses(at) {
                 self.answer(at, Some(Errno::ENOENT));
-            } else if self.held(at).is_none() {
+            } else if self.tree.held(at).is_none() {
                 self.begin(at);
             }
         }
@@ -81,8 +82,8 @@ impl Engine {
     }
 
     fn begin(&mut self, at: &EntryId) {
-        let Some(mount) = self.mounts.get(&at.mount) else { return };
-        let Some(entry) = mount.entries.get(&at.key) else { return };
+        let Some(mount) = self.tree.mount(at.mount) else { return };
+        let Some(entry) = mount.entry(&at.key) else { return };
         if matches!(entry.phase, Phase::Mounted) {
             return self.check(at);
         }
@@ -103,7 +104,7 @@ impl Engine {
     }
 
     fn perform(&mut self, at: &EntryId, plan: Arc<Plan>) {
-        let waiter = self.entry(at).and_then(|entry| entry.waiting.first());
+        let waiter = self.tree.entry(at).and_then(|entry| entry.waiting.first());
         let who = waiter.map(|waiter| waiter.who).unwrap_or_default();
         let job = self.new_job(at);
         self.run(at, Phase::Performing(job, plan.clone()));
@@ -113,24 +114,24 @@ impl Engine {
     /// The job of a lookup runs; its time is that of the lookup.
     fn run(&mut self, at: &EntryId, phase: Phase) {
         let (now, request) = (self.now, self.limits.request);
-        if let Some(entry) = self.entry_mut(at) {
+        self.update(at, |entry| {
             entry.due = Some(if entry.waiting.is_empty() { now.after(request) } else { entry.answer_by });
             entry.phase = phase;
-        }
+        });
     }
 
     /// Answers all lookups that wait at an entry.
     pub(super) fn answer(&mut self, at: &EntryId, error: Option<Errno>) {
-        let Some(entry) = self.entry_mut(at) else { return };
-        for waiter in std::mem::take(&mut entry.waiting) {
+        let waiting = self.update(at, |entry| std::mem::take(&mut entry.waiting));
+        for waiter in waiting.unwrap_or_default() {
             self.reply(at.mount, waiter.token, error);
         }
     }
 
     /// Fails all lookups that wait at an entry.
     fn refuse_all(&mut self, at: &EntryId, error: Errno, reason: Option<&Reason>) {
-        let Some(entry) = self.entry_mut(at) else { return };
-        for waiter in std::mem::take(&mut entry.waiting) {
+        let waiting = self.update(at, |entry| std::mem::take(&mut entry.waiting));
+        for waiter in waiting.unwrap_or_default() {
             self.refuse(at.mount, waiter.token, error, reason.cloned());
         }
     }
@@ -138,17 +139,18 @@ impl Engine {
     /// Takes the phase whose job has ended. An entry that holds its tree goes on doing so until it is given a new one.
     pub(super) fn take_phase(&mut self, job: JobId) -> Option<(EntryId, Phase)> {
         let at = self.jobs.remove(&job)?;
-        let entry = self.entry_mut(&at)?;
-        entry.overdue = false;
-        let held = if entry.phase.holds_tree() { Phase::Restoring(job, Vec::new()) } else { Phase::Idle };
-        let phase = std::mem::replace(&mut entry.phase, held);
+        let phase = self.update(&at, |entry| {
+            entry.overdue = false;
+            let held = if entry.phase.holds_tree() { Phase::Restoring(job, Vec::new()) } else { Phase::Idle };
+            std::mem::replace(&mut entry.phase, held)
+        })?;
         Some((at, phase))
     }
 
     /// The maps have been asked.
     pub(super) fn resolved(&mut self, job: JobId, outcome: Resolution) {
         let Some((at, _)) = self.take_phase(job) else { return };
-        let wanted = self.entry(&at).is_some_and(|entry| !entry.waiting.is_empty());
+        let wanted = self.tree.entry(&at).is_some_and(|entry| !entry.waiting.is_empty());
         match outcome {
             Resolution::Found(plan) if wanted && !self.refuses(&at) => self.perform(&at, plan),
             Resolution::Found(_) => self.answer(&at, Some(Errno::ENOENT)),
@@ -185,17 +187,15 @@ impl Engine {
         let Some((at, _)) = self.take_phase(job) else { return };
         if mounted {
             let now = self.now;
-            if let Some(entry) = self.entry_mut(&at) {
+            self.update(&at, |entry| {
                 entry.phase = Phase::Mounted;
                 entry.seen = now;
-            }
+            });
             self.answer(&at, None);
         } else {
-            // Somebody has unmounted it, so whoever asks has a reason. (The executor has seen every mount that it says
-            // it has made; should one go at once, the kernel itself gives up after 40 times.)
-            if let Some(entry) = self.entry_mut(&at) {
-                entry.askers = Default::default();
-            }
+            // It was unmounted by hand, so the lookups have a reason. (The executor has seen every mount that it says it
+            // has made; should one go at once, the kernel itself gives up after 40 times.)
+            self.update(&at, |entry| entry.askers = Askers::default());
             self.forget_below(&at);
         }
         self.serve(&at);
@@ -203,11 +203,11 @@ impl Engine {
 
     /// What was mounted before we were, or while we did not look.
     pub(super) fn adopted(&mut self, at: EntryId, plan: Option<Arc<Plan>>, done: Done) {
-        if !self.mounts.get(&at.mount).is_some_and(|mount| mount.has(&at.key)) {
+        if !self.tree.may_have(&at) {
             return;
         }
-        let Some(entry) = self.entry_or_new(&at) else { return };
-        if entry.phase.job().is_none() {
+        self.tree.make_entry(&at);
+        if self.tree.entry(&at).is_some_and(|entry| entry.phase.job().is_none()) {
             self.stands(&at, plan, done);
         } else {
             self.install(&at, done);
@@ -219,19 +219,19 @@ impl Engine {
     fn stands(&mut self, at: &EntryId, plan: Option<Arc<Plan>>, done: Done) {
         let now = self.now;
         self.negatives.remove(at);
-        if let Some(entry) = self.entry_mut(at) {
+        self.update(at, |entry| {
             entry.phase = Phase::Mounted;
             entry.plan = plan;
             entry.since = now;
             entry.seen = now;
-        }
+        });
         self.install(at, done);
     }
 
     /// Fails all lookups that wait at an entry, and remembers the failure for those that come next.
     fn fail(&mut self, at: &EntryId, failure: Failure, reason: Option<Reason>) {
         self.refuse_all(at, Errno::ENOENT, reason.as_ref());
-        if let Some(mount) = self.mounts.get(&at.mount) {
+        if let Some(mount) = self.tree.mount(at.mount) {
             self.negatives.insert(self.now, at.clone(), mount.negative_timeout, failure, reason);
         }
     }
@@ -239,8 +239,8 @@ impl Engine {
     /// An alarm of an entry has rung: its job is overdue, or those who wait for it have waited long enough.
     pub(super) fn late(&mut self, at: &EntryId) {
         let now = self.now;
-        let Some(entry) = self.entry_mut(at) else { return };
-        entry.alarm = None;
+        self.tree.alarm_rang(at);
+        let Some(entry) = self.tree.entry(at) else { return };
         if entry.due.is_some_and(|due| due <= now) {
             self.disown(at, Errno::ETIMEDOUT);
         } else {
@@ -251,9 +251,11 @@ impl Engine {
 
     /// Answers all that wait for the job of an entry; the job goes on alone until its result comes.
     pub(super) fn disown(&mut self, at: &EntryId, error: Errno) {
-        let Some(entry) = self.entry_mut(at) else { return };
-        entry.overdue = entry.phase.job().is_some();
-        if let Some(token) = entry.expire.take() {
+        let expire = self.update(at, |entry| {
+            entry.overdue = entry.phase.job().is_some();
+            entry.expire.take()
+        });
+        if let Some(token) = expire.flatten() {
             self.reply(at.mount, token, Some(Errno::EBUSY));
         }
         self.answer(at, Some(error));

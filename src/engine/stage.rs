@@ -89,8 +89,8 @@ impl Stage {
     }
 
     fn learn(&mut self) {
-        let mounts = self.engine.mounts.iter();
-        self.known.extend(mounts.map(|(id, mount)| (*id, (mount.kind, mount.path.display().to_string()))));
+        let mounts = self.engine.tree.mounts();
+        self.known.extend(mounts.map(|(id, mount)| (id, (mount.kind, mount.path.display().to_string()))));
     }
 
     fn path(&self, at: &EntryId) -> String {
@@ -184,8 +184,8 @@ impl Stage {
     pub(super) fn mount(&mut self, path: &str, done: Done) {
         self.missing(path, 99);
         let at = self.engine.jobs.last_key_value().map(|(_, at)| at.clone()).unwrap();
-        let path = self.engine.mounts[&at.mount].path_of(&at.key).display().to_string();
-        if self.engine.mounts[&at.mount].plan().is_none() {
+        let path = self.engine.tree.mount(at.mount).unwrap().path_of(&at.key).display().to_string();
+        if self.engine.tree.mount(at.mount).unwrap().plan().is_none() {
             self.found(&path);
         }
         self.performed(&path, Ok(done));
@@ -194,7 +194,7 @@ impl Stage {
 
     /// How many entries the engine keeps.
     pub(super) fn entries(&self) -> usize {
-        self.engine.mounts.values().map(|mount| mount.entries.len()).sum()
+        self.engine.tree.entries().len()
     }
 
     /// What has been said since the last time.

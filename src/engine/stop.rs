@@ -1,6 +1,6 @@
 //! The end of the daemon.
 
-use super::{Alarm, Effect, Engine, EntryId, Errno, MountId, Shutdown, Stage, State, Tick};
+use super::{Alarm, Effect, Engine, EntryId, Errno, Shutdown, Stage, State, Tick, Top};
 
 /// The daemon is ending.
 #[derive(Debug)]
@@ -23,29 +23,27 @@ impl Engine {
                 self.stop = Some(Stop { how, exited: false, alarm });
                 self.behind.clear();
                 self.forget_vanished();
-                for id in self.top_ids() {
-                    self.cancel_round(id);
+                for id in self.tree.top_ids() {
+                    self.cancel_run(id);
                     self.reset_tick(id);
                 }
                 self.wait_for_overdue();
             }
         }
         if how != Shutdown::Detach {
-            self.leave(self.top_ids());
+            self.leave(self.tree.top_ids());
         }
-    }
-
-    fn top_ids(&self) -> Vec<MountId> {
-        self.tops.keys().copied().collect()
     }
 
     /// Jobs that had been given up have a last chance to end, so that what they mount does not stay.
     fn wait_for_overdue(&mut self) {
         let due = self.now.after(self.limits.grace);
-        for at in self.places() {
-            if let Some(entry) = self.entry_mut(&at).filter(|entry| entry.overdue) {
-                entry.overdue = false;
-                entry.due = Some(due);
+        for at in self.tree.entries() {
+            if self.tree.entry(&at).is_some_and(|entry| entry.overdue) {
+                self.update(&at, |entry| {
+                    entry.overdue = false;
+                    entry.due = Some(due);
+                });
                 self.settle(&at);
             }
         }
@@ -56,14 +54,12 @@ impl Engine {
         let Some(stop) = &mut self.stop else { return };
         stop.alarm = None;
         let how = stop.how;
-        for id in self.mounts.keys().copied().collect::<Vec<_>>() {
-            self.set_expiring(id, false);
-        }
-        for at in self.places() {
+        self.tree.end_expire_runs();
+        for at in self.tree.entries() {
             self.abandon_entry(&at, how);
         }
-        for id in self.top_ids() {
-            match self.tops.get(&id).map(|top| top.state) {
+        for id in self.tree.top_ids() {
+            match self.tree.top(id).map(Top::state) {
                 Some(State::Attaching { .. }) if how != Shutdown::Detach => self.abandon(id),
                 Some(State::Leaving(Stage::Emptying)) => self.consider_all(id),
                 _ => {}
@@ -74,11 +70,11 @@ impl Engine {
     /// Answers all tokens of an entry. Its job is disowned, but for the unmounts that are the end's own work: those
     /// have their own time.
     fn abandon_entry(&mut self, at: &EntryId, how: Shutdown) {
-        let Some(entry) = self.entry_mut(at) else { return };
-        if how == Shutdown::Detach || !entry.phase.holds_tree() {
+        let holds_tree = self.tree.entry(at).is_some_and(|entry| entry.phase.holds_tree());
+        if how == Shutdown::Detach || !holds_tree {
             return self.disown(at, Errno::ENOENT);
         }
-        if let Some(token) = entry.expire.take() {
+        if let Some(token) = self.update(at, |entry| entry.expire.take()).flatten() {
             self.reply(at.mount, token, Some(Errno::EBUSY));
         }
         self.answer(at, Some(Errno::ENOENT));
@@ -87,15 +83,15 @@ impl Engine {
 
     /// Says `Exit` when there is nothing left to wait for.
     pub(super) fn exit_if_done(&mut self) {
-        let left = match &mut self.stop {
-            Some(Stop { exited: false, how: Shutdown::Detach, .. }) => self.in_flight,
-            Some(Stop { exited: false, .. }) => self.moving,
+        let done = match &self.stop {
+            Some(Stop { exited: false, how: Shutdown::Detach, .. }) => self.tree.is_at_rest(),
+            Some(Stop { exited: false, .. }) => self.tree.is_parted(),
             _ => return,
         };
-        if left > 0 {
+        if !done {
             return;
         }
-        let left = self.top_ids();
+        let left = self.tree.top_ids();
         if let Some(stop) = &mut self.stop {
             stop.exited = true;
             stop.alarm = None;

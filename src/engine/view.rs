@@ -1,14 +1,15 @@
 //! The engine's state, to be read by others.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::plan::Plan;
 
 use super::negative::Failed;
-use super::{Engine, Failure, Key, Kind, Mount, MountId, Phase, Reason, Stage, State, Tick};
+use super::{Engine, EntryId, Failure, Key, Kind, Mount, MountId, Reason, Stage, State, Tick, Top};
 
-/// How an autofs mount is.
+/// The state of an autofs mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MountState {
     /// Being mounted.
@@ -21,7 +22,7 @@ pub enum MountState {
     Pending,
 }
 
-/// How an entry is.
+/// What is being done with an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EntryPhase {
     /// It failed, and is not tried again before that moment.
@@ -38,8 +39,23 @@ pub enum EntryPhase {
     Checking,
     /// It is being unmounted.
     Unmounting,
-    /// It could not be unmounted as a whole and is being put together again.
-    Restoring,
+    /// It could not be unmounted as a whole, or triggers are missing: its offset triggers are being mounted again.
+    Remounting,
+}
+
+impl fmt::Display for EntryPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Failed(..) => "failed",
+            Self::Waiting => "idle",
+            Self::Resolving => "resolving",
+            Self::Mounting => "mounting",
+            Self::Mounted => "mounted",
+            Self::Checking => "checking",
+            Self::Unmounting => "unmounting",
+            Self::Remounting => "remounting",
+        })
+    }
 }
 
 /// An autofs mount, seen from outside.
@@ -73,12 +89,17 @@ pub struct EntryView<'a> {
 impl Engine {
     /// All autofs mounts: the triggers and submounts, then the top-level ones.
     pub fn mounts(&self) -> impl Iterator<Item = MountView<'_>> {
-        self.mounts.iter().map(|(id, mount)| MountView { engine: self, mount, id: *id })
+        self.tree.mounts().map(|(id, mount)| MountView { engine: self, mount, id })
+    }
+
+    /// The path at which an entry is mounted. `None` if there is no such autofs mount.
+    pub fn entry_path(&self, at: &EntryId) -> Option<PathBuf> {
+        self.tree.mount(at.mount).map(|mount| mount.path_of(&at.key))
     }
 
     /// One autofs mount.
     pub fn mount(&self, id: MountId) -> Option<MountView<'_>> {
-        self.mounts.get(&id).map(|mount| MountView { engine: self, mount, id })
+        self.tree.mount(id).map(|mount| MountView { engine: self, mount, id })
     }
 }
 
@@ -100,7 +121,7 @@ impl<'a> MountView<'a> {
 
     /// How its top-level mount is.
     pub fn state(&self) -> MountState {
-        match self.engine.tops.get(&self.mount.top).map(|top| top.state) {
+        match self.engine.tree.top(self.mount.top).map(Top::state) {
             Some(State::Attaching { .. }) => MountState::Attaching,
             Some(State::Leaving(Stage::Stuck)) => MountState::Pending,
             Some(State::Leaving(_) | State::Abandoned) => MountState::Leaving,
@@ -110,34 +131,26 @@ impl<'a> MountView<'a> {
 
     /// Seconds until an unused entry goes; 0: never. Triggers and submounts have that of their top-level mount.
     pub fn timeout(&self) -> u64 {
-        self.engine.tops.get(&self.mount.top).map_or(0, |top| top.wanted.timeout)
+        self.engine.tree.top(self.mount.top).map_or(0, |top| top.wanted.timeout)
     }
 
     /// Why a mount that is not wanted any more could not be unmounted.
     pub fn reason(&self) -> Option<&'a Reason> {
-        let top = self.engine.tops.get(&self.id).filter(|top| top.state.leaves())?;
+        let top = self.engine.tree.top(self.id).filter(|top| top.state().leaves())?;
         top.trouble.as_ref()
     }
 
     /// The entries of which there is something to be said, then those that failed a short while ago.
     pub fn entries(&self) -> impl Iterator<Item = EntryView<'a>> + use<'a> {
         let Self { engine, mount, id } = *self;
-        let entries = mount.entries.iter().map(|(key, entry)| {
-            let phase = match entry.phase {
-                Phase::Idle => EntryPhase::Waiting,
-                Phase::Resolving(_) => EntryPhase::Resolving,
-                Phase::Performing(..) => EntryPhase::Mounting,
-                Phase::Mounted => EntryPhase::Mounted,
-                Phase::Checking(_) => EntryPhase::Checking,
-                Phase::Unmounting(..) => EntryPhase::Unmounting,
-                Phase::Restoring(..) => EntryPhase::Restoring,
-            };
+        let entries = mount.entries().map(|(key, entry)| {
+            let phase = entry.phase.shown();
             let since = (entry.occupied() && entry.phase.job().is_none()).then_some(entry.since);
             let (plan, reason) = (entry.plan.as_ref(), entry.trouble.as_ref());
             EntryView { key, phase, overdue: entry.overdue, waiting: entry.waiting.len(), since, plan, reason }
         });
         let failed = engine.negatives.below(engine.now, id);
-        let failed = failed.filter(|failed| !mount.entries.contains_key(&failed.at.key));
+        let failed = failed.filter(|failed| mount.entry(&failed.at.key).is_none());
         let failed = failed.map(|Failed { at, failure, reason, until }| {
             let phase = EntryPhase::Failed(failure, until);
             EntryView { key: &at.key, phase, overdue: false, waiting: 0, since: None, plan: None, reason }

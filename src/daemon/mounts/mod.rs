@@ -10,7 +10,6 @@ pub(crate) mod table;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -52,10 +51,7 @@ pub(crate) struct AutofsMount {
 impl AutofsMount {
     /// Returns the path of an entry.
     pub(crate) fn entry(&self, key: &Key) -> PathBuf {
-        match self.kind {
-            Kind::Indirect => self.path.join(OsStr::from_bytes(&key.0)),
-            Kind::Direct | Kind::Offset => self.path.to_path_buf(),
-        }
+        self.kind.entry_path(&self.path, key)
     }
 
     /// Returns the key of the entry at or above `path`, which must not be the mount point of an indirect mount.

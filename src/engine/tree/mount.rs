@@ -1,35 +1,35 @@
 //! The autofs mounts: triggers of every kind, and what the top-level ones are doing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::round::Round;
-use super::{Entry, EntryId, Key, Kind, MountId, Reason, Tick, Wanted};
+use super::entry::Entry;
+use super::tally::Tally;
+use crate::engine::expire_run::ExpireRun;
+use crate::engine::{EntryId, Key, Kind, MountId, Reason, Tick, Wanted};
 use crate::plan::Plan;
 
 /// One autofs mount, top-level or below an entry.
 #[derive(Debug)]
-pub(super) struct Mount {
-    pub(super) path: Arc<Path>,
-    pub(super) kind: Kind,
+pub(in crate::engine) struct Mount {
+    pub(in crate::engine) path: Arc<Path>,
+    pub(in crate::engine) kind: Kind,
     /// Seconds for which a failed key is remembered.
-    pub(super) negative_timeout: u64,
+    pub(in crate::engine) negative_timeout: u64,
     /// The top-level mount of its tree; itself, if it is one.
-    pub(super) top: MountId,
+    pub(in crate::engine) top: MountId,
     /// None: it is a top-level mount. Boxed, as there may be thousands of those.
-    pub(super) below: Option<Box<Below>>,
+    pub(in crate::engine) below: Option<Box<Below>>,
     pub(super) entries: BTreeMap<Key, Entry>,
-    /// How many entries are occupied.
-    pub(super) occupied: u32,
-    /// The kernel is being asked for what is unused.
+    /// The occupied entries.
+    pub(super) occupied: Tally,
+    /// The kernel is being asked to expire its entries.
     pub(super) expiring: bool,
 }
 
 impl Mount {
-    pub(super) fn top_level(id: MountId, wanted: &Wanted) -> Self {
+    pub(in crate::engine) fn top_level(id: MountId, wanted: &Wanted) -> Self {
         Self {
             path: wanted.path.clone(),
             kind: wanted.kind,
@@ -37,13 +37,13 @@ impl Mount {
             top: id,
             below: None,
             entries: BTreeMap::new(),
-            occupied: 0,
+            occupied: Tally::default(),
             expiring: false,
         }
     }
 
     /// An offset trigger (with its plan) or a submount on an entry of this mount.
-    pub(super) fn below(&self, owner: &EntryId, site: Site) -> Self {
+    pub(in crate::engine) fn below(&self, owner: &EntryId, site: Site) -> Self {
         let (path, kind, negative_timeout, plan) = match site {
             Site::Offset(plan) => (plan.at.as_path().into(), Kind::Offset, self.negative_timeout, Some(plan)),
             Site::Submount(wanted) => (wanted.path, Kind::Indirect, wanted.negative_timeout, None),
@@ -55,28 +55,47 @@ impl Mount {
             top: self.top,
             below: Some(Box::new(Below { owner: owner.clone(), depth: self.depth() + 1, plan })),
             entries: BTreeMap::new(),
-            occupied: 0,
+            occupied: Tally::default(),
             expiring: false,
         }
     }
 
     /// The entry on which it stands; none: it is a top-level mount.
-    pub(super) fn owner(&self) -> Option<&EntryId> {
+    pub(in crate::engine) fn owner(&self) -> Option<&EntryId> {
         self.below.as_ref().map(|below| &below.owner)
     }
 
     /// How many autofs mounts are above it.
-    pub(super) fn depth(&self) -> usize {
+    pub(in crate::engine) fn depth(&self) -> usize {
         self.below.as_ref().map_or(0, |below| below.depth)
     }
 
+    pub(in crate::engine) fn entry(&self, key: &Key) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// The entries in the order of their keys.
+    pub(in crate::engine) fn entries(&self) -> impl Iterator<Item = (&Key, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// Whether something is mounted at one of its entries.
+    pub(in crate::engine) fn is_occupied(&self) -> bool {
+        !self.occupied.is_zero()
+    }
+
+    /// Whether the kernel is being asked to expire its entries.
+    pub(in crate::engine) fn is_expiring(&self) -> bool {
+        self.expiring
+    }
+
     /// Offset triggers: what is to be mounted.
-    pub(super) fn plan(&self) -> Option<&Arc<Plan>> {
+    pub(in crate::engine) fn plan(&self) -> Option<&Arc<Plan>> {
         self.below.as_ref()?.plan.as_ref()
     }
 
     /// Whether the kernel can ask for such a key here. The root of an indirect mount is no entry.
-    pub(super) fn has(&self, key: &Key) -> bool {
+    pub(in crate::engine) fn has(&self, key: &Key) -> bool {
         match self.kind {
             Kind::Indirect => !key.0.is_empty() && !key.0.contains(&b'/'),
             Kind::Direct | Kind::Offset => key.0.is_empty(),
@@ -84,73 +103,81 @@ impl Mount {
     }
 
     /// Where an entry is mounted.
-    pub(super) fn path_of(&self, key: &Key) -> PathBuf {
-        match self.kind {
-            Kind::Indirect => self.path.join(OsStr::from_bytes(&key.0)),
-            Kind::Direct | Kind::Offset => self.path.to_path_buf(),
-        }
+    pub(in crate::engine) fn path_of(&self, key: &Key) -> PathBuf {
+        self.kind.entry_path(&self.path, key)
     }
 }
 
 /// What only a mount below an entry has.
 #[derive(Debug)]
-pub(super) struct Below {
+pub(in crate::engine) struct Below {
     /// The entry on which it stands.
-    pub(super) owner: EntryId,
+    pub(in crate::engine) owner: EntryId,
     depth: usize,
-    pub(super) plan: Option<Arc<Plan>>,
+    pub(in crate::engine) plan: Option<Arc<Plan>>,
 }
 
 /// What stands on an entry besides its own mount.
 #[derive(Debug)]
-pub(super) enum Site {
+pub(in crate::engine) enum Site {
     Offset(Arc<Plan>),
     Submount(Wanted),
 }
 
 /// What only a top-level mount has.
 #[derive(Debug)]
-pub(super) struct Top {
-    pub(super) wanted: Wanted,
+pub(in crate::engine) struct Top {
+    pub(in crate::engine) wanted: Wanted,
     pub(super) state: State,
     /// The last `Want` that named it.
-    pub(super) generation: u32,
+    pub(in crate::engine) generation: u32,
     /// `wanted` has changed while it was being attached, which the shell was not told.
-    pub(super) changed: bool,
+    pub(in crate::engine) changed: bool,
     /// Its alarm: the next look for unused mounts, or the next attempt to remove it.
-    pub(super) alarm: Option<Tick>,
-    /// The look for unused mounts that is under way.
-    pub(super) round: Option<Box<Round>>,
+    pub(in crate::engine) alarm: Option<Tick>,
+    /// The expire run that is under way.
+    pub(in crate::engine) run: Option<Box<ExpireRun>>,
     /// Another look is wanted as soon as this one has ended.
-    pub(super) prune: bool,
-    /// How many entries of the tree are in flight, and mounts are being expired.
-    pub(super) in_flight: u32,
+    pub(in crate::engine) prune: bool,
+    /// Entries of the tree that are in flight, and its expire runs.
+    pub(super) in_flight: Tally,
     /// The autofs mounts below it.
     pub(super) below: BTreeSet<MountId>,
     /// Why it could not be unmounted.
-    pub(super) trouble: Option<Reason>,
+    pub(in crate::engine) trouble: Option<Reason>,
 }
 
 impl Top {
-    pub(super) fn new(wanted: Wanted, generation: u32) -> Self {
+    pub(in crate::engine) fn new(wanted: Wanted, generation: u32) -> Self {
         Self {
             wanted,
             state: State::Attaching { leave: false },
             generation,
             changed: false,
             alarm: None,
-            round: None,
+            run: None,
             prune: false,
-            in_flight: 0,
+            in_flight: Tally::default(),
             below: BTreeSet::new(),
             trouble: None,
         }
     }
 }
 
+impl Top {
+    pub(in crate::engine) fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether no entry of the tree is in flight and no expire run is under way.
+    pub(in crate::engine) fn is_at_rest(&self) -> bool {
+        self.in_flight.is_zero()
+    }
+}
+
 /// The life of a top-level mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(in crate::engine) enum State {
     /// The shell is mounting it. Packets may come already.
     Attaching {
         /// It is not wanted any more.
@@ -165,7 +192,7 @@ pub(super) enum State {
 
 /// How far a leaving mount is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(in crate::engine) enum Stage {
     /// Mounts below its path go first.
     Deferred,
     /// Its entries are unmounted.
@@ -181,17 +208,17 @@ pub(super) enum Stage {
 
 impl State {
     /// Whether lookups are served.
-    pub(super) fn serves(self) -> bool {
+    pub(in crate::engine) fn serves(self) -> bool {
         matches!(self, Self::Serving | Self::Attaching { leave: false })
     }
 
     /// Whether it is to go.
-    pub(super) fn leaves(self) -> bool {
+    pub(in crate::engine) fn leaves(self) -> bool {
         matches!(self, Self::Leaving(_) | Self::Attaching { leave: true } | Self::Abandoned)
     }
 
     /// Whether the end of the daemon has to wait for it.
-    pub(super) fn moves(self) -> bool {
+    pub(in crate::engine) fn moves(self) -> bool {
         !matches!(self, Self::Leaving(Stage::Stuck) | Self::Abandoned)
     }
 }

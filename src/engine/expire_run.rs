@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Alarm, Effect, Engine, EntryId, Kind, MountId, Phase, Stage, State, Tick};
+use super::{Alarm, Effect, Engine, EntryId, Kind, Mount, MountId, Phase, Stage, State, Tick};
 
 /// A look for what is unused in one tree.
 #[derive(Debug)]
-pub(super) struct Round {
+pub(super) struct ExpireRun {
     /// How deep the mounts are that are being asked.
     level: usize,
     /// Those of them that have not been asked to the end.
@@ -26,24 +26,24 @@ impl Engine {
         if self.stop.is_some() {
             return;
         }
-        for id in self.tops.keys().copied().collect::<Vec<_>>() {
-            let Some(top) = self.tops.get_mut(&id).filter(|top| top.state.serves()) else { continue };
-            if top.round.is_some() {
+        for id in self.tree.top_ids() {
+            let Some(top) = self.tree.top_mut(id).filter(|top| top.state().serves()) else { continue };
+            if top.run.is_some() {
                 top.prune = true;
             } else {
-                self.begin_round(id, true);
+                self.begin_run(id, true);
             }
         }
     }
 
     /// The alarm of a top-level mount has rung.
     pub(super) fn tick(&mut self, id: MountId) {
-        let Some(top) = self.tops.get_mut(&id) else { return };
+        let Some(top) = self.tree.top_mut(id) else { return };
         top.alarm = None;
-        match top.state {
+        match top.state() {
             State::Attaching { .. } | State::Serving => {
-                if top.round.is_none() {
-                    self.begin_round(id, false);
+                if top.run.is_none() {
+                    self.begin_run(id, false);
                 }
             }
             State::Leaving(Stage::Stuck) => self.leave_again(id),
@@ -55,17 +55,17 @@ impl Engine {
 
     /// Sets the alarm of a top-level mount as its state demands. All mounts with the same timeout wake us up together.
     pub(super) fn reset_tick(&mut self, id: MountId) {
-        let Some(top) = self.tops.get_mut(&id) else { return };
+        let occupied = self.tree.mount(id).is_some_and(Mount::is_occupied);
+        let Some(top) = self.tree.top_mut(id) else { return };
         let ending = self.stop.is_some();
         let waits = ending || self.paused;
-        let occupied = self.mounts.get(&id).is_some_and(|mount| mount.occupied > 0);
         let timeout = top.wanted.timeout;
-        let period = match top.state {
+        let period = match top.state() {
             State::Attaching { .. } | State::Serving if occupied && timeout > 0 && !waits => Some(timeout),
             State::Leaving(Stage::Stuck) if !waits => Some(if timeout > 0 { timeout } else { RETRY }),
             _ => None,
         };
-        let to = match (top.state, period) {
+        let to = match (top.state(), period) {
             (State::Leaving(Stage::Detaching { .. }), _) if ending => Some(self.now.after(self.limits.unmount)),
             (_, Some(timeout)) => top.alarm.or_else(|| {
                 let period = self.limits.period(timeout);
@@ -78,34 +78,33 @@ impl Engine {
 
     /// The timeout has changed: the alarm is set anew.
     pub(super) fn restart_tick(&mut self, id: MountId) {
-        let Some(top) = self.tops.get_mut(&id) else { return };
+        let Some(top) = self.tree.top_mut(id) else { return };
         self.timers.reset(&mut top.alarm, None, || Alarm::Tick(id));
         self.reset_tick(id);
     }
 
-    fn begin_round(&mut self, id: MountId, immediate: bool) {
-        if let Some(top) = self.tops.get_mut(&id) {
-            top.round = Some(Box::new(Round { level: usize::MAX, outstanding: BTreeSet::new(), immediate }));
+    fn begin_run(&mut self, id: MountId, immediate: bool) {
+        if let Some(top) = self.tree.top_mut(id) {
+            top.run = Some(Box::new(ExpireRun { level: usize::MAX, outstanding: BTreeSet::new(), immediate }));
             self.next_level(id);
         }
     }
 
     /// Ends the round of a mount that is not served any more.
-    pub(super) fn cancel_round(&mut self, id: MountId) {
-        if let Some(top) = self.tops.get_mut(&id) {
-            top.round = None;
+    pub(super) fn cancel_run(&mut self, id: MountId) {
+        if let Some(top) = self.tree.top_mut(id) {
+            top.run = None;
             top.prune = false;
         }
     }
 
     /// Asks the deepest mounts that have not had their turn in this round.
     fn next_level(&mut self, id: MountId) {
-        let Some(top) = self.tops.get(&id) else { return };
-        let Some((level, immediate)) = top.round.as_ref().map(|round| (round.level, round.immediate)) else { return };
-        let tree = top.below.iter().chain([&id]).filter_map(|id| Some((*id, self.mounts.get(id)?)));
+        let Some(top) = self.tree.top(id) else { return };
+        let Some((level, immediate)) = top.run.as_ref().map(|round| (round.level, round.immediate)) else { return };
         let mut turn = (0, BTreeSet::new());
-        for (id, mount) in tree {
-            if mount.occupied > 0 && !mount.expiring && mount.depth() < level && mount.depth() >= turn.0 {
+        for (id, mount) in self.tree.members(id) {
+            if mount.is_occupied() && !mount.is_expiring() && mount.depth() < level && mount.depth() >= turn.0 {
                 if mount.depth() > turn.0 {
                     turn = (mount.depth(), BTreeSet::new());
                 }
@@ -114,24 +113,24 @@ impl Engine {
         }
         let (level, outstanding) = turn;
         if outstanding.is_empty() {
-            return self.end_round(id, immediate);
+            return self.end_run(id, immediate);
         }
         self.drop_empty_submounts(id, level);
         for mount in &outstanding {
-            self.set_expiring(*mount, true);
+            self.tree.set_expiring(*mount, true);
             self.effects.push(Effect::ExpireRun { mount: *mount, immediate });
         }
-        if let Some(top) = self.tops.get_mut(&id) {
-            top.round = Some(Box::new(Round { level, outstanding, immediate }));
+        if let Some(top) = self.tree.top_mut(id) {
+            top.run = Some(Box::new(ExpireRun { level, outstanding, immediate }));
         }
     }
 
     /// A mount has been asked to the end.
     pub(super) fn expire_ran(&mut self, id: MountId) {
-        let Some(mount) = self.mounts.get(&id).filter(|mount| mount.expiring) else { return };
+        let Some(mount) = self.tree.mount(id).filter(|mount| mount.is_expiring()) else { return };
         let (top, owner) = (mount.top, mount.owner().cloned());
-        self.set_expiring(id, false);
-        if let Some(round) = self.tops.get_mut(&top).and_then(|top| top.round.as_mut()) {
+        self.tree.set_expiring(id, false);
+        if let Some(round) = self.tree.top_mut(top).and_then(|top| top.run.as_mut()) {
             if round.outstanding.remove(&id) {
                 self.level_done(top);
             }
@@ -141,36 +140,35 @@ impl Engine {
 
     /// Goes on with the round when all mounts of the level have been asked (or are no more).
     pub(super) fn level_done(&mut self, id: MountId) {
-        let round = self.tops.get(&id).and_then(|top| top.round.as_ref());
+        let round = self.tree.top(id).and_then(|top| top.run.as_ref());
         if round.is_some_and(|round| round.outstanding.is_empty()) {
             self.next_level(id);
         }
     }
 
-    fn end_round(&mut self, id: MountId, immediate: bool) {
+    fn end_run(&mut self, id: MountId, immediate: bool) {
         self.check_old(id, immediate);
-        let Some(top) = self.tops.get_mut(&id) else { return };
-        top.round = None;
+        let Some(top) = self.tree.top_mut(id) else { return };
+        top.run = None;
         if std::mem::take(&mut top.prune) {
-            self.begin_round(id, true);
+            self.begin_run(id, true);
         }
     }
 
     /// The kernel never expires an indirect mount that stands on an entry of another: those that are empty go with
     /// their entry, if they are deeper than the level that is asked now.
     fn drop_empty_submounts(&mut self, id: MountId, level: usize) {
-        let Some(top) = self.tops.get(&id) else { return };
         let mut owners = BTreeSet::new();
-        for mount in top.below.iter().filter_map(|id| self.mounts.get(id)) {
+        for (_, mount) in self.tree.members(id) {
             if mount.kind == Kind::Indirect && mount.depth() > level {
                 owners.extend(mount.owner().cloned());
             }
         }
         for at in owners {
-            let Some(entry) = self.entry(&at) else { continue };
-            let vacant = |child| self.mounts.get(child).is_none_or(|mount| mount.occupied == 0);
+            let Some(entry) = self.tree.entry(&at) else { continue };
+            let vacant = |child: &MountId| self.tree.mount(*child).is_none_or(|mount| !mount.is_occupied());
             let unused = matches!(entry.phase, Phase::Mounted) && entry.children.iter().all(vacant);
-            if unused && self.quiet(&at) && self.held(&at).is_none() {
+            if unused && self.quiet(&at) && self.tree.held(&at).is_none() {
                 self.unmount(&at, false);
             }
         }
@@ -179,18 +177,18 @@ impl Engine {
     /// What somebody unmounted by hand, nothing tells us: entries that have been mounted for long without a word are
     /// looked at, so that their mount is not asked for ever.
     fn check_old(&mut self, id: MountId, immediate: bool) {
-        let Some(top) = self.tops.get(&id) else { return };
+        let Some(top) = self.tree.top(id) else { return };
         let age = if immediate { 0 } else { top.wanted.timeout.saturating_mul(1000) };
         let mut old = Vec::new();
-        for (id, mount) in top.below.iter().chain([&id]).filter_map(|id| Some((*id, self.mounts.get(id)?))) {
-            for (key, entry) in &mount.entries {
+        for (id, mount) in self.tree.members(id) {
+            for (key, entry) in mount.entries() {
                 if matches!(entry.phase, Phase::Mounted) && !entry.busy() && self.now.since(entry.seen) >= age {
                     old.push(EntryId { mount: id, key: key.clone() });
                 }
             }
         }
         for at in old {
-            if self.held(&at).is_none() {
+            if self.tree.held(&at).is_none() {
                 self.check(&at);
                 self.settle(&at);
             }

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use hashbrown::HashTable;
 
-use super::MountId;
 use super::mount::Top;
+use crate::engine::MountId;
 
 /// The mounts by their paths, which stand in the mounts alone: with ten thousand direct mounts, a map of paths takes
 /// five times as much.
 #[derive(Debug, Default)]
-pub(super) struct Paths {
+pub(in crate::engine) struct Paths {
     ids: HashTable<MountId>,
     hasher: RandomState,
 }
@@ -22,12 +22,12 @@ type Tops = BTreeMap<MountId, Box<Top>>;
 
 impl Paths {
     /// The mount at a path.
-    pub(super) fn get(&self, tops: &Tops, path: &Path) -> Option<MountId> {
+    pub(in crate::engine) fn get(&self, tops: &Tops, path: &Path) -> Option<MountId> {
         self.ids.find(self.hasher.hash_one(path), |id| is_at(tops, *id, path)).copied()
     }
 
     /// Puts a mount of `tops` in, in place of one that has the same path.
-    pub(super) fn insert(&mut self, tops: &Tops, id: MountId) {
+    pub(in crate::engine) fn insert(&mut self, tops: &Tops, id: MountId) {
         let Some(top) = tops.get(&id) else { return };
         let (path, hasher) = (&*top.wanted.path, &self.hasher);
         let hash = |id: &MountId| tops.get(id).map_or(0, |top| hasher.hash_one(&*top.wanted.path));
@@ -35,7 +35,7 @@ impl Paths {
     }
 
     /// Takes a mount of `tops` out.
-    pub(super) fn remove(&mut self, tops: &Tops, id: MountId) {
+    pub(in crate::engine) fn remove(&mut self, tops: &Tops, id: MountId) {
         let Some(top) = tops.get(&id) else { return };
         if let Ok(found) = self.ids.find_entry(self.hasher.hash_one(&*top.wanted.path), |other| *other == id) {
             found.remove();

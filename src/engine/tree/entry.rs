@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use super::{EntryId, JobId, Limits, MountId, Reason, Requester, Tick, Token};
+use crate::engine::{EntryId, EntryPhase, JobId, Limits, MountId, Reason, Requester, Tick, Token};
 use crate::plan::Plan;
 
 /// A lookup that waits in the kernel.
 #[derive(Debug)]
-pub(super) struct Waiter {
-    pub(super) token: Token,
-    pub(super) who: Requester,
+pub(in crate::engine) struct Waiter {
+    pub(in crate::engine) token: Token,
+    pub(in crate::engine) who: Requester,
 }
 
 /// What is being done with an entry. At most one job runs on it.
 #[derive(Debug, Default)]
-pub(super) enum Phase {
+pub(in crate::engine) enum Phase {
     /// Nothing is mounted as far as we know, nothing runs.
     #[default]
     Idle,
@@ -34,7 +34,7 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    pub(super) fn job(&self) -> Option<JobId> {
+    pub(in crate::engine) fn job(&self) -> Option<JobId> {
         match self {
             Self::Idle | Self::Mounted => None,
             Self::Resolving(job)
@@ -45,15 +45,28 @@ impl Phase {
         }
     }
 
+    /// The phase as it is shown to others.
+    pub(in crate::engine) fn shown(&self) -> EntryPhase {
+        match self {
+            Self::Idle => EntryPhase::Waiting,
+            Self::Resolving(_) => EntryPhase::Resolving,
+            Self::Performing(..) => EntryPhase::Mounting,
+            Self::Mounted => EntryPhase::Mounted,
+            Self::Checking(_) => EntryPhase::Checking,
+            Self::Unmounting(..) => EntryPhase::Unmounting,
+            Self::Restoring(..) => EntryPhase::Remounting,
+        }
+    }
+
     /// Whether the tree below is being taken down (or put up again): nothing else may begin there.
-    pub(super) fn holds_tree(&self) -> bool {
+    pub(in crate::engine) fn holds_tree(&self) -> bool {
         matches!(self, Self::Unmounting(..) | Self::Restoring(..))
     }
 }
 
 /// What one layer of an unmount is to us.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(in crate::engine) enum Piece {
     /// What an entry mounted.
     Entry(EntryId),
     /// A trigger or submount.
@@ -62,39 +75,39 @@ pub(super) enum Piece {
 
 /// Triggers to be mounted again below an entry.
 #[derive(Debug)]
-pub(super) struct Repair {
-    pub(super) at: EntryId,
-    pub(super) plan: Arc<Plan>,
+pub(in crate::engine) struct Repair {
+    pub(in crate::engine) at: EntryId,
+    pub(in crate::engine) plan: Arc<Plan>,
 }
 
 /// An entry. It exists as long as there is anything to be said of it.
 #[derive(Debug, Default)]
-pub(super) struct Entry {
-    pub(super) phase: Phase,
+pub(in crate::engine) struct Entry {
+    pub(in crate::engine) phase: Phase,
     /// Lookups to be answered; all of them when the entry is mounted or fails.
-    pub(super) waiting: Vec<Waiter>,
+    pub(in crate::engine) waiting: Vec<Waiter>,
     /// When those are to be answered at the latest.
-    pub(super) answer_by: Tick,
+    pub(in crate::engine) answer_by: Tick,
     /// An expire packet to be answered when the unmount that it began has ended.
-    pub(super) expire: Option<Token>,
+    pub(in crate::engine) expire: Option<Token>,
     /// When the running job is overdue (of no meaning when none runs).
-    pub(super) due: Option<Tick>,
+    pub(in crate::engine) due: Option<Tick>,
     /// The job has taken too long: nobody waits for it any more, and nobody else may begin to.
-    pub(super) overdue: bool,
+    pub(in crate::engine) overdue: bool,
     /// What is mounted, if we know.
-    pub(super) plan: Option<Arc<Plan>>,
+    pub(in crate::engine) plan: Option<Arc<Plan>>,
     /// The triggers or the submount that stand below it.
-    pub(super) children: Vec<MountId>,
+    pub(in crate::engine) children: Vec<MountId>,
     /// When it was mounted (or found mounted).
-    pub(super) since: Tick,
+    pub(in crate::engine) since: Tick,
     /// When we last knew that it is mounted.
-    pub(super) seen: Tick,
+    pub(in crate::engine) seen: Tick,
     /// Who keeps asking although it is mounted.
-    pub(super) askers: Askers,
+    pub(in crate::engine) askers: Askers,
     /// Its mount is leaving, and has tried this entry.
-    pub(super) tried: bool,
+    pub(in crate::engine) tried: bool,
     /// Why the last unmount failed, while it is mounted.
-    pub(super) trouble: Option<Reason>,
+    pub(in crate::engine) trouble: Option<Reason>,
     /// The moment for which its alarm is set.
     pub(super) alarm: Option<Tick>,
     /// As it was counted last: occupied, in flight.
@@ -103,24 +116,24 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Whether something stands there that may have to be unmounted.
-    pub(super) fn occupied(&self) -> bool {
+    pub(in crate::engine) fn occupied(&self) -> bool {
         let mounted =
             matches!(self.phase, Phase::Mounted | Phase::Checking(_) | Phase::Unmounting(..) | Phase::Restoring(..));
         mounted || !self.children.is_empty()
     }
 
     /// Whether a job runs or somebody waits, overdue or not.
-    pub(super) fn busy(&self) -> bool {
+    pub(in crate::engine) fn busy(&self) -> bool {
         self.phase.job().is_some() || !self.waiting.is_empty()
     }
 
     /// Whether something is going on that will end within its time.
-    pub(super) fn in_flight(&self) -> bool {
+    pub(in crate::engine) fn in_flight(&self) -> bool {
         self.busy() && !self.overdue
     }
 
     /// When the entry wants to be woken up.
-    pub(super) fn wakes(&self) -> Option<Tick> {
+    pub(in crate::engine) fn wakes(&self) -> Option<Tick> {
         let answer = (!self.waiting.is_empty()).then_some(self.answer_by);
         let due = self.due.filter(|_| self.phase.job().is_some() && !self.overdue);
         due.into_iter().chain(answer).min()
@@ -129,7 +142,7 @@ impl Entry {
 
 /// Processes that asked for an entry while it was mounted: the few last ones.
 #[derive(Debug, Default)]
-pub(super) struct Askers(Vec<Asker>);
+pub(in crate::engine) struct Askers(Vec<Asker>);
 
 #[derive(Debug)]
 struct Asker {
@@ -142,7 +155,7 @@ impl Askers {
     const MAX: usize = 8;
 
     /// Counts one more question; true: it is asked too often.
-    pub(super) fn ask(&mut self, tgid: u32, now: Tick, limits: &Limits) -> bool {
+    pub(in crate::engine) fn ask(&mut self, tgid: u32, now: Tick, limits: &Limits) -> bool {
         self.0.retain(|asker| now.since(asker.since) < limits.loop_window);
         if let Some(asker) = self.0.iter_mut().find(|asker| asker.tgid == tgid) {
             asker.times = asker.times.saturating_add(1);
