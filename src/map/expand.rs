@@ -81,15 +81,25 @@ pub fn expand<'a, 'm>(text: &'a [u8], key: &[u8], lookup: &Lookup<'_, 'm>, slash
     Expanded { text: Cow::Owned(out), cut, pieces }
 }
 
-/// The variables that `text` uses: most entries use none, and need nobody's passwd entry.
+/// The variables that `text` uses. Most entries use none, so that no user database has to be asked.
 pub fn variables(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    Specials::new(text, false).filter_map(|(_, special)| match special {
-        Special::Variable(name) => Some(name),
+    variables_at(text).map(|(_, name)| name)
+}
+
+/// The variables that `text` uses, with the bytes that stand for them.
+pub fn variables_at(text: &[u8]) -> impl Iterator<Item = (Range<usize>, &[u8])> {
+    Specials::new(text, false).filter_map(|(part, special)| match special {
+        Special::Variable(name) => Some((part, name)),
         _ => None,
     })
 }
 
-/// A key is whatever somebody looked up: nothing in it may end the word, open a quote or begin a comment.
+/// The positions of the colons that become slashes.
+pub fn path_colons(text: &[u8]) -> impl Iterator<Item = usize> {
+    Specials::new(text, true).filter_map(|(part, special)| (special == Special::PathColon).then_some(part.start))
+}
+
+/// Escapes a key: users choose it, and nothing in it may end the word, open a quote or begin a comment.
 fn escape_key(key: &[u8]) -> Cow<'_, [u8]> {
     let special = |b: u8| is_blank(b) || matches!(b, b'"' | b'\\' | b'#');
     if !key.iter().any(|&b| special(b)) {

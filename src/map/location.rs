@@ -1,5 +1,8 @@
 //! Locations: what a word of an entry may say of where a file system is.
 
+use std::borrow::Cow;
+
+use super::known::typographic;
 use super::spec::SourceSpec;
 use super::words::{Unbalanced, dequote};
 
@@ -13,20 +16,20 @@ pub(super) struct Flaw {
     /// Half a sentence.
     pub message: String,
     /// What to write instead.
-    pub help: &'static str,
+    pub help: Cow<'static, str>,
 }
 
 impl Flaw {
     /// A word that is no location.
-    pub(super) fn new(at: usize, message: impl Into<String>, help: &'static str) -> Self {
-        Self { code: "sun::location", at, message: message.into(), help }
+    pub(super) fn new(at: usize, message: impl Into<String>, help: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: "sun::location", at, message: message.into(), help: help.into() }
     }
 }
 
 impl From<Unbalanced> for Flaw {
     fn from(Unbalanced(at): Unbalanced) -> Self {
         let help = "close it, or write \\\" for the character itself";
-        Self { code: "sun::quote", at, message: "a double quote is never closed".into(), help }
+        Self { code: "sun::quote", at, message: "a double quote is never closed".into(), help: help.into() }
     }
 }
 
@@ -72,6 +75,9 @@ fn hosts(list: &[u8]) -> Result<(), Flaw> {
     if let Some(at) = list.iter().position(|&b| !allowed(b)) {
         if at == 0 && list.starts_with(b"/") {
             return Err(begins_with_slash());
+        }
+        if let Some((character, plain)) = list.get(at..).and_then(typographic) {
+            return Err(Flaw::new(at, format!("a typographic {character}"), format!("write {plain}")));
         }
         return Err(Flaw::new(at, "a host name has a character that no host name has", "write host:/path"));
     }

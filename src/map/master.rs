@@ -3,6 +3,7 @@
 //! The maps here are only named: what is behind a name is the business of the sources, and what several lines mean
 //! together that of the [`table`](super::table).
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -80,7 +81,7 @@ pub fn parse_include(line: &Line<'_>) -> Result<Include, Diagnostic> {
         return error("include of no map".to_owned(), "write +map without a blank");
     }
     match SourceSpec::parse(&word) {
-        Err(e) => error(e.to_string(), e.help()),
+        Err(e) => error(e.to_string(), &e.help()),
         Ok(source) => match source.kind {
             None | Some(Dir | File | Ldap | Ldaps | Nis | NisPlus | Sss | Yp) => {
                 Ok(Include { source, place: line.key_place() })
@@ -176,7 +177,10 @@ fn one_source(words: &mut Words<'_>, format: Option<Format>) -> Result<(SourceSp
         if name.is_empty() || raw == b"--" {
             return Err(no_map(word));
         }
-        let mut source = SourceSpec::parse(&name).map_err(|e| bad(word, e))?;
+        let mut source = SourceSpec::parse(&name).map_err(|e| match options_first(words, &word, &e) {
+            Some(flaw) => flaw,
+            None => bad(word, e),
+        })?;
         source.format = source.format.or(format);
         return Ok((source, 0));
     };
@@ -199,6 +203,22 @@ fn one_source(words: &mut Words<'_>, format: Option<Format>) -> Result<(SourceSp
         return Err(no_map(word));
     }
     Ok((SourceSpec { kind: Some(kind), format: own_format.or(format), name, parts: Vec::new() }, start))
+}
+
+/// Options in the place of the map, with the map behind them.
+fn options_first(words: &Words<'_>, options: &Range<usize>, error: &ParseError) -> Option<Flaw> {
+    if !matches!(error, ParseError::BuiltIn(_)) {
+        return None;
+    }
+    let mut rest = Words { text: words.text, at: options.end };
+    let map = rest.word()?;
+    let map = rest.get(&map);
+    if !map.iter().any(|b| b"/:.".contains(b)) {
+        return None;
+    }
+    let help =
+        format!("options stand after the map: {} {}", Escaped::start_of(map), Escaped::start_of(words.get(options)));
+    Some(Flaw::new("master::map", options.clone(), error.to_string(), help))
 }
 
 /// The error that people and scripts know, with more about it.
@@ -412,7 +432,7 @@ mod tests {
             (
                 "/m files:/etc/x -ro",
                 "1:4: syntax error in map near [ files:/etc/x -ro ]: \
-              unknown map type \"files\": map types are file, program, exec, sss, yp, nis, nisplus, ldap, ldaps, \
+              unknown map type \"files\": did you mean file:? map types are file, program, exec, sss, yp, nis, nisplus, ldap, ldaps, \
               hesiod, userdir and multi",
             ),
             (

@@ -6,18 +6,20 @@
 pub mod entry;
 pub mod expand;
 pub mod key;
+pub mod known;
 mod location;
 pub mod macros;
 pub mod master;
+mod misplaced;
 pub mod mount_options;
 mod options;
 pub mod spec;
 pub mod sun;
 pub mod table;
-mod words;
+pub(crate) mod words;
 
 pub use entry::{Body, Entry, Location, Part};
-pub use expand::{Expanded, Lookup, expand, variables};
+pub use expand::{Expanded, Lookup, expand, path_colons, variables, variables_at};
 pub use key::{KeyError, unescape};
 pub use macros::{Macros, Scope, System, User};
 pub use master::{Include, Item, MasterEntry};

@@ -131,16 +131,28 @@ pub enum ParseError {
     BuiltIn(String),
 }
 
+/// The one of `words` that was probably meant.
+fn nearest(word: &str, words: &'static str) -> Option<&'static str> {
+    let words = words.split([' ', ',']).filter(|word| !word.is_empty() && *word != "and");
+    words.clone().find(|other| *other == word).or_else(|| super::known::nearest(word.as_bytes(), words))
+}
+
 impl ParseError {
     /// What to write instead.
-    pub fn help(&self) -> &'static str {
+    pub fn help(&self) -> String {
+        const TYPES: &str = "file, program, exec, sss, yp, nis, nisplus, ldap, ldaps, hesiod, userdir and multi";
+        const BUILT_IN: &str = "built-in maps are -hosts and -null";
         match self {
-            Self::Type(_) => {
-                "map types are file, program, exec, sss, yp, nis, nisplus, ldap, ldaps, hesiod, userdir and multi"
-            }
-            Self::Format(_) => "map formats are sun, amd and hesiod",
-            Self::NoMap(_) => "write a path or a map name behind the type",
-            Self::BuiltIn(_) => "built-in maps are -hosts and -null",
+            Self::Type(word) => match nearest(&word.to_ascii_lowercase(), TYPES) {
+                Some(near) => format!("did you mean {near}:? map types are {TYPES}"),
+                None => format!("map types are {TYPES}"),
+            },
+            Self::Format(_) => "map formats are sun, amd and hesiod".to_owned(),
+            Self::NoMap(_) => "write a path or a map name behind the type".to_owned(),
+            Self::BuiltIn(word) => match nearest(word, "-hosts -null") {
+                Some(near) => format!("did you mean {near}? {BUILT_IN}"),
+                None => BUILT_IN.to_owned(),
+            },
         }
     }
 }

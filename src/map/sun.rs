@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use super::entry::{Body, Entry, Location, Part};
 use super::expand::Expanded;
 use super::location::{Flaw, location};
+use super::misplaced;
 use super::mount_options::OptionList;
 use super::words::{Unbalanced, Word, dequote, words};
 use crate::text::{Diagnostic, Escaped, Position};
@@ -55,8 +56,12 @@ struct Draft<'a> {
     offset: Option<(Word<'a>, Vec<u8>)>,
     options: OptionList,
     locations: Vec<Location>,
-    /// A location without a colon: none with one may follow it.
-    plain: Option<Word<'a>>,
+    /// The last word of options.
+    option: Option<Word<'a>>,
+    /// The words of the locations.
+    words: Vec<Word<'a>>,
+    /// Which of them is the first without a colon: none with one may follow it.
+    plain: Option<usize>,
 }
 
 impl<'a> Reader<'a> {
@@ -81,7 +86,7 @@ impl<'a> Reader<'a> {
                 .help("write a location: host:/path, or :/path for a local one"));
         }
         if others.is_empty() {
-            self.check_located(&first, &first.options)?;
+            self.check_located(&first, &first.options, None)?;
             return Ok(Entry { options: first.options, body: Body::Single(first.locations) });
         }
         self.multi(first, others, warnings)
@@ -95,17 +100,25 @@ impl<'a> Reader<'a> {
         // Positions count from the dash on, which the options do not have.
         let text = dequote(options).map_err(|Unbalanced(at)| self.error(word, Unbalanced(at + 1).into()))?;
         draft.options.push(&text);
+        draft.option = Some(word);
         Ok(())
     }
 
     fn location(&self, draft: &mut Draft<'a>, word: Word<'a>) -> Result<(), Diagnostic> {
         let text = location(word.raw).map_err(|flaw| self.error(word, flaw))?;
         if memchr::memchr(b':', &text).is_none() {
-            draft.plain = draft.plain.or(Some(word));
-        } else if let Some(plain) = draft.plain {
-            let help = "write host1,host2:/path, with commas and without blanks";
-            return Err(self.error(plain, Flaw::new(0, "a blank in a list of hosts", help)));
+            draft.plain = draft.plain.or(Some(draft.words.len()));
+        } else if let Some((before, [plain, ..])) = draft.plain.and_then(|at| draft.words.split_at_checked(at)) {
+            let around = misplaced::Around {
+                option: draft.option,
+                before,
+                next: word,
+                rest: self.text.text.get(word.at..).unwrap_or_default(),
+                in_part: draft.offset.is_some(),
+            };
+            return Err(self.error(*plain, misplaced::flaw(*plain, &around)));
         }
+        draft.words.push(word);
         draft.locations.push(Location(text));
         Ok(())
     }
@@ -140,8 +153,12 @@ impl<'a> Reader<'a> {
             places.insert(b"/".to_vec(), 0);
             parts.push(Part { path: b"/".to_vec(), options: OptionList::default(), locations: first.locations });
         }
+        // The words just before a part without a location may belong to it.
+        let mut before = Some((first.words, first.plain == Some(0))).filter(|(words, _)| !words.is_empty());
         for draft in others {
-            self.check_located(&draft, &first.options)?;
+            let words = before.as_ref().map(|(words, plain)| (&words[..], *plain));
+            self.check_located(&draft, &first.options, words)?;
+            before = None;
             let Draft { offset: Some((word, path)), options, locations, .. } = draft else { continue };
             let part = Part { path: path.clone(), options, locations };
             match places.get(&path).and_then(|&at| parts.get_mut(at)) {
@@ -161,18 +178,43 @@ impl<'a> Reader<'a> {
     }
 
     /// There has to be a location; only a submount of the hosts map goes without.
-    fn check_located(&self, draft: &Draft<'_>, general: &OptionList) -> Result<(), Diagnostic> {
+    /// `before` are the words of locations before the first offset, and whether the first of them has no colon.
+    fn check_located(
+        &self,
+        draft: &Draft<'_>,
+        general: &OptionList,
+        before: Option<(&[Word<'_>], bool)>,
+    ) -> Result<(), Diagnostic> {
         if !draft.locations.is_empty() || general.contains(b"hosts") || draft.options.contains(b"hosts") {
             return Ok(());
         }
-        Err(match &draft.offset {
-            Some((word, _)) => {
-                let message = format!("no location for the offset {}", Escaped(word.raw));
-                self.error(*word, Flaw::new(0, message, "write :/path for a local directory or device"))
+        let Some((word, _)) = &draft.offset else {
+            return Err(Diagnostic::error("sun::location", self.place.clone(), "no location in the entry")
+                .help("write host:/path, or :/path for a local one"));
+        };
+        let shown = Escaped::start_of(word.raw);
+        let flaw = match before {
+            _ if word.raw.starts_with(b"//") => {
+                Flaw::new(0, format!("no colon before {shown}"), format!("write :{shown} for a share"))
             }
-            None => Diagnostic::error("sun::location", self.place.clone(), "no location in the entry")
-                .help("write host:/path, or :/path for a local one"),
-        })
+            // `srv /path` and `srv:/my /path`
+            Some((words, true)) => {
+                let words = words.iter().map(|word| word.raw).collect::<Vec<_>>().join(&b' ');
+                let help = format!("write {}:{shown}", Escaped::start_of(&words));
+                Flaw::new(0, format!("a blank in place of the colon before {shown}"), help)
+            }
+            Some((words, false)) => {
+                let words = words.iter().map(|word| word.raw).collect::<Vec<_>>().join(&b' ');
+                let help =
+                    format!("write \"{} {shown}\"; a part of a multi-mount has a location", Escaped::start_of(&words));
+                Flaw::new(0, format!("a blank in the path, or no location for the offset {shown}"), help)
+            }
+            None => {
+                let message = format!("no location for the offset {shown}");
+                Flaw::new(0, message, format!("write :{shown} for a local directory or device"))
+            }
+        };
+        Err(self.error(*word, flaw))
     }
 
     fn error(&self, word: Word<'_>, flaw: Flaw) -> Diagnostic {

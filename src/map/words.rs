@@ -6,7 +6,7 @@ use crate::text::quote;
 
 /// A word of an entry, as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Word<'a> {
+pub(crate) struct Word<'a> {
     /// Where it begins, in bytes from the beginning of the text.
     pub at: usize,
     /// With its quotes and backslashes; never empty.
@@ -19,7 +19,7 @@ pub(super) fn is_blank(byte: u8) -> bool {
 }
 
 /// The words of `text` up to a word that begins with `#`, which begins a comment.
-pub(super) fn words(text: &[u8]) -> impl Iterator<Item = Word<'_>> {
+pub(crate) fn words(text: &[u8]) -> impl Iterator<Item = Word<'_>> {
     let mut pos = 0;
     std::iter::from_fn(move || {
         let rest = text.get(pos..)?;
@@ -37,11 +37,11 @@ pub(super) fn words(text: &[u8]) -> impl Iterator<Item = Word<'_>> {
 
 /// A double quote without its partner, at this position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unbalanced(pub usize);
+pub(crate) struct Unbalanced(pub usize);
 
 /// The word without its quotes: `"` begins and ends a part that is taken as it is, elsewhere a backslash stands for
 /// the byte after it.
-pub(super) fn dequote(raw: &[u8]) -> Result<Cow<'_, [u8]>, Unbalanced> {
+pub(crate) fn dequote(raw: &[u8]) -> Result<Cow<'_, [u8]>, Unbalanced> {
     // Whatever is open at the end was opened by the last quote that is one.
     let (mut open, mut escaped) = (None, false);
     for (at, &b) in raw.iter().enumerate() {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::context::{Context, Facts, Host, Wishes};
 use super::mount::{bind, mount};
 use super::{Action, Mount};
+use crate::map::known::options::look_like_options;
 use crate::map::{Location, OptionList};
 use crate::text::{Diagnostic, Escaped};
 
@@ -39,9 +40,7 @@ pub(super) fn action(
     let locations = with_blanks(locations);
     for text in &locations {
         let Some(replicas) = replicas(text) else {
-            return Err(ctx
-                .error("plan::location", format!("no path in the location {}", Escaped(text)))
-                .help("write host:/path, or say -fstype= for something other than NFS"));
+            return Err(no_path(ctx, text));
         };
         for replica in replicas {
             let by_nfs = |host: &[u8]| mount(wishes.fstype, remote(host, replica.path), options);
@@ -75,6 +74,21 @@ pub(super) fn action(
         return Err(ctx.error("plan::hosts", "no hosts available"));
     }
     Ok(Action::Mount(mounts))
+}
+
+/// The error for a location without `:/`, with what was probably meant.
+fn no_path(ctx: &Context<'_>, text: &[u8]) -> Diagnostic {
+    let shown = Escaped::start_of(text);
+    let first = text.split(|&b| b == b' ').next().unwrap_or_default();
+    if look_like_options(first) {
+        let help = format!("options begin with a dash: -{}", Escaped::start_of(first));
+        return ctx.error("plan::location", "options without a dash, and no location").help(help);
+    }
+    let help = match memchr::memchr(b'/', text).and_then(|at| text.split_at_checked(at)) {
+        Some((host, path)) => format!("write {}:{}", Escaped::start_of(host), Escaped::start_of(path)),
+        None => "write host:/path, or say -fstype= for something other than NFS".to_owned(),
+    };
+    ctx.error("plan::location", format!("no path in the location {shown}")).help(help)
 }
 
 /// The locations, a word without `:/` joined with a blank to the path before it: `srv:/my docs` is one location even

@@ -240,7 +240,8 @@ impl Reader<'_> {
         self.unavailable |= matches!(outcome, Outcome::Unavail | Outcome::TryAgain);
         if !matches!(outcome, Outcome::Success | Outcome::Unknown) {
             let message = format!("failed to read included master map {}", Escaped(&include.source.name));
-            self.diagnostics.push(Diagnostic::warning("master::include", include.place.clone(), message));
+            let d = Diagnostic::warning("master::include", include.place.clone(), message);
+            self.diagnostics.push(d.help("write that map, or remove the line"));
         }
     }
 

@@ -53,7 +53,7 @@ impl Names {
     }
 
     /// The file of the map called `name`, which may be a path.
-    pub(super) fn path(&self, name: &[u8]) -> Arc<Path> {
+    pub fn path(&self, name: &[u8]) -> Arc<Path> {
         self.directory.join(OsStr::from_bytes(name)).into()
     }
 }

@@ -5,6 +5,7 @@ pub mod autofs;
 pub mod children;
 pub mod exec;
 pub mod fds;
+pub mod fstypes;
 pub mod heap;
 pub mod image;
 pub mod inherited;

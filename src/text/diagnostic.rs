@@ -41,7 +41,7 @@ impl fmt::Display for Position {
 const EXCERPT_MAX: usize = 4096;
 
 /// Whether the input was refused or only looks wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
     /// It works, but probably not as meant.
     Warning,

@@ -270,8 +270,12 @@ impl<'a> Lines<'a> {
                 Escaped::start_of(&line.entry),
                 Escaped::start_of(&line.key)
             );
-            line.key_error("line::indented", 0..line.key.len(), message)
-                .help("end the line with a backslash to continue it, or remove the blank from the next line")
+            let help = if line.entry.ends_with(b"\\\r") {
+                "lines end in CR LF; the backslash does not join them: save the file with the line ends of Unix"
+            } else {
+                "end the line with a backslash to continue it, or remove the blank from the next line"
+            };
+            line.key_error("line::indented", 0..line.key.len(), message).help(help)
         });
         let checked = line.check_key().and_then(|()| line.check_entry());
         match (spoiled, checked) {

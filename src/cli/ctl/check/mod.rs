@@ -1,6 +1,9 @@
 //! `autofsctl check`: reads the whole configuration, or some files of it, and shows everything that is wrong.
 
+mod drop_ins;
+mod lint;
 mod maps;
+mod permissions;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -26,7 +29,8 @@ pub(super) fn check(session: &Session, files: &[PathBuf]) -> Exit {
     for file in files {
         check.file(file);
     }
-    let report = check.report;
+    let mut report = check.report;
+    report.arrange();
     session.show(&report.json(), || report.text(session.bold));
     if report.errors() > 0 { Exit::No } else { Exit::Yes }
 }
@@ -49,6 +53,9 @@ impl Check {
         self.report.extend(diagnostics);
         for file in configuration::FILES {
             self.count(Path::new(file));
+            if file.ends_with("nsswitch.conf") {
+                self.services(Path::new(file));
+            }
         }
         let (name, underscore) = master::name(None, &configuration.conf.autofs);
         self.configuration = configuration;
@@ -74,6 +81,7 @@ impl Check {
         self.report.count(&file);
         let shared: Arc<Path> = file.as_path().into();
         let diagnostics = if name == b"nsswitch.conf" {
+            self.services(&file);
             Nsswitch::parse(&text, &shared).map_or_else(|error| vec![error], |(_, diagnostics)| diagnostics)
         } else if name.ends_with(b".conf") {
             AutofsConf::read(Some((&shared, &text)), None, |_| None).1
@@ -98,8 +106,42 @@ impl Check {
             let help = "write one, see auto.master(5); until then nothing is mounted";
             self.report.push(Diagnostic::error("master::missing", place, message).help(help));
         }
+        let inputs: Vec<PathBuf> = master.inputs().map(Path::to_owned).collect();
         self.report.extend(master.diagnostics);
+        for input in inputs {
+            self.input(&input);
+        }
         Maps::new(&self.configuration, &mut self.report).table(&master.table);
+    }
+
+    /// Looks for what works in a file of the master map, but was probably meant in another way.
+    fn input(&mut self, input: &Path) {
+        let Ok(stat) = path::stat(input) else { return };
+        if stat.is_dir() {
+            self.report.extend(drop_ins::ignored(input));
+            return;
+        }
+        let Ok(text) = configuration::read(input) else { return };
+        let file: Arc<Path> = input.into();
+        self.report.extend(lint::whole(&text, &file));
+        for line in crate::text::lines(&text, &file).flatten() {
+            self.report.extend(lint::master(&line));
+        }
+    }
+
+    /// Warns of a second line for automount in nsswitch.conf.
+    fn services(&mut self, file: &Path) {
+        let Ok(text) = configuration::read(file) else { return };
+        let file: Arc<Path> = file.into();
+        let is_automount = |line: &[u8]| line.get(..10).is_some_and(|word| word.eq_ignore_ascii_case(b"automount:"));
+        let mut numbers = text.split(|&b| b == b'\n').zip(1..).filter(|(line, _)| is_automount(line));
+        let Some((_, first)) = numbers.next() else { return };
+        for (line, number) in numbers {
+            let message = "a second line for automount";
+            let help = format!("line {first} is used; automount(8) of autofs then reads no map at all: remove one");
+            let d = Diagnostic::warning("nsswitch::second-line", Position::new(&file, number, 1), message);
+            self.report.push(d.help(help).length(10).excerpt(line));
+        }
     }
 
     fn count(&mut self, file: &Path) {

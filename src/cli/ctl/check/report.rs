@@ -15,13 +15,13 @@ use crate::text::{self, Diagnostic, Severity};
 pub(super) struct Report {
     diagnostics: Vec<Diagnostic>,
     /// The diagnostics as they are logged.
-    told: HashSet<String>,
+    told: HashSet<(Severity, String)>,
     files: BTreeSet<PathBuf>,
 }
 
 impl Report {
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
-        if self.told.insert(diagnostic.to_string()) {
+        if self.told.insert((diagnostic.severity, diagnostic.to_string())) {
             self.diagnostics.push(diagnostic);
         }
     }
@@ -35,6 +35,41 @@ impl Report {
         if !self.files.contains(file) {
             self.files.insert(file.to_owned());
         }
+    }
+
+    /// Brings the diagnostics into the order of their files and lines, gives those of entries their real place where lines
+    /// are joined, and drops warnings at a place about which there is something better to say.
+    pub(super) fn arrange(&mut self) {
+        let mut order: Vec<Arc<Path>> = Vec::new();
+        for diagnostic in &self.diagnostics {
+            if !order.contains(&diagnostic.place.file) {
+                order.push(Arc::clone(&diagnostic.place.file));
+            }
+        }
+        let mut arranged = Vec::with_capacity(self.diagnostics.len());
+        for file in &order {
+            let (mut of_file, others) =
+                std::mem::take(&mut self.diagnostics).into_iter().partition(|d| d.place.file == *file);
+            self.diagnostics = others;
+            locate(&mut of_file, file);
+            of_file.sort_by_key(|d| (d.place.line, d.place.column));
+            // One place, one mistake: an error says more than a warning, and of two warnings the one that was found last.
+            let mut best: HashMap<(u32, u32), (Severity, usize)> = HashMap::new();
+            for (at, d) in of_file.iter().enumerate().filter(|(_, d)| d.place.line > 0 && !concerns_the_file(d)) {
+                let known = best.entry((d.place.line, d.place.column)).or_insert((d.severity, at));
+                if d.severity >= known.0 {
+                    *known = (d.severity, at);
+                }
+            }
+            let kept: HashSet<usize> = best.into_values().map(|(_, at)| at).collect();
+            let mut at = 0..;
+            of_file.retain(|d| {
+                let at = at.next().unwrap_or_default();
+                d.place.line == 0 || d.severity == Severity::Error || concerns_the_file(d) || kept.contains(&at)
+            });
+            arranged.append(&mut of_file);
+        }
+        self.diagnostics = arranged;
     }
 
     pub(super) fn errors(&self) -> usize {
@@ -74,6 +109,29 @@ impl Report {
             warnings: self.warnings(),
             files: self.files.iter().map(|file| Bytes::from(file.as_path())).collect(),
             diagnostics: self.diagnostics.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// Whether a diagnostic is about all lines, though it names one.
+fn concerns_the_file(diagnostic: &Diagnostic) -> bool {
+    diagnostic.code.starts_with("text::") && diagnostic.code != "text::typographic"
+}
+
+/// Gives diagnostics whose columns count on without the joints of lines their real places.
+fn locate(diagnostics: &mut [Diagnostic], file: &Arc<Path>) {
+    let pending: HashSet<u32> =
+        diagnostics.iter().filter(|d| d.excerpt.is_none() && d.place.line > 0).map(|d| d.place.line).collect();
+    if pending.is_empty() {
+        return;
+    }
+    let Ok(content) = configuration::read(file) else { return };
+    for line in text::lines(&content, file).flatten() {
+        let number = line.entry_place().line;
+        if pending.contains(&number) {
+            for d in diagnostics.iter_mut().filter(|d| d.excerpt.is_none() && d.place.line == number) {
+                *d = line.locate(d.clone());
+            }
         }
     }
 }

@@ -1,0 +1,48 @@
+//! Files of a directory of master maps that are not read because of their names.
+
+use std::path::Path;
+
+use crate::sys::path;
+use crate::text::{Diagnostic, Escaped, Position};
+
+/// Endings by which editors and packages mark files that are to be ignored.
+const SET_ASIDE: [&str; 16] = [
+    "~",
+    ".bak",
+    ".backup",
+    ".orig",
+    ".old",
+    ".save",
+    ".rpmnew",
+    ".rpmsave",
+    ".rpmorig",
+    ".dpkg-old",
+    ".dpkg-new",
+    ".dpkg-dist",
+    ".disabled",
+    ".off",
+    ".swp",
+    ".example",
+];
+
+/// Warns of files of `directory` that look like master maps and do not end in `.autofs`.
+pub(super) fn ignored(directory: &Path) -> Vec<Diagnostic> {
+    let Ok(names) = path::open(directory).and_then(|dir| path::names(std::os::fd::AsFd::as_fd(&dir))) else {
+        return Vec::new();
+    };
+    let set_aside = |name: &str| SET_ASIDE.iter().any(|end| name.ends_with(end));
+    let mut names: Vec<String> = names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect();
+    names.retain(|name| !name.ends_with(".autofs") && !name.starts_with(['.', '#']) && !set_aside(name));
+    names.retain(|name| !name.to_ascii_lowercase().starts_with("readme"));
+    names.sort();
+    let files = names.into_iter().filter(|name| path::stat(&directory.join(name)).is_ok_and(|stat| stat.is_file()));
+    files
+        .map(|name| {
+            let file = directory.join(&name);
+            let stem = name.rsplit_once('.').map_or(&*name, |(stem, _)| stem);
+            let help = format!("rename it to {}.autofs", Escaped(stem.as_bytes()));
+            let message = "the file is not read: its name does not end in .autofs";
+            Diagnostic::warning("master::ignored-file", Position::whole(&file), message).help(help)
+        })
+        .collect()
+}

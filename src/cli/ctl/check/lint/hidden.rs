@@ -1,0 +1,57 @@
+//! Mount points that hide others, or have something else in their place.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use super::{Part, warning};
+use crate::map::key;
+use crate::sys::path;
+use crate::text::{Diagnostic, Escaped, Line, Position};
+
+/// Examines a key of a direct map.
+pub(super) fn direct(line: &Line<'_>, mount_points: &[(Vec<u8>, Position)], found: &mut Vec<Diagnostic>) {
+    let Ok(path) = key::unescape(&line.key) else { return };
+    let all = 0..line.key.len();
+    if let Some((point, place)) = mount_points.iter().find(|(point, _)| *point == *path) {
+        let message = format!("{} is an indirect mount point, too", Escaped(point));
+        let help = format!("{place} names it; remove one of the two");
+        found.push(warning(line, Part::Key(all), "map::hides", message, help));
+        return;
+    }
+    if let Some((name, (point, place))) =
+        mount_points.iter().find_map(|point| Some((first_name(&path, &point.0)?, point)))
+    {
+        let (shown, name, point) = (Escaped::start_of(&path), Escaped(name), Escaped(point));
+        let message = format!("{shown} hides the key \"{name}\" of {point}");
+        let help = format!("{point} ({place}) shows only a directory there; make it a part of the entry of {name}");
+        found.push(warning(line, Part::Key(all), "map::hides", message, help));
+        return;
+    }
+    let at = Path::new(OsStr::from_bytes(&path));
+    if path::stat(at).is_ok_and(|stat| !stat.is_dir()) {
+        let message = format!("{} is there and is no directory", Escaped::start_of(&path));
+        found.push(warning(line, Part::Key(all), "direct::in-the-way", message, "nothing can be mounted on it"));
+    }
+}
+
+/// Warns of mount points of the master map below others.
+pub(in super::super) fn nested(mount_points: &[(Vec<u8>, Position)]) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for (path, place) in mount_points {
+        let above = mount_points.iter().find_map(|point| Some((first_name(path, &point.0)?, point)));
+        if let Some((name, (point, named))) = above {
+            let (path, name, point) = (Escaped(path), Escaped(name), Escaped(point));
+            let message = format!("{path} hides the key \"{name}\" of {point}");
+            let help =
+                format!("{point} ({named}) shows only a directory there; write -fstype=autofs in its map instead");
+            found.push(Diagnostic::warning("map::hides", place.clone(), message).help(help));
+        }
+    }
+    found
+}
+
+/// The first name of `path` below the directory `above`.
+fn first_name<'a>(path: &'a [u8], above: &[u8]) -> Option<&'a [u8]> {
+    path.strip_prefix(above)?.strip_prefix(b"/")?.split(|&b| b == b'/').next().filter(|name| !name.is_empty())
+}

@@ -1,0 +1,57 @@
+//! Keys that are probably something else: options, locations, words with a variable or a pattern.
+
+use super::{Part, warning};
+use crate::map::known::options::look_like_options;
+use crate::text::{Diagnostic, Escaped, Line};
+
+pub(super) fn examine(line: &Line<'_>, found: &mut Vec<Diagnostic>) {
+    let key: &[u8] = &line.key;
+    let shown = Escaped::start_of(key);
+    // The byte `b` where no backslash stands before it.
+    let plain =
+        |b: u8| (0..key.len()).find(|&at| key.get(at) == Some(&b) && (at == 0 || key.get(at - 1) != Some(&b'\\')));
+    let mut warn = |part, code, message: String, help: String| {
+        found.push(warning(line, Part::Key(part), code, message, help));
+    };
+    if key.starts_with(b"-") && key.len() > 1 {
+        let help = "a line begins with its key, or with * for all keys".to_owned();
+        return warn(0..key.len(), "key::options", format!("the key \"{shown}\" looks like options"), help);
+    }
+    if key.contains(&b'=') && look_like_options(key) {
+        let help = "a line begins with its key, or with * for all keys".to_owned();
+        return warn(0..key.len(), "key::options", format!("the key \"{shown}\" looks like options"), help);
+    }
+    if memchr::memmem::find(key, b":/").is_some() {
+        let help = "a line begins with its key, or with * for all keys".to_owned();
+        return warn(0..key.len(), "key::location", format!("the key \"{shown}\" looks like a location"), help);
+    }
+    if key.starts_with(b"UUID=") || key.starts_with(b"LABEL=") || (key.starts_with(b"/dev/") && fstab(&line.entry)) {
+        let help = "write KEY -fstype=TYPE,OPTIONS :DEVICE".to_owned();
+        return warn(0..key.len(), "key::fstab", "the line is one of fstab(5)".to_owned(), help);
+    }
+    if let Some(at) = plain(b'$').filter(|&at| key.get(at + 1).is_some_and(|b| b.is_ascii_alphabetic() || *b == b'{')) {
+        let help = "write * for all keys, and & for the key in the entry".to_owned();
+        warn(at..key.len(), "key::variable", "variables are not replaced in keys".to_owned(), help);
+    }
+    if let Some(at) = plain(b'&').filter(|_| key == b"&") {
+        let help = "write * for all keys; & stands for the key in the entry".to_owned();
+        warn(at..at + 1, "key::ampersand", "& is not replaced in keys".to_owned(), help);
+    }
+    if let Some(at) = plain(b'*').filter(|_| key != b"*") {
+        let help = format!("write * alone for all keys, or {} for this one key", shown.to_string().replace('*', "\\*"));
+        warn(at..at + 1, "key::pattern", format!("\"{shown}\" is one key and no pattern"), help);
+    }
+    let separator = key.len() > 1 && key.last().is_some_and(|b| b":=,;".contains(b)) && !key.ends_with(b"\\:");
+    if separator {
+        let at = key.len() - 1;
+        let help = format!("write {} and a blank", Escaped::start_of(key.get(..at).unwrap_or_default()));
+        let message = format!("the last character of \"{shown}\" is part of the key");
+        warn(at..key.len(), "key::separator", message, help);
+    }
+}
+
+/// Whether an entry ends as lines of fstab(5) do.
+fn fstab(entry: &[u8]) -> bool {
+    let words: Vec<&[u8]> = entry.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+    words.len() >= 3 && words.first().is_some_and(|word| word.starts_with(b"/"))
+}

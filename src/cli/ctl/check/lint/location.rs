@@ -1,0 +1,107 @@
+//! Locations: shares and NFS paths taken for each other, URLs, paths of Windows, colons that become slashes, blanks.
+
+use super::entry::Group;
+use super::{Map, Part, warning};
+use crate::map;
+use crate::map::known::options::look_like_options;
+use crate::map::words::Word;
+use crate::text::{Diagnostic, Escaped, Line};
+
+pub(super) fn examine(line: &Line<'_>, map: &Map<'_>, group: &Group<'_>, found: &mut Vec<Diagnostic>) {
+    for word in &group.locations {
+        if let Some((part, message, help)) = one(group, word.raw, map.is_alone) {
+            let part = word.at + part.start..word.at + part.end;
+            found.push(warning(line, Part::Entry(part), "location::form", message, help));
+        } else if map.options.slashify_colons != Some(false) {
+            colon(line, *word, found);
+        }
+    }
+    blanks(line, group, found);
+}
+
+type Found = (std::ops::Range<usize>, String, String);
+
+/// A location that its type of file system cannot have meant.
+fn one(group: &Group<'_>, raw: &[u8], alone: bool) -> Option<Found> {
+    let all = 0..raw.len();
+    // Its quotes, or what was meant for one, hide what it is.
+    if raw.contains(&b'"') || !raw.is_ascii() {
+        return None;
+    }
+    let local = raw.strip_prefix(b":").unwrap_or(raw);
+    let is_cifs = matches!(group.fstype(), b"cifs" | b"smb3");
+    if local.starts_with(b"\\\\") {
+        let path: Vec<u8> = local.iter().map(|&b| if b == b'\\' { b'/' } else { b }).collect();
+        let names: Vec<&[u8]> = path.split(|&b| b == b'/').filter(|name| !name.is_empty()).collect();
+        let message = "backslashes are no separators of paths".to_owned();
+        return Some((all, message, format!("write ://{}", Escaped::start_of(&names.join(&b'/')))));
+    }
+    for scheme in [&b"nfs://"[..], b"smb://", b"cifs://", b"file://"] {
+        let Some(rest) = local.strip_prefix(scheme).filter(|_| group.is_nfs() || is_cifs) else { continue };
+        let (host, path) =
+            rest.split_at_checked(memchr::memchr(b'/', rest).unwrap_or(rest.len())).unwrap_or((rest, b""));
+        let (host, path) = (Escaped::start_of(host), Escaped::start_of(path));
+        let help = match scheme {
+            b"nfs://" => format!("write {host}:{path}"),
+            b"file://" => format!("write :{path}"),
+            _ if is_cifs => format!("write ://{host}{path}"),
+            _ => format!("write -fstype=cifs ://{host}{path}"),
+        };
+        return Some((all, "a URL is no location".to_owned(), help));
+    }
+    // Without the master map, its options are not known, and the type may be among them.
+    let type_is_known = group.fstype.is_some() || !alone;
+    if group.is_nfs() && type_is_known && raw.starts_with(b"://") && raw.get(3).is_some_and(|b| *b != b'/') {
+        let share = Escaped::start_of(raw);
+        let written = if group.fstype.is_some() { "in place of the NFS type" } else { "before it" };
+        let message = "a share of a Windows server is not mounted by NFS".to_owned();
+        return Some((all, message, format!("write -fstype=cifs {written}: -fstype=cifs {share}")));
+    }
+    if is_cifs && !raw.starts_with(b":") {
+        let path = memchr::memmem::find(raw, b":/")?;
+        let (host, path) = (raw.get(..path)?, raw.get(path + 1..)?);
+        let help = format!("write ://{}{}", Escaped::start_of(host), Escaped::start_of(path));
+        return Some((all, "a location of NFS with a type for shares".to_owned(), help));
+    }
+    if group.is_nfs() {
+        let at = memchr::memmem::find(raw, b"::/")
+            .filter(|&at| at > 0 && !raw.contains(&b'[') && memchr::memchr(b':', raw) == Some(at))?;
+        let text = Escaped::start_of(raw).to_string().replacen("::/", ":/", 1);
+        return Some((at..at + 2, "two colons".to_owned(), format!("write {text}")));
+    }
+    None
+}
+
+/// Warns of a colon in a path, which becomes a slash.
+fn colon(line: &Line<'_>, word: Word<'_>, found: &mut Vec<Diagnostic>) {
+    if let Some(at) = map::path_colons(word.raw).next() {
+        let at = word.at + at;
+        let help = "write \\: for the colon itself";
+        found.push(warning(line, Part::Entry(at..at + 1), "location::colon", "the colon becomes a slash", help));
+    }
+}
+
+/// Warns of words behind a location that have no colon: they continue its path.
+fn blanks(line: &Line<'_>, group: &Group<'_>, found: &mut Vec<Diagnostic>) {
+    let mut words = group.locations.iter().peekable();
+    let Some(first) = words.next().filter(|word| word.raw.contains(&b':')) else { return };
+    let is_plain = |word: &&&Word<'_>| !word.raw.contains(&b':') && !word.raw.starts_with(b"-");
+    let rest: Vec<&Word<'_>> = words.take_while(|word| is_plain(&word)).collect();
+    let Some(next) = rest.first() else { return };
+    // Before another location the reader refuses the entry, and says why.
+    let is_spelled = group.locations.iter().any(|word| memchr::memchr2(b'\\', b'"', word.raw).is_some());
+    if group.locations.len() > rest.len() + 1 || is_spelled {
+        return;
+    }
+    if rest.iter().all(|word| look_like_options(word.raw)) {
+        let options = rest.iter().map(|word| word.raw).collect::<Vec<_>>().join(&b',');
+        let help = format!("write -{} {}", Escaped::start_of(&options), Escaped::start_of(first.raw));
+        let part = next.at..next.at + next.raw.len();
+        found.push(warning(line, Part::Entry(part), "location::options", "options behind the location", help));
+    } else if group.is_nfs() {
+        let all: Vec<&[u8]> = std::iter::once(first).chain(rest.iter().copied()).map(|word| word.raw).collect();
+        let blank = first.at + first.raw.len();
+        let help = format!("write \"{}\"", Escaped(&all.join(&b' ')));
+        found.push(warning(line, Part::Entry(blank..blank + 1), "location::blank", "a blank in the path", help));
+    }
+}

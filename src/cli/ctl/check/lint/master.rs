@@ -1,0 +1,118 @@
+//! Lines of a master map: options of the command line, misspelt ones, words that look like a type of map.
+
+use std::ops::Range;
+
+use super::{Part, option, text, warning};
+use crate::map::known;
+use crate::text::quote::word as word_length;
+use crate::text::{Diagnostic, Escaped, Line};
+
+/// The options of automount(8) that have no meaning in a master map.
+const COMMAND_LINE: &str = "-O -p -P -M -S -f -m -l -C -F -U -h -V --global-options --pid-file --positive-timeout \
+    --master-wait --systemd-service --foreground --dumpmaps --set-log-priority --dont-check-daemon --force --force-exit \
+    --on-exit --help --version --define";
+
+/// The options of a master map that are written with two dashes, or with a dash or none.
+const OPTIONS: &str = "timeout negative-timeout ghost browse nobrowse nobind symlink strictexpire slave private shared \
+    random-multimount-selection use-weight-only verbose debug mode slashify-colons no-slashify-colons";
+
+/// The types of maps.
+const TYPES: &str = "file program exec sss yp nis nisplus ldap ldaps hesiod userdir multi dir";
+
+/// Examines one line.
+pub(in super::super) fn line(line: &Line<'_>) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    text::typographic(line, &mut found);
+    found.retain(|d| !d.message.ends_with("dash") || d.place == line.key_place());
+    if line.is_include() {
+        return found;
+    }
+    let mut words = words(&line.entry);
+    let Some(map) = words.next() else { return found };
+    map_word(line, map, &mut found);
+    let mut plain = Vec::new();
+    let mut value = false;
+    for part in words {
+        let word = line.entry.get(part.clone()).unwrap_or_default();
+        // The reader warns of a typographic dash, and names the option.
+        if std::mem::take(&mut value) || !word.is_ascii() {
+            continue;
+        }
+        if matches!(word, b"-t" | b"-n" | b"-D" | b"--timeout" | b"--negative-timeout" | b"--mode" | b"=") {
+            value = true;
+        } else if let Some((message, help)) = misplaced(word) {
+            found.push(warning(line, Part::Entry(part), "master::option", message, help));
+        } else if word.len() > 1 && !word.starts_with(b"--") && !word.starts_with(b"-D") && !is_own(word) {
+            plain.push(part);
+        }
+    }
+    option::master(line, &plain, &mut found);
+    found
+}
+
+fn is_own(word: &[u8]) -> bool {
+    let name = word.split(|&b| b == b'=').next().unwrap_or_default();
+    let short = name.first() == Some(&b'-') && matches!(name.get(1..), Some([b't' | b'n', b'0'..=b'9', ..] | [_]));
+    short || OPTIONS.split_ascii_whitespace().any(|own| name.strip_prefix(b"-").unwrap_or(name) == own.as_bytes())
+}
+
+/// An option that does not do here what its name says: why, and what to write.
+fn misplaced(word: &[u8]) -> Option<(String, String)> {
+    let name = word.split(|&b| b == b'=').next().unwrap_or_default();
+    let shown = Escaped::start_of(name);
+    let value = Escaped::start_of(word.get(name.len()..).unwrap_or_default());
+    if COMMAND_LINE.split_ascii_whitespace().any(|option| option.as_bytes() == name) {
+        return Some((format!("{shown} is an option of the command line"), "leave it out".to_owned()));
+    }
+    if name == b"-o" {
+        return Some(("-o is an option of mount(8)".to_owned(), "leave it out, and write -ro,soft".to_owned()));
+    }
+    let plain = name.strip_prefix(b"--").or_else(|| name.strip_prefix(b"-")).unwrap_or(name);
+    let own = |name: &[u8]| OPTIONS.split_ascii_whitespace().find(|option| option.as_bytes() == name);
+    let dashed = |name: &str| matches!(name, "timeout" | "negative-timeout" | "ghost" | "mode" | "verbose" | "debug");
+    if let Some(option) = own(plain).filter(|option| dashed(option) && !name.starts_with(b"--") && *option != "timeout")
+    {
+        let message = format!("\"{shown}\" is passed on to mount");
+        return Some((message, format!("write --{option}{value}")));
+    }
+    let near = known::nearest(plain, OPTIONS.split_ascii_whitespace()).filter(|_| own(plain).is_none())?;
+    // Two dashes are for automount; with fewer it may be a word for mount(8).
+    let for_mount = !name.starts_with(b"--") && known::options::is_option(plain);
+    (!for_mount).then(|| {
+        let dashes = if dashed(near) || name.starts_with(b"--") { "--" } else { "" };
+        (format!("unknown option \"{shown}\""), format!("did you mean {dashes}{near}{value}?"))
+    })
+}
+
+/// Warns of a word before a colon that is nearly a type of map.
+fn map_word(line: &Line<'_>, part: Range<usize>, found: &mut Vec<Diagnostic>) {
+    let word = line.entry.get(part.clone()).unwrap_or_default();
+    let Some(colon) = memchr::memchr(b':', word) else { return };
+    let head = word.get(..colon).unwrap_or_default();
+    let kind = head.split(|&b| b == b',').next().unwrap_or_default();
+    let lower = kind.to_ascii_lowercase();
+    let near = known::nearest(&lower, TYPES.split_ascii_whitespace());
+    let same = TYPES.split_ascii_whitespace().find(|known| known.as_bytes() == lower && lower != kind);
+    // With a slash behind it the reader refuses the line, and names the type, too.
+    let refused = word.get(colon + 1) == Some(&b'/');
+    if let Some(near) = same.or(near).filter(|_| !refused) {
+        let message = format!("unknown map type \"{}\"", Escaped::start_of(kind));
+        let part = part.start..part.start + kind.len();
+        found.push(warning(line, Part::Entry(part), "master::map", message, format!("did you mean {near}:?")));
+    }
+}
+
+/// The words of an entry up to a comment; blanks and commas part them, but for the first, the map, only blanks.
+fn words(entry: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut at = 0;
+    let mut first = true;
+    std::iter::from_fn(move || {
+        let ends = |b: u8| b.is_ascii_whitespace() || (b == b',' && !first);
+        let rest = entry.get(at..)?;
+        let start = at + rest.iter().position(|&b| !ends(b))?;
+        let rest = entry.get(start..).filter(|rest| !rest.starts_with(b"#"))?;
+        at = start + word_length(rest, ends).max(1);
+        first = false;
+        Some(start..at)
+    })
+}

@@ -1,0 +1,94 @@
+//! Finds what the readers accept because automount(8) does, but what was probably meant in another way.
+//!
+//! Each finding is a warning at the word, with the text to write. A file that works as its author meant it gives none:
+//! where both readings are likely, nothing is said.
+
+mod entry;
+mod hidden;
+mod key;
+mod location;
+mod master;
+mod option;
+mod text;
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::map::{MasterOptions, key as map_key};
+use crate::source::Mode;
+use crate::text::{Diagnostic, Escaped, Line, Position, lines};
+
+pub(super) use hidden::nested;
+pub(super) use master::line as master;
+pub(super) use text::whole;
+
+/// A map file, and what is known about it from elsewhere.
+pub(super) struct Map<'a> {
+    pub(super) file: &'a Arc<Path>,
+    pub(super) text: &'a [u8],
+    pub(super) mode: Mode,
+    /// Whether the file is looked at without the master map that names it.
+    pub(super) is_alone: bool,
+    /// The options of the line of the master map.
+    pub(super) options: &'a MasterOptions,
+    /// Returns whether there is a variable of this name.
+    pub(super) is_variable: &'a dyn Fn(&[u8]) -> bool,
+    /// The indirect mount points, and where the master map names them.
+    pub(super) mount_points: &'a [(Vec<u8>, Position)],
+}
+
+/// Examines a map in Sun format, line by line.
+pub(super) fn map(map: &Map<'_>) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let mut first: HashMap<Vec<u8>, u32> = HashMap::new();
+    for line in lines(map.text, map.file).flatten().filter(|line| !line.is_include()) {
+        key::examine(&line, &mut found);
+        if map.mode == Mode::Direct {
+            hidden::direct(&line, map.mount_points, &mut found);
+        }
+        repeated(&line, &mut first, &mut found);
+        entry::examine(&line, map, &mut found);
+        text::typographic(&line, &mut found);
+    }
+    found
+}
+
+/// Warns of a key that an earlier line has, as only the first one counts.
+fn repeated(line: &Line<'_>, first: &mut HashMap<Vec<u8>, u32>, found: &mut Vec<Diagnostic>) {
+    let Ok(key) = map_key::unescape(&line.key) else { return };
+    let number = line.key_place().line;
+    let earlier = *first.entry(key.clone().into_owned()).or_insert(number);
+    if earlier == number {
+        return;
+    }
+    let (message, help) = match &*key {
+        b"*" => ("a second wildcard is never used".to_owned(), format!("line {earlier} is used for all keys")),
+        key => {
+            let help = format!("line {earlier} comes first; remove one of the two");
+            (format!("the key \"{}\" a second time is never used", Escaped::start_of(key)), help)
+        }
+    };
+    found.push(warning(line, Part::Key(0..line.key.len()), "map::shadowed", message, help));
+}
+
+/// Bytes of a line.
+enum Part {
+    Key(Range<usize>),
+    Entry(Range<usize>),
+}
+
+fn warning(
+    line: &Line<'_>,
+    part: Part,
+    code: &'static str,
+    message: impl Into<String>,
+    help: impl Into<String>,
+) -> Diagnostic {
+    let error = match part {
+        Part::Key(part) => line.key_error(code, part, message),
+        Part::Entry(part) => line.entry_error(code, part, message),
+    };
+    error.help(help).into_warning()
+}

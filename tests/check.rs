@@ -1,0 +1,255 @@
+//! `autofsctl check`: what it points out in maps, and that it says nothing about maps that work.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Writes `files`, paths below `/etc` in a directory of their own, and checks the master map in it. Returns a line for
+/// each finding: `FILE:LINE:COLUMN code: message: help`, without the directory.
+fn check(files: &[(&str, &str)]) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().to_str().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name.strip_prefix("/etc/").unwrap());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text.replace("/etc/", &format!("{root}/"))).unwrap();
+        let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    found_in(&dir.path().join("auto.master"))
+        .into_iter()
+        .map(|line| line.replace(&format!("{root}/"), "/etc/"))
+        .collect()
+}
+
+fn found_in(file: &Path) -> Vec<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_autofsctl")).args(["--json", "check"]).arg(file).output().unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let show = |d: &Value| {
+        let text = |name: &str| d[name].as_str().unwrap_or_default().to_owned();
+        let place = match d["line"].as_u64() {
+            Some(line) => format!("{}:{line}:{}", text("file"), d["column"]),
+            None => text("file"),
+        };
+        format!("{place} {}: {}: {}", text("code"), text("message"), text("help"))
+    };
+    answer["diagnostics"].as_array().unwrap().iter().map(show).collect()
+}
+
+/// Checks a map of one line at `/mnt/vl`: there is one finding, it is at `column`, and contains `words`.
+#[track_caller]
+fn one(entry: &str, column: u32, words: &[&str]) {
+    let master = "/mnt/vl file:/etc/vl.map\n";
+    let found = check(&[("/etc/auto.master", master), ("/etc/vl.map", &format!("{entry}\n"))]);
+    let [line] = found.as_slice() else { panic!("{entry}: {found:#?}") };
+    assert!(line.starts_with(&format!("/etc/vl.map:1:{column} ")), "{entry}: {line}");
+    for word in words {
+        assert!(line.contains(word), "{entry}: {word} is missing in {line}");
+    }
+}
+
+#[test]
+fn options_are_known_and_have_their_values() {
+    one("a -fstpye=nfs4,ro srv1:/x", 4, &["fstpye", "did you mean -fstype=nfs4"]);
+    one("a --fstype=nfs4 srv1:/x", 3, &["two dashes", "-fstype=nfs4"]);
+    one("a -type=nfs4 srv1:/x", 4, &["did you mean -fstype=nfs4"]);
+    one("a -fstype=NFS4 srv1:/x", 4, &["lower case: -fstype=nfs4"]);
+    one("a -fstype=nsf srv1:/x", 4, &["/sbin/mount.nsf", "did you mean -fstype=nfs?"]);
+    one("a -fstype=curl :ftp\\://h", 4, &["neither the kernel nor /sbin/mount.curl"]);
+    one("a -fstype=smbfs ://srv1/d", 4, &["write -fstype=cifs"]);
+    one("a -rw,sfot srv1:/x", 7, &["did you mean soft?"]);
+    one("a -rw,RO srv1:/x", 7, &["lower case: ro"]);
+    one("a -rw,timeo srv1:/x", 7, &["timeo without a value", "timeo=NUMBER"]);
+    one("a -ro=1 srv1:/x", 4, &["ro takes no value"]);
+    one("a -rsize=8k srv1:/x", 4, &["write rsize=8192"]);
+    one("a -vers=5 srv1:/x", 4, &["write one of 2, 3"]);
+    one("a -proto=tpc srv1:/x", 4, &["did you mean proto=tcp?"]);
+    one("a -fstype=tmpfs,size=10x :tmpfs", 17, &["is no size"]);
+    one("a -fstype=nfs4,vers=3 srv1:/x", 16, &["contradict", "-fstype=nfs,vers=3"]);
+    one("a -ro,rw srv1:/x", 7, &["contradict", "remove ro"]);
+    one("a -ro;soft srv1:/x", 4, &["write ro,soft"]);
+    one("a -ro,-soft srv1:/x", 7, &["a dash inside of the list", "write soft"]);
+}
+
+#[test]
+fn words_in_the_place_of_a_location_each_have_their_message() {
+    one("a rw,soft srv1:/x", 3, &["options begin with a dash: -rw,soft"]);
+    one("a -rw, soft srv1:/x", 8, &["a blank in a list of options", "-rw,soft"]);
+    one("a fstype=tmpfs tmpfs", 3, &["options begin with a dash: -fstype=tmpfs"]);
+    one("a srv1, srv2:/x", 3, &["a blank in a list of hosts", "srv1,srv2:/x"]);
+    one("a p1 srv1:/e1 p2 srv1:/e2", 3, &["p1 has no host", "begin with a slash: /p1"]);
+    one("my project :/srv/my project", 4, &["quote the key: \"KEY project\""]);
+    one("a / :/srv/g src :/srv/g-src", 13, &["src has no host", "/src"]);
+    one("a srv1:/my docs srv2:/x", 12, &["a blank in the path", "\"srv1:/my docs\""]);
+    one("a = srv1:/x", 3, &["separates nothing"]);
+    one("a –ro srv1:/x", 3, &["a typographic dash", "write -"]);
+    one("a srv1 /x", 8, &["in place of the colon", "srv1:/x"]);
+    one("a srv1/x", 3, &["write srv1:/x"]);
+    one("a -fstype=ext4 /dev/sdb1", 16, &["write :/dev/sdb1"]);
+    one("a -fstype=cifs,guest //srv1/video", 22, &["write ://srv1/video"]);
+    one("a srv1:/x ro,soft", 11, &["options behind the location", "-ro,soft srv1:/x"]);
+}
+
+#[test]
+fn locations_have_the_form_of_their_type() {
+    one("a -fstype=nfs ://srv1/s", 15, &["-fstype=cifs ://srv1/s"]);
+    one("a -fstype=cifs srv1:/s", 16, &["write ://srv1/s"]);
+    one("a -fstype=cifs :\\\\srv1\\share", 16, &["write ://srv1/share"]);
+    one("a nfs://srv1/x", 3, &["a URL", "write srv1:/x"]);
+    one("a srv1::/x", 7, &["two colons", "srv1:/x"]);
+    one("a -fstype=davfs,ro :https://srv1:3333/Folder", 33, &["becomes a slash", "write \\:"]);
+    one("a -fstype=cifs ://[fd00::99]/s", 24, &["write \\:"]);
+    one("a srv1:/my docs", 11, &["a blank in the path", "write \"srv1:/my docs\""]);
+    one("a -fstype=cifs “://srv1/share”", 16, &["a typographic quotation mark", "write \""]);
+}
+
+#[test]
+fn keys_variables_and_quotes() {
+    one("-fstype=nfs4,rw srv1:/&", 1, &["looks like options", "begins with its key, or with *"]);
+    one("$USER srv1:/home/$USER", 1, &["variables are not replaced in keys"]);
+    one("foo* srv1:/x", 4, &["no pattern"]);
+    one("home: srv1:/x", 5, &["write home and a blank"]);
+    one("a srv1:/$USRE", 9, &["did you mean $USER?"]);
+    one("* -fstype=cifs \"://srv1/& home\"", 25, &["nothing is replaced between quotes", "write ://srv1/&\\ home"]);
+    one("a -fstype=cifs,username=u,password=x&y ://srv1/s", 37, &["write \\&"]);
+    one("a srv1:/`hostname`", 9, &["no shell"]);
+}
+
+#[test]
+fn several_lines_and_files() {
+    let master = "/mnt/vl file:/etc/vl.map\n/- file:/etc/d.map\n+dir:/etc/auto.master.d\n";
+    let found = check(&[
+        ("/etc/auto.master", master),
+        (
+            "/etc/vl.map",
+            "* srv1:/a/&\n* srv1:/b/&\npath srv1:/1\npath srv1:/2\nk -ro \\\n    p1 srv1:/e1 \\\n    p2 srv1:/e2\nz srv1:/z \\\n",
+        ),
+        ("/etc/d.map", "/mnt/vl/a srv1:/x\r\n/tools srv1:/t\n/tools/ srv1:/u\n"),
+        ("/etc/auto.master.d/extra.conf", "/x /etc/x\n"),
+        ("/etc/auto.master.d/old.autofs~", "/x /etc/x\n"),
+    ]);
+    let expected = [
+        "/etc/auto.master.d/extra.conf master::ignored-file",
+        "/etc/vl.map:2:1 map::shadowed",
+        "/etc/vl.map:4:1 map::shadowed",
+        "/etc/vl.map:6:5 sun::part",
+        "/etc/vl.map:8:11 text::backslash",
+        "/etc/d.map:1:1 map::hides",
+        "/etc/d.map:1:18 text::crlf",
+        "/etc/d.map:3:1 map::shadowed",
+    ];
+    let short: Vec<String> = found.iter().map(|line| line.split(": ").next().unwrap().to_owned()).collect();
+    assert_eq!(short, expected, "{found:#?}");
+}
+
+#[test]
+fn lines_of_a_master_map() {
+    let lines = [
+        ("/a file:/etc/a.map -O noatime", "master::option: -O is an option of the command line"),
+        ("/a -ro file:/etc/a.map", "options stand after the map: file:/etc/a.map -ro"),
+        ("/a flie:/etc/a.map", "did you mean file:?"),
+        ("/a file:/etc/a.map --timout=60", "did you mean --timeout=60?"),
+        ("/a file:/etc/a.map ghost", "write --ghost"),
+        ("/a file:/etc/a.map nobrwose", "did you mean nobrowse?"),
+        ("/a file:/etc/a.map -sfot,ro", "options::unknown: unknown option \"sfot\": did you mean soft?"),
+        ("/a file:/etc/a.map –timeout=60", "write --timeout=60"),
+        ("\u{feff}/a file:/etc/a.map", "a byte order mark"),
+        ("/a file:/etc/a.map\n/a/b file:/etc/a.map", "2:1 map::hides: /a/b hides the key \"b\" of /a"),
+        ("/a program:/etc/a.map\n/b file:/etc/run.sh", "write program:/etc/run.sh"),
+    ];
+    for (line, expected) in lines {
+        let found = check(&[
+            ("/etc/auto.master", &format!("{line}\n")),
+            ("/etc/a.map", "a srv1:/x\n"),
+            ("/etc/run.sh", "#!/bin/sh\necho srv1:/x\n"),
+        ]);
+        assert!(found.iter().any(|found| found.contains(expected)), "{line}: {found:#?}");
+    }
+}
+
+/// What the vectors and the example maps have on purpose that a check warns of.
+fn on_purpose(id: &str) -> &'static [&'static str] {
+    match id {
+        "f01-typographic-dash" => &["master::dash"],
+        "f02-nfs-paths" => &["location::colon", "location::blank"],
+        "f05-two-backslashes" | "s31-slashify" => &["location::colon"],
+        "f07-blank-in-nfs-path" => &["location::blank"],
+        "m21-null-after" | "m22-duplicate-indirect" => &["master::no-effect"],
+        "m27-include-dir" => &["master::ignored-file"],
+        "m29-include-missing" => &["master::include"],
+        "m44-direct-in-indirect-map" => &["map::key"],
+        "m56-double-dash-unknown" => &["master::unknown-option"],
+        "s06-var-undefined" => &["sun::unknown-variable"],
+        "s10-var-in-quotes" | "cifs" => &["sun::quoted"],
+        "s39-prefix-quirk" => &["options::unknown"],
+        "s40-dup-key-first" => &["map::shadowed"],
+        "s62-opt-order-conflict" => &["options::contradiction"],
+        "t01-crlf" => &["text::crlf"],
+        "u02-unterminated-brace" => &["sun::variable"],
+        "macros" => &["sun::unknown-variable", "sun::quoted", "sun::variable", "location::colon"],
+        "mistakes" => &["options::value"],
+        "multi-mounts" => &["sun::duplicate"],
+        _ => &[],
+    }
+}
+
+/// Checks a master map that works, and shows every warning that is not on purpose.
+fn unexpected(id: &str, files: &BTreeMap<String, String>, wrong: &mut Vec<String>) {
+    let files: Vec<(&str, &str)> =
+        files.iter().filter(|(name, _)| name.starts_with("/etc/")).map(|(n, t)| (n.as_str(), t.as_str())).collect();
+    let found = check(&files);
+    for line in found {
+        // Errors are told by the readers, and have tests of their own; a machine need not have the directories, and where
+        // files are moved to, maps are not found by their names.
+        let code = line.split_whitespace().nth(1).unwrap_or_default().trim_end_matches(':');
+        let elsewhere = ["plan::no-source", "source::include"].contains(&code) || line.contains("inc.master");
+        let lint = ["options::", "location::", "key::", "text::", "file::", "map::", "sun::", "master::", "direct::"];
+        let is_error =
+            ["map::unusable", "sun::location", "sun::options", "sun::offset", "sun::empty", "master::mount-point"];
+        if lint.iter().any(|area| code.starts_with(area)) && !is_error.contains(&code) && !elsewhere {
+            if !on_purpose(id).contains(&code) {
+                wrong.push(format!("{id}: {line}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn maps_that_work_give_no_warning() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    let text = |value: &toml::Value| -> BTreeMap<String, String> {
+        let files = value.get("files").and_then(toml::Value::as_table).into_iter().flatten();
+        files.map(|(name, text)| (name.clone(), text.as_str().unwrap().to_owned())).collect()
+    };
+    for file in fs::read_dir(root.join("tests/compliance/vectors")).unwrap() {
+        let all: toml::Table = toml::from_str(&fs::read_to_string(file.unwrap().path()).unwrap()).unwrap();
+        let shared = text(&toml::Value::Table(all.clone()));
+        for vector in all["vector"].as_array().unwrap() {
+            let Some(master) = vector.get("master").and_then(toml::Value::as_array) else { continue };
+            let lines: Vec<&str> = master.iter().map(|line| line.as_str().unwrap()).collect();
+            let mut files = shared.clone();
+            files.extend(text(vector));
+            files.insert("/etc/auto.master".to_owned(), lines.join("\n") + "\n");
+            unexpected(vector["id"].as_str().unwrap(), &files, &mut wrong);
+            count += 1;
+        }
+    }
+    for directory in fs::read_dir(root.join("maps/corpus")).unwrap().map(|entry| entry.unwrap().path()) {
+        if !directory.is_dir() {
+            continue;
+        }
+        let files = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).map(|path| {
+            (format!("/etc/{}", path.file_name().unwrap().to_str().unwrap()), fs::read_to_string(&path).unwrap())
+        });
+        unexpected(directory.file_name().unwrap().to_str().unwrap(), &files.collect(), &mut wrong);
+        count += 1;
+    }
+    assert!(count > 150, "only {count} master maps were found");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
