@@ -367,7 +367,7 @@ mod tests {
         dir.write("auto_more", "/b x\n");
         let master = dir.read("auto.master");
         assert_eq!(lines(&master), ["/a=x"]);
-        assert_eq!(dir.said(&master), ["@/auto_master:2:1: failed to read included master map auto.more"]);
+        assert_eq!(dir.said(&master), ["@/auto_master:2:1: failed to read included master map auto.more: write that map, or remove the line"]);
         let strict = Master::read(b"auto.master", false, &dir.names, false);
         assert_eq!(strict.status, Status::NotFound);
     }
@@ -382,7 +382,7 @@ mod tests {
         let master = dir.read("@/auto.master");
         assert_eq!(lines(&master), ["/a=one", "/b=two", "/c=three", "/d=four", "/z=last"]);
         let expected = [
-            "@/auto.master:3:1: failed to read included master map nothere",
+            "@/auto.master:3:1: failed to read included master map nothere: write that map, or remove the line",
             "@/auto.master:5:1: nis master maps are not supported yet: use a file",
             "@/more:1:1: ignoring duplicate indirect mount /a: @/auto.master:1:1 comes first",
         ];
