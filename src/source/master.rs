@@ -367,7 +367,10 @@ mod tests {
         dir.write("auto_more", "/b x\n");
         let master = dir.read("auto.master");
         assert_eq!(lines(&master), ["/a=x"]);
-        assert_eq!(dir.said(&master), ["@/auto_master:2:1: failed to read included master map auto.more: write that map, or remove the line"]);
+        assert_eq!(
+            dir.said(&master),
+            ["@/auto_master:2:1: failed to read included master map auto.more: write that map, or remove the line"]
+        );
         let strict = Master::read(b"auto.master", false, &dir.names, false);
         assert_eq!(strict.status, Status::NotFound);
     }

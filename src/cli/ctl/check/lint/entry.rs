@@ -72,8 +72,7 @@ fn replacements(line: &Line<'_>, map: &Map<'_>, found: &mut Vec<Diagnostic>) {
     let entry: &[u8] = &line.entry;
     for (part, name) in map::variables_at(entry) {
         let near = near(name);
-        // Without the master map, its -D are not known.
-        if (map.is_variable)(name) || (map.is_alone && near.is_none()) {
+        if (map.is_variable)(name) {
             continue;
         }
         let message = format!("unknown variable ${} stands for nothing", Escaped(name));
