@@ -113,9 +113,10 @@ impl Report {
     }
 }
 
-/// Whether a diagnostic is about all lines, though it names one.
+/// Whether a diagnostic says nothing about the word at its place: it is about all lines, or about the machine.
 fn concerns_the_file(diagnostic: &Diagnostic) -> bool {
-    diagnostic.code.starts_with("text::") && diagnostic.code != "text::typographic"
+    let code = diagnostic.code;
+    code == "plan::no-source" || (code.starts_with("text::") && code != "text::typographic")
 }
 
 /// Gives diagnostics whose columns count on without the joints of lines their real places.
