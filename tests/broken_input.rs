@@ -1,6 +1,6 @@
-//! What is said about broken input: every file of `corpus/broken`, and what is too big to be kept there.
+//! The messages about broken input: every file in `corpus/broken`, and generated input that is too large for a file.
 //!
-//! Beside each input stands what is said about it, line by line. `UPDATE_EXPECTED=1 cargo test --test broken_input`
+//! The expected messages are in a file beside each input, one per line. `UPDATE_EXPECTED=1 cargo test --test broken_input`
 //! writes these files anew; look at the difference.
 
 use std::fmt::Write as _;

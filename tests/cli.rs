@@ -1,4 +1,4 @@
-//! The two programs as a shell sees them, as far as that needs no privileges.
+//! The command lines of both programs, as far as no privileges are needed.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;

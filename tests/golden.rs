@@ -1,6 +1,6 @@
-//! Every entry of the maps under `maps/corpus`, from the text to the plan, compared with what stood there before.
+//! Makes plans for all entries of the maps in `maps/corpus`, and compares them with the recorded ones.
 //!
-//! `INSTA_UPDATE=always cargo test --test golden` accepts what is there now; read the difference.
+//! `INSTA_UPDATE=always cargo test --test golden` records the new plans; review the difference.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! What comes from outside, read: map files, master maps, entries, packets, the mount table.
+//! Parsing of map files, master maps, entries, packets and the mount table.
 
 use std::fmt::Write as _;
 use std::path::Path;

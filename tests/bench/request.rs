@@ -1,4 +1,4 @@
-//! A request on its way, without the kernel: the lookup of its key, the plan of its entry, the turns of the engine.
+//! A request without the kernel: the lookup of its key, the plan of its entry, the engine.
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;

@@ -1,4 +1,4 @@
-//! The program under test, ours or theirs, and a running daemon of it.
+//! The program under test (autofs-rs or automount) and a running daemon.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;

@@ -1,8 +1,8 @@
-//! What the privileged suites share: worlds to run a daemon in, the daemon, accesses to its mounts, the mount table.
+//! Shared by the privileged suites: worlds to run a daemon in, the daemon, accesses to its mounts, the mount table.
 //!
 //! A test runs in a process of its own inside a [`world`]: private mount, network, UTS and pid namespaces over a
 //! throw-away root. The test program plays all parts itself: it is the first process of the namespaces, the process
-//! that runs the test, and what stands there for mount(8) and its helpers ([`stand_in`]).
+//! that runs the test, and the programs in place of mount(8) and its helpers ([`stand_in`]).
 
 #![allow(dead_code, reason = "each suite uses a part of it")]
 

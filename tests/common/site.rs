@@ -1,5 +1,4 @@
-//! Configurations to test with. Without a timeout of their own, maps have that of the world's autofs.conf, which no test
-//! lasts long enough to see.
+//! Configurations for tests. Maps without a timeout have the one in the world's autofs.conf, which is longer than any test.
 
 use std::fs;
 

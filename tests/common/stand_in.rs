@@ -1,4 +1,4 @@
-//! What stands for mount(8), umount(8), `mount.TYPE`, `umount.TYPE` and `fsck.TYPE` in a world.
+//! Replaces mount(8), umount(8), `mount.TYPE`, `umount.TYPE` and `fsck.TYPE` in a world.
 //!
 //! Each call is noted. A bind mount or a tmpfs is really made; any other type becomes a tmpfs with the right source.
 

@@ -40,7 +40,7 @@ pub fn read() -> Vec<Mounted> {
     of("self")
 }
 
-/// That of a process, in its order.
+/// Reads the mount table of a process, in its order.
 pub fn of(pid: &str) -> Vec<Mounted> {
     let text = fs::read(Path::new("/proc").join(pid).join("mountinfo")).unwrap_or_default();
     text.split(|&b| b == b'\n').filter(|l| !l.is_empty()).map(|l| parse(l).unwrap()).collect()

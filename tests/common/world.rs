@@ -19,16 +19,16 @@ use nix::sys::wait::{WaitStatus, wait};
 use super::daemon::Variant;
 use super::{PATIENCE, stand_in};
 
-/// Where the test program stands inside a world.
+/// The path of the test program inside a world.
 pub const PROGRAM: &str = "/world/program";
 
-/// Where the automount(8) of the autofs package stands inside a world, if the host has it.
+/// The path of the automount(8) of the autofs package inside a world, if the host has it.
 pub const THEIRS: &str = "/world/theirs";
 
 /// What a line begins with that is to be shown though the test has passed.
 const FIGURE: &str = "measured: ";
 
-/// Shows what was measured.
+/// Prints a measurement.
 pub fn figure(text: &str) {
     println!("{FIGURE}{text}");
 }
@@ -203,7 +203,7 @@ fn configure() {
     put("/etc/networks", "testnet 10.99.1.0\n");
 }
 
-/// 10.99.1.1/24 and a default route, with nobody at the other end.
+/// 10.99.1.1/24 and a default route, without a host at the other end.
 fn network() {
     for words in [
         "link set lo up",

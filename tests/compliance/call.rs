@@ -1,4 +1,4 @@
-//! What was mounted, in one form for all ways to do it, and how two of them compare.
+//! A mount in a normalised form, however it was made, and the comparison of two mounts.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ fn one(called: &Called) -> Option<Call> {
     })
 }
 
-/// Is `seen` what was `expected`?
+/// Returns whether `seen` matches `expected`.
 pub fn same(expected: &Call, seen: &Call) -> bool {
     match (expected, seen) {
         (Call::Run { run: a }, Call::Run { run: b }) => a == b,
@@ -71,7 +71,7 @@ pub fn same(expected: &Call, seen: &Call) -> bool {
     }
 }
 
-/// Does one of these lines of mount tables show what was `expected`? Only bind mounts and tmpfs can be known so.
+/// Returns whether one of these mount table lines shows the `expected` mount. Only bind mounts and tmpfs can be recognised.
 pub fn shown(expected: &Call, table: &[Mounted]) -> bool {
     let Call::Mount { fstype, source, target, options } = expected else { return false };
     table.iter().any(|m| {

@@ -244,7 +244,7 @@ impl Run {
         }
     }
 
-    /// Compares what was mounted, in order unless that does not matter.
+    /// Compares the mounts made with the expected ones, in order unless the vector says that the order does not matter.
     fn mounts(&mut self, expected: &[Call], any_order: bool) {
         let seen = call::of(&stand_in::calls());
         let mut left = seen.clone();
@@ -296,7 +296,7 @@ fn sorted(text: &str) -> Vec<&str> {
     lines
 }
 
-/// Does `text` look like `pattern`, in which `*` stands for anything within a line?
+/// Returns whether `text` matches `pattern`, in which `*` matches any characters within a line.
 fn alike(pattern: &str, text: &str) -> bool {
     let lines = |s: &str| s.split('\n').map(str::to_owned).collect::<Vec<_>>();
     let (patterns, lines) = (lines(pattern), lines(text));

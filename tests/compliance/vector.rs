@@ -1,4 +1,4 @@
-//! The vectors: what stands in `vectors/*.toml`.
+//! The format of the vectors in `vectors/*.toml`.
 
 use std::collections::BTreeMap;
 
@@ -150,7 +150,7 @@ impl Step {
     }
 }
 
-/// All vectors, as they are for `variant`. `@MACHINE@` stands for `uname -m`.
+/// Reads all vectors, with the expectations for `variant`. `@MACHINE@` is replaced by the machine of uname(2).
 pub fn all(variant: Variant, version: Option<&str>) -> Vec<Vector> {
     let mine = if variant == Variant::Ours { "ours" } else { version.unwrap_or_default() };
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! The tests.
+//! Checkpoints and restores of a container with the daemon.
 
 use std::fs;
 use std::path::Path;
@@ -104,7 +104,7 @@ fn use_all(container: &Container) {
     }
 }
 
-/// Everything works: what was there, new keys, expiry, a reload; and what the daemon says of itself is true.
+/// Checks that everything works: existing mounts, new keys, expiry, a reload; and that the status of the daemon is right.
 fn works(container: &Container, active: bool, round: usize) {
     for path in USED {
         container.serves(path);
@@ -166,7 +166,7 @@ fn works(container: &Container, active: bool, round: usize) {
     container.serves(&format!("/auto/{key}"));
 }
 
-/// Nothing stands in the way of a checkpoint.
+/// Checks that all conditions of a checkpoint are met.
 fn can_be_dumped(container: &Container) {
     let report = container.ctl(&["migrate-check"]);
     assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stdout));
@@ -387,7 +387,7 @@ fn lease() {
     container.order(&["resume"]);
 }
 
-/// `ramfs` stands for NFS: nothing knows it but the kernel.
+/// `ramfs` is used in place of NFS, because CRIU does not support it either.
 fn unsupported() {
     put("/etc/auto.master", "/auto /etc/auto.auto --timeout=600\n");
     put("/etc/auto.auto", "ram -fstype=ramfs :ramfs\nt -fstype=tmpfs :tmpfs\n");

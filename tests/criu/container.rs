@@ -1,4 +1,4 @@
-//! A container with the daemon in it, and what criu does to it.
+//! A container with the daemon in it, and its checkpoint and restore with criu.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,12 +57,12 @@ impl Container {
         container
     }
 
-    /// One that somebody else has started.
+    /// A container that another process has started.
     pub fn found(pid: i32) -> Self {
         Self { pid, starter: None, images: PathBuf::new(), dumps: 0, restores: 0 }
     }
 
-    /// One that was dumped by somebody else: to be restored.
+    /// A container that another process has dumped, to be restored.
     pub fn dumped(images: &str) -> Self {
         Self { images: Path::new(SHARED).join("images").join(images), ..Self::found(0) }
     }

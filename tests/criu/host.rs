@@ -11,7 +11,7 @@ use nix::mount::{MsFlags, mount};
 
 use crate::common::{lab, world};
 
-/// Where the test program stands, on the host and in the container.
+/// The path of the test program, on the host and in the container.
 pub const PROGRAM: &str = "/test/program";
 
 /// What outlives a host: the writable layer of the container's root, and the images.
@@ -63,7 +63,7 @@ pub fn run(case: &Case) -> Result<(), String> {
     }
     let figures = fs::read_to_string(shared.join("figures")).unwrap_or_default();
     figures.lines().for_each(|line| println!("{}: {line}", case.name));
-    // What has failed is left for whoever wants to know why.
+    // The files of a failed test are kept for analysis.
     fs::remove_dir_all(&shared).map_err(|e| e.to_string())
 }
 

@@ -62,7 +62,7 @@ pub fn enter(root: &OsStr, commands: &[OsString]) -> ExitCode {
 pub fn main(commands: &[OsString]) -> ExitCode {
     let log = UnixDatagram::bind("/dev/log").unwrap();
     log.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    // All that ends is reaped below, whoever has started it.
+    // All children are reaped below, also adopted ones.
     #[allow(clippy::zombie_processes, reason = "waited for below")]
     for command in commands.split(|word| word == "--").filter(|words| !words.is_empty()) {
         let mut child = Command::new(&command[0]);

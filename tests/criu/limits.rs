@@ -1,4 +1,4 @@
-//! What stands in the way of a checkpoint is said before it is tried: each limit that can be made to happen here.
+//! `migrate-check` reports unmet conditions of a checkpoint. Tests each condition that can be produced here.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -87,7 +87,7 @@ pub fn each_is_said() {
 
     let waiting = "ls /auto/slow 2>/dev/null & echo ready; read x; wait";
     let maker = Maker::start(&container, false, waiting);
-    wait_for("somebody who waits", secs(2), || container.order(&["migrate-check"]).contains("D11     Q").then_some(()));
+    wait_for("a waiting process", secs(2), || container.order(&["migrate-check"]).contains("D11     Q").then_some(()));
     only(&container, "D11", "QUIESCE", "ls (autofs_wait)");
     maker.end();
 
@@ -107,7 +107,7 @@ pub fn each_is_said() {
     let maker = Maker::start(&container, true, &delegated);
     only(&container, "D14", "FAIL", "served from outside: /mnt/x");
     maker.end();
-    // The kernel keeps the write end: nobody would see the end of the pipe.
+    // The kernel keeps the write end, so the end of the pipe would not be seen.
     let dead = autofs("indirect", "true").replace("cat >/dev/null", ":");
     let dead = format!("setsid -w /bin/sh -c '{dead}'; echo ready; read x; umount /mnt/x");
     let maker = Maker::start(&container, false, &dead);

@@ -42,7 +42,7 @@ const PROGRAMS: &str = "/run/demo";
 const AUTOMOUNT: &str = "/run/demo/automount";
 const AUTOFSCTL: &str = "/run/demo/autofsctl";
 
-/// Prints a line. When nobody reads any more, as with `| head`, the demonstration ends, and with it the daemon.
+/// Prints a line. If stdout is closed, as by `| head`, ends the demo and the daemon.
 macro_rules! print_line {
     ($($text:tt)*) => {
         if writeln!(std::io::stdout(), $($text)*).is_err() {

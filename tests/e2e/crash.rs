@@ -1,4 +1,4 @@
-//! The daemon dies: all of it, or only the worker.
+//! Deaths of the whole daemon, or only of the worker.
 
 use std::fs;
 use std::path::Path;
@@ -129,7 +129,7 @@ fn the_worker_with_requests_in_flight() {
     strike(worker);
     for (n, visitor) in visitors.iter_mut().enumerate() {
         let status = wait_for("an answer", secs(20), || visitor.try_wait().unwrap());
-        assert!(status.success(), "nobody is to notice: {n} got {status}");
+        assert!(status.success(), "no process may notice: {n} got {status}");
         assert_eq!(table::at(format!("/mnt/auto/{n}")).len(), 1, "mounted once");
     }
     assert_ne!(daemon.worker(), worker);
@@ -295,7 +295,7 @@ fn a_key_that_is_gone_stays_until_it_is_unused() {
     daemon.stop();
 }
 
-/// What cannot be read leaves in force what was there, also for the next worker.
+/// If the maps cannot be read, the previous ones stay in use, also for the next worker.
 #[case]
 fn the_worker_while_a_map_is_away() {
     site::any_key();

@@ -1,4 +1,4 @@
-//! What nobody uses goes away.
+//! Unused mounts expire.
 
 use std::fs;
 use std::path::Path;
@@ -145,7 +145,7 @@ fn a_symlink() {
     daemon.stop();
 }
 
-/// `autofsctl expire PATH`: this entry, if nobody uses it, and no other; a mount point: all that is unused there.
+/// `autofsctl expire PATH` unmounts only this entry, if it is unused; for a mount point, all unused entries.
 #[case]
 fn one_entry_on_demand() {
     site::any_key();
@@ -200,7 +200,7 @@ fn served_while_expiring() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
-/// What somebody else has mounted into an entry keeps it, and is not taken away.
+/// A mount made by another program inside an entry keeps the entry mounted, and is not unmounted.
 #[case]
 fn a_helper_unmounts_nothing_but_its_own() {
     site::any_key_for(1);

@@ -30,7 +30,7 @@ fn replicated_servers() {
     daemon.stop();
 }
 
-/// By the option of the line, and by that of the command.
+/// With the option in the line of the master map, and with the option on the command line.
 #[case]
 fn replicated_servers_by_chance() {
     site::master("/mnt/one /etc/auto.one -r\n/mnt/other /etc/auto.one\n");
@@ -324,7 +324,7 @@ fn foreign_file_system_in_the_way() {
     site::master("/mnt/taken /etc/auto.any\n/mnt/auto /etc/auto.any\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
     visit::serves("/mnt/auto/a");
-    assert_eq!(sources("/mnt/taken"), ["mine"], "it belongs to somebody else");
+    assert_eq!(sources("/mnt/taken"), ["mine"], "it belongs to another program");
     daemon.says("/mnt/taken");
     daemon.stop();
     assert_eq!(sources("/mnt/taken"), ["mine"]);

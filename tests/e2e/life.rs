@@ -1,4 +1,4 @@
-//! Start, signals, end.
+//! Start, signals, shutdown.
 
 use std::fs;
 use std::path::Path;
@@ -66,7 +66,7 @@ fn term_leaves_what_is_in_use() {
     assert!(daemon.end(secs(10)).success());
     assert!(table::served("/mnt/auto/busy"));
     assert!(!table::served("/mnt/auto/idle"));
-    // Catatonic: nobody waits for a daemon that is not there.
+    // Catatonic: lookups do not wait for the daemon that has ended.
     assert_eq!(table::autofs("/mnt/auto").unwrap().option("pipe_ino"), Some("-1"));
     visit::refuses("/mnt/auto/other", Errno::ENOENT);
     drop(held);
@@ -274,7 +274,7 @@ fn force_cleans_first() {
     daemon.kill();
     let mut daemon = Daemon::start(["-f", "-F"]);
     daemon.ready(&["/mnt/auto"]);
-    assert!(!table::served("/mnt/auto/a"), "what was there is unmounted, busy or not");
+    assert!(!table::served("/mnt/auto/a"), "existing mounts are unmounted, busy or not");
     visit::serves("/mnt/auto/a");
     daemon.kill();
     let mut clean = Daemon::start(["-U"]);

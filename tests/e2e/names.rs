@@ -1,4 +1,4 @@
-//! Names are bytes.
+//! Keys with arbitrary bytes.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -96,7 +96,7 @@ fn mount_point_with_blanks() {
     visit::serves("/mnt/with blank/a b");
     visit::serves("/mnt/my direct");
     daemon.kill();
-    // What a new daemon finds stands escaped in the mount table.
+    // A new daemon finds escaped names in the mount table.
     let daemon = Daemon::serving(&["/mnt/with blank", "/mnt/my direct"]);
     visit::serves("/mnt/with blank/a b");
     visit::serves("/mnt/with blank/c d");

@@ -1,4 +1,4 @@
-//! Autofs mounts of others, and other namespaces.
+//! Autofs mounts of other programs, and other namespaces.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -32,7 +32,7 @@ fn a_master_outside_of_the_pid_namespace() {
     let there =
         || table::autofs("/mnt/other").or_else(|| second.try_wait().unwrap().map(|s| panic!("{s}: {}", said())));
     wait_for("the second master", secs(10), there);
-    // Its own mount is no use to us: the kernel answers ENOENT to whoever has no pid in the master's namespace.
+    // Its own mount cannot be used here: the kernel returns ENOENT to processes without a pid in the namespace of the owner.
     assert!(visit::enter("/mnt/other/a").is_err());
     // Untouched, and the reason is given.
     visit::serves("/mnt/auto/b");

@@ -1,4 +1,4 @@
-//! HUP: all of a new configuration, or none of what is broken.
+//! Reloads: a new configuration takes effect completely; a broken one changes nothing.
 
 use std::fs;
 

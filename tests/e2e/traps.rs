@@ -1,4 +1,4 @@
-//! What the kernel's side of autofs has ready for a master that is not careful; a test for each trap.
+//! Traps in the kernel's autofs interface, one test for each.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -43,7 +43,7 @@ fn own_group_does_not_trigger() {
     daemon.stop();
 }
 
-/// The group died, and its number belongs to somebody else.
+/// The owner has died, and its process group number was given to another group.
 #[case]
 fn group_number_used_again() {
     site::any_key();
@@ -72,8 +72,8 @@ fn group_number_used_again() {
     _ = other.kill();
 }
 
-/// Every path call on a direct mount with a request that nobody will answer blocks, also the next master's. Nothing
-/// but the end of the one that waits helps; all others must not wait for that.
+/// After a crash, every path operation on a direct mount with an unanswered request blocks, including those of the next
+/// daemon, until the waiting process ends. The next daemon must serve all other mounts meanwhile.
 #[case]
 fn direct_pending_at_a_crash() {
     site::master("/- /etc/auto.direct\n/mnt/auto /etc/auto.any\n");
@@ -250,7 +250,7 @@ fn pipe_of_sixteen_packets() {
     daemon.stop();
 }
 
-/// O_NONBLOCK on the write end would make the mount catatonic; nobody is to have one.
+/// Setting O_NONBLOCK on a write end would make the mount catatonic, so no process may have one.
 #[case]
 fn write_end_is_closed() {
     site::any_key();
@@ -271,7 +271,7 @@ fn write_end_is_closed() {
             }
         }
     }
-    assert!(readers >= 1, "nobody reads");
+    assert!(readers >= 1, "no process reads the pipe");
     daemon.stop();
 }
 
@@ -316,7 +316,7 @@ fn stale_numbers_in_the_table() {
     let before = table::autofs("/mnt/auto").unwrap();
     daemon.kill();
     let after = table::autofs("/mnt/auto").unwrap();
-    assert_eq!(after, before, "the table does not tell that nobody is there");
+    assert_eq!(after, before, "the mount table does not show that the owner is dead");
     // The next new key finds out.
     visit::refuses("/mnt/auto/b", Errno::ENOENT);
     assert_eq!(table::autofs("/mnt/auto").unwrap().option("pipe_ino"), Some("-1"));

@@ -16,7 +16,7 @@ pub(crate) type Place = (u32, Key);
 #[derive(Debug, Clone)]
 pub(crate) struct Autofs {
     pub(crate) wanted: Wanted,
-    /// On which entry it stands; none: top-level.
+    /// The entry that it is mounted on; `None` for a top-level mount.
     pub(crate) owner: Option<Place>,
     /// Offsets.
     pub(crate) plan: Option<Arc<Plan>>,

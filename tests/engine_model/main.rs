@@ -20,7 +20,7 @@ const HISTORIES: u32 = 10_000;
 /// One step of a history; the numbers choose among what there is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Op {
-    /// Somebody looks a key up, mounted or not.
+    /// A process looks up a key, mounted or not.
     Access {
         mount: u8,
         key: u8,
@@ -45,11 +45,11 @@ pub(crate) enum Op {
         mount: u8,
         key: u8,
     },
-    /// Somebody begins to use a file system, or ceases to.
+    /// A process begins or ceases to use a file system.
     Use {
         which: u8,
     },
-    /// Somebody unmounts one thing, or a whole tree lazily.
+    /// One mount is unmounted by hand, or a whole tree lazily.
     ByHand {
         which: u8,
         lazy: bool,
@@ -63,7 +63,7 @@ pub(crate) enum Op {
     /// The worker dies, and another takes its place.
     Crash,
     Stop(Shutdown),
-    /// A checkpoint is restored: nobody waits any more, and the tokens begin anew.
+    /// A checkpoint is restored: no process waits any more, and tokens start again.
     Restore,
     /// A checkpoint is prepared, or is over.
     Pause(bool),

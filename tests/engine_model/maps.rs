@@ -1,4 +1,4 @@
-//! What the configurations and the maps of the model say.
+//! The configurations and maps of the model.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The model's shell, and all that happens to it.
+//! The model of the shell, and the steps of a history.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -45,7 +45,7 @@ pub(crate) struct World {
     /// What the shell was asked for and has not done.
     work: Vec<Effect>,
     runs: Vec<Run>,
-    /// What somebody unmounted, and the shell has not noticed.
+    /// Mounts that were unmounted by hand and that the shell has not noticed yet.
     unnoticed: Vec<MountId>,
     last_job: Option<JobId>,
     last_token: u32,
@@ -76,14 +76,14 @@ impl World {
         world
     }
 
-    /// A worker begins: it takes over what is there, and what is owed.
+    /// Starts a worker, which takes over existing mounts and unanswered requests.
     fn start(&mut self) {
         self.engine = Engine::new(self.limits);
         (self.stopping, self.exited, self.last_job) = (false, false, None);
         self.work.clear();
         self.runs.clear();
         self.unnoticed.clear();
-        // What was half taken down when the worker died stays so.
+        // Trees that the dead worker had unmounted partially stay like that.
         self.kernel.mounted.values_mut().for_each(|fs| fs.whole = false);
         self.tops.clear();
         self.take_over();
@@ -93,7 +93,7 @@ impl World {
             let (plan, done) = (self.kernel.mounted[&place].plan.clone(), self.kernel.done(&place));
             self.event(Event::Adopted { at: EntryId { mount, key }, plan: Some(plan), done });
         }
-        // A token of a mount that is gone has nobody who waits.
+        // No process waits for a token of a mount that is gone.
         self.owed.retain(|_, owed| self.kernel.autofs.contains_key(&owed.at.0));
         for token in self.owed.keys().copied().collect::<Vec<_>>() {
             // Only a lookup keeps its deadline: the new worker begins an unmount anew.
@@ -203,7 +203,7 @@ impl World {
             }
             Op::Insist { mount, key } => self.insist(mount, key),
             Op::Expire { mount, key } => {
-                // The kernel expires an entry once at a time, and none while somebody waits for it.
+                // The kernel expires an entry only once at a time, and not while a process waits for it.
                 if let Some(at) = self.pick(mount, key).filter(|at| !self.owed.values().any(|owed| owed.at == *at)) {
                     self.ask(at, false, 0);
                 }
@@ -398,7 +398,7 @@ impl World {
 
     fn perform(&mut self, at: EntryId, plan: &Arc<Plan>, fails: bool) -> Result<Done, Reason> {
         let at = (self.number(at.mount).ok_or_else(reason)?, at.key);
-        // After a failure nothing of it is left; what was there before is.
+        // After a failure, nothing of the attempt is left, and earlier mounts remain.
         match self.kernel.mounted.get_mut(&at) {
             None if fails => return Err(reason()),
             Some(fs) if fails => fs.whole = false,
@@ -453,7 +453,7 @@ impl World {
         }
     }
 
-    /// Somebody unmounts one thing, or a tree lazily. Nothing is said of file systems.
+    /// Unmounts one mount, or a tree lazily, by hand. The engine is not told about file systems.
     fn by_hand(&mut self, which: u8, lazy: bool) {
         let entries = self.kernel.mounted.len();
         let which = usize::from(which) % (entries + self.kernel.autofs.len()).max(1);
@@ -480,7 +480,7 @@ impl World {
         }
     }
 
-    /// What was mounted as a whole stands as a whole, when nothing is being done.
+    /// Checks that trees are mounted completely while no job runs.
     fn trees_are_whole(&self) {
         if !self.work.is_empty() || self.stopping {
             return;

@@ -1,4 +1,4 @@
-//! Mounts that a dead daemon has left are taken over: ours by us, theirs by us, ours by theirs.
+//! Mounts left by a dead daemon are taken over: by and from autofs-rs and automount.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
@@ -53,7 +53,7 @@ fn visit_some() {
     }
 }
 
-/// The successor has kept what was mounted and mounts the rest.
+/// Checks that the successor has kept the existing mounts and mounts others.
 fn visit_all(before: &std::collections::BTreeMap<std::path::PathBuf, u32>) {
     for path in ["/mnt/auto/a", "/mnt/auto/b", "/mnt/auto/m/s", "/mnt/auto/m/t", "/mnt/d", "/mnt/e"] {
         visit::serves(path);
@@ -174,7 +174,7 @@ fn a_tree_that_cannot_be_mended_at_once() {
     assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
 }
 
-/// The kernel has found out that nobody reads any more.
+/// Mounts that the kernel has set catatonic because their pipe had no reader are taken over.
 #[case]
 fn what_is_catatonic() {
     configure(600);

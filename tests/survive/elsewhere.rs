@@ -103,7 +103,7 @@ fn of_an_offset_that_is_unmounted_by_hand() {
     goes_on(daemon);
 }
 
-/// The tree is in no mount table any more; only a process that stands in it leads there.
+/// The tree is in no mount table any more; it can only be reached through a process whose working directory is in it.
 #[case]
 fn of_a_tree_that_is_unmounted_lazily() {
     let daemon = start();

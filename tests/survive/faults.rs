@@ -1,6 +1,6 @@
-//! The worker dies at a certain step of what it does: `AUTOFS_FAULT`, in debug builds.
+//! The worker dies at a given step of an operation: `AUTOFS_FAULT`, in debug builds.
 //!
-//! Whatever the step: all who ask are served, nothing is mounted twice, and all goes on as if nothing had happened.
+//! Whatever the step, all lookups are served, nothing is mounted twice, and the daemon continues as before.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -80,7 +80,7 @@ fn ends(daemon: Daemon, died: i32) {
     assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
 }
 
-/// The first worker dies when somebody asks for one of these paths; each is tried with a daemon of its own.
+/// The first worker dies when one of these paths is looked up. Each path is tried with its own daemon.
 fn asked_for(fault: &str, paths: &[&str]) {
     for path in paths {
         configure(600);

@@ -1,4 +1,4 @@
-//! The daemon is started by a program that has left it ignored signals, limits or a strange umask.
+//! The daemon is started with ignored signals, resource limits or an unusual umask.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! A whole daemon dies with a request open on a direct or offset mount: whoever walks there waits in the kernel for an
-//! answer that nobody will give. It must not be the next daemon.
+//! A whole daemon dies with an unanswered request on a direct or offset mount. Every process that walks there then waits in
+//! the kernel for an answer that never comes. The next daemon must not be one of them.
 
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn slowly() {
     Rules { delay: vec![("slow".into(), 60_000)], ..Rules::default() }.set();
 }
 
-/// Somebody who waits at each of these paths, and nobody else.
+/// Starts a lookup at each of these paths, kills the daemon, and returns the waiting processes.
 fn left_waiting(daemon: Daemon, paths: &[String]) -> Vec<Child> {
     let waiting = paths.iter().map(|path| visit::process(path, 0)).collect();
     wait_for("mounts on their way", secs(10), || (calls().len() == paths.len()).then_some(()));
@@ -37,7 +37,7 @@ fn is_served(daemon: &Daemon, path: &str) -> bool {
     table::autofs(path).is_some_and(|m| m.option("pgrp") == Some(&daemon.pid().to_string()))
 }
 
-/// A daemon that serves all that can be served.
+/// Starts a daemon and checks that it serves everything that can be served.
 fn start() -> Daemon {
     let begun = Instant::now();
     let daemon = Daemon::serving(&["/mnt/auto", "/mnt/q"]);
@@ -66,7 +66,7 @@ fn a_direct_key() {
     daemon.says("/mnt/p0: a process waits there for an automounter that has died");
     assert!(!is_served(&daemon, "/mnt/p0"));
     end(waiting);
-    // Whoever comes now would wait in place of the one that has gone.
+    // A new lookup would wait like the killed one.
     wait_for("service", secs(6), || is_served(&daemon, "/mnt/p0").then_some(()));
     visit::serves("/mnt/p0");
     daemon.stop();

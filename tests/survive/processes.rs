@@ -1,4 +1,4 @@
-//! The daemon's two processes, seen from outside.
+//! Finds the two processes of the daemon, and their properties.
 
 use std::fs;
 

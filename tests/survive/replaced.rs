@@ -1,4 +1,4 @@
-//! Upgrades in circumstances that are not of the best.
+//! Upgrades that fail, or under unfavourable conditions.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
@@ -161,7 +161,7 @@ fn and_mount_programs_get_nothing_of_it() {
         visit::serves(format!("/mnt/auto/{key}"));
         fs::read_to_string("/world/has").unwrap()
     };
-    // Besides three, and that of ls, what the test itself was started with.
+    // Three standard descriptors, the one of ls, and those that the test itself has inherited.
     let before = has("a");
     install_anew();
     upgrade();

@@ -1,4 +1,4 @@
-//! The whole daemon dies, or is told to end at a bad moment.
+//! The whole daemon dies or is ended at a bad moment.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,7 +34,7 @@ fn with_1000_active_mounts() {
     assert_eq!(before.0.len(), 1002);
     daemon.kill();
     let start = Instant::now();
-    // Until it serves nobody, lookups fail at once: the mount is catatonic, or becomes so by the first of them.
+    // Until the next daemon serves, lookups fail at once: the mount is catatonic, or the first lookup makes it so.
     let daemon = Daemon::start(["-f"]);
     let served = wait_for("service", secs(20), || {
         match table::autofs("/mnt/auto").is_some_and(|m| m.option("pgrp") == Some(&daemon.pid().to_string())) {

@@ -1,4 +1,4 @@
-//! A thread that is stopped by ptrace(2) and made to do system calls, to exchange its process's descriptors.
+//! Stops a thread with ptrace(2) and makes it perform system calls, to exchange the descriptors of its process.
 
 #![cfg_attr(not(target_arch = "x86_64"), allow(unused))]
 

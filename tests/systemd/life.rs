@@ -14,7 +14,7 @@ use crate::service::{self, UNIT, Users, ctl, is_active, main_pid, property};
 /// Direct keys that take a while to be mounted.
 const MANY: usize = 500;
 
-/// Whoever is ordered after the unit finds all mounts, and so does whoever has started it.
+/// Units ordered after the service find all mounts, and so does the process that has started it.
 #[case]
 fn active_when_all_mounts_are_there() {
     service::maps();
@@ -87,8 +87,8 @@ fn stop_leaves_what_is_in_use() {
     users.live();
     assert_eq!(service::ids(), ids);
     assert!(!table::served("/auto/idle"));
-    assert_eq!(table::at("/d/two"), [], "nobody needs it");
-    // Nobody serves, and nobody waits.
+    assert_eq!(table::at("/d/two"), [], "it is unused");
+    // No daemon serves, and lookups do not wait.
     assert!(visit::enter("/auto/new").is_err());
 
     ctl(&["start", UNIT]);

@@ -1,4 +1,4 @@
-//! Constant lookups of every kind, none of which may fail or take long.
+//! Continuous lookups of every kind. None may fail or take long.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ const ENOUGH: u64 = 10;
 /// How long one may take: what waits while the keeper's program is replaced has to be served soon after.
 const SLOW: Duration = secs(5 * PATIENCE as u64);
 
-/// A thread for each kind: how many answers it has, and in the end what was wrong.
+/// A thread for each kind of lookup, with the number of results so far and the errors at the end.
 pub struct Lookups {
     over: Arc<AtomicBool>,
     threads: Vec<(Arc<AtomicU64>, JoinHandle<Vec<String>>)>,
@@ -78,7 +78,7 @@ impl Lookups {
     }
 }
 
-/// Looks up until it is over; what was wrong.
+/// Makes lookups until the end, and returns the errors.
 fn look_up(path: &str, exists: bool, over: &AtomicBool, answers: &AtomicU64) -> Vec<String> {
     let mut wrong = Vec::new();
     let started = Instant::now();

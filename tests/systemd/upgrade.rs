@@ -160,7 +160,7 @@ fn by_dpkg() {
     assert_eq!((table::below("/auto"), table::below("/d")), (vec![], vec![]));
     assert!(!fs::exists(PROGRAM).unwrap());
 
-    // Whoever installs it again wants it to run.
+    // Installing it again starts it.
     run("dpkg", &["--install", &versions[1]]);
     assert_eq!(property("ActiveState"), "active");
     visit::serves("/auto/again");

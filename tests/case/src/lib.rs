@@ -1,7 +1,7 @@
 //! The attribute `#[case]`: registers a function as a test of a privileged suite.
 //!
 //! The suites have no libtest harness, since each of their tests runs in a process of its own. With this attribute the
-//! name of a test still stands in one place.
+//! name of a test still occurs only once.
 
 use proc_macro::{TokenStream, TokenTree};
 
