@@ -1,9 +1,9 @@
-//! Opening roots of autofs mounts, where that may block for ever.
+//! Opens roots of autofs mounts in a helper process, because opening may block forever.
 //!
-//! The kernel lets nobody but its owner pass a direct or offset mount that has a request open, and holds whoever walks
-//! there until that is answered. When the owner is dead, nobody answers, and only SIGKILL ends the wait. So where an
-//! owner may have died, a helper process walks: this program, executed again. It opens one root after the other and
-//! passes them on; one that does not come back in time is killed.
+//! While a direct or offset mount has an unanswered request, every process that walks there, except members of its owner,
+//! blocks in the kernel until the request is answered. If the owner is dead, this never happens, and only SIGKILL ends the wait.
+//! So where an owner may have died, a helper process (this program, executed again) opens the roots one after the other and
+//! sends back the descriptors. It is killed if an open does not return in time.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -19,60 +19,60 @@ use std::time::{Duration, Instant};
 use crate::sys::autofs::Control;
 use crate::sys::{children, fds, path};
 
-/// First argument that makes the program the helper; its end of the socket is standard input.
+/// The first argument with which the program runs as the helper. Its end of the socket is standard input.
 pub(crate) const ARGUMENT: &str = "--internal-opener";
 
-/// How long an open may take where nothing else waits for it. It takes microseconds, or for ever.
+/// Deadline of an open if no other mounts are delayed by it. An open takes microseconds or forever.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long it may take where much else waits for it.
+/// Deadline of an open if other mounts are delayed by it.
 pub(crate) const LITTLE_PATIENCE: Duration = Duration::from_millis(100);
 
-/// Each open that does not come back halves the patience with the next, down to this.
+/// Lower limit of the deadline. Each open that has blocked halves the deadline of the next ones.
 const LEAST_PATIENCE: Duration = Duration::from_millis(20);
 
-/// For so long an open that did not come back is not tried again by who has little patience.
+/// For how long a path that has blocked is not tried again with a short deadline.
 const MEMORY: Duration = Duration::from_millis(1500);
 
-/// In a request, in place of a device: the path is to be walked, nothing more.
+/// In a request, in place of a device number: only walk the path.
 const NO_DEVICE: u32 = u32::MAX;
 
-/// For an error of the helper itself: the errno of an input/output error, the same on all machines.
+/// Sent for errors without an errno. EIO is 5 on all architectures.
 const EIO: i32 = 5;
 
-/// Bytes of a request: the device and a path.
+/// Maximum size of a request in bytes: the device number and a path.
 const REQUEST: usize = size_of::<u32>() + 4096;
 
-/// The paths that did not come back, and when that was. Shared by all openers.
+/// The paths that have blocked, and when. Shared by all openers.
 pub(crate) type Memory = Arc<Mutex<HashMap<PathBuf, Instant>>>;
 
-/// Opens roots by way of a helper, which is started when it is needed.
+/// Opens roots through a helper process, which is started when needed.
 #[derive(Debug)]
 pub(crate) struct Opener {
     helper: Option<(Child, OwnedFd)>,
-    /// How often an open has not come back.
+    /// How many opens have blocked.
     blocked: u32,
     memory: Memory,
 }
 
 impl Opener {
-    /// One without a helper.
+    /// Creates an opener without a running helper.
     pub(crate) fn new(memory: Memory) -> Self {
         Self { helper: None, blocked: 0, memory }
     }
 
-    /// As [`Control::open_mount`].
+    /// Opens the root of an autofs mount, like [`Control::open_mount`].
     ///
     /// # Errors
-    /// Those of that; `TimedOut`: it does not come back.
+    /// Returns the errors of `open_mount`, and `TimedOut` if the open blocks.
     pub(crate) fn open(&mut self, path: &Path, dev: u32, patience: Duration) -> io::Result<OwnedFd> {
         self.ask(path, dev, patience)?.ok_or_else(|| io::Error::other("the helper has sent no root"))
     }
 
-    /// Walks to a path, to find out whether that can be done.
+    /// Walks to a path, to find out whether this blocks.
     ///
     /// # Errors
-    /// `TimedOut`: it cannot. What else is wrong shows when it is done.
+    /// Returns `TimedOut` if it blocks. Other errors are ignored; they occur again in the operation that follows.
     pub(crate) fn walk(&mut self, path: &Path, patience: Duration) -> io::Result<()> {
         match self.ask(path, NO_DEVICE, patience) {
             Err(e) if e.kind() == io::ErrorKind::TimedOut => Err(e),
@@ -149,7 +149,7 @@ fn answers(socket: &OwnedFd, patience: Duration) -> io::Result<bool> {
     }
 }
 
-/// Kills it, and takes note of its end if that comes soon: nothing may hang here.
+/// Kills the helper and reaps it if it ends soon. Does not wait longer, because it may be in an uninterruptible wait.
 fn end(helper: &mut Child) {
     let _ = helper.kill();
     let end = Instant::now() + PATIENCE;
@@ -158,7 +158,7 @@ fn end(helper: &mut Child) {
     }
 }
 
-/// The helper.
+/// Runs the helper.
 pub(crate) fn main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,8 +1,8 @@
-//! Noticing that somebody else has unmounted an autofs mount of ours.
+//! Detects that one of our autofs mounts was unmounted from outside.
 //!
-//! A mount with a pipe of its own tells by the end of the pipe, but not while somebody holds its root open, and one of
-//! many direct mounts on a pipe does not tell at all. So the mount table is watched; and as it changes with every
-//! mount that we make ourselves, not more than once a second.
+//! The kernel closes the write end of the pipe when a mount is gone, but not while a process has its root open, and not while
+//! other mounts share the pipe. So the mount table is watched as well. It is read at most once per second, because every mount
+//! of our own changes it, too.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -21,24 +21,24 @@ use crate::logging::target;
 use crate::sys::mount_events::{Changes, MountEvents};
 use crate::text::Escaped;
 
-/// Between two looks.
+/// Minimum interval between two readings of the mount table.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Watches the mount table for as long as the worker lives, and calls `vanished` for each autofs mount of ours that is not
-/// in it any more.
+/// Watches the mount table as long as the worker runs, and calls `vanished` for each of our autofs mounts that is no longer
+/// in it.
 pub(crate) async fn watch(mounts: Rc<Mounts>, life: Rc<Life>, vanished: impl Fn(MountId)) {
     let mut events = MountEvents::open();
     let mut restores = life.restores();
     loop {
         let now = life.restores();
         if std::mem::replace(&mut restores, now) != now {
-            // The mount namespace is another one.
+            // After a restore, the mount namespace is a new one.
             events = MountEvents::open();
         }
         let waiting = match events.and_then(readable::register) {
             Ok(waiting) => waiting,
             Err(e) => {
-                warn!("mounts that others unmount are noticed late: {e}");
+                warn!("cannot watch the mount table, so autofs mounts unmounted from outside are noticed late: {e}");
                 return;
             }
         };
@@ -48,7 +48,7 @@ pub(crate) async fn watch(mounts: Rc<Mounts>, life: Rc<Life>, vanished: impl Fn(
             },
             () = life.restored.notified() => {}
         }
-        // Out of the reactor, which each unmount of our own would wake up.
+        // Not registered in the reactor meanwhile, because each unmount of our own would wake it up.
         let inner = waiting.into_inner().0;
         tokio::time::sleep(PAUSE).await;
         let changes = inner.drain();
@@ -71,7 +71,7 @@ pub(crate) async fn watch(mounts: Rc<Mounts>, life: Rc<Life>, vanished: impl Fn(
     }
 }
 
-/// Compares the mount table with what we think is there.
+/// Compares the mount table with our autofs mounts.
 async fn look(mounts: &Mounts, vanished: &impl Fn(MountId)) {
     let ours: Vec<(MountId, Arc<Path>, u32)> =
         mounts.filter_map(|id, mount| Some((id, Arc::clone(&mount.path), mount.dev)));
@@ -81,11 +81,11 @@ async fn look(mounts: &Mounts, vanished: &impl Fn(MountId)) {
         if there.contains(&dev) {
             continue;
         }
-        // Unmounted by us meanwhile, or restored with another device, which the next packet shows.
+        // It may have been unmounted by us meanwhile, or restored with another device number, which the next packet shows.
         let still = mounts.get(id).is_some_and(|mount| mount.dev == dev);
         let elsewhere = table.at(&path).iter().any(|m| m.autofs.is_some());
         if still && !elsewhere && !mounts.is_leaving(id) {
-            warn!(target: &target(&path), "{} was unmounted by somebody else", Escaped::path(&path));
+            warn!(target: &target(&path), "{} was unmounted from outside", Escaped::path(&path));
             vanished(id);
         }
     }

@@ -1,4 +1,4 @@
-//! Checkpoints by CRIU: the check beforehand, the rest, the restore.
+//! Checkpoints by CRIU: checking the conditions, quiescing, and finding the autofs mounts again after a restore.
 
 pub(crate) mod check;
 pub(crate) mod quiesce;

@@ -1,10 +1,10 @@
-//! Coming to rest for a checkpoint, and going on afterwards.
+//! Quiesces the daemon for a checkpoint.
 //!
-//! CRIU cannot dump a process that waits in the kernel for an automount, nor one that waits there for what is unused,
-//! nor a control pipe with a packet in it. So nothing begins by itself any more, what has begun is waited for, and then
-//! either the pipes are empty for as long as nobody looks anything up (*live*), or all autofs mounts are made catatonic
-//! (*park*): lookups of what is not mounted fail at once, what is mounted stays in use. CRIU restores any number of
-//! catatonic autofs mounts, and some 120 live ones.
+//! CRIU cannot dump a process that waits in the kernel for a lookup or an expire request, nor a control pipe that contains a
+//! packet. So no operation is started any more, and the operations in progress are awaited. In *live* mode the checkpoint then
+//! succeeds as long as no lookup occurs. In *park* mode all autofs mounts are set catatonic: lookups of entries that are not
+//! mounted fail at once, and mounted entries stay usable. CRIU can restore any number of catatonic autofs mounts, but only
+//! about 120 live ones.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -30,13 +30,13 @@ use crate::exec::lanes::Lane;
 use crate::sys::autofs::Control;
 use crate::text::Escaped;
 
-/// Between two looks whether all is at rest. Only while somebody waits for that.
+/// Interval at which a quiesce checks whether operations are still in progress.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Between two attempts to unmount what is in use.
+/// Interval between attempts to unmount busy entries.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// File systems that CRIU dumps with their content or mounts again (criu/mount.c, `find_fstype_by_name`).
+/// File system types that CRIU can dump or mount again (criu/mount.c, `find_fstype_by_name`).
 const SUPPORTED: [&[u8]; 18] = [
     b"aufs",
     b"autofs",
@@ -58,12 +58,15 @@ const SUPPORTED: [&[u8]; 18] = [
     b"tracefs",
 ];
 
-/// Comes to rest. When that fails, all goes on as before.
+/// Quiesces the daemon and returns when a checkpoint can be made.
+///
+/// # Errors
+/// Returns why this is not possible; the daemon has resumed then.
 pub(crate) async fn quiesce(worker: &Rc<Worker>, wish: Quiesce) -> Result<Quiesced, String> {
     let life = &worker.life;
     life.phase().may_quiesce()?;
     let deadline = Instant::now() + Duration::from_secs(wish.timeout);
-    // An earlier rest ends, so that this one is as if there had been none.
+    // An earlier quiesce is ended first.
     restore::resume(worker);
     while life.phase() == Phase::Restoring {
         before(deadline, worker)?;
@@ -89,15 +92,15 @@ pub(crate) async fn quiesce(worker: &Rc<Worker>, wish: Quiesce) -> Result<Quiesc
     };
     let autofs_mounts = u32::try_from(worker.mounts.count()).unwrap_or(u32::MAX);
     spawn_local(end_lease(Rc::clone(worker), lease));
-    info!("at rest for a checkpoint, for {} s at most", wish.lease);
+    info!("quiesced for a checkpoint, for at most {} s", wish.lease);
     Ok(Quiesced { mode: wish.mode, autofs_mounts, unmounted, lease: wish.lease })
 }
 
-/// Goes on at the end of the time for a checkpoint, unless that has happened before.
+/// Resumes at the end of the lease, unless the daemon has resumed before.
 async fn end_lease(worker: Rc<Worker>, lease: Instant) {
     sleep_until(lease).await;
     if worker.life.is_quiesced_until(lease.into_std()) {
-        warn!("no checkpoint was made within its time: going on");
+        warn!("no checkpoint was made within the lease: resuming");
         restore::resume(&worker);
     }
 }
@@ -113,14 +116,14 @@ async fn come_to_rest(worker: &Rc<Worker>, wish: Quiesce, deadline: Instant) -> 
             }
         }
         Mode::Park => {
-            // Requests that have been read are served to their end, others stay in the pipes.
+            // Requests already read are served; packets stay in the pipes.
             worker.requests.hold();
             let patience = halfway(deadline);
             while !worker.is_idle() && Instant::now() < patience {
                 sleep(LOOK).await;
             }
             park(worker).await.map_err(|e| format!("cannot make all autofs mounts catatonic: {e}"))?;
-            // What is still being mounted or unmounted ends alone; nobody waits for it any more.
+            // Operations still in progress must end, although no lookup waits for them any more.
             while !worker.is_idle() {
                 before(deadline, worker)?;
                 sleep(LOOK).await;
@@ -134,7 +137,7 @@ fn halfway(deadline: Instant) -> Instant {
     Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2
 }
 
-/// Says what is not at rest, when the time is over.
+/// Returns an error with the paths of operations in progress if the deadline has passed.
 fn before(deadline: Instant, worker: &Worker) -> Result<(), String> {
     if Instant::now() < deadline {
         return Ok(());
@@ -149,17 +152,21 @@ fn before(deadline: Instant, worker: &Worker) -> Result<(), String> {
         }
     });
     busy.truncate(10);
-    let what = if busy.is_empty() { "work goes on".to_owned() } else { format!("work goes on at {}", busy.join(", ")) };
-    Err(format!("not at rest within the time: {what}"))
+    let what = if busy.is_empty() {
+        "operations are in progress".to_owned()
+    } else {
+        format!("operations are in progress at {}", busy.join(", "))
+    };
+    Err(format!("cannot quiesce in time: {what}"))
 }
 
-/// Makes all autofs mounts catatonic. Whoever waits gets ENOENT.
+/// Sets all autofs mounts catatonic. Waiting lookups get ENOENT.
 async fn park(worker: &Rc<Worker>) -> io::Result<()> {
     let Tools { control, lanes, .. } = worker.tools();
     if !control.has_device() {
         return Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            "/dev/autofs cannot be opened, and nothing else takes them back",
+            "/dev/autofs cannot be opened, and they could not be reconnected without it",
         ));
     }
     let write_ends: io::Result<Vec<_>> = worker.mounts.pipes().iter().map(|pipe| pipe.write_end()).collect();
@@ -176,12 +183,12 @@ async fn park(worker: &Rc<Worker>) -> io::Result<()> {
         Ok(())
     };
     lanes.run(Lane::Umount, all).await?;
-    // The packets of those who have been thrown out.
+    // The packets of lookups that have failed thereby.
     worker.requests.discard(&worker.mounts.pipes());
     Ok(())
 }
 
-/// Unmounts what is to be unmounted before a checkpoint, and says what it was.
+/// Unmounts the entries that `what` selects, and returns the paths that were unmounted.
 async fn unmount(worker: &Rc<Worker>, what: Umount, deadline: Instant) -> Result<Vec<Bytes>, String> {
     let table = || async {
         let read = tokio::task::spawn_blocking(MountTable::read).await;
@@ -213,8 +220,8 @@ async fn unmount(worker: &Rc<Worker>, what: Umount, deadline: Instant) -> Result
         let all: Vec<String> = last.iter().map(|(_, _, line)| Escaped::path(&line.target).to_string()).collect();
         let fstype = Escaped(&first.fstype).to_string();
         return Err(format!(
-            "in use, and of a type that a checkpoint cannot hold: {} ({fstype}); end what uses it, or leave it mounted \
-             (--umount none) and give criu --enable-fs {fstype} on both sides",
+            "in use, and of a type that CRIU does not support: {} ({fstype}); end the processes that use it, or leave it \
+             mounted (--umount none) and give criu --enable-fs {fstype} for dump and restore",
             all.join(", ")
         ));
     }
@@ -225,8 +232,8 @@ async fn unmount(worker: &Rc<Worker>, what: Umount, deadline: Instant) -> Result
     Ok(gone.map(|line| Bytes::from(line.target.as_path())).collect())
 }
 
-/// What is mounted at our entries of types that CRIU does not know. A bind mount counts as what it is a part of, if that
-/// is mounted elsewhere too: then it is the container's.
+/// Returns the mounts at our entries with types that CRIU does not support. Bind mounts of file systems that are also mounted
+/// elsewhere are left out, because those belong to the container.
 fn unsupported(mounts: &Mounts, table: &MountTable) -> Vec<(MountId, Key, Mounted)> {
     let unknown = |line: &&Mounted| !is_supported(&line.fstype);
     let places = Places::of(mounts);
@@ -240,12 +247,12 @@ fn unsupported(mounts: &Mounts, table: &MountTable) -> Vec<(MountId, Key, Mounte
     found.filter_map(at).collect()
 }
 
-/// Whether CRIU knows a type of file systems.
+/// Returns whether CRIU supports a file system type.
 pub(crate) fn is_supported(fstype: &[u8]) -> bool {
     SUPPORTED.contains(&fstype)
 }
 
-/// Our autofs mounts by their paths.
+/// The autofs mounts by path.
 struct Places(HashMap<Arc<Path>, (MountId, Kind)>);
 
 impl Places {
@@ -253,7 +260,7 @@ impl Places {
         Self(mounts.filter_map(|id, mount| Some((Arc::clone(&mount.path), (id, mount.kind)))).into_iter().collect())
     }
 
-    /// The entry at or below which a path is.
+    /// Returns the entry that contains a path.
     fn entry(&self, path: &Path) -> Option<(MountId, Key)> {
         path.ancestors().find_map(|above| {
             let (id, kind) = *self.0.get(above)?;

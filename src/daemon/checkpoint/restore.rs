@@ -1,8 +1,8 @@
-//! After a checkpoint: every autofs mount of ours is found again where it is mounted.
+//! Resumes service after a checkpoint.
 //!
-//! CRIU gives a restored process its memory and its descriptors by number; all that the kernel knew is new: devices,
-//! inodes of pipes, mount ids, tokens. It leaves out what it cannot see: directories without a mount, and the options
-//! `strictexpire` and `ignore`.
+//! CRIU restores the memory of a process and the numbers of its descriptors. Everything that the kernel has assigned is new:
+//! device numbers, pipe inodes, mount ids, tokens. So all autofs mounts are found again by path. CRIU does not restore
+//! directories of autofs mounts without a mount on them, nor the options `strictexpire` and `ignore`.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -24,22 +24,22 @@ use crate::logging::target;
 use crate::sys::autofs::Control;
 use crate::text::Escaped;
 
-/// Takes notice of checkpoints, for as long as the worker lives.
+/// Waits for checkpoints and resumes after each, as long as the worker runs.
 pub(crate) async fn watch(worker: Rc<Worker>) {
     loop {
         worker.frozen().await;
         if worker.was_restored() {
             worker.restored(None);
         } else if worker.life.phase() == Phase::Resting {
-            info!("the checkpoint has been made, and the original goes on");
+            info!("the checkpoint was made, and the original resumes");
             resume(&worker);
         }
     }
 }
 
-/// Goes on after a rest, if there is one.
+/// Resumes service if the daemon is quiesced.
 pub(crate) fn resume(worker: &Rc<Worker>) {
-    // A hook may be faster than our own notice of the restore, which would come again while we go on.
+    // The hook of CRIU may call this before the restore was detected.
     if worker.was_restored() {
         return worker.restored(None);
     }
@@ -48,14 +48,14 @@ pub(crate) fn resume(worker: &Rc<Worker>) {
     }
 }
 
-/// Serves the autofs mounts again that were found, and goes on. `kept` was kept for the time of a checkpoint.
+/// Serves the located autofs mounts and resumes. `kept` is the state of the quiesce, if the daemon was quiesced.
 pub(crate) async fn regain(worker: Rc<Worker>, located: Located, kept: Option<Quiescence>) {
     let lost = located.gone.len();
     let mut gone = located.gone;
     gone.extend(reconnect(&worker, located.catatonic).await);
     for id in gone {
         let path = worker.mounts.get(id).map_or_else(|| Path::new("").into(), |mount| mount.path);
-        warn!(target: &target(&path), "{} is not there any more", Escaped::path(&path));
+        warn!(target: &target(&path), "{} is no longer mounted", Escaped::path(&path));
         worker.vanished(id);
     }
     for id in located.lacking {
@@ -76,7 +76,7 @@ pub(crate) async fn regain(worker: Rc<Worker>, located: Located, kept: Option<Qu
     }
 }
 
-/// Gives catatonic mounts of ours their pipe again. Returns those that do not take it.
+/// Gives catatonic autofs mounts their pipes again. Returns those for which this has failed.
 async fn reconnect(worker: &Rc<Worker>, ids: Vec<(Arc<Path>, MountId)>) -> Vec<MountId> {
     let tools = worker.tools();
     let job = |(_, id): (Arc<Path>, MountId)| {

@@ -1,9 +1,9 @@
-//! Noticing that this process was frozen for a checkpoint, and whether it is another machine that it wakes up on.
+//! Detects that this process was dumped by CRIU, and whether it is the restored copy.
 //!
-//! Nobody tells. But CRIU makes every poll(2) that waits in a dumped process fail with EINTR, in the copy as in the
-//! original, and it makes every pipe anew. So a thread that no signal can reach waits for ever on a pipe of its own:
-//! when the wait ends, somebody has dumped us, and when the pipe has another inode number, we are the copy. This costs
-//! nothing while nothing happens. Clocks do not tell: CRIU makes CLOCK_MONOTONIC go on where it stopped.
+//! CRIU does not notify the process. But every poll(2) in progress in a dumped process fails with EINTR, in the original as
+//! well as in the copy, and the copy gets new pipes. So a thread with all signals blocked polls a private pipe forever. If the poll
+//! ends, the process was dumped; if the pipe has another inode number, this is the copy. The thread costs nothing while it waits.
+//! Clocks do not help, because CRIU restores CLOCK_MONOTONIC.
 
 use std::cell::Cell;
 use std::io;
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::sys::{fds, path, signals};
 
-/// It does nothing but wait.
+/// Stack size of the thread, which only waits.
 const STACK: usize = 64 << 10;
 
 /// The pipe, and the thread that waits on it.
@@ -23,12 +23,15 @@ const STACK: usize = 64 << 10;
 pub(crate) struct Sentinel {
     pipe: Arc<(OwnedFd, OwnedFd)>,
     inode: Cell<u64>,
-    /// Told whenever the wait has ended.
+    /// Notified whenever the poll has ended.
     pub(crate) woken: Arc<Notify>,
 }
 
 impl Sentinel {
-    /// Begins to wait.
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// Returns an error if the pipe or the thread cannot be created.
     pub(crate) fn start() -> io::Result<Self> {
         let pipe = Arc::new(fds::pipe()?);
         let inode = Cell::new(path::fstat(pipe.0.as_fd())?.ino);
@@ -41,7 +44,7 @@ impl Sentinel {
             loop {
                 match fds::poll([waited.0.as_fd()], None) {
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    // We hold the write end and write nothing: so it was another pipe on which the wait began.
+                    // This process holds the write end and never writes, so the descriptors belong to different pipes now.
                     Ok(_) if inode_of(&waited.0) != inode_of(&waited.1) => return,
                     Ok(_) => {}
                     Err(_) => return,
@@ -52,7 +55,7 @@ impl Sentinel {
         Ok(Self { pipe, inode, woken })
     }
 
-    /// Whether we were restored since the last time that this was asked.
+    /// Returns whether this process was restored since the last call.
     pub(crate) fn was_restored(&self) -> bool {
         let Some(now) = inode_of(&self.pipe.0) else { return false };
         self.inode.replace(now) != now

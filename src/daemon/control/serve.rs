@@ -22,42 +22,41 @@ use crate::control::protocol::{self, REQUEST_MAX};
 use crate::control::{Answer, Call, ControlError, Frames};
 use crate::sys::{path, socket};
 
-/// Connections of root at a time.
+/// Maximum number of open connections of root.
 const ROOT_CONNECTIONS: usize = 8;
 
-/// Connections of all other users together at a time.
+/// Maximum number of open connections of all other users.
 const OTHER_CONNECTIONS: usize = 128;
 
-/// Connections of one other user at a time. One user who keeps them silent locks out nobody else.
+/// Maximum number of open connections of one other user, so that a user cannot lock out others.
 const USER_CONNECTIONS: usize = 8;
 
-/// How long a connection may stay silent, or an answer may wait to be read.
+/// How long a connection may be idle, and how long a client may take to read a reply.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the daemon's loop may take for an answer.
+/// How long the worker may take for a reply.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// A call that its sender is allowed to make; to be answered through `reply`.
+/// A permitted call, to be answered through `reply`.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    /// What.
+    /// The call.
     pub(crate) call: Call,
-    /// Effective user id of who asks.
+    /// Effective user id of the client.
     pub(crate) uid: u32,
-    /// Effective group id of who asks.
+    /// Effective group id of the client.
     pub(crate) gid: u32,
-    /// Where the answer goes. Dropped: the daemon cannot answer.
+    /// Receives the result. Dropping it reports that the daemon cannot answer.
     pub(crate) reply: oneshot::Sender<Result<Answer, ControlError>>,
-    /// Ends, with an error, when the answer has been written or cannot be.
+    /// Completes (with an error) when the reply was written, or could not be written.
     pub(crate) delivered: oneshot::Receiver<()>,
 }
 
-/// Makes the socket at `path`, in place of one that is there, and its directory. It gets its name by bind(2) and not
-/// by rename(2) afterwards: a checkpoint knows sockets by the name that they were bound to. Must run inside a tokio
-/// runtime.
+/// Creates the socket at `path`, and its directory. Replaces an existing socket without a listener. The socket is bound to its
+/// final name, not renamed, because CRIU restores sockets by the name they were bound to. Must be called in a tokio runtime.
 ///
 /// # Errors
-/// Those of mkdir, unlink, bind and chmod. EADDRINUSE: another daemon listens there.
+/// Returns the errors of mkdir, unlink, bind and chmod, and EADDRINUSE if another daemon listens there.
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
         match DirBuilder::new().mode(0o755).create(directory) {
@@ -77,17 +76,17 @@ pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Which file a socket is, so that only our own is taken away.
+/// Identifies a socket file by device and inode, so that only our own is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity(u64, u64);
 
-/// The file that stands at `path` now.
+/// Returns the identity of the file now at `path`.
 pub(crate) fn identity(path: &Path) -> Option<Identity> {
     path::lstat(path).ok().map(|found| Identity(found.dev, found.ino))
 }
 
-/// Takes the socket away, and its directory when nothing else is in there: at the end of the daemon. A socket that
-/// another daemon has put in its place stays.
+/// Removes the socket, and its directory if it is empty, at shutdown. A socket that another daemon has created in its place
+/// is left alone.
 pub(crate) fn remove(path: &Path, own: Identity) {
     if identity(path) == Some(own) {
         let _ = fs::remove_file(path);
@@ -97,14 +96,14 @@ pub(crate) fn remove(path: &Path, own: Identity) {
     }
 }
 
-/// The connections that are open, by user.
+/// The number of open connections by user.
 #[derive(Debug, Default)]
 struct Connections {
     by_user: HashMap<u32, usize>,
     of_others: usize,
 }
 
-/// One open connection; counted until it is dropped.
+/// An open connection. It is counted until it is dropped.
 #[derive(Debug)]
 struct Connection {
     all: Arc<Mutex<Connections>>,
@@ -112,7 +111,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Counts one more connection of a user. Returns `None` if there is no room for it.
+    /// Counts one more connection of a user. Returns `None` if the limit is reached.
     fn admit(all: &Arc<Mutex<Connections>>, uid: u32) -> Option<Self> {
         let mut open = all.lock().unwrap_or_else(PoisonError::into_inner);
         let own = open.by_user.get(&uid).copied().unwrap_or(0);
@@ -141,14 +140,14 @@ impl Drop for Connection {
     }
 }
 
-/// Serves `listener` until it is dropped; the calls come out of the other end of `requests`.
+/// Accepts connections as long as the task runs, and sends their calls to `requests`.
 pub(crate) async fn serve(listener: UnixListener, requests: mpsc::Sender<Asked>) {
     let open = Arc::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Most likely no descriptors are left; the connection stays in the queue.
+                // Most likely no descriptors are free; the connection stays in the queue.
                 warn!("cannot accept a control connection: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -169,12 +168,12 @@ pub(crate) async fn serve(listener: UnixListener, requests: mpsc::Sender<Asked>)
     }
 }
 
-/// Answers one connection until it is closed.
+/// Serves one connection until it is closed.
 async fn converse(mut stream: UnixStream, uid: u32, gid: u32, requests: &mpsc::Sender<Asked>) -> io::Result<()> {
     let mut frames = Frames::new(REQUEST_MAX);
     while let Some(message) = timeout(PATIENCE, read_message(&mut stream, &mut frames)).await?? {
         let request = protocol::decode_request(&message).map_err(io::Error::other)?;
-        // A checkpoint fails on a connection to somebody outside, so this one is closed before that somebody can know.
+        // CRIU cannot dump a connection to a process outside. So this one is closed right after the reply.
         let last = matches!(request.call, Ok(Call::Quiesce(_)));
         let (delivery, delivered) = oneshot::channel();
         let reply = match request.call {
@@ -193,7 +192,7 @@ async fn converse(mut stream: UnixStream, uid: u32, gid: u32, requests: &mpsc::S
     Ok(())
 }
 
-/// The next message; `None`: the other side has closed.
+/// Reads the next message. Returns `None` if the client has closed the connection.
 async fn read_message(stream: &mut UnixStream, frames: &mut Frames) -> io::Result<Option<Vec<u8>>> {
     let mut piece = [0; 4096];
     loop {
@@ -243,7 +242,7 @@ mod tests {
     use super::*;
     use crate::control::Pong;
 
-    /// A server that answers every ping, the path of its socket, and what keeps that alive.
+    /// Starts a server that answers every ping. Returns the path of its socket and a guard that keeps it alive.
     fn server() -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("autofs/control");
@@ -327,13 +326,13 @@ mod tests {
     async fn connections_are_limited() {
         let (_dir, path) = server();
         let mut streams = Vec::new();
-        // Whoever runs this test, root or another user, has as many.
+        // The limit is the same for root and for other users.
         for _ in 0..=ROOT_CONNECTIONS.max(USER_CONNECTIONS) {
             streams.push(UnixStream::connect(&path).await.unwrap());
         }
         let mut byte = [0];
         assert_eq!(streams.last_mut().unwrap().read(&mut byte).await.unwrap(), 0);
-        // Those before go on, and places become free.
+        // Earlier connections work, and closed ones make room.
         let first = streams.first_mut().unwrap();
         assert!(told(first, &mut Frames::new(REQUEST_MAX), &Call::Ping).await.is_ok());
         streams.clear();

@@ -1,5 +1,5 @@
-//! What there is to be known before a checkpoint: the mount table, our pipes, and what the processes that we can see
-//! hold and wait for.
+//! Collects the facts for `migrate-check`: the mount table, our pipes, and the open files and waits of all visible
+//! processes.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -10,7 +10,7 @@ use crate::engine::Kind;
 use crate::sys::mountinfo::{self, AutofsOptions};
 use crate::sys::procfs;
 
-/// Between two looks at a process that seems to hang.
+/// Interval between two checks of a process that seems to hang.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// A line of the mount table.
@@ -26,22 +26,22 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Inode of the pipe of a living autofs mount.
+    /// Returns the inode of the pipe of an autofs mount that is not catatonic.
     pub(super) fn pipe(&self) -> Option<u64> {
         u64::try_from(self.autofs?.pipe_ino?).ok()
     }
 }
 
-/// An autofs mount of ours as it should be.
+/// An autofs mount of ours as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wish {
     pub(super) path: PathBuf,
     pub(super) kind: Kind,
-    /// `strictexpire` or `ignore`.
+    /// Whether it has `strictexpire` or `ignore`.
     pub(super) options: bool,
 }
 
-/// A process, and something about it.
+/// A process, and a detail about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: i32,
@@ -49,42 +49,42 @@ pub(super) struct Process {
     pub(super) what: String,
 }
 
-/// What the worker itself knows.
+/// The facts that the worker provides.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// `/dev/autofs` is there.
+    /// Whether `/dev/autofs` can be opened.
     pub(super) device: bool,
     /// Pid of the keeper.
     pub(super) keeper: i32,
     /// Our process group.
     pub(super) group: i32,
-    /// Inodes of our pipes, and whether something waits in each.
+    /// Inodes of our pipes, and whether each contains packets.
     pub(super) pipes: HashMap<u64, bool>,
     pub(super) wishes: Vec<Wish>,
 }
 
-/// All of it.
+/// All facts.
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) known: Known,
     pub(super) lines: Vec<Line>,
-    /// Our pipes that the keeper does not hold.
+    /// Inodes of our pipes that the keeper does not hold.
     pub(super) not_held: Vec<u64>,
-    /// Mount points of autofs mounts of others, each with the process that serves it, if there is one.
+    /// Mount points of autofs mounts of other automounters, each with the process that serves it, if any.
     pub(super) owners: HashMap<PathBuf, Option<i32>>,
-    /// Tasks that wait in the kernel where no signal reaches them.
+    /// Tasks in uninterruptible waits.
     pub(super) blocked: Vec<Process>,
-    /// Open files on mounts over which something is mounted.
+    /// Open files on mounts that are covered by other mounts.
     pub(super) covered: Vec<Process>,
-    /// Descriptors that CRIU does not know.
+    /// Descriptors of kinds that CRIU does not support.
     pub(super) unknown: Vec<Process>,
-    /// Write ends of pipes in packet mode that no autofs mount has any more.
+    /// Write ends of packet-mode pipes that no autofs mount uses any more.
     pub(super) packet_ends: Vec<Process>,
-    /// Bytes that a socket may have in its buffer (net.core.wmem_default), as far as we can see.
+    /// Size of a socket buffer in bytes (net.core.wmem_default).
     pub(super) send_buffer: u64,
 }
 
-/// Looks at everything. May take a while.
+/// Collects all facts. Reads /proc of all visible processes, which may take long.
 pub(super) fn gather(known: Known) -> std::io::Result<Facts> {
     let lines = table()?;
     let holds = |inode: &u64| procfs::reads_pipe(known.keeper, *inode).unwrap_or(false);
@@ -143,7 +143,7 @@ fn table() -> std::io::Result<Vec<Line>> {
     Ok(mountinfo::parse(&text).map(line).collect())
 }
 
-/// Names of directories that are numbers.
+/// Returns the names of directory entries that are numbers.
 fn numbers(path: &str) -> Vec<i32> {
     let entries = fs::read_dir(path).into_iter().flatten();
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
@@ -153,7 +153,7 @@ fn pids() -> Vec<i32> {
     numbers("/proc")
 }
 
-/// The tasks of a process that are in the state D, each with the place in the kernel.
+/// Returns the tasks of a process in state D, each with the kernel function it waits in.
 fn blocked(pid: i32) -> Vec<Process> {
     let task = |task: i32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/task/{task}/stat")).ok()?;
@@ -173,14 +173,15 @@ fn open_files(pid: i32) -> Vec<(i32, String)> {
     numbers(&format!("/proc/{pid}/fd")).into_iter().filter_map(link).collect()
 }
 
-/// Flags and mount id of an open file.
+/// Returns the flags and the mount id of an open file.
 fn file_info(pid: i32, number: i32) -> Option<(i32, u32)> {
     let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
     let field = |name: &str| text.lines().find_map(|line| Some(line.strip_prefix(name)?.trim()));
     Some((i32::from_str_radix(field("flags:")?, 8).ok()?, field("mnt_id:")?.parse().ok()?))
 }
 
-/// Anonymous files that CRIU dumps are eventfd, epoll, signalfd, timerfd, inotify, fanotify and pidfd.
+/// Returns whether CRIU does not support a kind of anonymous file. It supports eventfd, epoll, signalfd, timerfd, inotify,
+/// fanotify and pidfd.
 fn is_unknown(kind: &str) -> bool {
     ["io_uring", "perf_event", "bpf", "kvm", "userfaultfd", "fscontext", "mount"]
         .iter()

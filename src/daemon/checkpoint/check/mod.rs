@@ -1,4 +1,4 @@
-//! `autofsctl migrate-check`: what stands in the way of a checkpoint by CRIU, and what can be done about it.
+//! `autofsctl migrate-check`: checks the conditions of a checkpoint by CRIU and suggests solutions.
 //!
 //! The conditions are those of criu/autofs.c, mount.c, pipes.c and files-reg.c of CRIU 4.1; the limits are those of its
 //! restore. Their names are used in `docs/MIGRATION.md`.
@@ -19,7 +19,7 @@ use crate::sys::children;
 use crate::text::Escaped;
 use facts::{Facts, Known, Line, Process, Wish};
 
-/// Looks at everything.
+/// Collects the facts and checks all conditions.
 pub(crate) async fn check(worker: &Rc<Worker>) -> Vec<Check> {
     let tools = worker.tools();
     let wish = |mount: &AutofsMount| Wish {
@@ -40,8 +40,8 @@ pub(crate) async fn check(worker: &Rc<Worker>) -> Vec<Check> {
     }
 }
 
-/// Live autofs mounts that CRIU restores, by bytes of a socket's buffer: each takes two messages with a descriptor, and
-/// all are sent before the first is received. 120 come back with 212992 bytes, 140 do not.
+/// Returns how many live autofs mounts CRIU can restore with a socket buffer of this size. Each needs two messages with a
+/// descriptor, and all are sent before the first is received. With 212992 bytes, 120 mounts were restored, 140 were not.
 const BYTES_PER_MOUNT: u64 = 1774;
 
 fn passed(id: &str, what: impl Into<String>) -> Check {
@@ -56,7 +56,7 @@ fn later(id: &str, what: impl Into<String>, help: impl Into<String>) -> Check {
     Check { verdict: Verdict::Quiesce, ..failed(id, what, help) }
 }
 
-/// A list for people, not too long.
+/// Formats a list for users, with a limited length.
 fn list<T>(items: &[T], show: impl Fn(&T) -> String) -> String {
     let mut shown: Vec<String> = items.iter().take(5).map(show).collect();
     if items.len() > shown.len() {
@@ -73,7 +73,7 @@ fn processes(all: &[Process]) -> String {
     list(all, |p| format!("{} {} ({})", p.pid, Escaped(p.name.as_bytes()), Escaped(p.what.as_bytes())))
 }
 
-/// Everything that is known, against everything that CRIU wants.
+/// Checks the facts against all conditions.
 fn judge(facts: &Facts) -> Vec<Check> {
     let table = Table::of(facts);
     let mut checks = vec![device(facts)];
@@ -86,11 +86,11 @@ fn judge(facts: &Facts) -> Vec<Check> {
     checks
 }
 
-/// The mount table with what is ours in it.
+/// The mount table, with our autofs mounts marked.
 struct Table<'f> {
-    /// Living autofs mounts of ours.
+    /// Our autofs mounts that are not catatonic.
     live: Vec<&'f Line>,
-    /// Ours by path, catatonic.
+    /// Our catatonic autofs mounts, found by path.
     parked: Vec<&'f Line>,
     by_id: HashMap<u32, &'f Line>,
     wishes: HashMap<&'f Path, &'f Wish>,
@@ -127,7 +127,7 @@ fn device(facts: &Facts) -> Check {
     }
 }
 
-/// What the kernel shows, and who owns the mounts.
+/// Checks the mounts and their owners.
 fn owner(facts: &Facts, table: &Table<'_>) -> Vec<Check> {
     let Known { keeper, group, .. } = facts.known;
     let autofs: Vec<&Line> = facts.lines.iter().filter(|line| line.autofs.is_some()).collect();
@@ -171,7 +171,7 @@ fn owner(facts: &Facts, table: &Table<'_>) -> Vec<Check> {
     vec![d1, d2, d3, d4, d5, d8, d9]
 }
 
-/// Who waits for whom.
+/// Checks for waiting processes.
 fn requests(facts: &Facts) -> Vec<Check> {
     let waiting = facts.known.pipes.values().filter(|waits| **waits).count();
     let d7 = match waiting {
@@ -192,7 +192,7 @@ fn requests(facts: &Facts) -> Vec<Check> {
     vec![d7, d11]
 }
 
-/// What is open.
+/// Checks open files.
 fn files(facts: &Facts) -> Vec<Check> {
     let d10 = match facts.packet_ends[..] {
         [] => passed("D10", "no write end is left of an autofs mount that is gone"),
@@ -213,7 +213,7 @@ fn files(facts: &Facts) -> Vec<Check> {
     vec![d10, d12, d15]
 }
 
-/// What is mounted below our autofs mounts.
+/// Checks the mounts below our autofs mounts.
 fn file_systems(facts: &Facts, table: &Table<'_>) -> Check {
     let ours = |line: &&Line| line.target.ancestors().any(|above| table.wishes.contains_key(above));
     let elsewhere: Vec<u32> = facts.lines.iter().filter(|line| !ours(line)).map(|line| line.dev).collect();
@@ -233,7 +233,7 @@ fn file_systems(facts: &Facts, table: &Table<'_>) -> Check {
     }
 }
 
-/// Autofs mounts of other masters.
+/// Checks autofs mounts of other automounters.
 fn others(facts: &Facts, table: &Table<'_>) -> Vec<Check> {
     let foreign = |line: &&Line| facts.owners.contains_key(&line.target) && line.pipe().is_some();
     let foreign: Vec<&Line> = facts.lines.iter().filter(foreign).collect();
@@ -295,7 +295,7 @@ fn others(facts: &Facts, table: &Table<'_>) -> Vec<Check> {
     vec![d14, d6, b3, b4, b6]
 }
 
-/// What CRIU dumps and does not restore.
+/// Checks for states that CRIU dumps but cannot restore.
 fn limits(facts: &Facts, table: &Table<'_>) -> Vec<Check> {
     let most = facts.send_buffer / BYTES_PER_MOUNT;
     let count = table.live.len() as u64;
@@ -307,7 +307,7 @@ fn limits(facts: &Facts, table: &Table<'_>) -> Vec<Check> {
             "quiesce --mode park first, or raise net.core.wmem_default on the machine that restores",
         ),
     };
-    // On a bare directory of another autofs mount that is not the one of an entry.
+    // Mounts on a bare directory of an autofs mount, other than that of an entry.
     let bare = |line: &&Line| {
         let Some(parent) = table.parent(line).filter(|parent| parent.autofs.is_some()) else { return false };
         let depth = line.target.strip_prefix(&parent.target).map_or(0, |rest| rest.iter().count());
@@ -363,7 +363,7 @@ mod tests {
         Line { autofs: Some(shown), ..line(id, parent, target, "autofs") }
     }
 
-    /// With an indirect mount at /i and a direct one at /d, and these lines more.
+    /// Checks a mount table with an indirect mount at /i, a direct mount at /d, and additional lines.
     fn facts(more: Vec<Line>) -> Facts {
         let lines = [
             line(1, 0, "/", "overlay"),
@@ -391,7 +391,7 @@ mod tests {
         }
     }
 
-    /// The conditions that are not met.
+    /// Returns the unmet conditions.
     fn wrong(facts: &Facts) -> Vec<String> {
         judge(facts).into_iter().filter(|c| c.verdict != Verdict::Pass).map(|c| c.id).collect()
     }
