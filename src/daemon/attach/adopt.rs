@@ -16,8 +16,7 @@ use tokio::task::spawn_local;
 
 use super::attacher::{AttachError, Attached, Attacher, Job};
 use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
-use super::top::RETRY;
-use super::{Attach, read_table};
+use super::{Attach, RETRY, read_table};
 use crate::daemon::jobs::{Means, offsets, resolve, submount};
 use crate::daemon::mailbox::Report;
 use crate::daemon::maps::line::Line;

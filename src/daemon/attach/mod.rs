@@ -8,6 +8,7 @@ pub(crate) mod watch;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::error;
 
@@ -15,6 +16,9 @@ use crate::daemon::jobs::Means;
 use crate::daemon::life::Life;
 use crate::daemon::mailbox::Mailbox;
 use crate::daemon::mounts::table::MountTable;
+
+/// The pause between two attempts to take over a mount on which a request of its dead owner is open.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// What attaching works with.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use log::{error, warn};
 
 use super::attacher::{AttachError, Attached, Attacher, Job};
 use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
-use super::{Attach, adopt, read_table};
+use super::{Attach, RETRY, adopt, read_table};
 use crate::daemon::jobs::{Means, browse};
 use crate::daemon::mailbox::Report;
 use crate::daemon::maps::line::Line;
@@ -22,9 +22,6 @@ use crate::engine::{Event, Kind, MountId, Reason, Wanted};
 use crate::logging::target;
 use crate::record::Record;
 use crate::text::Escaped;
-
-/// Between two tries to take over a mount on which a request of its dead owner is open.
-pub(crate) const RETRY: Duration = Duration::from_secs(2);
 
 /// Attaches top-level mounts: first those that can be reached for certain. Returns those
 /// on which a request of a dead owner is open.
