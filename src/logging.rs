@@ -168,7 +168,9 @@ fn json_line(record: &Record<'_>) -> String {
         "message": record.args().to_string(),
     });
     if record.target().starts_with('/') {
-        event["mount"] = record.target().into();
+        if let Some(fields) = event.as_object_mut() {
+            fields.insert("mount".to_owned(), record.target().into());
+        }
     }
     format!("{event}\n")
 }

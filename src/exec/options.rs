@@ -1,6 +1,7 @@
 //! Mount options, parted into what the kernel takes and what only a program understands.
 
 use crate::sys::mount::Flags;
+use crate::text::split_once;
 
 /// Options that the kernel takes as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,10 +92,7 @@ fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn split(word: &[u8]) -> (&[u8], &[u8]) {
-    match memchr::memchr(b'=', word) {
-        Some(at) => (&word[..at], &word[at + 1..]),
-        None => (word, b""),
-    }
+    split_once(word, b'=').unwrap_or((word, b""))
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! Existing unit files depend on these rules. Argument parsers for new programs differ in each of them (`-df`, `-d=1`,
 //! `-v /map -f`, `--forc`).
 
+use crate::text::split_once;
+
 /// Whether an option takes an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Argument {
@@ -61,8 +63,8 @@ impl<'a, T: Copy> Getopt<'a, T> {
     }
 
     fn long(&mut self, text: &'a [u8]) -> Result<(T, Option<&'a [u8]>), BadOption> {
-        let (name, glued) = match memchr::memchr(b'=', text) {
-            Some(at) => (&text[..at], Some(&text[at + 1..])),
+        let (name, glued) = match split_once(text, b'=') {
+            Some((name, glued)) => (name, Some(glued)),
             None => (text, None),
         };
         let exact = self.table.iter().find(|o| o.long.as_bytes() == name);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use crate::config::native::OnExit;
 use crate::map::Verbosity;
-use crate::text::Escaped;
+use crate::text::{Escaped, split_once};
 use getopt::{Argument, BadOption, Getopt, Opt};
 pub use priority::{Priority, PriorityError};
 
@@ -215,8 +215,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, notes: &mut dyn Write) ->
                     o.ldap_debug = Some(bits);
                 }
             }
-            Id::Define => match memchr::memchr(b'=', argument) {
-                Some(at) if at > 0 => o.defines.push((argument[..at].to_vec(), argument[at + 1..].to_vec())),
+            Id::Define => match split_once(argument, b'=') {
+                Some((name, value)) if !name.is_empty() => o.defines.push((name.to_vec(), value.to_vec())),
                 _ => return Err(OptionsError::NotDefine { program, got: argument.to_vec() }),
             },
             Id::SystemdService => o.systemd_service = true,
@@ -273,7 +273,7 @@ fn positive(n: i64) -> Option<u64> {
 /// numbers that are too large become the largest number instead of wrapping.
 fn number(word: &[u8]) -> Option<i64> {
     let blanks = word.iter().take_while(|b| b.is_ascii_whitespace() || **b == 0x0b).count();
-    let (negative, digits) = match &word[blanks..] {
+    let (negative, digits) = match word.get(blanks..).unwrap_or_default() {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),

@@ -362,9 +362,9 @@ impl Control {
             return Err(Os::EINVAL.into());
         }
         // One less than there is room for: the last byte stays NUL.
-        match with.path[..libc::PATH_MAX as usize - 1].get_mut(..path.len()) {
-            Some(room) => room.copy_from_slice(path),
-            None => return Err(Os::ENAMETOOLONG.into()),
+        match with.path.get_mut(..path.len()) {
+            Some(room) if path.len() < libc::PATH_MAX as usize => room.copy_from_slice(path),
+            _ => return Err(Os::ENAMETOOLONG.into()),
         }
         fill(&mut with.head);
         let result = self.call(command, (&raw mut with).cast())?;

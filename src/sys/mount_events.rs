@@ -110,7 +110,9 @@ fn drain_fanotify(fd: BorrowedFd<'_>) -> io::Result<Changes> {
     loop {
         match nix::unistd::read(fd, &mut buffer) {
             Ok(0) | Err(Os::EAGAIN) => break,
-            Ok(count) => gone = gone.zip(events(&buffer[..count])).map(|(before, now)| before + now),
+            Ok(count) => {
+                gone = gone.zip(events(buffer.get(..count).unwrap_or_default())).map(|(before, now)| before + now)
+            }
             Err(Os::EINTR) => continue,
             Err(e) => return Err(e.into()),
         }

@@ -8,10 +8,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use memchr::{memchr, memmem};
+use memchr::memmem;
 
 use super::autofs::encode_parts;
 use crate::engine::Kind;
+use crate::text::split_once;
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +115,7 @@ impl<'a> Iterator for Lines<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let (line, rest) = split(self.0, b'\n').unwrap_or((self.0, &[]));
+        let (line, rest) = split_once(self.0, b'\n').unwrap_or((self.0, &[]));
         self.0 = rest;
         Some(line)
     }
@@ -122,18 +123,18 @@ impl<'a> Iterator for Lines<'a> {
 
 /// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
 fn line(line: &[u8]) -> Option<Entry<'_>> {
-    let (id, rest) = split(line, b' ')?;
-    let (parent, rest) = split(rest, b' ')?;
-    let (dev, rest) = split(rest, b' ')?;
-    let (major, minor) = split(dev, b':')?;
-    let (root, rest) = split(rest, b' ')?;
-    let (target, rest) = split(rest, b' ')?;
-    let (options, mut rest) = split(rest, b' ')?;
+    let (id, rest) = split_once(line, b' ')?;
+    let (parent, rest) = split_once(rest, b' ')?;
+    let (dev, rest) = split_once(rest, b' ')?;
+    let (major, minor) = split_once(dev, b':')?;
+    let (root, rest) = split_once(rest, b' ')?;
+    let (target, rest) = split_once(rest, b' ')?;
+    let (options, mut rest) = split_once(rest, b' ')?;
     let mut propagation = Propagation::default();
     loop {
-        let (tag, after) = split(rest, b' ')?;
+        let (tag, after) = split_once(rest, b' ')?;
         rest = after;
-        match split(tag, b':') {
+        match split_once(tag, b':') {
             _ if tag == b"-" => break,
             _ if tag == b"unbindable" => propagation.unbindable = true,
             Some((b"shared", group)) => propagation.shared = number(group),
@@ -141,9 +142,9 @@ fn line(line: &[u8]) -> Option<Entry<'_>> {
             _ => {}
         }
     }
-    let (fstype, rest) = split(rest, b' ')?;
+    let (fstype, rest) = split_once(rest, b' ')?;
     // An empty source is shown as nothing between two spaces.
-    let (source, super_options) = split(rest, b' ')?;
+    let (source, super_options) = split_once(rest, b' ')?;
     Some(Entry {
         id: number(id)?,
         parent: number(parent)?,
@@ -171,7 +172,7 @@ fn autofs_options(text: &[u8]) -> AutofsOptions {
         pipe_ino: None,
     };
     for option in text.split(|&b| b == b',') {
-        let (name, value) = split(option, b'=').unwrap_or((option, &[]));
+        let (name, value) = split_once(option, b'=').unwrap_or((option, &[]));
         match name {
             b"fd" => options.fd = number(value).unwrap_or(-1),
             b"pgrp" => options.pgrp = number(value).unwrap_or(0),
@@ -190,20 +191,15 @@ fn autofs_options(text: &[u8]) -> AutofsOptions {
     options
 }
 
-fn split(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
-    let position = memchr(at, bytes)?;
-    Some((&bytes[..position], &bytes[position + 1..]))
-}
-
 fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Space, tab, newline and backslash (and `#` in a source) stand as three octal digits.
 fn unescape(field: &[u8]) -> Cow<'_, [u8]> {
-    let Some(first) = memmem::find(field, b"\\") else { return Cow::Borrowed(field) };
-    let mut bytes = field[..first].to_vec();
-    let mut rest = &field[first..];
+    let first = memmem::find(field, b"\\").and_then(|first| field.split_at_checked(first));
+    let Some((plain, mut rest)) = first else { return Cow::Borrowed(field) };
+    let mut bytes = plain.to_vec();
     while let Some((&byte, after)) = rest.split_first() {
         match (byte, after) {
             (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {

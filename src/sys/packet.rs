@@ -122,12 +122,15 @@ impl<'a> Packet<'a> {
     }
 }
 
+/// Bytes of the name's field.
+const NAME: usize = 256;
+
 fn name(bytes: &[u8], len: u32) -> Result<&[u8], Error> {
-    let field = &bytes[offset_of!(autofs_v5_packet, name)..][..256];
+    let field = bytes.get(offset_of!(autofs_v5_packet, name)..).and_then(|rest| rest.get(..NAME));
     // One byte is for the NUL.
-    let name = match usize::try_from(len) {
-        Ok(len) if len < field.len() => &field[..len],
-        _ => return Err(Error::Length(len)),
+    let length = usize::try_from(len).ok().filter(|len| *len < NAME);
+    let Some(name) = field.zip(length).and_then(|(field, length)| field.get(..length)) else {
+        return Err(Error::Length(len));
     };
     let possible = !name.contains(&0) && name.split(|&b| b == b'/').all(|part| !matches!(part, b"" | b"." | b".."));
     if possible { Ok(name) } else { Err(Error::Name(Escaped(name).to_string())) }
@@ -136,7 +139,9 @@ fn name(bytes: &[u8], len: u32) -> Result<&[u8], Error> {
 /// `N` bytes of a packet whose size was checked; the offsets are those of its fields.
 fn array<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
     let mut array = [0; N];
-    array.copy_from_slice(&bytes[offset..offset + N]);
+    if let Some(field) = bytes.get(offset..).and_then(|rest| rest.get(..N)) {
+        array.copy_from_slice(field);
+    }
     array
 }
 
