@@ -1,4 +1,4 @@
-//! The life of the worker: which phase it is in, what may begin in which phase, and who waits for a change.
+//! The phase of the worker, what may begin in each phase, and notifications of changes.
 //!
 //! ```text
 //! starting ──▶ serving ──▶ quiescing ──▶ resting ──▶ restoring ──▶ serving
@@ -17,24 +17,24 @@ use tokio::sync::Notify;
 use crate::control::{Mode, Rest};
 use crate::engine::{MountId, Shutdown, Tick};
 
-/// How long the keeper may take to execute another program: after this it has not done so.
+/// How long the keeper may take to execute another program. After this time the upgrade has failed.
 pub(crate) const REPLACED_WITHIN: Duration = Duration::from_secs(3);
 
-/// Why nothing else can be promised during an upgrade.
+/// The error for calls that cannot be carried out during an upgrade.
 pub(crate) const UPGRADE_UNDER_WAY: &str = "an upgrade is under way; ask again in a few seconds";
 
 /// A phase in the life of the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// The first reading of the maps is under way.
+    /// The maps are being read for the first time.
     Starting,
     /// Requests are served.
     Serving,
-    /// A checkpoint was announced: what has begun is waited for.
+    /// A quiesce was requested; operations in progress are awaited.
     Quiescing,
-    /// The checkpoint may be made.
+    /// The daemon is quiesced: a checkpoint can be made.
     Resting,
-    /// After a checkpoint the autofs mounts are being found again.
+    /// After a quiesce or a restore, the autofs mounts are being found again.
     Restoring,
     /// The keeper was asked to execute another program.
     Upgrading,
@@ -68,7 +68,7 @@ impl Phase {
         match (self, next) {
             (Retiring, _) => false,
             (_, Retiring) => true,
-            // A harder way to end counts, a softer one does not.
+            // Only a more forceful way to end replaces an earlier one.
             (Stopping(now), Stopping(next)) => next > now,
             (Stopping(_), _) => false,
             (_, Stopping(_) | Restoring)
@@ -81,10 +81,10 @@ impl Phase {
         }
     }
 
-    /// Returns whether another program may take over now.
+    /// Checks whether an upgrade may begin now.
     ///
     /// # Errors
-    /// Why not.
+    /// Returns the reason why not.
     pub(crate) fn may_upgrade(self) -> Result<(), &'static str> {
         match self {
             Self::Serving => Ok(()),
@@ -95,10 +95,10 @@ impl Phase {
         }
     }
 
-    /// Returns whether a checkpoint may be prepared now; an earlier preparation ends first.
+    /// Checks whether a quiesce may begin now. An earlier one is ended first.
     ///
     /// # Errors
-    /// Why not.
+    /// Returns the reason why not.
     pub(crate) fn may_quiesce(self) -> Result<(), &'static str> {
         match self {
             Self::Starting | Self::Serving | Self::Quiescing | Self::Resting | Self::Restoring => Ok(()),
@@ -107,34 +107,34 @@ impl Phase {
         }
     }
 
-    /// Returns whether the maps may be read again now. In the other phases a reload waits for the end of the rest.
+    /// Returns whether a reload may begin now. Otherwise it waits until the daemon resumes.
     fn may_reload(self) -> bool {
         !matches!(self, Self::Quiescing | Self::Resting)
     }
 }
 
-/// What is kept from the announcement of a checkpoint until the worker goes on.
+/// The state of a quiesce, from its request until the daemon resumes.
 #[derive(Debug)]
 pub(crate) struct Quiescence {
     mode: Mode,
-    /// When it ends in any case.
+    /// When the quiesce ends in any case.
     until: Instant,
-    /// Whether a reload was asked for meanwhile.
+    /// Whether a reload was requested meanwhile.
     pub(crate) reload: bool,
-    /// A write end of each pipe: without one a pipe would be at its end while its mounts are catatonic.
+    /// A write end of each pipe. Without one, the pipe would report its end while its mounts are catatonic.
     write_ends: Vec<OwnedFd>,
 }
 
-/// Where a reload is.
+/// The state of reloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reload {
     Idle,
     Running,
-    /// One is under way, and another was asked for.
+    /// A reload is running, and another one was requested.
     RunAgain,
 }
 
-/// The life of the worker.
+/// The phase of the worker and what depends on it.
 #[derive(Debug)]
 pub(crate) struct Life {
     born: Instant,
@@ -145,21 +145,21 @@ pub(crate) struct Life {
     reload: Cell<Reload>,
     reloaded: Cell<Instant>,
     restores: Cell<u32>,
-    /// Calls of `autofsctl upgrade` that are not answered.
+    /// Number of unanswered calls of `autofsctl upgrade`.
     upgrade_calls: Cell<u32>,
     ended: RefCell<Option<(Shutdown, Vec<MountId>)>>,
-    /// Told when the end begins.
+    /// Notified when the shutdown begins.
     halt: Notify,
-    /// Told when the worker may exit.
+    /// Notified when the worker may exit.
     exit: Notify,
-    /// Told when the next worker is about to take over.
+    /// Notified when the next worker is about to take over.
     pub(crate) retires: Notify,
-    /// Told when this process was restored from a checkpoint.
+    /// Notified when this process was restored from a checkpoint.
     pub(crate) restored: Notify,
 }
 
 impl Life {
-    /// Returns the life of a worker that begins.
+    /// Creates the value for a new worker, in phase `Starting`.
     pub(crate) fn begin() -> Self {
         Self {
             born: Instant::now(),
@@ -199,22 +199,22 @@ impl Life {
         true
     }
 
-    /// Returns how long this worker has lived.
+    /// Returns the time since the worker was started.
     pub(crate) fn age(&self) -> Duration {
         self.born.elapsed()
     }
 
-    /// Returns the moment for the engine.
+    /// Returns the current time for the engine.
     pub(crate) fn now(&self) -> Tick {
         Tick(u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Returns the moment of a tick.
+    /// Converts a time of the engine.
     pub(crate) fn moment(&self, Tick(at): Tick) -> Instant {
         self.born + Duration::from_millis(at)
     }
 
-    /// Takes note that the start is over. Returns how the daemon ends, if it was told to meanwhile.
+    /// Records that the start is over. Returns how the daemon ends, if a shutdown was requested meanwhile.
     pub(crate) fn started(&self) -> Option<Shutdown> {
         self.started.set(true);
         match self.phase() {
@@ -232,19 +232,19 @@ impl Life {
         self.started.get()
     }
 
-    /// Returns whether the daemon ends.
+    /// Returns whether the shutdown has begun.
     pub(crate) fn is_stopping(&self) -> bool {
         matches!(self.phase(), Phase::Stopping(_))
     }
 
-    /// Sleeps, but not past the beginning of the end.
+    /// Sleeps until the time has passed or the shutdown begins.
     pub(crate) async fn pause(&self, duration: Duration) {
         if !self.is_stopping() {
             let _ = tokio::time::timeout(duration, self.halt.notified()).await;
         }
     }
 
-    /// Begins to prepare a checkpoint, until `until` at the latest. Returns whether that may begin in this phase.
+    /// Begins a quiesce that lasts until `until` at most. Returns whether the phase permits it.
     pub(crate) fn quiesce(&self, mode: Mode, until: Instant) -> bool {
         if !self.enter(Phase::Quiescing) {
             return false;
@@ -253,8 +253,8 @@ impl Life {
         true
     }
 
-    /// Takes note that the checkpoint announced for `until` may be made, now until `lease`. Returns whether it is still
-    /// the one that is expected.
+    /// Records that the daemon is quiesced, and extends the quiesce that was begun with `until` to `lease`. Returns `false` if
+    /// that quiesce has ended.
     pub(crate) fn rest(&self, until: Instant, lease: Instant) -> bool {
         let mut quiescence = self.quiescence.borrow_mut();
         let Some(quiescence) = quiescence.as_mut().filter(|quiescence| quiescence.until == until) else { return false };
@@ -265,27 +265,26 @@ impl Life {
         rests
     }
 
-    /// Returns whether the checkpoint announced for `until` is the one that is expected.
+    /// Returns whether the quiesce that ends at `until` is still in effect.
     pub(crate) fn is_quiesced_until(&self, until: Instant) -> bool {
         self.quiescence.borrow().as_ref().is_some_and(|quiescence| quiescence.until == until)
     }
 
-    /// Keeps write ends of pipes for as long as a checkpoint is expected.
+    /// Keeps write ends of pipes open during the quiesce.
     pub(crate) fn keep_write_ends(&self, ends: Vec<OwnedFd>) {
         if let Some(quiescence) = self.quiescence.borrow_mut().as_mut() {
             quiescence.write_ends = ends;
         }
     }
 
-    /// Ends the time for a checkpoint: the autofs mounts are to be found again. Returns what was kept, if a checkpoint was
-    /// expected.
+    /// Ends the quiesce and enters `Restoring`. Returns the state of the quiesce, or `None` if the daemon was not quiesced.
     pub(crate) fn wake(&self) -> Option<Quiescence> {
         let quiescence = self.quiescence.take()?;
         self.enter(Phase::Restoring);
         Some(quiescence)
     }
 
-    /// Takes note that this process was restored. Returns what was kept for the checkpoint.
+    /// Records that this process was restored, and enters `Restoring`. Returns the state of the quiesce, if any.
     pub(crate) fn was_restored(&self) -> Option<Quiescence> {
         self.restores.set(self.restores.get() + 1);
         self.enter(Phase::Restoring);
@@ -293,19 +292,19 @@ impl Life {
         self.quiescence.take()
     }
 
-    /// Takes note that the autofs mounts were found again.
+    /// Returns from `Restoring` to the phase before, after the autofs mounts were found again.
     pub(crate) fn go_on(&self) {
         if self.phase() == Phase::Restoring {
             self.enter(if self.has_started() { Phase::Serving } else { Phase::Starting });
         }
     }
 
-    /// Returns how often this process was restored from a checkpoint.
+    /// Returns how many times this process was restored.
     pub(crate) fn restores(&self) -> u32 {
         self.restores.get()
     }
 
-    /// Returns the expected checkpoint as `autofsctl status` shows it.
+    /// Returns the state of the quiesce for `autofsctl status`.
     pub(crate) fn shown_rest(&self) -> Option<Rest> {
         let quiescence = self.quiescence.borrow();
         let quiescence = quiescence.as_ref()?;
@@ -313,8 +312,8 @@ impl Life {
         Some(Rest { mode: quiescence.mode, ready: self.phase() == Phase::Resting, lease })
     }
 
-    /// Returns whether a reload may begin. If one is under way, it runs again afterwards; if a checkpoint is expected, it
-    /// runs after that.
+    /// Begins a reload. Returns `false` if it must not run now: during another reload it runs afterwards, while the daemon is
+    /// quiesced it runs after that.
     pub(crate) fn begin_reload(&self) -> bool {
         if !self.phase().may_reload() {
             if let Some(quiescence) = self.quiescence.borrow_mut().as_mut() {
@@ -327,7 +326,7 @@ impl Life {
         idle
     }
 
-    /// Takes note of the end of a reload. Returns whether another one is to run.
+    /// Records the end of a reload. Returns whether another one was requested meanwhile.
     pub(crate) fn end_reload(&self) -> bool {
         self.reloaded.set(Instant::now());
         let again = self.reload.get() == Reload::RunAgain;
@@ -335,7 +334,7 @@ impl Life {
         again
     }
 
-    /// Returns whether a reload is under way.
+    /// Returns whether a reload is running.
     pub(crate) fn is_reloading(&self) -> bool {
         self.reload.get() != Reload::Idle
     }
@@ -345,28 +344,28 @@ impl Life {
         self.reloaded.get().elapsed()
     }
 
-    /// Counts a call of `autofsctl upgrade`; it is answered when the guard is dropped. Until then the worker does not exit.
+    /// Records a call of `autofsctl upgrade`. The worker does not exit until it is answered.
     pub(crate) fn begin_upgrade_call(&self) {
         self.upgrade_calls.set(self.upgrade_calls.get() + 1);
     }
 
-    /// Takes note that such a call is answered.
+    /// Records that a call of `autofsctl upgrade` was answered.
     pub(crate) fn end_upgrade_call(&self) {
         self.upgrade_calls.set(self.upgrade_calls.get().saturating_sub(1));
     }
 
-    /// Returns whether a call of `autofsctl upgrade` is not answered yet.
+    /// Returns whether calls of `autofsctl upgrade` are unanswered.
     pub(crate) fn has_upgrade_calls(&self) -> bool {
         self.upgrade_calls.get() > 0
     }
 
-    /// Takes note that the engine has come to its end, with these mounts left.
+    /// Records that the engine has ended, and the autofs mounts that are left.
     pub(crate) fn end(&self, how: Shutdown, left: Vec<MountId>) {
         self.ended.replace(Some((how, left)));
         self.exit.notify_one();
     }
 
-    /// Waits for the end of the engine.
+    /// Waits until the engine has ended.
     pub(crate) async fn ended(&self) -> (Shutdown, Vec<MountId>) {
         loop {
             if let Some(ended) = self.ended.take() {

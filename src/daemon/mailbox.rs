@@ -1,4 +1,4 @@
-//! Where jobs report what must be known before they end.
+//! Reports of jobs to the worker that are needed before the job ends.
 
 use std::fmt;
 use std::rc::Rc;
@@ -7,35 +7,35 @@ use crate::daemon::jobs::browse::Extra;
 use crate::daemon::mounts::Making;
 use crate::engine::{Event, MountId};
 
-/// What a job reports.
+/// A report of a job.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// The engine is to be told.
+    /// An event for the engine.
     Event(Event),
-    /// The entries of a mount that was there before are known: it is served from now on.
+    /// The entries of an adopted autofs mount are known: it can be served.
     Adopted(MountId),
     /// A job that makes autofs mounts has ended.
     Made(Making),
-    /// Directories below a mount are no keys.
+    /// Directories below an indirect mount that are not keys.
     Extra(MountId, Extra),
 }
 
-/// Takes reports. They are dealt with before [`tell`](Self::tell) returns, as their order counts.
+/// Receives reports. Each report is processed before [`tell`](Self::tell) returns, because their order is important.
 #[derive(Clone)]
 pub(crate) struct Mailbox(Rc<dyn Fn(Report)>);
 
 impl Mailbox {
-    /// A mailbox whose reports go to `take`.
+    /// Creates a mailbox that passes reports to `take`.
     pub(crate) fn new(take: impl Fn(Report) + 'static) -> Self {
         Self(Rc::new(take))
     }
 
-    /// Reports.
+    /// Sends a report.
     pub(crate) fn tell(&self, report: Report) {
         (self.0)(report);
     }
 
-    /// Tells the engine.
+    /// Sends an event to the engine.
     pub(crate) fn event(&self, event: Event) {
         self.tell(Report::Event(event));
     }

@@ -1,4 +1,4 @@
-//! Looks whether something is mounted at entries.
+//! Checks whether something is mounted at entries.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::engine::{EntryId, JobId, Requester};
 use crate::exec::Place;
 use crate::exec::lanes::Lane;
 
-/// From this many entries on they are looked up in the mount table rather than one by one: it costs less, and a server that
-/// is dead cannot block it.
+/// From this number of entries on, they are searched in the mount table instead of examined one by one. This is cheaper, and a
+/// dead server cannot block it.
 const MANY: usize = 16;
 
 /// Returns for each job whether something is mounted (or linked) at its entry.

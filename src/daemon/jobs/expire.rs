@@ -1,7 +1,7 @@
-//! Expire runs: asking the kernel for what is unused.
+//! Expire runs: ask the kernel to expire unused entries.
 //!
-//! Each `EXPIRE` blocks until we have answered the packet that it causes, and takes a grace period of RCU: one at a
-//! time makes 70 a second, sixteen at a time a thousand. The last one of a run finds nothing.
+//! Each `EXPIRE` ioctl expires at most one entry, blocks until the packet it causes is answered, and takes an RCU grace period:
+//! one at a time expires 70 entries per second, sixteen at a time a thousand. The last ioctl of a run finds nothing.
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -17,16 +17,16 @@ use crate::logging::target;
 use crate::sys::autofs::{Control, Expired, How};
 use crate::text::Escaped;
 
-/// Expires at the same time below one mount.
+/// Number of parallel expire requests for one mount.
 const PARALLEL: usize = 16;
 
-/// Runs until the kernel finds nothing more to expire below `mount`.
+/// Expires entries of `mount` until the kernel finds nothing more.
 pub(crate) async fn run(mount: &AutofsMount, tools: &Tools, immediate: bool) {
     let AutofsMount { path, dev, kind, .. } = mount;
     let how = if immediate { How::IMMEDIATE } else { How::NORMAL };
     debug!(target: &target(path), "expire run on {}", Escaped::path(path));
     let search = |most| search(Arc::clone(&tools.lanes), Arc::clone(&tools.control), Arc::clone(path), *dev, how, most);
-    // Most runs find nothing, and one thread is enough to find that out.
+    // Most runs find nothing, so begin with one thread.
     let mut found = search(1).await;
     while found && *kind == Kind::Indirect {
         let more = (0..PARALLEL).map(|_| tokio::task::spawn_local(search(usize::MAX)));
@@ -37,11 +37,11 @@ pub(crate) async fn run(mount: &AutofsMount, tools: &Tools, immediate: bool) {
     }
 }
 
-/// Expires up to `most` entries, one after the other, on one thread. True: there was something.
+/// Expires up to `most` entries, one after the other, on one thread. Returns whether there was any.
 async fn search(lanes: Arc<Lanes>, control: Arc<Control>, path: Arc<Path>, dev: u32, how: How, most: usize) -> bool {
     let expire = move || {
         let Ok(root) = control.open_mount(&path, dev) else { return false };
-        // Anything but success ends the run: nothing is left, or this one is in use after all.
+        // Any other result ends the run: nothing is left, or the entry is in use after all.
         let expired = |_: &usize| matches!(control.expire(root.as_fd(), how), Ok(Expired::One));
         (0..most).take_while(expired).count() > 0
     };

@@ -1,4 +1,4 @@
-//! Finds the autofs mounts of ours again in the mount table after a checkpoint.
+//! Finds our autofs mounts in the mount table after a checkpoint.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,20 +10,20 @@ use super::Mounts;
 use super::table::{MountTable, Mounted};
 use crate::engine::{Kind, MountId};
 
-/// What the mount table says of our autofs mounts.
+/// The state of our autofs mounts according to the mount table.
 #[derive(Debug, Default)]
 pub(crate) struct Located {
-    /// They are catatonic and wait for a pipe, parents before children.
+    /// Catatonic mounts, which need their pipes again; parents before children.
     pub(crate) catatonic: Vec<(Arc<Path>, MountId)>,
-    /// They are not there, or not ours any more.
+    /// Mounts that do not exist or are not ours any more.
     pub(crate) gone: Vec<MountId>,
-    /// They have lost options.
+    /// Mounts that have lost options.
     pub(crate) lacking: Vec<MountId>,
 }
 
-/// Finds each autofs mount of ours in the mount table, by its path and its pipe, and takes note of its device. `ignore`:
-/// whether autofs mounts are to have that option. Reads the mount table on this thread, whatever time it takes: before it
-/// is read no request can be answered.
+/// Finds each of our autofs mounts in the mount table by its path and pipe, and stores its new device number. `ignore` is
+/// whether autofs mounts should have this option. Reads the mount table on the calling thread, because no request can be
+/// answered before.
 pub(crate) fn locate(mounts: &Mounts, ignore: bool) -> Located {
     let table = match MountTable::read() {
         Ok(table) => table,
@@ -49,7 +49,7 @@ pub(crate) fn locate(mounts: &Mounts, ignore: bool) -> Located {
         if shown.pipe_ino == Some(-1) {
             located.catatonic.push((path, id));
         }
-        // Offsets and submounts get their options with what they are mounted on.
+        // Offset mounts and submounts are remounted together with the entry they belong to.
         let lacks = id.is_top() && (strictexpire && !shown.strictexpire || ignore && !shown.ignore);
         mounts.change(id, |mount| mount.lacks_options = lacks);
         if lacks {
@@ -60,7 +60,7 @@ pub(crate) fn locate(mounts: &Mounts, ignore: bool) -> Located {
     located
 }
 
-/// The line of an autofs mount of ours among those at its path.
+/// Returns the line of our autofs mount among the lines at its path.
 fn line_of<'t>(kind: Kind, lines: &'t [Mounted], own: &HashMap<u64, u32>) -> Option<&'t Mounted> {
     let autofs = |line: &&Mounted| line.autofs.is_some_and(|shown| shown.kind == kind);
     let alive = |line: &&Mounted| line.speaks_through(own).is_some();

@@ -1,7 +1,7 @@
 //! The control pipes: one for each indirect mount, one for all direct mounts of a line of the master map.
 //!
-//! A pipe outlives the worker: its read end is in the keeper's table as well. So its number is one that no other
-//! worker of this daemon has dealt out.
+//! A pipe outlives the worker, because the keeper holds its read end, too. So the number of a pipe is unique among all workers
+//! of this daemon.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -16,19 +16,19 @@ use crate::fault;
 use crate::link::{Link, Message};
 use crate::sys::pipe::ReadEnd;
 
-/// A pipe of ours.
+/// A control pipe.
 #[derive(Debug)]
 pub(crate) struct Pipe {
-    /// Its number.
+    /// The number of the pipe.
     pub(crate) number: u32,
-    /// The registration of the read end with the reactor; gone before the read end is closed.
+    /// The registration of the read end with the reactor. It is removed before the read end is closed.
     registration: RefCell<Option<Rc<AsyncFd<Number>>>>,
     read_end: ReadEnd,
-    /// Inode number: what the mount table shows as `pipe_ino=`. A restore changes it.
+    /// The inode number, shown in the mount table as `pipe_ino=`. A restore changes it.
     pub(crate) inode: Cell<u64>,
-    /// Autofs mounts that write to it.
+    /// Number of autofs mounts that write to it.
     pub(crate) mounts: Cell<usize>,
-    /// A mount that is to write to it is being made.
+    /// Whether a mount that will write to it is being made.
     pub(crate) awaited: Cell<bool>,
     /// Whether a task reads it.
     pub(crate) read: Cell<bool>,
@@ -42,13 +42,13 @@ impl Pipe {
         Ok(Rc::new(Self { number, registration, read_end, inode, mounts, awaited, read }))
     }
 
-    /// The registration of the read end with the reactor.
+    /// Returns the registration of the read end with the reactor.
     pub(crate) fn registration(&self) -> Option<Rc<AsyncFd<Number>>> {
         self.registration.borrow().clone()
     }
 
-    /// Registers the read end anew: the reactor never forgets that there was a moment without a writer, and would say
-    /// for ever that there is something to be read. `old` must be the last one in use.
+    /// Registers the read end again. After a moment without a writer, the reactor would report the pipe as readable forever.
+    /// `old` must be the last reference to the previous registration.
     pub(crate) fn register_again(&self, old: Rc<AsyncFd<Number>>) -> io::Result<()> {
         *self.registration.borrow_mut() = None;
         drop(old);
@@ -56,23 +56,23 @@ impl Pipe {
         Ok(())
     }
 
-    /// The descriptor.
+    /// Returns the read end.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.read_end.as_fd()
     }
 
-    /// Looks at the inode number anew. True: it is another one, so the pipe was restored.
+    /// Reads the inode number again. Returns whether it has changed, which means that the pipe was restored.
     pub(crate) fn was_restored(&self) -> bool {
         let Ok(now) = self.read_end.inode() else { return false };
         self.inode.replace(now) != now
     }
 
-    /// Whether nothing waits in it.
+    /// Returns whether the pipe contains no packet.
     pub(crate) fn is_empty(&self) -> bool {
         self.read_end.readable().is_ok_and(|bytes| bytes == 0)
     }
 
-    /// Another write end, for another mount on the same pipe.
+    /// Opens another write end, for another mount on the same pipe.
     pub(crate) fn write_end(&self) -> io::Result<OwnedFd> {
         self.read_end.write_end()
     }
@@ -87,7 +87,7 @@ pub(crate) struct Pipes {
 }
 
 impl Pipes {
-    /// With the pipes that earlier workers have left.
+    /// Creates the list, with the pipes of earlier workers.
     pub(crate) fn new(link: Link, inherited: Vec<(u32, OwnedFd)>) -> Self {
         let mut pipes = Self { link, pipes: HashMap::new(), next: 0 };
         for (number, fd) in inherited {
@@ -99,7 +99,7 @@ impl Pipes {
         pipes
     }
 
-    /// Makes a pipe for a mount, and gives the keeper its read end before anything can write to it.
+    /// Creates a pipe for a mount, and sends its read end to the keeper before anything can write to it.
     pub(crate) fn create(&mut self) -> io::Result<Rc<Pipe>> {
         let number = self.next;
         self.next = self.next.wrapping_add(1);
@@ -112,31 +112,31 @@ impl Pipes {
         Ok(pipe)
     }
 
-    /// The pipe of this number.
+    /// Returns the pipe with this number.
     pub(crate) fn get(&self, number: u32) -> Option<&Rc<Pipe>> {
         self.pipes.get(&number)
     }
 
-    /// All of them.
+    /// Returns all pipes.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Rc<Pipe>> {
         self.pipes.values()
     }
 
-    /// The number of each by its inode number.
+    /// Returns the numbers of all pipes by inode number.
     pub(crate) fn inodes(&self) -> HashMap<u64, u32> {
         self.pipes.values().map(|pipe| (pipe.inode.get(), pipe.number)).collect()
     }
 
-    /// Lets go of a pipe that no mount writes to any more.
+    /// Closes a pipe that no mount writes to any more.
     pub(crate) fn release(&mut self, number: u32) {
         if self.pipes.remove(&number).is_some() {
             let _ = self.link.send(Message::Drop(number));
         }
     }
 
-    /// Says something else to the keeper.
+    /// Sends another message to the keeper.
     pub(crate) fn tell(&self, message: Message) {
-        // Without a keeper there is no worker: nobody is left who could miss it.
+        // Fails only if the keeper is dead, and then this worker is killed, too.
         let _ = self.link.send(message);
     }
 }

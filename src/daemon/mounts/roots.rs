@@ -1,8 +1,8 @@
-//! The root directories of autofs mounts, open while requests are unanswered, and the pipes of the mounts.
+//! The root directories of autofs mounts, which are open while requests are unanswered, and the pipes of the mounts.
 //!
-//! An open root is the only way to answer when the mount has meanwhile been taken out of the tree. At other times an open
-//! root would keep a direct mount from expiring and a checkpoint from working; so it is closed in the turn of the loop in
-//! which the last request is answered.
+//! A request can only be answered through an open root if the mount was unmounted meanwhile. At other times an open root would
+//! keep a direct mount from expiring and make checkpoints fail. So it is closed in the turn of the event loop in which the last
+//! request is answered.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,7 +18,7 @@ use crate::link::Message;
 use crate::sys::autofs::Control;
 
 impl Mounts {
-    /// Takes note of a request that is to be answered, and opens the root for it if that cannot block.
+    /// Records an unanswered request, and opens the root for it if that cannot block.
     pub(crate) fn begin_request(&self, id: MountId) {
         let remote = match self.rows.borrow_mut().get_mut(&id) {
             Some(row) => {
@@ -32,7 +32,7 @@ impl Mounts {
         }
     }
 
-    /// Takes note that a request is answered, or is answered elsewhere.
+    /// Records that a request was answered, or will be answered elsewhere.
     pub(crate) fn end_request(&self, id: MountId) {
         if let Some(row) = self.rows.borrow_mut().get_mut(&id) {
             row.unanswered = row.unanswered.saturating_sub(1);
@@ -48,7 +48,7 @@ impl Mounts {
     /// Calls `then` with the root of a mount, which stays open until [`close_roots`](Self::close_roots).
     ///
     /// # Errors
-    /// Those of opening it, and those of `then`.
+    /// Returns the errors of opening the root and of `then`.
     pub(crate) fn with_root<T>(
         &self,
         id: MountId,
@@ -80,7 +80,7 @@ impl Mounts {
         });
     }
 
-    /// Makes a pipe for a mount; the keeper gets its read end.
+    /// Creates a pipe for a mount, and sends its read end to the keeper.
     ///
     /// # Errors
     /// Those of pipe(2) and of the message to the keeper.
@@ -88,7 +88,7 @@ impl Mounts {
         self.pipes.borrow_mut().create().map(|pipe| pipe.number)
     }
 
-    /// Returns the pipe of this number.
+    /// Returns the pipe with this number.
     pub(crate) fn pipe(&self, number: u32) -> Option<Rc<Pipe>> {
         self.pipes.borrow().get(number).map(Rc::clone)
     }
@@ -98,7 +98,7 @@ impl Mounts {
         self.pipes.borrow().iter().map(Rc::clone).collect()
     }
 
-    /// Returns the number of each pipe by its inode number.
+    /// Returns the numbers of all pipes by inode number.
     pub(crate) fn inodes(&self) -> HashMap<u64, u32> {
         self.pipes.borrow().inodes()
     }
@@ -129,8 +129,8 @@ impl Mounts {
     }
 }
 
-/// Opens the root of an autofs mount, also when its path has changed. Returns `None` if it is not in the mount table any
-/// more. May wait.
+/// Opens the root of an autofs mount, even if its path has changed. Returns `None` if it is not in the mount table any more.
+/// May block.
 ///
 /// # Errors
 /// Those of reading the mount table and of opening the root.

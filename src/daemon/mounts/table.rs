@@ -1,4 +1,4 @@
-//! The mount table at one moment, with the questions that attaching asks.
+//! A snapshot of the mount table, with queries for attaching.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -10,18 +10,18 @@ use crate::engine::Kind;
 use crate::sys::autofs;
 use crate::sys::mountinfo::{self, AutofsOptions};
 
-/// A line of it.
+/// A line of the mount table.
 #[derive(Debug, Clone)]
 pub(crate) struct Mounted {
-    /// Mount point.
+    /// The mount point.
     pub(crate) target: PathBuf,
-    /// Type of the file system.
+    /// The file system type.
     pub(crate) fstype: Vec<u8>,
-    /// Source: the map's name, for an autofs of ours.
+    /// The source; for our autofs mounts, the name of the map.
     pub(crate) source: Vec<u8>,
-    /// Device, encoded as in packets.
+    /// The device number, encoded as in packets.
     pub(crate) dev: u32,
-    /// What an autofs mount shows.
+    /// The options of an autofs mount.
     pub(crate) autofs: Option<AutofsOptions>,
 }
 
@@ -38,29 +38,29 @@ impl From<mountinfo::Entry<'_>> for Mounted {
 }
 
 impl Mounted {
-    /// Whether it is a direct or offset mount that is not catatonic.
+    /// Returns whether this is a direct or offset mount that is not catatonic.
     fn is_trigger(&self) -> bool {
         self.autofs.is_some_and(|shown| shown.kind != Kind::Indirect && shown.pipe_ino != Some(-1))
     }
 
-    /// The number of the pipe, among those with these inode numbers, through which an autofs mount speaks.
+    /// Returns the number of the pipe of an autofs mount, if it is one of `pipes` (numbers by inode).
     pub(crate) fn speaks_through(&self, pipes: &HashMap<u64, u32>) -> Option<u32> {
         let inode = u64::try_from(self.autofs.as_ref()?.pipe_ino?).ok()?;
         pipes.get(&inode).copied()
     }
 }
 
-/// All lines: those of a mount point in the order in which they were mounted.
+/// All lines. Those with the same mount point are in the order in which they were mounted.
 #[derive(Debug)]
 pub(crate) struct MountTable {
     /// In [`order`].
     by_target: Vec<Mounted>,
-    /// Some of them are direct or offset mounts that somebody serves, or has served.
+    /// Whether any of them is a direct or offset mount that is not catatonic.
     triggers: bool,
 }
 
-/// Paths by their components, so that what lies below one stands together right behind it. As `Path` compares them, but
-/// that minds relative paths and dots, of which there are none, and takes several times as long.
+/// Compares paths by components, so that the paths below a path directly follow it. The order is that of `Path`, whose
+/// comparison takes several times as long because it supports relative paths and dots.
 fn order(a: &Path, b: &Path) -> Ordering {
     fn parts(path: &Path) -> impl Iterator<Item = &[u8]> {
         path.as_os_str().as_bytes().split(|byte| *byte == b'/').filter(|part| !part.is_empty())
@@ -69,25 +69,25 @@ fn order(a: &Path, b: &Path) -> Ordering {
 }
 
 impl MountTable {
-    /// Reads it. May take milliseconds with many mounts.
+    /// Reads the mount table. May take milliseconds with many mounts.
     pub(crate) fn read() -> io::Result<Self> {
         let text = mountinfo::read()?;
         Ok(Self::of(mountinfo::parse(&text).map(Mounted::from).collect()))
     }
 
-    /// A table of these lines.
+    /// Creates a table from lines.
     pub(crate) fn of(mut mounts: Vec<Mounted>) -> Self {
         mounts.sort_by(|a, b| order(&a.target, &b.target));
         let triggers = mounts.iter().any(Mounted::is_trigger);
         Self { by_target: mounts, triggers }
     }
 
-    /// All lines, parents before children.
+    /// Returns all lines, parents before children.
     pub(crate) fn mounts(&self) -> &[Mounted] {
         &self.by_target
     }
 
-    /// The mounts at exactly this path, the one on top last.
+    /// Returns the mounts at exactly this path, the topmost last.
     pub(crate) fn at(&self, path: &Path) -> &[Mounted] {
         let start = self.by_target.partition_point(|m| order(&m.target, path).is_lt());
         let rest = self.by_target.get(start..).unwrap_or_default();
@@ -95,19 +95,19 @@ impl MountTable {
         rest.get(..count).unwrap_or_default()
     }
 
-    /// Whether something is mounted at exactly this path besides the autofs with the device number `autofs`.
+    /// Returns whether anything except the autofs mount with the device number `autofs` is mounted at exactly this path.
     pub(crate) fn has_mount(&self, path: &Path, autofs: u64) -> bool {
         self.at(path).iter().any(|m| autofs::decode(m.dev) != autofs)
     }
 
-    /// Whether the way to this path leads over a direct or offset mount that is not ours, given our pipes, and whose
-    /// owner may have left a request open.
+    /// Returns whether walking to this path may block: a direct or offset mount on the way is not ours, and may have an
+    /// unanswered request of a dead owner. `own` are our pipes.
     pub(crate) fn may_block(&self, path: &Path, own: &HashMap<u64, u32>) -> bool {
         let blocks = |line: &Mounted| line.is_trigger() && line.speaks_through(own).is_none();
         self.triggers && path.ancestors().any(|at| self.at(at).iter().any(blocks))
     }
 
-    /// Whether this path lies on a file system of another machine, which may not answer.
+    /// Returns whether this path is on a network file system, whose server may not respond.
     pub(crate) fn is_remote(&self, path: &Path) -> bool {
         let is = |fstype: &[u8]| {
             matches!(fstype, b"nfs" | b"nfs4" | b"cifs" | b"smb3" | b"ncpfs" | b"afs" | b"coda" | b"ceph" | b"9p")
@@ -115,7 +115,7 @@ impl MountTable {
         path.ancestors().skip(1).find_map(|above| self.at(above).last()).is_some_and(|below| is(&below.fstype))
     }
 
-    /// The mounts strictly below this path.
+    /// Returns the mounts below this path, without those at the path itself.
     pub(crate) fn below<'t>(&'t self, path: &'t Path) -> impl Iterator<Item = &'t Mounted> {
         let start = self.by_target.partition_point(|m| order(&m.target, path).is_le());
         self.by_target.get(start..).unwrap_or_default().iter().take_while(move |m| m.target.starts_with(path))

@@ -1,4 +1,4 @@
-//! Answers requests: READY or FAIL to the kernel, then out of the journal.
+//! Answers requests by READY or FAIL, and removes them from the journal.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -21,7 +21,7 @@ use crate::fault;
 use crate::link::journal::Slot;
 use crate::sys::autofs::Control;
 
-/// Pauses between two attempts to answer what could not be answered: the first one, doubled up to the second.
+/// Pauses between attempts to answer a request: the first pause, which doubles each time, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// An answer that the kernel has not taken yet.
@@ -32,13 +32,12 @@ pub(super) struct Pending {
     pub(super) token: Token,
     pub(super) error: Option<Errno>,
     pub(super) slot: Option<Slot>,
-    /// The same request, in case that its mount is found to be in other mount namespaces only.
+    /// The same request, for the case that its mount exists only in other mount namespaces.
     pub(super) lost: ByDevice,
 }
 
 impl Requests {
-    /// Answers a token: READY without an error, else FAIL. If it cannot be answered at once, a task tries again until it
-    /// is.
+    /// Answers a token: READY without an error, else FAIL. If this fails, a task repeats it until it succeeds.
     pub(crate) fn answer(
         self: &Rc<Self>,
         mounts: &Mounts,
@@ -49,7 +48,7 @@ impl Requests {
     ) {
         let slot = self.slots.borrow_mut().remove(&token);
         let Some(known) = mounts.get(mount) else {
-            // The mount is gone here; who waits is in another mount namespace.
+            // The mount does not exist here any more, so the waiting process is in another mount namespace.
             for (dev, lost) in self.lost(mounts, slot) {
                 spawn_local(Rc::clone(self).answer_elsewhere(tools.clone(), dev, lost));
             }
@@ -63,7 +62,7 @@ impl Requests {
         fault::point("answered");
         mounts.end_request(mount);
         match answered {
-            // EINVAL: the request was answered by a worker that died before it could strike it out.
+            // EINVAL: an earlier worker has answered the request and died before it removed it from the journal.
             Err(e) if e.kind() != io::ErrorKind::InvalidInput => {
                 let lost = self.lost(mounts, slot);
                 let pending = Pending { path: known.path, dev: known.dev, token, error, slot, lost };
@@ -73,13 +72,13 @@ impl Requests {
         }
     }
 
-    /// Answers a token in a lane, for a mount that may take time to reach or could not be reached. No other process can
-    /// answer, and what fails now may succeed later; so it is tried until the kernel does not know the token any more.
+    /// Answers a token in a lane, for a mount that cannot be reached, or not without blocking. No other process can answer it,
+    /// so this is repeated until it succeeds or the kernel does not know the token any more.
     pub(super) async fn retry_until_answered(self: Rc<Self>, tools: Tools, pending: Pending) {
         let Pending { path, dev, token, error, slot, lost } = pending;
         let age = self.age.get();
         let mut pause = RETRY.0;
-        // After a restore the token may be that of another request.
+        // After a restore, the same token may belong to another request.
         while self.age.get() == age {
             let (control, path) = (Arc::clone(&tools.control), Arc::clone(&path));
             let answer = move || match find_root(&control, &path, dev)? {

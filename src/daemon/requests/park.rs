@@ -1,4 +1,4 @@
-//! Parked packets: their mounts are looked for in the mount table until they are known, or certainly are not ours.
+//! Parked packets: searches the mount table for their autofs mounts, until they are known or certainly not ours.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -18,15 +18,15 @@ use crate::engine::Errno;
 use crate::link::journal::Slot;
 use crate::sys::packet::{Packet, Request};
 
-/// How long a packet may wait for its mount to become known, while some mount is always being made.
+/// How long a packet stays parked at most while autofs mounts are continuously being made.
 const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 
-/// The pause between two looks at the mount table.
+/// Interval between two readings of the mount table.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Looks for the mounts of parked packets in the mount table until no packet is parked. A packet whose mount is there is
-/// served; one whose mount is not there, though no mount is being made that it could be for, is answered. Returns at once
-/// if such a search is under way.
+/// Searches the mount table for the mounts of parked packets until no packet is parked. A packet whose mount is found is
+/// served. A packet whose mount is not found is answered, unless a mount is being made that it could be for. Returns at once if
+/// another search is running.
 pub(crate) async fn find_mounts(requests: Rc<Requests>, mounts: Rc<Mounts>, tools: Tools, receiver: impl Receiver) {
     if requests.searching.replace(true) {
         return;
@@ -40,7 +40,7 @@ pub(crate) async fn find_mounts(requests: Rc<Requests>, mounts: Rc<Mounts>, tool
         if let Ok(Ok(table)) = tokio::task::spawn_blocking(MountTable::read).await {
             mounts.find_devices(&table);
             requests.serve_parked(&mounts, &receiver);
-            // Only a packet that was parked before the table was read can be missing in it.
+            // Only for packets that were parked before the table was read.
             if !making || begun.elapsed() > KNOWN_WITHIN {
                 requests.give_up(&waiting, &table, &mounts, &tools);
             }
@@ -63,8 +63,8 @@ impl Requests {
         mounts.close_roots();
     }
 
-    /// Answers those of these packets that are still parked: requests for mounts that are not ours any more, which no
-    /// other process can answer.
+    /// Answers those of these packets that are still parked. Their mounts are not ours any more, but no other process can
+    /// answer them.
     fn give_up(self: &Rc<Self>, slots: &HashSet<Slot>, table: &MountTable, mounts: &Mounts, tools: &Tools) {
         let (given_up, parked): (Vec<_>, Vec<_>) =
             self.parked.take().into_iter().partition(|(slot, _)| slots.contains(slot));
@@ -74,7 +74,7 @@ impl Requests {
             let bytes = self.journal.borrow().packet(slot);
             let Ok(packet) = Packet::decode(&bytes) else { continue };
             if mounts.route(pipe, packet.request()).is_some() {
-                // Its mount is known, and serves it when its entries are known too.
+                // Its mount is known; it is served when the entries of the mount are known, too.
                 self.parked.borrow_mut().push((slot, pipe));
                 continue;
             }

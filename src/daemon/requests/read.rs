@@ -9,19 +9,19 @@ use crate::daemon::mounts::Mounts;
 use crate::daemon::mounts::pipes::Pipe;
 use crate::link::journal::{Read, Slot};
 
-/// What is done with what comes from a pipe.
+/// Receives what is read from a pipe.
 pub(crate) trait Receiver {
-    /// Serves the packet in `slot`, which came from the pipe of this number.
+    /// Serves the packet in `slot`, which came from the pipe with this number.
     fn packet(&self, slot: Slot, pipe: u32);
 
-    /// Takes note that this process was restored from a checkpoint. The packet in `fresh` came after that.
+    /// Reacts to a restore of this process. The packet in `fresh` was read after the restore.
     fn restored(&self, fresh: Slot);
 
-    /// Takes note that no mount writes to a pipe any more: they were unmounted by others, or made catatonic.
+    /// Reacts to a pipe without writers: its mounts were unmounted from outside, or set catatonic.
     fn abandoned(&self, pipe: &Pipe);
 }
 
-/// Reads a pipe for as long as mounts write to it.
+/// Reads a pipe as long as mounts write to it.
 pub(crate) async fn serve(requests: Rc<Requests>, mounts: Rc<Mounts>, pipe: Rc<Pipe>, receiver: impl Receiver) {
     loop {
         let Some(registration) = pipe.registration() else { return };
@@ -44,24 +44,24 @@ pub(crate) async fn serve(requests: Rc<Requests>, mounts: Rc<Mounts>, pipe: Rc<P
     }
 }
 
-/// Why no more packets are read now.
+/// Why reading a pipe stops for now.
 enum Halt {
-    /// There are none.
+    /// The pipe is empty.
     Empty,
-    /// The journal has no room, or packets are left in the pipes.
+    /// The journal is full, or packets are to be left in the pipes.
     Full,
-    /// There will never be any.
+    /// The pipe has no writer any more.
     End,
 }
 
-/// Serves all packets that are in a pipe now.
+/// Serves all packets that are now in a pipe.
 fn read_all(requests: &Requests, mounts: &Mounts, pipe: &Pipe, receiver: &impl Receiver) -> Halt {
     requests.reading.set(true);
     let halt = loop {
         match requests.read(pipe) {
             None => break Halt::Full,
             Some(Ok(Read::Packet(slot))) => {
-                // Looked at after the read: so this packet is of the machine on which we are now.
+                // Checked after the read, so that this packet certainly comes from after the restore.
                 if pipe.was_restored() {
                     receiver.restored(slot);
                 }
@@ -81,13 +81,13 @@ fn read_all(requests: &Requests, mounts: &Mounts, pipe: &Pipe, receiver: &impl R
 }
 
 impl Requests {
-    /// Reads one packet into the journal. Returns `None` if no packet may be read now.
+    /// Reads one packet into the journal. Returns `None` if packets must not be read now.
     fn read(&self, pipe: &Pipe) -> Option<std::io::Result<Read>> {
         let mut journal = self.journal.borrow_mut();
         (!self.held.get() && journal.has_room()).then(|| journal.read(pipe.number, pipe.fd()))
     }
 
-    /// Reads all packets of these pipes and drops them: no process waits for an answer.
+    /// Reads and drops all packets of these pipes, because no process waits for an answer any more.
     pub(crate) fn discard(&self, pipes: &[Rc<Pipe>]) {
         let mut journal = self.journal.borrow_mut();
         for pipe in pipes {

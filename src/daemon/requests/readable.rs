@@ -1,4 +1,4 @@
-//! Descriptors in the reactor.
+//! Registers descriptors in the reactor.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Something with a descriptor that stays the same for as long as it lives.
+/// A value whose descriptor does not change as long as it exists.
 #[derive(Debug)]
 pub(crate) struct Steady<T>(pub(crate) T);
 
@@ -22,7 +22,7 @@ impl<T: AsFd> AsFd for Steady<T> {
     }
 }
 
-/// A descriptor by its number, for somebody who registers it more than once in its life.
+/// A descriptor by its number, so that it can be registered more than once.
 #[derive(Debug)]
 pub(crate) struct Number(RawFd);
 
@@ -32,7 +32,7 @@ impl AsRawFd for Number {
     }
 }
 
-/// Registers a descriptor for reading by its number; it must be open for as long as the registration lives.
+/// Registers a descriptor for reading by its number. It must stay open as long as the registration exists.
 #[allow(deprecated, reason = "as below")]
 pub(crate) fn register_number(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<Number>> {
     AsyncFd::with_interest(Number(fd.as_raw_fd()), Interest::READABLE)

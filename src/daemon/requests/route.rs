@@ -1,4 +1,4 @@
-//! Routes packets: from the bytes in a slot to the event for the engine, or to the answer where there is none.
+//! Routes packets: makes an event for the engine from the bytes in a slot, or a direct answer.
 
 use log::error;
 
@@ -9,22 +9,22 @@ use crate::link::journal::Slot;
 use crate::sys::children;
 use crate::sys::packet::Packet;
 
-/// What is to be done with a packet.
+/// What to do with a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Routed {
-    /// Nothing: it makes no sense and is forgotten.
+    /// Drop it, because it is invalid.
     Dropped,
-    /// Its mount is to be found; it is parked until then.
+    /// Park it until its mount is known.
     Parked,
-    /// The token is to be answered at once.
+    /// Answer the token at once.
     Answer(MountId, Token, Option<Errno>),
-    /// The engine is to be told.
+    /// Pass an event to the engine.
     Event(Event),
 }
 
 impl Requests {
-    /// Routes the packet in a slot. `knows` says whether the engine knows a mount; `has_device` whether /dev/autofs could
-    /// be opened, without which FAIL carries no errno.
+    /// Routes the packet in a slot. `knows` returns whether the engine knows a mount. `has_device` is whether /dev/autofs could
+    /// be opened; without it, FAIL carries no errno.
     pub(crate) fn route(
         &self,
         slot: Slot,
@@ -51,17 +51,17 @@ impl Requests {
         self.slots.borrow_mut().insert(request.token, slot);
         mounts.begin_request(mount);
         if matches!(packet, Packet::Expire(_)) && u32::try_from(children::pid()) != Ok(request.who.tgid) {
-            // The process that called expire is dead, an earlier worker, and with that the kernel holds up no lookup of
-            // this entry any more: to unmount it now could interrupt a process that has just entered it. But the token is
-            // there, and lookups that have come since wait for it as if it were theirs (autofs_wait of Linux 6.18): they
-            // have to begin anew, as to them neither success nor an error would be true.
+            // The expire request was made by an earlier worker, which is dead. So the kernel no longer suspends lookups of this
+            // entry, and unmounting it now could interrupt a process that has just entered it. But later lookups wait for this
+            // token (autofs_wait of Linux 6.18). Neither success nor failure would be right for them; ESTALE makes them start
+            // again.
             return Routed::Answer(mount, request.token, has_device.then_some(Errno::ESTALE));
         }
         if let Err(ended) = self.journal.borrow().begin(slot) {
             error!("request {} has ended {ended} workers; it is answered with an error", request.token.0);
             return Routed::Answer(mount, request.token, Some(Errno::EIO));
         }
-        // For direct mounts the name is empty, as their one key is.
+        // For direct mounts the name is empty, like their only key.
         let (at, token) = (EntryId { mount, key: Key::from(request.name) }, request.token);
         Routed::Event(match packet {
             Packet::Missing(_) => Event::Missing { at, token, who: request.who, waited: 0 },
