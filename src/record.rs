@@ -1,6 +1,9 @@
 //! Records of what failed: the one value from which the log line, the history and the metrics of a failure are made.
 
+use std::fmt;
 use std::time::Duration;
+
+use crate::text::Escaped;
 
 /// How many bytes of what a program wrote to standard error are kept.
 pub const STDERR_LIMIT: usize = 4096;
@@ -38,6 +41,28 @@ pub struct Run {
     pub duration: Duration,
 }
 
+impl Run {
+    /// Returns the path of the program.
+    pub fn program(&self) -> &[u8] {
+        self.command.first().map_or(b"", |path| path)
+    }
+
+    /// Returns the first line that the program wrote, or nothing: helpers give the reason first and advice after it.
+    pub fn first_line(&self) -> &[u8] {
+        self.stderr.split(|b| *b == b'\n').find(|line| !line.is_empty()).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", Escaped(self.program()), self.exit)?;
+        match self.first_line() {
+            b"" => Ok(()),
+            line => write!(f, ": {}", Escaped(line)),
+        }
+    }
+}
+
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exit {
@@ -47,4 +72,14 @@ pub enum Exit {
     Signal(i32),
     /// It was stopped at its deadline.
     Deadline,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "exit status {status}"),
+            Self::Signal(signal) => write!(f, "killed by signal {signal}"),
+            Self::Deadline => f.write_str("ended at its deadline"),
+        }
+    }
 }

@@ -15,10 +15,13 @@ use std::time::{Duration, Instant};
 
 use autofs::config::native::Limits;
 use autofs::engine::{Key, Kind, Requester};
-use autofs::exec::{Failure, Lanes, Method, Mounter, Performed, Place, Settings, Unmounter};
+use autofs::exec::dirs::{DirError, Links, Maker, Rules};
+use autofs::exec::{
+    Failure, Lanes, Method, Mounter, Performed, Place, Settings, TriggerError, Unmounter, mount_trigger, unmount_autofs,
+};
 use autofs::map::Propagation;
 use autofs::plan::{Action, Fsck, Mount, Plan};
-use autofs::sys::autofs::{Control, Options, mount_autofs};
+use autofs::sys::autofs::{Control, Options};
 use autofs::sys::packet::{self, Packet};
 use autofs::sys::pipe::ReadEnd;
 use autofs::sys::{mountinfo, path};
@@ -60,6 +63,18 @@ const TESTS: &[Test] = &[
     ("what_is_in_use_stays", what_is_in_use_stays),
     ("umount_tidies_its_table", umount_tidies_its_table),
     ("directories_of_ours_go", directories_of_ours_go),
+    ("a_renamed_directory_leads_nothing_elsewhere", a_renamed_directory_leads_nothing_elsewhere),
+    ("nothing_of_others_is_unmounted", nothing_of_others_is_unmounted),
+    ("a_trigger_is_unmounted_where_it_is_now", a_trigger_is_unmounted_where_it_is_now),
+    ("below_a_users_directory_a_helper_works_in_a_stage", below_a_users_directory_a_helper_works_in_a_stage),
+    ("no_offset_by_way_of_a_link_on_a_medium", no_offset_by_way_of_a_link_on_a_medium),
+    ("a_strict_source_follows_no_link_of_a_user", a_strict_source_follows_no_link_of_a_user),
+    ("a_helper_that_mounts_in_the_background_has_time", a_helper_that_mounts_in_the_background_has_time),
+    (
+        "an_umount_helper_that_hangs_after_its_work_is_not_waited_for",
+        an_umount_helper_that_hangs_after_its_work_is_not_waited_for,
+    ),
+    ("helpers_get_the_variables_that_are_named", helpers_get_the_variables_that_are_named),
 ];
 
 fn main() -> ExitCode {
@@ -131,6 +146,8 @@ impl World {
         mount2(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
         let base = PathBuf::from("/tmp");
         mount2(Some("base"), &base, Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        // Where stages are made.
+        mount2(Some("run"), Path::new("/run"), Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
         for name in ["auto", "source", "sbin", "direct"] {
             fs::create_dir(base.join(name)).unwrap();
         }
@@ -139,7 +156,8 @@ impl World {
         fs::write(base.join("source/a/file"), "content").unwrap();
         let (pipe, write_end) = ReadEnd::create().unwrap();
         let mount = |at: &str, kind| {
-            mount_autofs("test".as_ref(), &base.join(at), write_end.as_fd(), kind, Options::default()).unwrap()
+            let (mut maker, at) = (Maker::default(), base.join(at));
+            mount_trigger(&mut maker, &at, b"test", write_end.as_fd(), kind, Options::default()).unwrap().unwrap();
         };
         mount("auto", Kind::Indirect);
         mount("direct", Kind::Direct);
@@ -183,6 +201,35 @@ impl World {
         let dev = mount_dev(&root, "autofs").unwrap();
         let (who, label) = (Requester::default(), "/direct".into());
         Arc::new(Place { kind: Kind::Direct, root, dev, key: Key::default(), who, label })
+    }
+
+    /// A direct mount at `home/mnt/x`, where `home` belongs to a user.
+    fn below_a_user(&self) -> Arc<Place> {
+        let root = self.path("home/mnt/x");
+        fs::create_dir_all(self.path("home/mnt")).unwrap();
+        for dir in ["home", "home/mnt"] {
+            std::os::unix::fs::chown(self.path(dir), Some(1000), None).unwrap();
+        }
+        let write_end = self.pipe.write_end().unwrap();
+        let (mut maker, kind) = (Maker::default(), Kind::Direct);
+        mount_trigger(&mut maker, &root, b"test", write_end.as_fd(), kind, Options::default()).unwrap().unwrap();
+        let dev = mount_dev(&root, "autofs").unwrap();
+        let (who, label) = (Requester::default(), "/home".into());
+        Arc::new(Place { kind, root, dev, key: Key::default(), who, label })
+    }
+
+    /// What the user does: his directory goes, and a link to a directory of others takes its place, in which something
+    /// is mounted.
+    fn swap(&self) {
+        fs::create_dir_all(self.path("victim/x")).unwrap();
+        mount2(Some("genuine"), &self.path("victim/x"), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        fs::rename(self.path("home/mnt"), self.path("home/away")).unwrap();
+        std::os::unix::fs::symlink("../victim", self.path("home/mnt")).unwrap();
+    }
+
+    /// How many mounts there are at the place where the user's directory is now, and at that of others.
+    fn after_the_swap(&self) -> (usize, usize) {
+        (table(&self.path("home/away/x")).len(), table(&self.path("victim/x")).len())
     }
 
     fn bind(&self, source: &str, options: &str) -> Mount {
@@ -364,14 +411,14 @@ fn a_helper_gets_the_words_of_mount(w: &World) {
     w.program("mount.nfs", "echo \"$*\" >/tmp/words; echo said; mount -n -t tmpfs \"$1\" \"$2\"");
     let k = w.place("k");
     w.perform_mount(&k, mount("nfs", "srv:/x", "soft,rsize=1024")).unwrap();
-    assert_eq!(fs::read_to_string("/tmp/words").unwrap(), "srv:/x /tmp/auto/k -n -s -o soft,rsize=1024\n");
+    assert_eq!(fs::read_to_string("/tmp/words").unwrap(), "srv:/x /tmp/auto/k -s -o rw,soft,rsize=1024\n");
     assert!(table(&k.path())[0].contains("srv:/x"));
     w.unmount(&k, false).unwrap();
     assert!(table(&k.path()).is_empty());
 }
 
 fn a_failing_helper_leaves_nothing(w: &World) {
-    w.program("mount.nfs", "echo one >&2; echo 'mount.nfs: access denied' >&2; exit 32");
+    w.program("mount.nfs", "echo 'mount.nfs: access denied' >&2; echo advice >&2; exit 32");
     let k = w.place("k");
     let failure = w.perform_mount(&k, mount("nfs", "srv:/x", "")).unwrap_err();
     assert!(failure.to_string().ends_with("mount.nfs: exit status 32: mount.nfs: access denied"), "{failure}");
@@ -484,9 +531,8 @@ fn what_the_kernel_refuses_mount_is_asked(w: &World) {
         let plan = Arc::new(plan(&place, Action::Mount(vec![mount])));
         assert_eq!(w.runtime.block_on(mounter.perform(&plan, &place)).unwrap(), Performed::Now, "{key}");
     }
-    let mut wanted =
-        format!("-n -t ext4 -o ro {image} /tmp/auto/file\n-n -t tmpfs -o nonsense none /tmp/auto/unknown\n");
-    writeln!(wanted, "-n -t nosuchfs x /tmp/auto/type\n-n -t ext4 -o loop {image} /tmp/auto/loop").unwrap();
+    let mut wanted = format!("-t ext4 -o ro {image} /tmp/auto/file\n-t tmpfs -o nonsense none /tmp/auto/unknown\n");
+    writeln!(wanted, "-t nosuchfs x /tmp/auto/type\n-t ext4 -o loop {image} /tmp/auto/loop").unwrap();
     assert_eq!(fs::read_to_string("/tmp/words").unwrap(), wanted);
 }
 
@@ -503,8 +549,8 @@ fn mount_makes_all_if_told_so(w: &World) {
         assert_eq!(mounter.try_now(&plan, &place, w.root().as_fd()), None);
         assert_eq!(w.runtime.block_on(mounter.perform(&Arc::new(plan), &place)).unwrap(), Performed::Now);
     }
-    let words = "--bind -n -o ro /tmp/source/a /tmp/auto/b\n-n -t tmpfs -o size=1m none /tmp/auto/t\n\
-                 -n -t nfs -s -o soft srv:/x /tmp/auto/n\n";
+    let words = "--bind -o ro /tmp/source/a /tmp/auto/b\n-t tmpfs -o size=1m none /tmp/auto/t\n\
+                 -t nfs -s -o soft srv:/x /tmp/auto/n\n";
     assert_eq!(fs::read_to_string("/tmp/words").unwrap(), words);
 }
 
@@ -601,7 +647,7 @@ fn umount_tidies_its_table(w: &World) {
     w.program("umount.tmpfs", "exit 1");
     w.perform_mount(&k, tmpfs()).unwrap();
     w.runtime.block_on(unmounter.unmount(&k, false)).unwrap();
-    assert_eq!(fs::read_to_string("/tmp/words").unwrap(), "-c -n /tmp/auto/k\n".repeat(3));
+    assert_eq!(fs::read_to_string("/tmp/words").unwrap(), "-c /tmp/auto/k\n".repeat(3));
 }
 
 fn directories_of_ours_go(w: &World) {
@@ -618,4 +664,141 @@ fn directories_of_ours_go(w: &World) {
     assert!(is_empty(&k.path()));
     w.runtime.block_on(w.unmounter().clear(&k, false)).unwrap();
     assert!(!k.path().exists());
+}
+
+fn a_renamed_directory_leads_nothing_elsewhere(w: &World) {
+    let place = w.below_a_user();
+    w.swap();
+    w.program("mount.x", "mount -n -t tmpfs none \"$2\"");
+    for mount in [w.bind("source/a", ""), mount("tmpfs", "none", ""), mount("x", "none", "")] {
+        assert_eq!(w.perform_mount(&place, mount).unwrap(), Performed::Now);
+        assert_eq!(w.after_the_swap(), (2, 1));
+        w.unmount(&place, false).unwrap();
+        assert_eq!(w.after_the_swap(), (1, 1));
+    }
+}
+
+fn nothing_of_others_is_unmounted(w: &World) {
+    let place = w.below_a_user();
+    for lazy in [false, true] {
+        w.perform_mount(&place, mount("tmpfs", "none", "")).unwrap();
+        if !lazy {
+            w.swap();
+        }
+        assert_eq!(w.after_the_swap(), (2, 1));
+        w.unmount(&place, lazy).unwrap();
+        w.unmount(&place, lazy).unwrap();
+        assert_eq!(w.after_the_swap(), (1, 1));
+    }
+    // Without the trigger nothing of ours is there.
+    unmount_autofs(&place.root, place.dev, false).unwrap();
+    assert!(w.unmount(&place, true).is_err());
+    assert_eq!(w.after_the_swap(), (0, 1));
+}
+
+fn a_trigger_is_unmounted_where_it_is_now(w: &World) {
+    let place = w.below_a_user();
+    w.swap();
+    w.perform_mount(&place, mount("tmpfs", "none", "")).unwrap();
+    assert!(unmount_autofs(&place.root, place.dev, true).is_err(), "it is covered");
+    w.unmount(&place, false).unwrap();
+    let held = fs::File::open(w.path("home/away/x")).unwrap();
+    assert!(unmount_autofs(&place.root, place.dev, false).unwrap_err().is_busy());
+    drop(held);
+    unmount_autofs(&place.root, place.dev, false).unwrap();
+    assert_eq!(w.after_the_swap(), (0, 1));
+    unmount_autofs(&place.root, place.dev, false).unwrap();
+}
+
+fn below_a_users_directory_a_helper_works_in_a_stage(w: &World) {
+    let place = w.below_a_user();
+    w.program("mount.x", "echo \"$2\" >/tmp/words; mount -n -t tmpfs none \"$2\"; echo content >\"$2/file\"");
+    w.program("umount.tmpfs", "echo umount >>/tmp/words; exit 1");
+    w.perform_mount(&place, mount("x", "a", "")).unwrap();
+    let words = fs::read_to_string("/tmp/words").unwrap();
+    assert!(words.starts_with("/run/autofs/stage."), "{words}");
+    assert_eq!(fs::read(place.root.join("file")).unwrap(), b"content\n");
+    assert!(!String::from_utf8(mountinfo::read().unwrap()).unwrap().contains("/stage."));
+    assert!(!Path::new("/run/autofs").exists(), "what was made for the stage is gone");
+    w.unmount(&place, false).unwrap();
+    assert_eq!(fs::read_to_string("/tmp/words").unwrap(), words, "no helper unmounts by a path there");
+    w.program("mount.x", "echo no >&2; exit 1");
+    assert!(w.perform_mount(&place, mount("x", "a", "")).unwrap_err().to_string().ends_with(": no"));
+    assert_eq!(table(&place.root).len(), 1);
+    assert!(!String::from_utf8(mountinfo::read().unwrap()).unwrap().contains("/stage."));
+}
+
+fn no_offset_by_way_of_a_link_on_a_medium(w: &World) {
+    fs::create_dir_all(w.path("victim/x")).unwrap();
+    let write_end = w.pipe.write_end().unwrap();
+    for (link, to) in [("last", "/tmp/victim"), ("relative", "../victim"), ("dir", "/tmp/victim")] {
+        std::os::unix::fs::symlink(to, w.path("source").join(link)).unwrap();
+    }
+    for at in ["source/last", "source/relative", "source/dir/x", "source/dir/new"] {
+        let mut maker = Maker::new(Rules { links: Links::None, user_parents: true });
+        let (kind, at) = (Kind::Offset, w.path(at));
+        let made = mount_trigger(&mut maker, &at, b"test", write_end.as_fd(), kind, Options::default());
+        assert!(matches!(made, Err(TriggerError::Directory(DirError::OnMedium(_)))), "{made:?}");
+    }
+    let victims = fs::read_dir(w.path("victim")).unwrap().count();
+    assert_eq!((table(&w.path("victim")).len(), table(&w.path("victim/x")).len(), victims), (0, 0, 1));
+}
+
+fn a_strict_source_follows_no_link_of_a_user(w: &World) {
+    fs::create_dir_all(w.path("home")).unwrap();
+    fs::create_dir(w.path("closed")).unwrap();
+    for (link, owner) in [("home/link", 1000), ("link", 0)] {
+        std::os::unix::fs::symlink("/tmp/closed", w.path(link)).unwrap();
+        std::os::unix::fs::lchown(w.path(link), Some(owner), None).unwrap();
+    }
+    let strict = Settings { strict_sources: true, ..w.settings.clone() };
+    let mounter = Mounter::new(Arc::new(strict), Arc::default());
+    let perform = |key: &str, source: &str, mounter: &Mounter| {
+        let place = w.place(key);
+        let plan = Arc::new(plan(&place, Action::Mount(vec![w.bind(source, "")])));
+        let now = mounter.try_now(&plan, &place, w.root().as_fd());
+        assert!(now.is_none() || mounter.try_now(&plan, &place, w.root().as_fd()) == Some(Performed::Already));
+        w.runtime.block_on(mounter.perform(&plan, &place))
+    };
+    let refused = perform("k", "home/link", &mounter).unwrap_err();
+    assert!(refused.to_string().contains("symbolic link of user 1000"), "{refused}");
+    assert!(table(&w.path("auto/k")).is_empty());
+    perform("root", "link", &mounter).unwrap();
+    perform("plain", "source/a", &mounter).unwrap();
+    // As mount(8) does it.
+    perform("k", "home/link", &w.mounter()).unwrap();
+}
+
+fn a_helper_that_mounts_in_the_background_has_time(w: &World) {
+    w.program("mount.x", "( sleep 0.5; mount -n -t tmpfs none \"$2\" ) >/dev/null 2>&1 &");
+    for place in [w.place("k"), w.direct(), w.below_a_user()] {
+        assert_eq!(w.perform_mount(&place, mount("x", "a", "")).unwrap(), Performed::Now);
+        w.unmount(&place, false).unwrap();
+    }
+}
+
+fn an_umount_helper_that_hangs_after_its_work_is_not_waited_for(w: &World) {
+    w.program("umount", "for last; do :; done; /bin/umount -n \"$last\"; exec sleep 1000");
+    fs::write(w.path("utab"), "SRC=none TARGET=/tmp/auto/k ROOT=/ OPTS=x-a\n").unwrap();
+    let long = Duration::from_secs(1000);
+    let settings = Settings { umount: w.path("sbin/umount"), umount_deadline: long, ..w.settings.clone() };
+    let unmounter = Unmounter::new(Arc::new(settings), Arc::default());
+    let k = w.place("k");
+    w.perform_mount(&k, mount("tmpfs", "none", "")).unwrap();
+    w.runtime.block_on(unmounter.unmount(&k, false)).unwrap();
+    assert!(table(&k.path()).is_empty());
+}
+
+fn helpers_get_the_variables_that_are_named(w: &World) {
+    w.program("mount.x", "env | sort >/tmp/words; mount -n -t tmpfs none \"$2\"");
+    let environment = vec![("AWS_PROFILE".into(), "a b".into())];
+    let settings = Settings { environment, ..w.settings.clone() };
+    let place = w.place("k");
+    let plan = Arc::new(plan(&place, Action::Mount(vec![mount("x", "a", "")])));
+    w.runtime.block_on(Mounter::new(Arc::new(settings), Arc::default()).perform(&plan, &place)).unwrap();
+    let words = fs::read_to_string("/tmp/words").unwrap();
+    let names: Vec<&str> = words.lines().filter_map(|line| line.split('=').next()).collect();
+    assert!(words.contains("AWS_PROFILE=a b\n") && words.contains("LANG=C\n"), "{words}");
+    // The shell of the script sets some by itself.
+    assert!(names.iter().all(|name| ["AWS_PROFILE", "LANG", "PATH", "PWD", "_", "SHLVL", "OLDPWD"].contains(name)));
 }

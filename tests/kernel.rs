@@ -21,11 +21,12 @@ use autofs::engine::{Errno, Kind, Requester, Token};
 use autofs::sys::autofs::{AUTOFS_SUPER_MAGIC, Control, Expired, How, Options, mount_autofs};
 use autofs::sys::children::{self, Exit, Fork, Signal};
 use autofs::sys::memory::SharedMemory;
+use autofs::sys::mount::Target;
 use autofs::sys::mount_events::{Changes, MountEvents};
 use autofs::sys::mountinfo::{self, AutofsOptions};
 use autofs::sys::packet::{self, Packet};
 use autofs::sys::pipe::{Read, ReadEnd};
-use autofs::sys::{fds, procfs};
+use autofs::sys::{fds, path, procfs};
 use common::suite::{self, case};
 use common::{secs, visit, wait_for, world};
 use nix::errno::Errno as Os;
@@ -66,6 +67,14 @@ struct Got {
     name: Vec<u8>,
 }
 
+/// Mounts an autofs on an existing directory.
+fn mount_at(path: &str, write_end: &OwnedFd, kind: Kind, options: Options) -> std::io::Result<u32> {
+    let (parent, name) = (Path::new(path).parent().unwrap(), Path::new(path).file_name().unwrap());
+    let dir = path::open_exact(parent)?;
+    let target = Target { dir: dir.as_fd(), name: Path::new(name), path: Path::new(path) };
+    mount_autofs("/etc/auto.test".as_ref(), target, true, write_end.as_fd(), kind, options)
+}
+
 impl Master {
     fn mount(path: &str, kind: Kind, timeout: u64) -> Self {
         Self::mount_with(path, kind, Options { timeout, ..Options::default() })
@@ -74,7 +83,7 @@ impl Master {
     fn mount_with(path: &str, kind: Kind, options: Options) -> Self {
         fs::create_dir_all(path).unwrap();
         let (pipe, write_end) = ReadEnd::create().unwrap();
-        let dev = mount_autofs("/etc/auto.test".as_ref(), path.as_ref(), write_end.as_fd(), kind, options).unwrap();
+        let dev = mount_at(path, &write_end, kind, options).unwrap();
         Self { control: Control::open().unwrap(), pipe, path: path.into(), dev }
     }
 
@@ -258,14 +267,7 @@ fn two_mounts_on_one_pipe() {
     fs::create_dir("/mnt/two").unwrap();
     // The write end of the first mount is closed by now.
     let write_end = one.pipe.write_end().unwrap();
-    let dev = mount_autofs(
-        "/etc/auto.test".as_ref(),
-        "/mnt/two".as_ref(),
-        write_end.as_fd(),
-        Kind::Direct,
-        Options::default(),
-    )
-    .unwrap();
+    let dev = mount_at("/mnt/two", &write_end, Kind::Direct, Options::default()).unwrap();
     drop(write_end);
     let (first, second) = (visit::process("/mnt/two", 0), visit::process("/mnt/one", 0));
     let (a, b) = (one.take(), one.take());
@@ -423,8 +425,10 @@ fn the_end_of_a_mount_is_the_end_of_its_pipe() {
 fn a_failed_mount_leaves_nothing() {
     fs::create_dir("/mnt/i").unwrap();
     let (pipe, write_end) = ReadEnd::create().unwrap();
+    let dir = path::open_exact(Path::new("/mnt")).unwrap();
+    let target = Target { dir: dir.as_fd(), name: Path::new("i"), path: Path::new("/mnt/i") };
     let mount =
-        |end: &dyn AsFd| mount_autofs("x".as_ref(), "/mnt/i".as_ref(), end.as_fd(), Kind::Indirect, Options::default());
+        |end: &dyn AsFd| mount_autofs("x".as_ref(), target, true, end.as_fd(), Kind::Indirect, Options::default());
     let is_mounted = || mountinfo::parse(&mountinfo::read().unwrap()).any(|e| &*e.target == b"/mnt/i");
     assert!(mount(&pipe).is_err(), "a read end");
 

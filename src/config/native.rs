@@ -25,6 +25,50 @@ pub struct Native {
     pub exit: Exit,
     /// `[log]`
     pub log: Log,
+    /// `[security]`
+    pub security: Security,
+    /// `[helpers]`
+    pub helpers: Helpers,
+}
+
+/// What is refused where users can write.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Security {
+    /// Mount points of the master map and direct keys below a directory that others than root can write to.
+    pub user_parents: UserParents,
+    /// Symbolic links on the way to the source of a bind mount.
+    pub source_links: SourceLinks,
+}
+
+/// What happens to a mount point below a directory that others than root can write to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserParents {
+    /// It is mounted.
+    #[default]
+    Allow,
+    /// It is refused, with an error in the log.
+    Refuse,
+}
+
+/// Which symbolic links are followed on the way to the source of a bind mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceLinks {
+    /// All, as by mount(8).
+    #[default]
+    Follow,
+    /// Those that only root can have made.
+    Root,
+}
+
+/// The programs that mount and unmount.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Helpers {
+    /// Names of variables of the daemon's own environment that programs get, beside PATH and LANG.
+    pub environment: Vec<String>,
 }
 
 /// How file systems are mounted.
@@ -252,7 +296,10 @@ mod tests {
         for (text, expected) in [
             ("[mount]\nmethod = \"magic\"", "2:10: unknown variant `magic`: expected `auto` or `command`"),
             ("[mount]\nmehtod = 1", "2:1: unknown field `mehtod`: expected `method` or `placeholder`"),
-            ("[amd]", "1:2: unknown field `amd`: expected one of `mount`, `deadlines`, `limits`, `exit`, `log`"),
+            (
+                "[amd]",
+                "1:2: unknown field `amd`: expected one of `mount`, `deadlines`, `limits`, `exit`, `log`, `security`, `helpers`",
+            ),
             ("[limits]\nmounts = 0", "2:10: invalid value: integer `0`: expected a whole number, 1 or more"),
             ("[deadlines]\nmount = -5", "2:9: invalid value: integer `-5`: expected a whole number, 1 or more"),
             ("[deadlines]\nmount = \"5s\"", "2:9: invalid type: string \"5s\": expected a whole number, 1 or more"),

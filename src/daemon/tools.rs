@@ -1,6 +1,7 @@
 //! What jobs work with: the control device, the lanes, the mounter. Handles without state, cheap to clone.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use crate::config::native::{self, When};
 use crate::daemon::attach::opener::Memory;
 use crate::daemon::maps::line::Line;
+use crate::exec::dirs::Rules;
 use crate::exec::lanes::Lanes;
 use crate::exec::{self, Mounter, Unmounter};
 use crate::link::journal::Journal;
@@ -35,6 +37,8 @@ pub(crate) struct Tools {
     pub(crate) placeholder: bool,
     /// Whether autofs mounts get the option `ignore`.
     pub(crate) ignore: bool,
+    /// Which mount points are accepted.
+    pub(crate) rules: Rules,
 }
 
 impl Tools {
@@ -55,6 +59,10 @@ impl Tools {
             requesters,
             placeholder: wants_placeholder(configuration.native.mount.placeholder),
             ignore: configuration.conf.autofs.use_ignore_mount_option,
+            rules: Rules {
+                user_parents: configuration.native.security.user_parents == native::UserParents::Allow,
+                ..Rules::default()
+            },
         }
     }
 
@@ -97,6 +105,12 @@ impl Requesters {
     }
 }
 
+/// Returns the variables with these names that are set in our environment.
+fn environment(names: &[String]) -> Vec<(OsString, OsString)> {
+    let usable = |name: &&String| !name.is_empty() && !name.contains(['=', '\0']);
+    names.iter().filter(usable).filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect()
+}
+
 fn settings(configuration: &Configuration) -> exec::Settings {
     let settings = &configuration.conf.autofs;
     let deadlines = &configuration.native.deadlines;
@@ -109,6 +123,8 @@ fn settings(configuration: &Configuration) -> exec::Settings {
         umount_deadline: bounded(settings.umount_wait.map_or(deadlines.umount, Duration::from_secs)),
         grace: bounded(deadlines.helper_kill),
         verbose: settings.mount_verbose,
+        environment: environment(&configuration.native.helpers.environment),
+        strict_sources: configuration.native.security.source_links == native::SourceLinks::Root,
         ..exec::Settings::default()
     }
 }

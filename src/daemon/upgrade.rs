@@ -19,8 +19,9 @@ use crate::daemon::reload;
 use crate::daemon::worker::Worker;
 use crate::link::{HANDOVER_VERSION, Message};
 use crate::options::{self, Command};
+use crate::record::Exit;
 use crate::sys::exec;
-use crate::sys::process::{Exit, Program};
+use crate::sys::process::Program;
 use crate::text::Escaped;
 
 /// First argument that asks the program whether it would take over from one whose handover has the version that the
@@ -63,8 +64,8 @@ pub(crate) async fn upgrade(worker: &Rc<Worker>) -> Result<(), String> {
     let program = Program::new(&worker.program, CHECK, GRACE).arg(ARGUMENT).arg(HANDOVER_VERSION.to_string());
     let ended = arguments.fold(program, Program::arg).run().await.map_err(|e| cannot(&e))?;
     let said = ended.lines().last().unwrap_or_default();
-    if ended.how != Exit::Status(0) || said != yes().as_bytes() {
-        return Err(cannot(&format!("{}, \"{}\"", ended.how, Escaped(said))));
+    if ended.exit != Exit::Status(0) || said != yes().as_bytes() {
+        return Err(cannot(&format!("{}, \"{}\"", ended.exit, Escaped(said))));
     }
     // Meanwhile much may have begun.
     may()?;

@@ -1,5 +1,8 @@
-//! Directories for mounts: made where they are missing, never by way of somebody else's symbolic link, never on another
-//! machine's file system, and removed again if they were ours and are empty.
+//! Mount points: found by a walk from the root, component by component, with the directories that are missing.
+//!
+//! The result is an open directory and one name in it, so what a user renames afterwards leads nothing elsewhere. A
+//! symbolic link is followed by hand, and only if nobody but root can have put it there: root owns it, and on the whole
+//! way to it only root can write. Directories are not made on the file systems of other machines.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -7,15 +10,17 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
+pub use super::made::Made;
+use super::made::MadeDir;
+use crate::sys::mount::Target;
 use crate::sys::path::{self, Magic, Stat};
 use crate::text::Escaped;
 
-/// Why there is no directory.
+/// Why a mount point cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DirError {
-    /// A symbolic link on the way that belongs to a user.
+    /// A symbolic link of a user is on the way.
     #[error("{} is a symbolic link of user {uid}, which is not followed", Escaped::path(.path))]
     Planted {
         /// The link.
@@ -23,118 +28,145 @@ pub enum DirError {
         /// Its owner.
         uid: u32,
     },
+    /// A symbolic link is on the way that others than root can have put there.
+    #[error(
+        "{} is a symbolic link, which is not followed, as others than root can write to the directories on the way to it",
+        Escaped::path(.0)
+    )]
+    Unguarded(PathBuf),
+    /// A symbolic link is on the way below a mounted file system.
+    #[error("{} is a symbolic link on a mounted file system, which is not followed", Escaped::path(.0))]
+    OnMedium(PathBuf),
+    /// A directory on the way is refused by the setting `user_parents`.
+    #[error(
+        "others than root (user {uid}) can write to {}, and user_parents = \"refuse\" in autofs.toml refuses mount points \
+         below such directories",
+        Escaped::path(.path)
+    )]
+    UserParent {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
     /// A directory would have to be made on a remote file system.
     #[error("{} does not exist and lies on a remote file system, where no directory is made", Escaped::path(.0))]
     Remote(PathBuf),
-    /// Not a path that could be made: relative, or with too many links.
-    #[error("{} is no absolute path without loops", Escaped::path(.0))]
+    /// The path is relative, names no directory, or has too many links.
+    #[error("{} is no absolute path of a directory without loops", Escaped::path(.0))]
     Path(PathBuf),
     /// A system call failed.
     #[error("cannot make directory {}: {source}", Escaped::path(.path))]
     Io {
-        /// Where.
+        /// The directory.
         path: PathBuf,
-        /// How.
+        /// The error.
         source: io::Error,
     },
 }
 
-/// The directories that were made for a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made(Dirs);
-
-/// Its path, absolute and free of symbolic links, and its inode number.
-type MadeDir = (Arc<Path>, u64);
-
-/// Parents first. There may be thousands of paths for each of which one directory was made, so this takes no memory of
-/// its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Dirs {
-    One(MadeDir),
-    All(Box<[MadeDir]>),
+/// The symbolic links that the walk follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Links {
+    /// Those that only root can have made.
+    #[default]
+    OfRoot,
+    /// None: below a mounted file system, whose maker or server decides who owns what on it.
+    None,
 }
 
-impl Default for Made {
+/// What the walk accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// The symbolic links that are followed.
+    pub links: Links,
+    /// Whether a mount point may lie below a directory that others than root can write to.
+    pub user_parents: bool,
+}
+
+impl Default for Rules {
     fn default() -> Self {
-        Vec::new().into()
-    }
-}
-
-impl From<Vec<MadeDir>> for Made {
-    fn from(dirs: Vec<MadeDir>) -> Self {
-        match <[MadeDir; 1]>::try_from(dirs) {
-            Ok([one]) => Self(Dirs::One(one)),
-            Err(all) => Self(Dirs::All(all.into())),
-        }
-    }
-}
-
-impl Made {
-    /// Did all of them exist already?
-    pub fn is_empty(&self) -> bool {
-        matches!(&self.0, Dirs::All(dirs) if dirs.is_empty())
-    }
-
-    /// The same, with a path that somebody keeps anyway in place of an equal one: there may be thousands.
-    pub fn sharing(mut self, path: &Arc<Path>) -> Self {
-        let last = match &mut self.0 {
-            Dirs::One(dir) => Some(dir),
-            Dirs::All(dirs) => dirs.last_mut(),
-        };
-        if let Some((last, _)) = last.filter(|(last, _)| last == path) {
-            *last = Arc::clone(path);
-        }
-        self
-    }
-
-    /// Removes them again, the deepest first, up to the first that is not empty or no longer the one that was made.
-    /// Returns those that are left because something else stands in them. May wait.
-    pub fn remove(self) -> Self {
-        let mut dirs = match self.0 {
-            Dirs::One(dir) => vec![dir],
-            Dirs::All(dirs) => dirs.into(),
-        };
-        while let Some((dir, ino)) = dirs.pop() {
-            let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { break };
-            let Ok(parent) = path::open_nofollow(parent) else { break };
-            if !path::lstat_at(parent.as_fd(), name.as_ref()).is_ok_and(|found| found.ino == ino) {
-                break;
-            }
-            match path::rmdir_at(parent.as_fd(), name.as_ref()) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                    dirs.push((dir, ino));
-                    return dirs.into();
-                }
-                Err(_) => break,
-            }
-        }
-        Self::default()
+        Self { links: Links::OfRoot, user_parents: true }
     }
 }
 
 /// As many symbolic links as the kernel follows, path_resolution(7).
 const MAX_LINKS: usize = 40;
 
-/// Makes the directory at the absolute path `wanted`, with mode 0755 whatever the umask, and those above it that are
-/// missing. Symbolic links are followed if root owns them, as nobody else can have put those there; others are refused.
-/// What stands at the end of the path is not touched, so it may be a trigger. May wait.
+/// Makes the directory at the absolute path `wanted`, and those above it that are missing. See [`Maker`].
+///
+/// # Errors
+/// See [`DirError`]. Then no directory is left.
 pub fn make(wanted: &Path) -> Result<Made, DirError> {
-    Maker::default().make(wanted)
+    Ok(Maker::default().mount_point(wanted)?.made)
 }
 
-/// Makes many directories in one go: the way to the one before is not walked again. Keep none for long, as it holds a
-/// directory open.
+/// Finds the real path of the absolute path `wanted`: without symbolic links, as the mount table will show it. Makes
+/// nothing: from the first component on that does not exist, the path is taken as it is. May wait.
+///
+/// # Errors
+/// See [`DirError`].
+pub fn resolve(wanted: &Path) -> Result<PathBuf, DirError> {
+    let mut maker = Maker { missing: Missing::Keep, ..Maker::default() };
+    maker.walk(wanted, &mut Vec::new()).map(|found| found.path)
+}
+
+/// Finds mount points, and makes the directories that are missing with mode 0755. The way to the previous one is not
+/// walked again if the next one lies beside it. Do not keep it for long: it holds a directory open.
 #[derive(Debug, Default)]
 pub struct Maker {
+    rules: Rules,
+    missing: Missing,
     last: Option<Parent>,
 }
 
-/// The directory that holds the last one that was made.
+/// What is done where a directory is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Missing {
+    #[default]
+    Make,
+    Keep,
+}
+
+/// A mount point: a name in an open directory.
+#[derive(Debug)]
+pub struct MountPoint<'m> {
+    dir: &'m Dir,
+    name: PathBuf,
+    /// The absolute path, without symbolic links.
+    pub path: PathBuf,
+    /// The directories that were made for it.
+    pub made: Made,
+    /// Whether only root can put something else at this name.
+    pub guarded: bool,
+    /// Whether something is mounted here.
+    pub is_mounted: bool,
+}
+
+impl MountPoint<'_> {
+    /// Returns whether the mount point lies on a file system of another machine.
+    ///
+    /// # Errors
+    /// Those of statfs(2).
+    pub fn is_remote(&self) -> io::Result<bool> {
+        match self.dir.magic() {
+            Ok(magic) => Ok(magic.is_remote()),
+            Err(DirError::Io { source, .. }) => Err(source),
+            Err(e) => Err(io::Error::other(e)),
+        }
+    }
+
+    /// Returns the mount point for system calls.
+    pub fn target(&self) -> Target<'_> {
+        Target { dir: self.dir.fd.as_fd(), name: &self.name, path: &self.path }
+    }
+}
+
+/// The directory that holds the last mount point.
 #[derive(Debug)]
 struct Parent {
-    /// As it was named.
-    named: PathBuf,
+    /// Its path as the caller wrote it; `None` if a link was on the way.
+    named: Option<PathBuf>,
     dir: Dir,
 }
 
@@ -142,98 +174,253 @@ struct Parent {
 #[derive(Debug)]
 struct Dir {
     fd: OwnedFd,
-    /// Absolute and free of symbolic links.
+    /// Absolute and without symbolic links.
     path: PathBuf,
-    /// May something be made here? Asked when it is needed.
+    stat: Stat,
+    /// Whether a directory may be made here, once that was asked.
     local: Cell<bool>,
+    /// The file system, once it was asked for.
+    magic: Cell<Option<Magic>>,
+}
+
+/// The end of a walk, before the parent is put where [`MountPoint`] can borrow it.
+struct Found {
+    name: PathBuf,
+    path: PathBuf,
+    guarded: bool,
+    is_mounted: bool,
 }
 
 impl Maker {
-    /// As [`make`](fn@make).
-    pub fn make(&mut self, wanted: &Path) -> Result<Made, DirError> {
+    /// Makes one that follows these rules.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
+    /// Finds the mount point at the absolute path `wanted`, and makes the directories that are missing. Does not touch
+    /// what is mounted there, so it may be a trigger. May wait.
+    ///
+    /// # Errors
+    /// See [`DirError`]. Then no directory is left.
+    pub fn mount_point(&mut self, wanted: &Path) -> Result<MountPoint<'_>, DirError> {
         let mut made = Vec::new();
-        let result = match self.beside(wanted, &mut made) {
+        let found = match self.beside(wanted, &mut made) {
             Some(result) => result,
             None => self.walk(wanted, &mut made),
         };
-        match result {
-            Ok(()) => Ok(made.into()),
-            Err(e) => {
+        match (found, &self.last) {
+            (Ok(Found { name, path, guarded, is_mounted }), Some(parent)) => {
+                Ok(MountPoint { dir: &parent.dir, name, path, made: made.into(), guarded, is_mounted })
+            }
+            (result, _) => {
                 Made::from(made).remove();
-                Err(e)
+                Err(result.err().unwrap_or_else(|| DirError::Path(wanted.to_owned())))
             }
         }
     }
 
-    /// Makes a directory beside the one before, if that is where it is wanted and no symbolic link stands there.
-    fn beside(&self, wanted: &Path, made: &mut Vec<MadeDir>) -> Option<Result<(), DirError>> {
-        let parent = self.last.as_ref().filter(|last| wanted.parent() == Some(&last.named))?;
-        match parent.dir.enter(Path::new(wanted.file_name()?), made) {
-            Ok((_, found)) if found.is_dir() => Some(Ok(())),
+    /// Finds the mount point in the directory of the previous one, if it lies there and is no symbolic link.
+    fn beside(&self, wanted: &Path, made: &mut Vec<MadeDir>) -> Option<Result<Found, DirError>> {
+        let parent = self.last.as_ref().filter(|last| wanted.parent() == last.named.as_deref())?;
+        let name = Path::new(wanted.file_name()?);
+        match parent.dir.find_or_make(name, made) {
+            Ok(found) if found.is_dir() => Some(parent.dir.found(name, &found)),
             Ok(_) => None,
             Err(e) => Some(Err(e)),
         }
     }
 
-    fn walk(&mut self, wanted: &Path, made: &mut Vec<MadeDir>) -> Result<(), DirError> {
+    fn walk(&mut self, wanted: &Path, made: &mut Vec<MadeDir>) -> Result<Found, DirError> {
         self.last = None;
         if !wanted.is_absolute() {
             return Err(DirError::Path(wanted.to_owned()));
         }
         let root = Path::new("/");
-        let fd = path::open(root).map_err(failed(root))?;
-        let mut way = vec![Dir { fd, path: root.to_owned(), local: Cell::new(false) }];
+        let mut way = vec![Dir::new(path::open(root).map_err(failed(root))?, root.to_owned())?];
         let mut todo = components(wanted);
         let mut links = 0;
         while let Some(name) = todo.pop_front() {
-            let Some(dir) = way.last() else { return Ok(()) };
+            let Some(dir) = way.last() else { break };
             if name == ".." {
                 if way.len() > 1 {
                     way.pop();
                 }
                 continue;
             }
-            let (at, found) = dir.enter(Path::new(&name), made)?;
-            if found.is_symlink() {
-                links += 1;
-                if found.uid != 0 {
-                    return Err(DirError::Planted { path: at, uid: found.uid });
+            let name = Path::new(&name);
+            if self.missing == Missing::Keep && dir.is_missing(name) {
+                let mut rest = dir.path.join(name);
+                for name in &todo {
+                    if name == ".." {
+                        rest.pop();
+                    } else {
+                        rest.push(name);
+                    }
                 }
-                if links > MAX_LINKS {
-                    return Err(DirError::Path(wanted.to_owned()));
+                return Ok(Found { name: name.to_owned(), path: rest, guarded: false, is_mounted: false });
+            }
+            let is_last = todo.is_empty();
+            let found = if is_last { Entered::At(dir.find_or_make(name, made)?) } else { dir.enter(name, made)? };
+            match found {
+                Entered::Into(dir) => way.push(dir),
+                Entered::At(found) if found.is_symlink() => {
+                    let at = dir.path.join(name);
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(DirError::Path(wanted.to_owned()));
+                    }
+                    self.may_follow(&at, &found, &way)?;
+                    let text = path::readlink_at(dir.fd.as_fd(), name).map_err(failed(&at))?;
+                    if text.is_absolute() {
+                        way.truncate(1);
+                    }
+                    for name in components(&text).into_iter().rev() {
+                        todo.push_front(name);
+                    }
                 }
-                let text = path::readlink_at(dir.fd.as_fd(), Path::new(&name)).map_err(failed(&at))?;
-                if text.is_absolute() {
-                    way.truncate(1);
+                Entered::At(found) if found.is_dir() && is_last => {
+                    if !self.rules.user_parents {
+                        refuse_users(&way)?;
+                    }
+                    let end = dir.found(name, &found)?;
+                    let named = wanted.parent().filter(|_| links == 0).map(Path::to_owned);
+                    self.last = way.pop().map(|dir| Parent { named, dir });
+                    return Ok(end);
                 }
-                for name in components(&text).into_iter().rev() {
-                    todo.push_front(name);
+                Entered::At(_) => {
+                    let path = dir.path.join(name);
+                    return Err(DirError::Io { path, source: io::ErrorKind::NotADirectory.into() });
                 }
-            } else if !found.is_dir() {
-                return Err(DirError::Io { path: at, source: io::ErrorKind::NotADirectory.into() });
-            } else if !todo.is_empty() {
-                let fd = path::open_dir_at(dir.fd.as_fd(), Path::new(&name)).map_err(failed(&at))?;
-                way.push(Dir { fd, path: at, local: Cell::new(false) });
             }
         }
-        // Behind a link the last name may stand in another directory than the one that was named.
-        if links == 0 && wanted.file_name().is_some() {
-            let named = wanted.parent().map(Path::to_owned);
-            self.last = named.zip(way.pop()).map(|(named, dir)| Parent { named, dir });
+        Err(DirError::Path(wanted.to_owned()))
+    }
+
+    /// Fails unless nobody but root can have put this link where it is.
+    fn may_follow(&self, at: &Path, link: &Stat, way: &[Dir]) -> Result<(), DirError> {
+        if self.rules.links == Links::None {
+            return Err(DirError::OnMedium(at.to_owned()));
+        }
+        if link.uid != 0 {
+            return Err(DirError::Planted { path: at.to_owned(), uid: link.uid });
+        }
+        for dir in way {
+            if !dir.is_guarded()? {
+                return Err(DirError::Unguarded(at.to_owned()));
+            }
         }
         Ok(())
     }
 }
 
+/// Fails if others than root can write to one of these directories.
+fn refuse_users(way: &[Dir]) -> Result<(), DirError> {
+    for dir in way {
+        if !dir.is_guarded()? {
+            return Err(DirError::UserParent { path: dir.path.clone(), uid: dir.stat.uid });
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether on the whole way to the mount point at `path`, which contains no symbolic link, only root can put
+/// something else in the place of a directory: then a program that walks there arrives where we do. May wait.
+pub(super) fn is_guarded(path: &Path) -> bool {
+    let way = || -> Result<bool, DirError> {
+        let mut at = Dir::new(path::open(Path::new("/")).map_err(failed(path))?, PathBuf::from("/"))?;
+        let names = components(path);
+        for name in names.iter().take(names.len().saturating_sub(1)) {
+            if !at.is_guarded()? {
+                return Ok(false);
+            }
+            let fd = path::open_dir_at(at.fd.as_fd(), Path::new(name)).map_err(failed(path))?;
+            at = Dir::new(fd, at.path.join(name))?;
+        }
+        at.is_guarded()
+    };
+    way().unwrap_or(false)
+}
+
+/// What the walk has found at a name.
+enum Entered {
+    /// A directory, open.
+    Into(Dir),
+    /// A symbolic link, or at the end of the way anything.
+    At(Stat),
+}
+
 impl Dir {
-    /// What stands at `name`, with its path: a directory is made where nothing does.
-    fn enter(&self, name: &Path, made: &mut Vec<MadeDir>) -> Result<(PathBuf, Stat), DirError> {
+    fn new(fd: OwnedFd, path: PathBuf) -> Result<Self, DirError> {
+        let stat = path::fstat(fd.as_fd()).map_err(failed(&path))?;
+        Ok(Self { fd, path, stat, local: Cell::new(false), magic: Cell::new(None) })
+    }
+
+    fn magic(&self) -> Result<Magic, DirError> {
+        match self.magic.get() {
+            Some(magic) => Ok(magic),
+            None => {
+                let magic = Magic::of(self.fd.as_fd()).map_err(failed(&self.path))?;
+                self.magic.set(Some(magic));
+                Ok(magic)
+            }
+        }
+    }
+
+    /// Returns whether the file system is the one that the machine has as its root, be it from a server.
+    fn is_on_root(&self) -> Result<bool, DirError> {
+        Ok(path::lstat(Path::new("/")).map_err(failed(&self.path))?.dev == self.stat.dev)
+    }
+
+    /// Returns whether only root can replace an entry of root's in this directory. In an autofs mount only its daemon can.
+    fn is_guarded(&self) -> Result<bool, DirError> {
+        const STICKY: u32 = 0o1000;
+        const OTHERS_WRITE: u32 = 0o022;
+        if self.stat.uid != 0 || self.stat.mode & OTHERS_WRITE != 0 && self.stat.mode & STICKY == 0 {
+            return Ok(self.magic()?.is_autofs());
+        }
+        Ok(!self.magic()?.is_foreign() || self.is_on_root()?)
+    }
+
+    /// Describes the mount point at `name`, which was found to be this.
+    fn found(&self, name: &Path, found: &Stat) -> Result<Found, DirError> {
+        // In a directory with the sticky bit, a user can rename what is his.
+        let guarded = found.uid == 0 && self.is_guarded()?;
+        let is_mounted = found.dev != self.stat.dev;
+        Ok(Found { name: name.to_owned(), path: self.path.join(name), guarded, is_mounted })
+    }
+
+    fn is_missing(&self, name: &Path) -> bool {
+        path::lstat_at(self.fd.as_fd(), name).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Opens the directory `name`, which is made if it is missing. Returns a symbolic link as such.
+    fn enter(&self, name: &Path, made: &mut Vec<MadeDir>) -> Result<Entered, DirError> {
         let at = self.path.join(name);
+        let opened = match path::open_dir_at(self.fd.as_fd(), name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.find_or_make(name, made)?;
+                path::open_dir_at(self.fd.as_fd(), name)
+            }
+            opened => opened,
+        };
+        match opened {
+            Ok(fd) => Dir::new(fd, at).map(Entered::Into),
+            Err(source) => match path::lstat_at(self.fd.as_fd(), name) {
+                Ok(found) if found.is_symlink() => Ok(Entered::At(found)),
+                _ => Err(DirError::Io { path: at, source }),
+            },
+        }
+    }
+
+    /// Looks at `name`, where a directory is made if there is nothing.
+    fn find_or_make(&self, name: &Path, made: &mut Vec<MadeDir>) -> Result<Stat, DirError> {
         let dir = self.fd.as_fd();
+        let at = || self.path.join(name);
         match path::lstat_at(dir, name) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            found => return found.map_err(failed(&at)).map(|found| (at, found)),
+            found => return found.map_err(failed(&at())),
         }
+        let at = at();
         self.check_local(&at)?;
         let ours = match path::mkdir_at(dir, name) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
@@ -242,21 +429,19 @@ impl Dir {
         let found = path::lstat_at(dir, name).map_err(failed(&at))?;
         if ours {
             made.push((at.as_path().into(), found.ino));
-            if found.mode & 0o777 != 0o755 {
+            // Where a user could have put another directory of root's there by now, the umask has the last word.
+            if found.mode & 0o777 != 0o755 && self.found(name, &found)?.guarded {
                 path::chmod_dir_at(dir, name, 0o755).map_err(failed(&at))?;
             }
         }
-        Ok((at, found))
+        Ok(found)
     }
 
-    /// Fails where nothing may be made.
+    /// Fails where no directory may be made.
     fn check_local(&self, at: &Path) -> Result<(), DirError> {
         if !self.local.get() {
-            let dir = self.fd.as_fd();
             // A machine may have its root by NFS: then that is where its mount points are.
-            let root = path::lstat(Path::new("/")).map_err(failed(at))?;
-            if path::fstat(dir).map_err(failed(at))?.dev != root.dev && Magic::of(dir).map_err(failed(at))?.is_remote()
-            {
+            if !self.is_on_root()? && self.magic()?.is_remote() {
                 return Err(DirError::Remote(at.to_owned()));
             }
             self.local.set(true);
@@ -277,39 +462,22 @@ fn components(path: &Path) -> VecDeque<OsString> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt as _, symlink};
+    use std::os::unix::fs::symlink;
 
+    use super::super::made::Dirs;
     use super::*;
 
     fn is_dir(path: &Path) -> bool {
         path::lstat(path).is_ok_and(|s| s.is_dir())
     }
 
-    #[test]
-    fn what_was_made_goes_again_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let there = dir.path().join("there");
-        std::fs::create_dir(&there).unwrap();
-        let made = make(&there.join("a/b/../b//c")).unwrap();
-        assert!(is_dir(&there.join("a/b/c")) && !made.is_empty());
-        assert_eq!(std::fs::File::open(there.join("a")).unwrap().metadata().unwrap().mode() & 0o7777, 0o755);
-        assert!(make(&there.join("a/b/c")).unwrap().is_empty());
-        made.remove();
-        assert!(is_dir(&there) && !is_dir(&there.join("a")));
+    fn mode(path: &Path, mode: u32) {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    #[test]
-    fn what_is_in_use_or_replaced_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let made = make(&dir.path().join("a/b")).unwrap();
-        std::fs::write(dir.path().join("a/file"), b"").unwrap();
-        made.clone().remove();
-        assert!(is_dir(&dir.path().join("a")) && !is_dir(&dir.path().join("a/b")));
-        let made = make(&dir.path().join("x")).unwrap();
-        std::fs::rename(dir.path().join("x"), dir.path().join("y")).unwrap();
-        std::fs::create_dir(dir.path().join("x")).unwrap();
-        made.remove();
-        assert!(is_dir(&dir.path().join("x")));
+    fn is_root() -> bool {
+        nix::unistd::geteuid().is_root()
     }
 
     #[test]
@@ -318,17 +486,21 @@ mod tests {
         let at = |path: &str| dir.path().join(path);
         let mut maker = Maker::default();
         for path in ["a/x", "a/y", "b/x", "b/x/deep", "b/y", "a/x"] {
-            maker.make(&at(path)).unwrap();
+            maker.mount_point(&at(path)).unwrap();
             assert!(is_dir(&at(path)), "{path}");
         }
-        assert!(matches!(maker.make(&at("a/z")).unwrap(), Made(Dirs::One(_))));
+        assert!(matches!(maker.mount_point(&at("a/z")).unwrap().made, Made(Dirs::One(_))));
         symlink("x/deep", at("b/link")).unwrap();
-        assert!(maker.make(&at("b/link")).unwrap().is_empty());
-        maker.make(&at("b/link/x")).unwrap();
-        maker.make(&at("b/link/y")).unwrap();
+        assert!(maker.mount_point(&at("b/link")).unwrap().made.is_empty());
+        maker.mount_point(&at("b/link/x")).unwrap();
+        maker.mount_point(&at("b/link/y")).unwrap();
         assert!(is_dir(&at("b/x/deep/x")) && is_dir(&at("b/x/deep/y")));
         std::fs::write(at("b/file"), b"").unwrap();
-        assert!(maker.make(&at("b/file")).is_err() && maker.make(&at("b/x/../z")).is_ok() && is_dir(&at("b/z")));
+        assert!(
+            maker.mount_point(&at("b/file")).is_err()
+                && maker.mount_point(&at("b/x/../z")).is_ok()
+                && is_dir(&at("b/z"))
+        );
     }
 
     #[test]
@@ -360,5 +532,58 @@ mod tests {
         assert!(matches!(make(&dir.path().join("a/../file/x")), Err(DirError::Io { .. })));
         assert!(!is_dir(&dir.path().join("a")));
         assert!(make(Path::new("relative")).is_err());
+    }
+
+    #[test]
+    fn links_are_followed_only_where_root_alone_can_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        for name in ["real", "open"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        symlink("../real", at("open/link")).unwrap();
+        if !is_root() {
+            return;
+        }
+        assert_eq!(resolve(&at("open/link/x/y")).unwrap(), at("real/x/y"));
+        for open in [0o775, 0o757] {
+            mode(&at("open"), open);
+            assert!(matches!(make(&at("open/link/x")), Err(DirError::Unguarded(link)) if link == at("open/link")));
+            assert!(matches!(resolve(&at("open/link/x")), Err(DirError::Unguarded(_))));
+        }
+        mode(&at("open"), 0o1777);
+        make(&at("open/link/x")).unwrap();
+        mode(&at("open"), 0o755);
+        let mut none = Maker::new(Rules { links: Links::None, user_parents: true });
+        assert!(matches!(none.mount_point(&at("open/link/x")), Err(DirError::OnMedium(_))));
+        assert!(none.mount_point(&at("open/x")).is_ok_and(|found| found.guarded));
+        let mut root = Maker::new(Rules { links: Links::OfRoot, user_parents: false });
+        root.mount_point(&at("open/y/z")).unwrap();
+        std::os::unix::fs::chown(at("open"), Some(1), None).unwrap();
+        let mut root = Maker::new(Rules { links: Links::OfRoot, user_parents: false });
+        let refused = root.mount_point(&at("open/y/x")).unwrap_err();
+        assert!(matches!(&refused, DirError::UserParent { path, uid: 1 } if *path == at("open")), "{refused}");
+        assert!(!is_dir(&at("open/y/x")), "what was made for it is removed");
+        assert!(is_guarded(&at("real/x")) && !is_guarded(&at("open/y/x")));
+        assert!(Maker::default().mount_point(&at("open/y/x")).is_ok_and(|found| found.guarded));
+        assert!(Maker::default().mount_point(&at("open/x")).is_ok_and(|found| !found.guarded));
+    }
+
+    #[test]
+    fn a_real_path_is_that_of_the_mount_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        assert_eq!(resolve(&at("a/../b//c")).unwrap(), at("b/c"), "nothing of it exists");
+        assert!(!is_dir(&at("b")));
+        make(&at("var/home")).unwrap();
+        symlink("var/home", at("home")).unwrap();
+        if is_root() {
+            assert_eq!(resolve(&at("home")).unwrap(), at("var/home"));
+            assert_eq!(resolve(&at("home/x")).unwrap(), at("var/home/x"));
+            let mut maker = Maker::default();
+            let point = maker.mount_point(&at("home")).unwrap();
+            assert_eq!((point.path.as_path(), point.target().name), (at("var/home").as_path(), Path::new("home")));
+        }
+        assert!(matches!(resolve(Path::new("/")), Err(DirError::Path(_))));
     }
 }

@@ -2,18 +2,19 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::lanes::Late;
-use crate::sys::process::Exit;
+use crate::record::{Exit, Record, Run};
 use crate::text::Escaped;
 
-/// Why something is not mounted, or still is.
+/// Why something could not be mounted or unmounted.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The key is no file name.
     #[error("{} is no place for an entry", Escaped::path(.0))]
     Key(PathBuf),
-    /// Somebody has mounted something over an autofs mount of ours, or unmounted it.
+    /// Another file system was mounted over an autofs mount of ours, or it was unmounted.
     #[error("{} is not our autofs mount any more", Escaped::path(.0))]
     Covered(PathBuf),
     /// The place cannot be prepared or looked at.
@@ -21,7 +22,7 @@ pub enum Failure {
     Place {
         /// The place.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
     /// The plan has no mount to try.
@@ -32,7 +33,7 @@ pub enum Failure {
     Source {
         /// The source.
         path: Vec<u8>,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
     /// A bind mount of a trigger that nothing is mounted on.
@@ -45,19 +46,19 @@ pub enum Failure {
     #[error("{} is no type of a file system", Escaped(.0))]
     Type(Vec<u8>),
     /// `fsck` has found what it cannot repair, or wants a reboot.
-    #[error("fsck refuses {}: {how}", Escaped(.device))]
+    #[error("fsck refuses {}: {run}", Escaped(.device))]
     Fsck {
         /// The device.
         device: Vec<u8>,
-        /// How it ended.
-        how: Exit,
+        /// The run.
+        run: Box<Run>,
     },
     /// The kernel refuses the mount or the unmount.
     #[error("{}: {source}", Escaped::path(.path))]
     Kernel {
         /// The place.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
     /// A program cannot be started.
@@ -65,24 +66,17 @@ pub enum Failure {
     Start {
         /// The program.
         program: PathBuf,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
     /// A program has failed.
-    #[error("{}: {how}{}{}", Escaped::path(.program), if .said.is_empty() { "" } else { ": " }, Escaped(.said))]
-    Program {
-        /// The program.
-        program: PathBuf,
-        /// How it ended.
-        how: Exit,
-        /// The last line that it said.
-        said: Vec<u8>,
-    },
-    /// A program has said that it has mounted something, but it has not.
-    #[error("{} succeeded, but nothing is mounted on {}", Escaped::path(.program), Escaped::path(.path))]
+    #[error("{0}")]
+    Program(Box<Run>),
+    /// A program has ended with success, but nothing is mounted.
+    #[error("{} succeeded, but nothing is mounted on {}", Escaped(.run.program()), Escaped::path(.path))]
     Nothing {
-        /// The program.
-        program: PathBuf,
+        /// The run.
+        run: Box<Run>,
         /// The place.
         path: PathBuf,
     },
@@ -97,17 +91,46 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Is something in use that was to be unmounted (or so it must be taken, as it cannot be done in time)?
+    /// Returns whether what was to be unmounted is in use, or may be, as it did not go in time.
     pub fn is_busy(&self) -> bool {
         match self {
             Self::Kernel { source, .. } => source.kind() == io::ErrorKind::ResourceBusy,
-            Self::Program { .. } | Self::Late { .. } => true,
+            Self::Program(_) | Self::Late { .. } => true,
             _ => false,
         }
     }
 
-    /// Has it failed for lack of time?
+    /// Returns whether it has failed for lack of time.
     pub fn is_late(&self) -> bool {
-        matches!(self, Self::Late { .. } | Self::Program { how: Exit::Deadline, .. })
+        match self {
+            Self::Late { .. } => true,
+            Self::Program(run) => run.exit == Exit::Deadline,
+            _ => false,
+        }
+    }
+
+    /// Returns the run of the program that failed, if one did.
+    pub fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Program(run) | Self::Fsck { run, .. } | Self::Nothing { run, .. } => Some(run),
+            _ => None,
+        }
+    }
+
+    /// Makes the record of this failure, of an attempt that took `duration`.
+    pub fn record(&self, duration: Duration) -> Record {
+        let runs = self.run().cloned().into_iter().collect();
+        Record { message: self.to_string(), errno: self.errno(), runs, duration }
+    }
+
+    /// Returns the error number of the system call that failed, if one did.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Place { source, .. }
+            | Self::Source { source, .. }
+            | Self::Kernel { source, .. }
+            | Self::Start { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
     }
 }

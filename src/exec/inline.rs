@@ -17,19 +17,19 @@ use super::{Mounter, Performed, Place};
 use crate::engine::Kind;
 use crate::fault;
 use crate::plan::{Action, Mount, Plan};
-use crate::sys::{mount, path};
+use crate::sys::{mount, mount_id, path};
 use crate::text::Escaped;
 
-/// What is mounted, ready to be.
+/// A mount of which everything that may wait has been done.
 enum Ready {
     Bind(OwnedFd, Options),
     Tmpfs(Options),
 }
 
 impl Mounter {
-    /// Carries the plan out at once, if it can be done without waiting for anything. `None`: it cannot, or it failed, and
-    /// nothing was changed; [`perform`](Self::perform) then does it, or says why it does not work. `root` is the root of
-    /// the autofs mount, opened at least with `O_PATH`.
+    /// Carries the plan out at once, if that can be done without waiting for anything. `root` is the root of the autofs
+    /// mount, open at least with `O_PATH`. Returns `None` if it cannot, or if it failed, and nothing was changed; then
+    /// [`perform`](Self::perform) does it, or says why it does not work.
     pub fn try_now(&self, plan: &Plan, place: &Place, root: BorrowedFd<'_>) -> Option<Performed> {
         if !self.in_process() || !plan.offsets.is_empty() {
             return None;
@@ -41,13 +41,17 @@ impl Mounter {
             Action::Mount(mounts) => mounts.first()?,
             _ => return None,
         };
-        let ready = ready(mount, &path)?;
+        let ready = ready(mount, &path, self.settings().strict_sources)?;
         let made = match place.kind {
             Kind::Indirect => site.make().ok()?,
-            // Only what is cached may be looked at, and it has to be, as a predecessor may have mounted it.
+            // An earlier worker may have mounted it. Another device may also mean that a directory above was renamed:
+            // then the long way finds the mount.
             Kind::Direct | Kind::Offset => {
-                if path::fstat(path::open_cached(&path).ok()?.as_fd()).ok()?.dev != place.dev {
-                    return Some(Performed::Already);
+                let top = path::open_cached_exact(&path).ok()?;
+                if path::fstat(top.as_fd()).ok()?.dev != place.dev {
+                    let dir = path::open_cached_exact(path.parent()?).ok()?;
+                    let ours = mount_id::is_over(top.as_fd(), dir.as_fd(), place.dev).ok()?;
+                    return ours.then_some(Performed::Already);
                 }
                 true
             }
@@ -85,7 +89,7 @@ fn link(site: Site<'_>, text: &[u8], label: &str) -> Option<Performed> {
     Some(Performed::Now)
 }
 
-fn ready(mount: &Mount, path: &Path) -> Option<Ready> {
+fn ready(mount: &Mount, path: &Path, strict: bool) -> Option<Ready> {
     match &*mount.fstype {
         b"bind" => {
             let source = Path::new(OsStr::from_bytes(&mount.source));
@@ -93,9 +97,9 @@ fn ready(mount: &Mount, path: &Path) -> Option<Ready> {
                 return None;
             }
             let options = way::bind_options(&mount.options)?;
-            let source = path::open_cached(source).ok()?;
+            let source = if strict { path::open_cached_exact(source) } else { path::open_cached(source) }.ok()?;
             // A trigger has to be triggered first. To ask the file system for its type could wait for its server.
-            (!mount::is_autofs(source.as_fd())?).then_some(Ready::Bind(source, options))
+            (!mount_id::is_autofs(source.as_fd())?).then_some(Ready::Bind(source, options))
         }
         b"tmpfs" => Options::for_kernel(&mount.options).map(Ready::Tmpfs),
         _ => None,

@@ -1,19 +1,24 @@
-//! Plans carried out: mounts made and taken away, with a bound on everything that can wait.
+//! The executor: mounts file systems and unmounts them, with a bound on everything that can wait.
 
 pub mod dirs;
 mod failure;
 mod inline;
 pub mod lanes;
+mod made;
 mod mounter;
 mod options;
 mod place;
+mod program_run;
 mod settings;
+mod stage;
+mod trigger;
 mod unmounter;
 mod way;
 
 pub use failure::Failure;
 pub use lanes::{Lane, Lanes, Late};
 pub use mounter::{Mounter, Performed, WALK, walk};
-pub use place::Place;
+pub use place::{Place, unmount_autofs};
 pub use settings::{Method, Settings};
+pub use trigger::{Trigger, TriggerError, mount_trigger};
 pub use unmounter::Unmounter;

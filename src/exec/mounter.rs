@@ -6,69 +6,85 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::{debug, info, warn};
-use tokio::time::timeout;
 
-use super::lanes::{Lane, Lanes, Late};
+use super::lanes::{Lane, Lanes};
 use super::place::{Opened, Stands};
+use super::program_run::{Call, Runner};
 use super::settings::{Method, Settings};
+use super::stage::Stage;
 use super::way::{self, Way};
-use super::{Failure, Place};
+use super::{Failure, Place, dirs};
 use crate::fault;
 use crate::plan::{Action, Fsck, Mount, Plan};
-use crate::sys::mount;
+use crate::record::{Exit, Run};
 use crate::sys::path::{self, Magic};
-use crate::sys::process::{Ended, Exit, Program};
+use crate::sys::process::Program;
+use crate::sys::{mount, mount_id};
 use crate::text::Escaped;
+
+/// How long a helper that has ended with success may take until its mount appears: some start a server in the background
+/// and do not wait for it.
+const APPEARS_WITHIN: Duration = Duration::from_secs(2);
+
+/// The pauses between two looks for such a mount: the first, and the longest.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
 /// How a plan was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Performed {
-    /// It stands now.
+    /// It was mounted now.
     Now,
-    /// It stood already: a predecessor had done it.
+    /// It was mounted before, by an earlier worker.
     Already,
 }
 
 /// Carries out plans. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Mounter {
-    settings: Arc<Settings>,
-    lanes: Arc<Lanes>,
+    runner: Runner,
 }
 
 /// How far one attempt came without a program.
 enum Attempt {
     Mounted,
-    /// Something on the way to the source is an automount that has to be triggered first.
+    /// Up to an automount on the way to the source, which has to be triggered first.
     Trigger,
-    /// Up to a program.
-    Run(Box<Program>),
+    /// Up to a program. With a stage, the program mounts there.
+    Run(Box<Program>, Option<Stage>),
 }
 
 /// First argument of our own program that makes it do [`walk`] and nothing else.
 pub const WALK: &str = "--walk-to";
 
-/// Opens a directory, which triggers the automounts on the way to it and at its end. True: it is there.
+/// Opens a directory, which triggers the automounts on the way to it and at its end. Returns whether it exists.
 pub fn walk(to: &Path) -> bool {
     path::open_through(to).is_ok()
 }
 
 impl Mounter {
-    /// One with these settings, in these lanes.
+    /// Makes one with these settings, in these lanes.
     pub fn new(settings: Arc<Settings>, lanes: Arc<Lanes>) -> Self {
-        Self { settings, lanes }
+        Self { runner: Runner { settings, lanes } }
     }
 
-    /// May mounts be made by system call?
+    pub(super) fn settings(&self) -> &Arc<Settings> {
+        &self.runner.settings
+    }
+
+    /// Returns whether mounts may be made by system call.
     pub(super) fn in_process(&self) -> bool {
-        self.settings.method == Method::Auto
+        self.settings().method == Method::Auto
     }
 
-    /// Does the plan's action at `place`: makes the directory, then tries its mounts until one succeeds. Offsets and
-    /// submounts are for the caller to mount after it. What stands there already is left as it is. After a failure the
-    /// place is as before. The failure of each mount has been logged when this returns.
+    /// Does the plan's action at `place`: makes the directory, then tries its mounts until one succeeds. The caller mounts
+    /// offsets and submounts afterwards. What is mounted already stays. After a failure the place is as before, and the
+    /// failure of each mount has been logged.
+    ///
+    /// # Errors
+    /// The [`Failure`] of the last mount that was tried.
     pub async fn perform(&self, plan: &Arc<Plan>, place: &Arc<Place>) -> Result<Performed, Failure> {
         let prepare = {
             let (plan, place) = (Arc::clone(plan), Arc::clone(place));
@@ -101,7 +117,7 @@ impl Mounter {
         result.map(|()| Performed::Now)
     }
 
-    /// One mount of a plan.
+    /// Tries one mount of a plan.
     async fn mount(&self, mount: &Mount, opened: &Arc<Opened>) -> Result<(), Failure> {
         if !way::is_type(&mount.fstype) {
             return Err(Failure::Type(mount.fstype.clone()));
@@ -112,7 +128,7 @@ impl Mounter {
         let mut triggered = false;
         loop {
             let attempt = {
-                let (mount, opened, settings) = (mount.clone(), Arc::clone(opened), Arc::clone(&self.settings));
+                let (mount, opened, settings) = (mount.clone(), Arc::clone(opened), Arc::clone(self.settings()));
                 move || attempt(&mount, &opened, &settings, triggered)
             };
             match self.block(&opened.place, attempt).await? {
@@ -121,55 +137,84 @@ impl Mounter {
                     self.trigger(mount, opened).await;
                     triggered = true;
                 }
-                Attempt::Run(program) => return self.run(*program, mount, opened).await,
+                Attempt::Run(program, stage) => return self.run(*program, stage.map(Arc::new), mount, opened).await,
             }
         }
     }
 
-    /// Runs a program that is to mount, and looks whether it has.
-    async fn run(&self, program: Program, mount: &Mount, opened: &Arc<Opened>) -> Result<(), Failure> {
-        let ended = self.say_and_run(program, mount, opened).await?;
-        let look = {
-            let (mount, opened) = (mount.clone(), Arc::clone(opened));
-            move || {
-                let place = |source| Failure::Place { path: opened.path.clone(), source };
-                let stands = opened.site().look().map_err(place)?;
-                if stands == Stands::Mount && mount.fstype == b"bind" {
-                    mount::set_propagation(&opened.path, mount.propagation).map_err(place)?;
-                }
-                Ok(stands == Stands::Mount)
+    /// Runs a program that is to mount, and looks whether it has mounted something.
+    async fn run(
+        &self,
+        program: Program,
+        stage: Option<Arc<Stage>>,
+        mount: &Mount,
+        opened: &Arc<Opened>,
+    ) -> Result<(), Failure> {
+        let run = self.say_and_run(program, mount, opened).await?;
+        let mut mounted = self.take_mount(&stage, mount, opened).await?;
+        if run.exit == Exit::Status(0) && !mounted {
+            let (mut pause, end) = (LOOK_AGAIN.0, tokio::time::Instant::now() + APPEARS_WITHIN);
+            while !mounted && tokio::time::Instant::now() < end {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LOOK_AGAIN.1);
+                mounted = self.take_mount(&stage, mount, opened).await?;
             }
-        };
-        let mounted = self.block(&opened.place, look).await?;
-        match ended.1.how {
+        }
+        match run.exit {
             Exit::Status(0) if mounted => Ok(()),
-            Exit::Status(0) => Err(Failure::Nothing { program: ended.0, path: opened.path.clone() }),
-            // What is mounted is mounted, and to say otherwise would make the next request mount it again.
-            how if mounted => {
-                warn!(target: &opened.place.label, "{}: {how}, but {} is mounted",
-                    Escaped::path(&ended.0), Escaped::path(&opened.path));
+            Exit::Status(0) => Err(Failure::Nothing { run: Box::new(run), path: opened.path.clone() }),
+            // To report a failure would make the next request mount it again.
+            exit if mounted => {
+                warn!(target: &opened.place.label, "{}: {exit}, but {} is mounted",
+                    Escaped(run.program()), Escaped::path(&opened.path));
                 Ok(())
             }
-            how => {
-                let said = ended.1.lines().last().unwrap_or_default().to_vec();
-                Err(Failure::Program { program: ended.0, how, said })
-            }
+            _ => Err(Failure::Program(Box::new(run))),
         }
     }
 
-    /// `fsck.TYPE` before a mount: its exit status is a set of bits, of which 2 (reboot) and 4 (errors left) refuse,
-    /// fsck(8).
+    /// Returns whether the program has mounted something, which is moved from the stage to its place.
+    async fn take_mount(
+        &self,
+        stage: &Option<Arc<Stage>>,
+        mount: &Mount,
+        opened: &Arc<Opened>,
+    ) -> Result<bool, Failure> {
+        let (stage, opened) = (stage.clone(), Arc::clone(opened));
+        let bind = (mount.fstype == b"bind").then_some(mount.propagation);
+        let place = Arc::clone(&opened.place);
+        let look = move || {
+            let failed = |source| Failure::Place { path: opened.path.clone(), source };
+            if let Some(stage) = stage {
+                match stage.move_to(opened.mount_target()) {
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+                    done => done.map_err(failed)?,
+                }
+            } else if opened.site().look().map_err(failed)? != Stands::Mount {
+                return Ok(false);
+            }
+            if let Some(propagation) = bind {
+                let top = opened.open_top().map_err(failed)?;
+                mount::set_propagation(top.as_fd(), propagation).map_err(failed)?;
+            }
+            Ok(true)
+        };
+        self.block(&place, look).await
+    }
+
+    /// Runs `fsck.TYPE` before a mount. Its exit status is a set of bits, of which 2 (reboot) and 4 (errors left) refuse the
+    /// mount, fsck(8).
     async fn check(&self, fsck: Fsck, mount: &Mount, opened: &Arc<Opened>) -> Result<(), Failure> {
         let how = match fsck {
             Fsck::Preen => "-p",
             Fsck::ReadOnly => "-n",
         };
-        let path = self.settings.sbin.join(way::program_name("fsck.", &mount.fstype));
+        let path = self.settings().sbin.join(way::program_name("fsck.", &mount.fstype));
         let program = self.program(&path).arg(how).arg(OsStr::from_bytes(&mount.source));
         match self.say_and_run(program, mount, opened).await {
-            Ok((_, Ended { how: Exit::Status(status), .. })) if status & 6 == 0 => Ok(()),
-            Ok((_, Ended { how, .. })) => Err(Failure::Fsck { device: mount.source.clone(), how }),
-            // A machine without it mounts without it.
+            Ok(Run { exit: Exit::Status(status), .. }) if status & 6 == 0 => Ok(()),
+            Ok(run) => Err(Failure::Fsck { device: mount.source.clone(), run: Box::new(run) }),
+            // A machine without the program mounts without the check.
             Err(Failure::Start { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 debug!(target: &opened.place.label, "there is no {}", Escaped::path(&path));
                 Ok(())
@@ -178,34 +223,20 @@ impl Mounter {
         }
     }
 
-    async fn say_and_run(
-        &self,
-        program: Program,
-        mount: &Mount,
-        opened: &Arc<Opened>,
-    ) -> Result<(std::path::PathBuf, Ended), Failure> {
-        let label = &*opened.place.label;
-        let words = program.words();
-        let path = Path::new(words.first().map_or(OsStr::new(""), |word| word)).to_owned();
-        let level = if self.settings.verbose { log::Level::Info } else { log::Level::Debug };
-        if log::log_enabled!(target: label, level) {
-            let call = words.get(1..).unwrap_or_default().join(OsStr::new(" "));
-            let name = path.file_name().unwrap_or_default();
-            let (name, call) = (Escaped(name.as_bytes()), Escaped(call.as_bytes()));
-            log::log!(target: label, level, "mount({}): calling {name} {call}", way::module(&mount.fstype));
-        }
-        let late = |_| Failure::Late { path: opened.path.clone(), late: Late::Deadline };
-        let permit = self.lanes.program(way::server(&mount.source));
-        let _permit = timeout(self.settings.mount_deadline, permit).await.map_err(late)?;
-        let ended = program.run().await.map_err(|source| Failure::Start { program: path.clone(), source })?;
-        for line in ended.lines() {
-            debug!(target: label, ">> {}", Escaped(line));
-        }
-        Ok((path, ended))
+    async fn say_and_run(&self, program: Program, mount: &Mount, opened: &Arc<Opened>) -> Result<Run, Failure> {
+        let call = Call {
+            program,
+            server: way::server(&mount.source).map(<[u8]>::to_vec),
+            path: opened.path.clone(),
+            label: Arc::clone(&opened.place.label),
+            patience: self.settings().mount_deadline,
+        };
+        self.runner.announce(&call, way::module(&mount.fstype));
+        self.runner.run(call).await
     }
 
     fn program(&self, path: &Path) -> Program {
-        Program::new(path, self.settings.mount_deadline, self.settings.grace)
+        Program::new(path, self.settings().mount_deadline, self.settings().grace)
     }
 
     /// Walks to the source in a process outside our group: for the group, automounts are bare directories.
@@ -217,7 +248,7 @@ impl Mounter {
             program = program.as_user(who.uid, who.gid);
         }
         debug!(target: &opened.place.label, "triggering {} first", Escaped(&mount.source));
-        // Whether it helped the next attempt sees.
+        // The next attempt shows whether it helped.
         let _ = program.run().await;
     }
 
@@ -227,17 +258,17 @@ impl Mounter {
         work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let path = place.path();
-        match self.lanes.run_at(Lane::Mount, &path, self.settings.mount_deadline, work).await {
+        match self.runner.lanes.run_at(Lane::Mount, &path, self.settings().mount_deadline, work).await {
             Ok(result) => result,
             Err(late) => Err(Failure::Late { path, late }),
         }
     }
 }
 
-/// Looks at the place and makes its directory or its link: the place, and whether a directory was made. `None`: something
-/// is mounted there already.
+/// Looks at the place and makes its directory or its link. Returns the place, and whether a directory was made; `None` if
+/// something is mounted there already.
 fn prepare(plan: &Plan, place: &Arc<Place>) -> Result<Option<(Arc<Opened>, bool)>, Failure> {
-    let Some(opened) = Opened::new(place)? else { return Ok(None) };
+    let opened = Opened::new(place)?;
     let site = opened.site();
     let prepared = (|| {
         let stands = site.look()?;
@@ -245,6 +276,9 @@ fn prepare(plan: &Plan, place: &Arc<Place>) -> Result<Option<(Arc<Opened>, bool)
             return Ok(None);
         }
         if let Action::Symlink(text) = &plan.action {
+            if place.kind != crate::engine::Kind::Indirect {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
             site.link(text)?;
             return Ok(Some(false));
         }
@@ -252,7 +286,7 @@ fn prepare(plan: &Plan, place: &Arc<Place>) -> Result<Option<(Arc<Opened>, bool)
             // The map has changed since it was made.
             site.remove(stands)?;
         }
-        site.make().map(Some)
+        if place.kind == crate::engine::Kind::Indirect { site.make().map(Some) } else { Ok(Some(false)) }
     })();
     match prepared {
         Ok(made) => Ok(made.map(|made| (Arc::new(opened), made))),
@@ -260,7 +294,8 @@ fn prepare(plan: &Plan, place: &Arc<Place>) -> Result<Option<(Arc<Opened>, bool)
     }
 }
 
-/// Makes a mount as far as that goes without a program. `triggered`: what could be triggered has been.
+/// Makes a mount as far as that goes without a program. `triggered`: the automounts on the way to the source have been
+/// triggered.
 fn attempt(mount: &Mount, opened: &Opened, settings: &Settings, triggered: bool) -> Result<Attempt, Failure> {
     let is_bind = mount.fstype == b"bind";
     let local = mount.source.starts_with(b"/") && memchr::memmem::find(&mount.fstype, b"cifs").is_none();
@@ -268,27 +303,40 @@ fn attempt(mount: &Mount, opened: &Opened, settings: &Settings, triggered: bool)
     if is_bind && (!local || path == opened.path) {
         return Err(Failure::BindSource(mount.source.clone()));
     }
-    let source = if local { Some(open_source(path)) } else { None };
+    let source = if local { Some(open_source(path, settings.strict_sources && is_bind)) } else { None };
     match &source {
         Some(Source::Automount) if !triggered => return Ok(Attempt::Trigger),
         Some(Source::Automount) if is_bind => return Err(Failure::AutofsSource(mount.source.clone())),
         _ => {}
     }
     let exists = |program: &Path| path::stat(program).is_ok_and(|found| found.is_file());
-    let command = || Ok(Attempt::Run(Box::new(way::command(mount, &opened.path, settings))));
-    let done = match (Way::choose(mount, settings, exists), source) {
+    // A program finds the place by its path, so where that may lead elsewhere, it mounts in a stage.
+    let staged = |call: &dyn Fn(&Path, bool) -> Program| {
+        let failed = |source| Failure::Place { path: opened.path.clone(), source };
+        let stage = if opened.is_guarded() { None } else { Some(Stage::new().map_err(failed)?) };
+        let program = call(stage.as_ref().map_or(&opened.path, Stage::path), stage.is_some());
+        Ok(Attempt::Run(Box::new(program), stage))
+    };
+    let command = || match (&source, is_bind && settings.strict_sources) {
+        (Some(Source::Failed(e)), true) => {
+            let source = io::Error::new(e.kind(), e.to_string());
+            Err(Failure::Source { path: mount.source.clone(), source })
+        }
+        _ => staged(&|target, staged| way::command(mount, target, staged, settings)),
+    };
+    let target = opened.mount_target();
+    let done = match (Way::choose(mount, settings, exists), &source) {
         (Way::Bind(options), Some(Source::Open(source))) => {
-            mount::bind(source.as_fd(), opened.site().target, options.flags, mount.propagation)
+            mount::bind(source.as_fd(), target, options.flags, mount.propagation)
         }
         (Way::Bind(_), Some(Source::Failed(e))) => {
-            return Err(Failure::Source { path: mount.source.clone(), source: e });
+            let source =
+                e.raw_os_error().map_or_else(|| io::Error::new(e.kind(), e.to_string()), io::Error::from_raw_os_error);
+            return Err(Failure::Source { path: mount.source.clone(), source });
         }
-        (Way::Kernel(options), _) => {
-            mount::mount(&mount.source, opened.site().target, &mount.fstype, options.flags, &options.data)
-        }
+        (Way::Kernel(options), _) => mount::mount(&mount.source, target, &mount.fstype, options.flags, &options.data),
         (Way::Helper { program, subtype }, _) => {
-            let program = way::helper(&program, subtype, mount, &opened.path, settings);
-            return Ok(Attempt::Run(Box::new(program)));
+            return staged(&|target, _| way::helper(&program, subtype, mount, target, settings));
         }
         (Way::Command | Way::Bind(_), _) => return command(),
     };
@@ -302,23 +350,34 @@ fn attempt(mount: &Mount, opened: &Opened, settings: &Settings, triggered: bool)
 
 enum Source {
     Open(OwnedFd),
-    /// An automount stands at its end, or in the way to it.
+    /// An automount is at its end, or in the way to it.
     Automount,
     Failed(io::Error),
 }
 
-fn open_source(path: &Path) -> Source {
-    let is_autofs = |fd: &OwnedFd| match mount::is_autofs(fd.as_fd()) {
+/// Opens the source of a mount. `strict`: a symbolic link is followed only if nobody but root can have made it.
+fn open_source(path: &Path, strict: bool) -> Source {
+    let is_autofs = |fd: &OwnedFd| match mount_id::is_autofs(fd.as_fd()) {
         Some(known) => known,
         None => Magic::of(fd).is_ok_and(Magic::is_autofs),
     };
-    match path::open(path) {
+    let opened = if strict { open_strictly(path) } else { path::open(path) };
+    match opened {
         Ok(fd) if is_autofs(&fd) => Source::Automount,
         Ok(fd) => Source::Open(fd),
         Err(e) => {
             let nearest = path.ancestors().skip(1).find_map(|above| path::open(above).ok());
             if nearest.is_some_and(|fd| is_autofs(&fd)) { Source::Automount } else { Source::Failed(e) }
         }
+    }
+}
+
+fn open_strictly(path: &Path) -> io::Result<OwnedFd> {
+    match path::open_exact(path) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR)) => {
+            path::open_exact(&dirs::resolve(path).map_err(io::Error::other)?)
+        }
+        opened => opened,
     }
 }
 

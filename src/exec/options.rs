@@ -1,19 +1,19 @@
-//! Mount options, parted into what the kernel takes and what only a program understands.
+//! Mount options, divided into those that the kernel takes and those that only a program understands.
 
-use crate::sys::mount::Flags;
+use crate::sys::mount_flags::{self, Flags};
 use crate::text::split_once;
 
 /// Options that the kernel takes as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Options {
-    /// The generic ones.
+    /// The generic flags.
     pub(super) flags: Flags,
-    /// What remains, for the file system, joined by commas.
+    /// The others, for the file system, joined by commas.
     pub(super) data: Vec<u8>,
 }
 
 impl Options {
-    /// Parts the text after `-o`. `None`: there is something in it that mount(8) must see to.
+    /// Divides the text after `-o`. Returns `None` if it holds a word that only mount(8) can handle.
     pub(super) fn for_kernel(text: &[u8]) -> Option<Self> {
         if needs_mount_program(text) {
             return None;
@@ -39,8 +39,8 @@ impl Options {
     }
 }
 
-/// Do options hold something that neither the kernel nor a helper `mount.TYPE` understands, but mount(8) itself? Those
-/// are the words for user space of mount(8) and fstab(5), other operations than a new mount, and quoted values.
+/// Returns whether options hold something that neither the kernel nor a helper `mount.TYPE` understands, but mount(8): the
+/// words for user space of mount(8) and fstab(5), other operations than a new mount, and quoted values.
 pub(super) fn needs_mount_program(text: &[u8]) -> bool {
     const WORDS: &[&[u8]] = &[
         b"auto",
@@ -82,9 +82,9 @@ pub(super) fn needs_mount_program(text: &[u8]) -> bool {
         })
 }
 
-/// The options for a helper `mount.TYPE`: without `defaults`, which mount(8) does not pass on either.
+/// Returns the options for a helper `mount.TYPE`, as mount(8) would pass them.
 pub(super) fn for_helper(text: &[u8]) -> Vec<u8> {
-    words(text).filter(|word| *word != b"defaults").collect::<Vec<_>>().join(&b',')
+    mount_flags::for_helper(words(text)).join(&b',')
 }
 
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -116,11 +116,5 @@ mod tests {
             assert!(needs_mount_program(text.as_bytes()), "{text}");
         }
         assert!(!needs_mount_program(b"soft,uid=alice,offset=3"));
-    }
-
-    #[test]
-    fn helpers_do_not_see_defaults() {
-        assert_eq!(for_helper(b"defaults,soft,,retry=0"), b"soft,retry=0");
-        assert_eq!(for_helper(b"defaults"), b"");
     }
 }

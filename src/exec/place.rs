@@ -1,4 +1,4 @@
-//! The place of an entry: where something is mounted, and what stands there.
+//! The place of an entry: where something is mounted, and what is there now.
 
 use std::ffi::OsStr;
 use std::io;
@@ -7,31 +7,31 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Failure;
+use super::{Failure, dirs};
 use crate::engine::{Key, Kind, Requester};
 use crate::fault;
-use crate::sys::mount::Target;
-use crate::sys::path;
+use crate::sys::mount::{self, Target};
+use crate::sys::{autofs, mount_id, mountinfo, path};
 
 /// An entry of one of our autofs mounts.
 #[derive(Debug, Clone)]
 pub struct Place {
     /// Kind of the autofs mount.
     pub kind: Kind,
-    /// Mount point of the autofs mount; for direct and offset mounts the place itself.
+    /// Mount point of the autofs mount, without symbolic links; for direct and offset mounts it is the place itself.
     pub root: PathBuf,
-    /// Device number (`st_dev`) of the autofs mount, by which it is told from what is mounted on it.
+    /// Device number (`st_dev`) of the autofs mount, which tells it from what is mounted on it.
     pub dev: u64,
     /// The entry; empty for direct and offset mounts.
     pub key: Key,
-    /// Whose access it was: a source on another automount is triggered in his name.
+    /// The requester. A bind source on another automount is triggered with this user and group.
     pub who: Requester,
     /// Target of log lines: the mount point of the master map.
     pub label: Arc<str>,
 }
 
 impl Place {
-    /// The absolute path.
+    /// Returns the absolute path.
     pub fn path(&self) -> PathBuf {
         match self.kind {
             Kind::Indirect => self.root.join(self.name()),
@@ -39,15 +39,14 @@ impl Place {
         }
     }
 
-    /// Is something mounted here, or linked? Directories in the entry's own count: they carry the triggers of a
-    /// multi-mount without a root. May wait.
+    /// Returns whether something is mounted here, or linked. The directories that carry the triggers of a multi-mount
+    /// without a root count as well. May wait.
     pub fn is_mounted(self: &Arc<Self>) -> bool {
         let Ok(opened) = Opened::new(self) else { return false };
-        let Some(opened) = opened else { return true };
         match opened.site().look() {
             Ok(Stands::Mount | Stands::Link) => true,
             Ok(Stands::Directory) if self.kind == Kind::Indirect => {
-                let dir = path::open_dir_at(opened.root.as_fd(), self.name());
+                let dir = path::open_dir_at(opened.dir.as_fd(), self.name());
                 dir.and_then(|dir| path::names(dir.as_fd())).is_ok_and(|names| !names.is_empty())
             }
             _ => false,
@@ -61,20 +60,20 @@ impl Place {
         }
     }
 
-    /// The kernel never asks for such names, but whoever else may call.
+    /// Returns whether the key is one file name. The kernel asks for nothing else.
     fn has_good_name(&self) -> bool {
         let key = &*self.key.0;
         self.kind != Kind::Indirect || !matches!(key, b"" | b"." | b"..") && !key.contains(&b'/')
     }
 
-    /// The place as seen from a descriptor of the autofs mount's root. `None`: the key is no file name.
+    /// Returns the place as seen from the open root of its autofs mount, or `None` if the key is no file name.
     pub(super) fn site<'a>(&'a self, root: BorrowedFd<'a>, path: &'a Path) -> Option<Site<'a>> {
         let target = Target { dir: root, name: self.name(), path };
         self.has_good_name().then_some(Site { target, dev: self.dev })
     }
 }
 
-/// What stands at a place.
+/// What is at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stands {
     /// Not even a directory.
@@ -87,11 +86,11 @@ pub(super) enum Stands {
     Mount,
 }
 
-/// A place with the directory that holds it opened.
+/// A mount point in an open directory, on the autofs mount with the device number `dev`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Site<'a> {
     pub(super) target: Target<'a>,
-    dev: u64,
+    pub(super) dev: u64,
 }
 
 impl Site<'_> {
@@ -99,11 +98,11 @@ impl Site<'_> {
         (!self.target.name.as_os_str().is_empty()).then_some(self.target.name)
     }
 
-    /// What stands there now. Waits for nothing but the way to a direct or offset mount.
+    /// Looks at what is there now. Waits for no file system, except on the way to a direct or offset mount.
     pub(super) fn look(&self) -> io::Result<Stands> {
         let found = match self.name() {
             Some(name) => path::lstat_at(self.target.dir, name),
-            None => path::lstat(self.target.path),
+            None => path::open_exact(self.target.path).and_then(|fd| path::fstat(fd.as_fd())),
         };
         match found {
             Ok(found) if found.dev != self.dev => Ok(Stands::Mount),
@@ -114,7 +113,7 @@ impl Site<'_> {
         }
     }
 
-    /// Makes the directory. False: nothing had to be made. Whoever wants a mount there looks first.
+    /// Makes the directory. Returns whether it did not exist. A caller that wants to mount there looks first.
     pub(super) fn make(&self) -> io::Result<bool> {
         let Some(name) = self.name() else { return Ok(false) };
         match path::mkdir_at(self.target.dir, name) {
@@ -136,7 +135,7 @@ impl Site<'_> {
         }
     }
 
-    /// Puts a symbolic link in place of the directory. If that fails, the directory is there again.
+    /// Replaces the directory by a symbolic link. If that fails, the directory is made again.
     pub(super) fn link(&self, text: &[u8]) -> io::Result<()> {
         let Some(name) = self.name() else { return Err(io::ErrorKind::Unsupported.into()) };
         let before = self.look()?;
@@ -152,37 +151,128 @@ impl Site<'_> {
     }
 }
 
-/// A place that stays open over the steps of a mount.
+/// A place that stays open over the steps of a mount or an unmount.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) place: Arc<Place>,
+    /// Where the place is now: a user may have renamed a directory above.
     pub(super) path: PathBuf,
-    root: OwnedFd,
+    /// The directory that holds the mount point; for an indirect mount that is the root of the autofs mount.
+    dir: OwnedFd,
+    name: PathBuf,
+    /// The root of a direct or offset mount, if nothing is mounted on it.
+    root: Option<OwnedFd>,
 }
 
 impl Opened {
-    /// Opens the root of the autofs mount. For direct and offset mounts that already have something on them, `None`.
-    /// May wait.
-    pub(super) fn new(place: &Arc<Place>) -> Result<Option<Self>, Failure> {
-        let path = place.path();
+    /// Opens the place, without following a symbolic link anywhere. It proves to be ours by the device number of the
+    /// autofs mount: it is at the path, or below what is mounted there. If the directories above were renamed, the mount
+    /// table tells where it is now. May wait.
+    ///
+    /// # Errors
+    /// [`Failure::Key`]; [`Failure::Covered`]: the autofs mount cannot be reached.
+    pub(super) fn new(place: &Arc<Place>) -> Result<Self, Failure> {
         if !place.has_good_name() {
-            return Err(Failure::Key(path));
+            return Err(Failure::Key(place.path()));
         }
-        let failed = |source| Failure::Place { path: path.clone(), source };
-        let root = path::open_nofollow(&place.root).map_err(failed)?;
-        if path::fstat(root.as_fd()).map_err(failed)?.dev != place.dev {
-            return match place.kind {
-                Kind::Indirect => Err(Failure::Covered(place.root.clone())),
-                Kind::Direct | Kind::Offset => Ok(None),
-            };
+        let first = Self::at(place, &place.root);
+        if let Ok(Some(opened)) = first {
+            return Ok(opened);
         }
-        Ok(Some(Self { place: Arc::clone(place), path, root }))
+        let moved = autofs_path(place.dev).ok().flatten().filter(|path| *path != place.root);
+        if let Some(Ok(Some(opened))) = moved.map(|path| Self::at(place, &path)) {
+            return Ok(opened);
+        }
+        match first {
+            Err(source) => Err(Failure::Place { path: place.path(), source }),
+            Ok(_) => Err(Failure::Covered(place.root.clone())),
+        }
     }
 
+    /// Opens the place if its autofs mount is at `root`, else returns `None`.
+    fn at(place: &Arc<Place>, root: &Path) -> io::Result<Option<Self>> {
+        let place = Arc::clone(place);
+        if place.kind == Kind::Indirect {
+            let dir = path::open_exact(root)?;
+            let ours = path::fstat(dir.as_fd())?.dev == place.dev;
+            let (path, name) = (root.join(place.name()), place.name().to_owned());
+            return Ok(ours.then_some(Self { place, path, dir, name, root: None }));
+        }
+        let (Some(parent), Some(name)) = (root.parent(), root.file_name()) else { return Ok(None) };
+        let (dir, name) = (path::open_exact(parent)?, PathBuf::from(name));
+        let top = path::open_at_nofollow(dir.as_fd(), &name)?;
+        let free = path::fstat(top.as_fd())?.dev == place.dev;
+        let ours = free || mount_id::is_over(top.as_fd(), dir.as_fd(), place.dev)?;
+        let root_path = root.to_owned();
+        Ok(ours.then_some(Self { place, path: root_path, dir, name, root: free.then_some(top) }))
+    }
+
+    /// Returns the place for looking at it and for unmounting: the entry in the directory that holds it.
     pub(super) fn site(&self) -> Site<'_> {
-        let target = Target { dir: self.root.as_fd(), name: self.place.name(), path: &self.path };
+        let target = Target { dir: self.dir.as_fd(), name: &self.name, path: &self.path };
         Site { target, dev: self.place.dev }
     }
+
+    /// Returns the place for mounting. For direct and offset mounts that is the open root of the autofs mount, so that
+    /// nothing that a user puts at its name can be meant.
+    pub(super) fn mount_target(&self) -> Target<'_> {
+        match &self.root {
+            Some(root) => Target { dir: root.as_fd(), name: Path::new(""), path: &self.path },
+            None => self.site().target,
+        }
+    }
+
+    /// Opens what is mounted on top.
+    pub(super) fn open_top(&self) -> io::Result<OwnedFd> {
+        path::open_at_nofollow(self.dir.as_fd(), &self.name)
+    }
+
+    /// Returns whether a program that walks to [`path`](Self::path) is sure to arrive here. May wait.
+    pub(super) fn is_guarded(&self) -> bool {
+        dirs::is_guarded(&self.path)
+    }
+}
+
+/// Returns where the autofs mount with the device number `dev` is now, or `None` if the mount table does not have it.
+fn autofs_path(dev: u64) -> io::Result<Option<PathBuf>> {
+    let table = mountinfo::read()?;
+    let line = mountinfo::parse(&table).find(|line| line.fstype == b"autofs" && autofs::decode(line.dev) == dev);
+    Ok(line.map(|line| line.path().to_owned()))
+}
+
+/// Unmounts the autofs mount with the device number `dev`, which is (or was, if a user has renamed a directory above it)
+/// at `at`. That it does not exist any more is no error. May wait.
+///
+/// # Errors
+/// [`Failure::Covered`]: something is mounted over it. [`Failure::Kernel`]: it is in use.
+pub fn unmount_autofs(at: &Path, dev: u64, lazy: bool) -> Result<(), Failure> {
+    match unmount_autofs_at(at, dev, lazy)? {
+        true => Ok(()),
+        false => match autofs_path(dev) {
+            Ok(Some(path)) if path != at && unmount_autofs_at(&path, dev, lazy)? => Ok(()),
+            Ok(Some(path)) => Err(Failure::Covered(path)),
+            Ok(None) => Ok(()),
+            Err(source) => Err(Failure::Place { path: at.to_owned(), source }),
+        },
+    }
+}
+
+/// Returns whether the autofs mount was on top at `at`, and with that unmounted.
+fn unmount_autofs_at(at: &Path, dev: u64, lazy: bool) -> Result<bool, Failure> {
+    let (Some(parent), Some(name)) = (at.parent(), at.file_name()) else { return Ok(false) };
+    let name = Path::new(name);
+    let Ok(dir) = path::open_exact(parent) else { return Ok(false) };
+    let Ok(top) = path::open_at_nofollow(dir.as_fd(), name) else { return Ok(false) };
+    if !path::fstat(top.as_fd()).is_ok_and(|found| found.dev == dev) {
+        return Ok(false);
+    }
+    let done = if lazy {
+        mount::detach(top.as_fd())
+    } else {
+        drop(top);
+        mount::unmount(dir.as_fd(), name, false)
+    };
+    done.map(|()| true).map_err(|source| Failure::Kernel { path: at.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -207,7 +297,7 @@ mod tests {
     #[test]
     fn a_link_takes_the_place_of_a_directory_and_back() {
         let dir = tempfile::tempdir().unwrap();
-        let opened = Opened::new(&Arc::new(place(dir.path(), b"k"))).unwrap().unwrap();
+        let opened = Opened::new(&Arc::new(place(dir.path(), b"k"))).unwrap();
         let site = opened.site();
         assert_eq!(site.look().unwrap(), Stands::Nothing);
         assert!(site.make().unwrap() && !site.make().unwrap());
@@ -227,6 +317,6 @@ mod tests {
     fn another_device_is_a_mount() {
         let mut proc = place(Path::new("/"), b"proc");
         proc.dev = path::lstat(Path::new("/")).unwrap().dev;
-        assert_eq!(Opened::new(&Arc::new(proc)).unwrap().unwrap().site().look().unwrap(), Stands::Mount);
+        assert_eq!(Opened::new(&Arc::new(proc)).unwrap().site().look().unwrap(), Stands::Mount);
     }
 }

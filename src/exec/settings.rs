@@ -1,9 +1,10 @@
-//! How mounts are made: what `autofs.conf` and the packager say of it.
+//! How mounts are made, as the configuration and the packager want it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Which way mounts go.
+/// By what mounts are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Method {
     /// By system call where no program is needed, by `mount.TYPE` where there is one, else by mount(8).
@@ -16,23 +17,28 @@ pub enum Method {
 /// Settings of the executor. A reload makes a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Which way mounts go.
+    /// By what mounts are made.
     pub method: Method,
     /// How long one attempt to mount may take: `mount_wait`.
     pub mount_deadline: Duration,
     /// How long an unmount may take: `umount_wait`.
     pub umount_deadline: Duration,
-    /// Between asking a program that is late to end and ending it.
+    /// The time between SIGTERM and SIGKILL for a program that is late.
     pub grace: Duration,
+    /// Variables of the service's environment that programs get: `[helpers] environment` in autofs.toml.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Follow a symbolic link on the way to a bind source only if nobody but root can have made it: `[security]
+    /// source_links` in autofs.toml.
+    pub strict_sources: bool,
     /// Log how mounts are made as information, not as debugging: `mount_verbose`.
     pub verbose: bool,
     /// mount(8).
     pub mount: PathBuf,
     /// umount(8).
     pub umount: PathBuf,
-    /// Where `mount.TYPE`, `umount.TYPE` and `fsck.TYPE` are.
+    /// The directory of `mount.TYPE`, `umount.TYPE` and `fsck.TYPE`.
     pub sbin: PathBuf,
-    /// Where libmount keeps what the kernel does not know of mounts; umount(8) tidies it up.
+    /// The file in which libmount keeps what the kernel does not know about mounts; umount(8) tidies it up.
     pub utab: PathBuf,
 }
 
@@ -43,6 +49,8 @@ impl Default for Settings {
             mount_deadline: Duration::from_secs(180),
             umount_deadline: Duration::from_secs(12),
             grace: Duration::from_secs(2),
+            environment: Vec::new(),
+            strict_sources: false,
             verbose: false,
             mount: env!("AUTOFS_MOUNT").into(),
             umount: env!("AUTOFS_UMOUNT").into(),

@@ -1,4 +1,4 @@
-//! What was mounted, taken away again.
+//! Unmounts the file systems of entries, and removes what is left of them.
 
 use std::ffi::OsStr;
 use std::io;
@@ -6,47 +6,58 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::debug;
 
 use super::lanes::{Lane, Lanes};
 use super::place::{Opened, Stands};
+use super::program_run::{Call, Runner};
 use super::settings::{Method, Settings};
 use super::way;
 use super::{Failure, Place};
-use crate::sys::mount;
-use crate::sys::path;
-use crate::sys::process::{Exit, Program};
+use crate::engine::Kind;
+use crate::record::{Exit, Run};
+use crate::sys::process::Program;
+use crate::sys::{mount, mount_id, path};
 use crate::text::Escaped;
 
-/// Takes mounts away. Cheap to clone.
+/// The pauses between two looks whether a program has unmounted the file system: the first, and the longest.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
+
+/// Unmounts file systems. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Unmounter {
-    settings: Arc<Settings>,
-    lanes: Arc<Lanes>,
+    runner: Runner,
 }
 
 impl Unmounter {
-    /// One with these settings, in these lanes.
+    /// Makes one with these settings, in these lanes.
     pub fn new(settings: Arc<Settings>, lanes: Arc<Lanes>) -> Self {
-        Self { settings, lanes }
+        Self { runner: Runner { settings, lanes } }
     }
 
-    /// Unmounts the file system at `place`; `lazy`: out of sight now, gone when no longer in use. That nothing is mounted
-    /// there (any more) is no error. Never touches the autofs mount itself. What does not end in time counts as in use.
+    /// Unmounts the file system at `place`. With `lazy`, it disappears now and ends when it is no longer in use. That
+    /// nothing is mounted there is no error. Never touches the autofs mount itself.
+    ///
+    /// # Errors
+    /// [`Failure::is_busy`]: it is in use, or was not unmounted in time.
     pub async fn unmount(&self, place: &Arc<Place>, lazy: bool) -> Result<(), Failure> {
         let step = {
-            let (place, settings) = (Arc::clone(place), Arc::clone(&self.settings));
+            let (place, settings) = (Arc::clone(place), Arc::clone(&self.runner.settings));
             move || step(&place, &settings, lazy)
         };
         if self.block(place, step).await? { Ok(()) } else { self.by_program(place, lazy).await }
     }
 
-    /// [`unmount`](Self::unmount) and [`clear`](Self::clear), in one go where no program is needed. That something is
+    /// Does [`unmount`](Self::unmount) and [`clear`](Self::clear), in one go where no program is needed. That something is
     /// left of the entry is no failure.
+    ///
+    /// # Errors
+    /// Those of [`unmount`](Self::unmount).
     pub async fn remove(&self, place: &Arc<Place>, lazy: bool, keep: bool) -> Result<(), Failure> {
         let step = {
-            let (place, settings) = (Arc::clone(place), Arc::clone(&self.settings));
+            let (place, settings) = (Arc::clone(place), Arc::clone(&self.runner.settings));
             move || Ok(step(&place, &settings, lazy)?.then(|| clear(&place, keep)))
         };
         let cleared = match self.block(place, step).await? {
@@ -62,40 +73,58 @@ impl Unmounter {
         Ok(())
     }
 
-    /// Has umount(8) do it.
+    /// Has umount(8) unmount it. Returns as soon as nothing is mounted there any more, also when the program goes on: those
+    /// who wait for the expired entry have nothing to wait for then.
     async fn by_program(&self, place: &Arc<Place>, lazy: bool) -> Result<(), Failure> {
-        let mut program =
-            Program::new(&self.settings.umount, self.settings.umount_deadline, self.settings.grace).arg("-c").arg("-n");
+        let settings = &self.runner.settings;
+        let mut program = Program::new(&settings.umount, settings.umount_deadline, settings.grace).arg("-c");
         if lazy {
             program = program.arg("-l");
         }
-        let ended = {
-            let _permit = self.lanes.program(None).await;
-            program.arg(place.path()).run().await
+        let call = Call {
+            program: program.arg(place.path()),
+            server: None,
+            path: place.path(),
+            label: Arc::clone(&place.label),
+            patience: settings.umount_deadline,
         };
-        let program = self.settings.umount.clone();
-        let ended = ended.map_err(|source| Failure::Start { program: program.clone(), source })?;
-        for line in ended.lines() {
-            debug!(target: &place.label, ">> {}", Escaped(line));
-        }
-        let look = {
-            let place = Arc::clone(place);
-            move || is_mounted(&place)
-        };
-        match (ended.how, self.block(place, look).await?) {
-            (_, false) => Ok(()),
-            (how, true) => {
-                let said = ended.lines().last().unwrap_or_default().to_vec();
-                // A status of 0 with a mount left: there were several, one over the other.
-                let how = if how == Exit::Status(0) { Exit::Status(32) } else { how };
-                Err(Failure::Program { program, how, said })
+        let runner = self.runner.clone();
+        // A task of its own: the program is ended at its deadline even when nothing waits for it any more.
+        let mut running = tokio::spawn(async move { runner.run(call).await });
+        let mut pause = LOOK_AGAIN.0;
+        let run = loop {
+            tokio::select! {
+                ended = &mut running => break ended.map_err(|e| Failure::Start {
+                    program: settings.umount.clone(),
+                    source: io::Error::other(e),
+                })??,
+                () = tokio::time::sleep(pause) => {
+                    if !self.is_mounted(place).await? {
+                        return Ok(());
+                    }
+                    pause = (pause * 2).min(LOOK_AGAIN.1);
+                }
             }
+        };
+        if !self.is_mounted(place).await? {
+            return Ok(());
         }
+        // A status of 0 with a mount left: there were several, one over the other.
+        let exit = if run.exit == Exit::Status(0) { Exit::Status(32) } else { run.exit };
+        Err(Failure::Program(Box::new(Run { exit, ..run })))
+    }
+
+    async fn is_mounted(&self, place: &Arc<Place>) -> Result<bool, Failure> {
+        let there = Arc::clone(place);
+        self.block(place, move || is_mounted(&Opened::new(&there)?)).await
     }
 
     /// Removes what is left of an entry when nothing is mounted there: its symbolic link, or its directory with the
-    /// directories in it that are part of the same autofs mount. `keep`: the directory itself stays (browse mode); a link
-    /// goes in any case.
+    /// directories in it that are part of the same autofs mount. With `keep`, the directory itself stays (browse mode); a
+    /// link is removed in any case.
+    ///
+    /// # Errors
+    /// [`Failure::Place`].
     pub async fn clear(&self, place: &Arc<Place>, keep: bool) -> Result<(), Failure> {
         let clear = {
             let place = Arc::clone(place);
@@ -110,48 +139,58 @@ impl Unmounter {
         work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let path = place.path();
-        match self.lanes.run_at(Lane::Umount, &path, self.settings.umount_deadline, work).await {
+        match self.runner.lanes.run_at(Lane::Umount, &path, self.runner.settings.umount_deadline, work).await {
             Ok(result) => result,
             Err(late) => Err(Failure::Late { path, late }),
         }
     }
 }
 
-fn is_mounted(place: &Arc<Place>) -> Result<bool, Failure> {
-    let Some(opened) = Opened::new(place)? else { return Ok(true) };
+fn is_mounted(opened: &Opened) -> Result<bool, Failure> {
     let stands = opened.site().look().map_err(|source| Failure::Place { path: opened.path.clone(), source })?;
     Ok(stands == Stands::Mount)
 }
 
-/// Unmounts by system call. False: umount(8) has to do it.
+/// Unmounts by system call. Returns false if umount(8) has to do it.
 fn step(place: &Arc<Place>, settings: &Settings, lazy: bool) -> Result<bool, Failure> {
-    if !is_mounted(place)? {
+    let opened = Opened::new(place)?;
+    if !is_mounted(&opened)? {
         return Ok(true);
     }
-    let path = place.path();
-    if settings.method == Method::Command || in_utab(settings, &path) || !lazy && has_helper(settings, &path) {
+    let by_program =
+        settings.method == Method::Command || in_utab(settings, &opened.path) || !lazy && has_helper(settings, &opened);
+    // umount(8) takes a path, and where that may lead elsewhere it would unmount something else.
+    if by_program && opened.is_guarded() {
         return Ok(false);
     }
-    match mount::unmount(&path, lazy) {
+    let target = opened.site().target;
+    let done = if lazy {
+        opened.open_top().and_then(|top| mount::detach(top.as_fd()))
+    } else {
+        mount::unmount(target.dir, target.name, false)
+    };
+    match done {
         Ok(()) => {}
-        // Somebody was faster.
+        // It was unmounted meanwhile.
         Err(e) if mount::is_not_mounted(&e) => {}
-        Err(source) => return Err(Failure::Kernel { path, source }),
+        Err(source) => return Err(Failure::Kernel { path: opened.path, source }),
     }
-    if is_mounted(place)? {
-        return Err(Failure::Kernel { path, source: io::ErrorKind::ResourceBusy.into() });
+    if is_mounted(&Opened::new(place)?)? {
+        return Err(Failure::Kernel { path: opened.path, source: io::ErrorKind::ResourceBusy.into() });
     }
     Ok(true)
 }
 
-/// Is there an `umount.TYPE` for what is mounted? That of NFS before version 4 tells the server.
-fn has_helper(settings: &Settings, path: &Path) -> bool {
-    let Some(fs_type) = path::open_nofollow(path).ok().and_then(|fd| mount::fs_type(fd.as_fd())) else { return false };
+/// Returns whether there is an `umount.TYPE` for what is mounted. That of NFS before version 4 tells the server.
+fn has_helper(settings: &Settings, opened: &Opened) -> bool {
+    let Some(fs_type) = opened.open_top().ok().and_then(|top| mount_id::fs_type_or_table(top.as_fd())) else {
+        return false;
+    };
     let program = settings.sbin.join(way::program_name("umount.", &fs_type));
     fs_type != b"nfs4" && path::stat(&program).is_ok_and(|found| found.is_file())
 }
 
-/// Does libmount keep something about this mount, which umount(8) has to remove?
+/// Returns whether libmount keeps something about this mount, which umount(8) has to remove.
 fn in_utab(settings: &Settings, path: &Path) -> bool {
     let Ok(table) = std::fs::read(&settings.utab) else { return false };
     let mut word = b"TARGET=".to_vec();
@@ -165,23 +204,24 @@ fn in_utab(settings: &Settings, path: &Path) -> bool {
 }
 
 fn clear(place: &Arc<Place>, keep: bool) -> Result<(), Failure> {
-    let Some(opened) = Opened::new(place)? else { return Ok(()) };
+    let opened = Opened::new(place)?;
     let site = opened.site();
     let cleared = (|| match site.look()? {
         Stands::Nothing | Stands::Mount => Ok(()),
         Stands::Link => site.remove(Stands::Link),
         Stands::Directory => {
-            if !site.target.name.as_os_str().is_empty() {
-                clear_below(site.target.dir, site.target.name, place.dev)?;
+            if place.kind != Kind::Indirect {
+                return Ok(());
             }
+            clear_below(site.target.dir, site.target.name, place.dev)?;
             if keep { Ok(()) } else { site.remove(Stands::Directory) }
         }
     })();
     cleared.map_err(|source| Failure::Place { path: opened.path, source })
 }
 
-/// Removes the directories in `name` that are on the device `dev`: those of an autofs mount are all ours. Others, and
-/// what is not empty, stay, and with them what is above.
+/// Removes the directories in `name` that are on the device `dev`: those of an autofs mount are all ours. Others stay,
+/// and so do those that are not empty and what is above them.
 fn clear_below(dir: BorrowedFd<'_>, name: &Path, dev: u64) -> io::Result<()> {
     let opened = path::open_dir_at(dir, name)?;
     for name in path::names(opened.as_fd())? {

@@ -1,4 +1,4 @@
-//! Which way a mount goes: by system call, by its helper `mount.TYPE`, or by mount(8); and the words for those programs.
+//! The choice between system call, helper `mount.TYPE` and mount(8) for a mount, and the arguments of those programs.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -16,7 +16,7 @@ pub(super) enum Way {
     Bind(Options),
     /// By mount(2).
     Kernel(Options),
-    /// By this helper; `subtype` if it serves many types and must be told which.
+    /// By this helper; with `subtype`, it serves several types and is told which.
     Helper { program: PathBuf, subtype: bool },
     /// By mount(8).
     Command,
@@ -58,7 +58,7 @@ const IN_KERNEL: &[&[u8]] = &[
 ];
 
 impl Way {
-    /// Chooses; `exists` tells whether a program is there.
+    /// Chooses the way; `exists` tells whether a program exists.
     pub(super) fn choose(mount: &Mount, settings: &Settings, exists: impl Fn(&Path) -> bool) -> Self {
         if settings.method == Method::Command || is_tag(&mount.source) {
             return Self::Command;
@@ -86,17 +86,17 @@ impl Way {
     }
 }
 
-/// The options of a bind mount, if the kernel can have them all on one.
+/// Returns the options of a bind mount, or `None` if the kernel cannot set all of them on a bind mount.
 pub(super) fn bind_options(text: &[u8]) -> Option<Options> {
     Options::for_kernel(text).filter(|options| options.data.is_empty() && options.flags.fit_bind())
 }
 
-/// May this be part of the name of a program? A map names types, and a slash would name anything.
+/// Returns whether this may be part of the name of a program. Maps name types, and a slash would name any file.
 pub(super) fn is_type(fstype: &[u8]) -> bool {
     !fstype.is_empty() && !fstype.starts_with(b"-") && !fstype.iter().any(|b| matches!(b, b'/' | 0))
 }
 
-/// `LABEL=x` and its like, which mount(8) resolves.
+/// Returns whether this is `LABEL=x` or its like, which mount(8) resolves.
 fn is_tag(source: &[u8]) -> bool {
     [&b"LABEL="[..], b"UUID=", b"PARTLABEL=", b"PARTUUID=", b"ID="].iter().any(|tag| source.starts_with(tag))
 }
@@ -110,7 +110,7 @@ fn is_nfs(fstype: &[u8]) -> bool {
     matches!(fstype, b"nfs" | b"nfs4")
 }
 
-/// The part of the old daemon that would make the mount: its name stands before log lines.
+/// Returns the module of automount that would make the mount: log lines begin with its name.
 pub(super) fn module(fstype: &[u8]) -> &'static str {
     match fstype {
         b"bind" => "bind",
@@ -120,7 +120,7 @@ pub(super) fn module(fstype: &[u8]) -> &'static str {
     }
 }
 
-/// The server on which a mount depends: `host:/path`, `[address]:/path`, `//host/share`.
+/// Returns the server that a mount depends on: `host:/path`, `[address]:/path`, `//host/share`.
 pub(super) fn server(source: &[u8]) -> Option<&[u8]> {
     if let Some(rest) = source.strip_prefix(b"//") {
         return rest.split(|b| *b == b'/').next().filter(|host| !host.is_empty());
@@ -129,42 +129,42 @@ pub(super) fn server(source: &[u8]) -> Option<&[u8]> {
     source.get(..path).filter(|host| !host.is_empty() && !host.contains(&b'/'))
 }
 
-/// The call of a helper, with the arguments that mount(8) would give it.
+/// Makes the call of a helper, with the arguments that mount(8) would give it.
 pub(super) fn helper(program: &Path, subtype: bool, mount: &Mount, target: &Path, settings: &Settings) -> Program {
-    let options = options::for_helper(&mount.options);
     let mut call = Program::new(program, settings.mount_deadline, settings.grace);
-    call = call.arg(OsStr::from_bytes(&mount.source)).arg(target).arg("-n");
+    call = call.arg(OsStr::from_bytes(&mount.source)).arg(target);
+    if is_nfs(&mount.fstype) {
+        // Sloppy: options that it does not know are ignored.
+        call = call.arg("-s");
+    }
     if settings.verbose {
         call = call.arg("-v");
     }
-    if !options.is_empty() {
-        if is_nfs(&mount.fstype) {
-            // Sloppy: what it does not know it ignores.
-            call = call.arg("-s");
-        }
-        call = call.arg("-o").arg(OsStr::from_bytes(&options));
-    }
+    call = call.arg("-o").arg(OsStr::from_bytes(&options::for_helper(&mount.options)));
     if subtype {
         call = call.arg("-t").arg(OsStr::from_bytes(&mount.fstype));
     }
     call
 }
 
-/// The call of mount(8).
-pub(super) fn command(mount: &Mount, target: &Path, settings: &Settings) -> Program {
+/// Makes the call of mount(8). With `staged`, the target is not the final place, so libmount must not remember it.
+pub(super) fn command(mount: &Mount, target: &Path, staged: bool, settings: &Settings) -> Program {
     let mut call = Program::new(&settings.mount, settings.mount_deadline, settings.grace);
+    if staged {
+        call = call.arg("-n");
+    }
     if settings.verbose {
         call = call.arg("-v");
     }
     if mount.fstype == b"bind" {
         let options: &[u8] = if mount.options.is_empty() { b"defaults" } else { &mount.options };
-        call = call.arg("--bind").arg("-n").arg("-o").arg(OsStr::from_bytes(options));
+        call = call.arg("--bind").arg("-o").arg(OsStr::from_bytes(options));
     } else {
-        call = call.arg("-n").arg("-t").arg(OsStr::from_bytes(&mount.fstype));
+        call = call.arg("-t").arg(OsStr::from_bytes(&mount.fstype));
+        if is_nfs(&mount.fstype) {
+            call = call.arg("-s");
+        }
         if !mount.options.is_empty() {
-            if is_nfs(&mount.fstype) {
-                call = call.arg("-s");
-            }
             call = call.arg("-o").arg(OsStr::from_bytes(&mount.options));
         }
     }
@@ -226,15 +226,15 @@ mod tests {
             program.words().iter().map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
         };
         let at = Path::new("/m/k");
-        let words = |fstype, options, source| text(&command(&mount(fstype, options, source), at, &settings));
-        assert_eq!(words("bind", "", "/a"), "/bin/mount --bind -n -o defaults /a /m/k");
-        assert_eq!(words("nfs", "ro", "h:/x"), "/bin/mount -n -t nfs -s -o ro h:/x /m/k");
-        assert_eq!(words("nfs", "", "h:/x"), "/bin/mount -n -t nfs h:/x /m/k");
-        assert_eq!(words("cifs", "user=a", "-x"), "/bin/mount -n -t cifs -o user=a -- -x /m/k");
+        let words = |fstype, options, source| text(&command(&mount(fstype, options, source), at, false, &settings));
+        assert_eq!(words("bind", "", "/a"), "/bin/mount --bind -o defaults /a /m/k");
+        assert_eq!(words("nfs", "ro", "h:/x"), "/bin/mount -t nfs -s -o ro h:/x /m/k");
+        assert_eq!(words("nfs", "", "h:/x"), "/bin/mount -t nfs -s h:/x /m/k");
+        assert_eq!(words("cifs", "user=a", "-x"), "/bin/mount -t cifs -o user=a -- -x /m/k");
         let call = helper(Path::new("/sbin/mount.nfs"), false, &mount("nfs", "ro", "h:/x"), at, &settings);
-        assert_eq!(text(&call), "/sbin/mount.nfs h:/x /m/k -n -s -o ro");
+        assert_eq!(text(&call), "/sbin/mount.nfs h:/x /m/k -s -o ro");
         let call = helper(Path::new("/sbin/mount.fuse"), true, &mount("fuse.x", "defaults", "h:"), at, &settings);
-        assert_eq!(text(&call), "/sbin/mount.fuse h: /m/k -n -t fuse.x");
+        assert_eq!(text(&call), "/sbin/mount.fuse h: /m/k -o rw -t fuse.x");
     }
 
     #[test]

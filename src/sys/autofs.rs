@@ -19,11 +19,12 @@ use std::path::Path;
 use autofs_sys::*;
 use nix::errno::Errno as Os;
 use nix::fcntl::{OFlag, open, openat};
-use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, fstat};
 use nix::{request_code_none, request_code_read, request_code_readwrite, request_code_write};
 use rustix::mount as fs;
 
+use super::mount::{self, Target};
 use crate::engine::{Errno, Kind, Token};
 
 /// `f_type` of statfs(2) for autofs, also what [`Control::is_mountpoint`] gives (`<linux/magic.h>`).
@@ -381,64 +382,81 @@ impl Control {
     }
 }
 
-/// Mounts an autofs on `target` that is owned by the caller's process group, speaks protocol 5 through `write_end`
-/// and shows `source` in the mount table; gives its device number as packets have it. Close `write_end` when the last
-/// mount on this pipe stands.
+/// Mounts an autofs at `target` that is owned by the caller's process group, speaks protocol 5 through `write_end` and
+/// shows `source` in the mount table. Returns its device number as packets have it. Close `write_end` when the last mount
+/// on this pipe is made.
 ///
-/// An indirect mount is complete, with its timeout, before anybody can reach it. For direct and offset mounts, of which
-/// there may be thousands, that would be 1.5 to 2 times the price of 10 microseconds, so their timeout appears a moment
-/// after them; until then it is 0, which means never. A packet may come before this returns, with a device number that
-/// nobody knows yet: keep it until then.
+/// `guarded` tells whether only root can put something else at the target's name. If others can, the mount is attached by
+/// descriptor (Linux 5.2), so that it goes to no other directory than the one that is open.
+///
+/// An indirect mount is complete, with its timeout, before it can be reached. For direct and offset mounts, of which
+/// there may be thousands, that would take 1.5 to 2 times as long as the usual 10 microseconds, so their timeout is set a
+/// moment later; until then it is 0, which means never. A packet may come before this returns, with a device number that
+/// is not known yet: keep it until then.
 ///
 /// # Errors
 /// Those of mount(2): EBADF or EINVAL for something that is no write end of a pipe, ENODEV without autofs in the
-/// kernel, EPERM, ENOENT. Then nothing is mounted.
+/// kernel, EPERM, ENOENT, ENOTDIR for a symbolic link. Then nothing is mounted.
 pub fn mount_autofs(
     source: &OsStr,
-    target: &Path,
+    target: Target<'_>,
+    guarded: bool,
     write_end: BorrowedFd<'_>,
     kind: Kind,
     options: Options,
 ) -> io::Result<u32> {
-    if kind == Kind::Indirect {
-        match mount_complete(source, target, write_end, options) {
+    if kind == Kind::Indirect || !guarded {
+        match mount_complete(source, target, write_end, kind, options) {
             // Before 5.2, or forbidden by a filter that is older than these calls.
             Err(Os::ENOSYS | Os::EPERM | Os::EACCES | Os::EINVAL) => {}
             other => return Ok(other?),
         }
     }
-    let kind = match kind {
-        Kind::Indirect => "indirect",
-        Kind::Direct => "direct",
-        Kind::Offset => "offset",
-    };
     let mut data = format!(
-        "fd={},pgrp={},minproto={AUTOFS_PROTO_VERSION},maxproto={AUTOFS_PROTO_VERSION},{kind}{}",
+        "fd={},pgrp={},minproto={AUTOFS_PROTO_VERSION},maxproto={AUTOFS_PROTO_VERSION},{}{}",
         write_end.as_raw_fd(),
         nix::unistd::getpgrp(),
+        word(kind),
         if options.strictexpire { ",strictexpire" } else { "" },
     );
     let plain = data.len();
     if options.ignore {
         data.push_str(",ignore");
     }
-    let mount = |data: &str| nix::mount::mount(Some(source), target, Some("autofs"), MsFlags::empty(), Some(data));
+    // mount(2) follows a symbolic link at the end of its path, so where one may appear it gets the directory itself.
+    let held = if guarded { None } else { Some(super::path::open_dir_at(target.dir, target.name)?) };
+    let at = match &held {
+        Some(held) => Target { dir: held.as_fd(), name: Path::new(""), path: target.path },
+        None => target,
+    }
+    .by_proc();
+    let mount = |data: &str| nix::mount::mount(Some(source), &at, Some("autofs"), MsFlags::empty(), Some(data));
     match mount(&data) {
         // Kernels before 5.4 do not know the word.
         Err(Os::EINVAL) if options.ignore => mount(&data[..plain])?,
         other => other?,
     }
-    // Nobody outside of this process group walks through the root before a request is answered, so nothing covers it.
-    let root = match open(target, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
+    // Only this process group walks through the root before a request is answered, so nothing covers it.
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let root = match openat(target.dir, target.name, flags, Mode::empty()) {
         Ok(root) => root,
         Err(e) => {
-            // Too many open files, for example: a mount that nobody can talk to would hang whoever looks at it.
-            let _ = umount2(target, MntFlags::MNT_DETACH);
+            // Too many open files, for example: a mount without a daemon would hang all who look at it.
+            let _ = mount::unmount(target.dir, target.name, true);
             return Err(e.into());
         }
     };
     root_timeout(root.as_fd(), options.timeout)?;
     Ok(encode(fstat(&root)?.st_dev))
+}
+
+/// The word for a kind among the mount options of autofs.
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Indirect => "indirect",
+        Kind::Direct => "direct",
+        Kind::Offset => "offset",
+    }
 }
 
 /// Version and subversion of the protocol that the kernel speaks, asked of an autofs that nobody sees; so it also tells
@@ -469,8 +487,14 @@ fn create(context: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     fs::fsmount(context, fs::FsMountFlags::FSMOUNT_CLOEXEC, fs::MountAttrFlags::empty())
 }
 
-/// Makes an indirect mount where nobody sees it, and moves it to its place when it is complete (5.2).
-fn mount_complete(source: &OsStr, target: &Path, write_end: BorrowedFd<'_>, options: Options) -> nix::Result<u32> {
+/// Makes a mount that is attached nowhere, and moves it to its place when it is complete (Linux 5.2).
+fn mount_complete(
+    source: &OsStr,
+    target: Target<'_>,
+    write_end: BorrowedFd<'_>,
+    kind: Kind,
+    options: Options,
+) -> nix::Result<u32> {
     let os = |e: rustix::io::Errno| Os::from_raw(e.raw_os_error());
     let context = fs::fsopen("autofs", fs::FsOpenFlags::FSOPEN_CLOEXEC).map_err(os)?;
     let version = AUTOFS_PROTO_VERSION.to_string();
@@ -479,7 +503,7 @@ fn mount_complete(source: &OsStr, target: &Path, write_end: BorrowedFd<'_>, opti
     for (key, value) in [("fd", &fd), ("pgrp", &group), ("minproto", &version), ("maxproto", &version)] {
         fs::fsconfig_set_string(&context, key, value.as_str()).map_err(os)?;
     }
-    let flags = [("indirect", true), ("strictexpire", options.strictexpire), ("ignore", options.ignore)];
+    let flags = [(word(kind), true), ("strictexpire", options.strictexpire), ("ignore", options.ignore)];
     for (flag, _) in flags.into_iter().filter(|(_, wanted)| *wanted) {
         fs::fsconfig_set_flag(&context, flag).map_err(os)?;
     }
@@ -488,8 +512,8 @@ fn mount_complete(source: &OsStr, target: &Path, write_end: BorrowedFd<'_>, opti
     root_timeout(root.as_fd(), options.timeout).map_err(|e| Os::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
     let dev = encode(fstat(&root)?.st_dev);
     drop(root);
-    let flags = fs::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | fs::MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
-    fs::move_mount(&mount, "", rustix::fs::CWD, target, flags).map_err(os)?;
+    // Without MOVE_MOUNT_T_SYMLINKS a symbolic link at the target's name is not followed.
+    fs::move_mount(&mount, "", target.dir, target.name, fs::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(os)?;
     Ok(dev)
 }
 

@@ -12,6 +12,8 @@ pub mod inherited;
 pub mod memory;
 pub mod mount;
 pub mod mount_events;
+pub mod mount_flags;
+pub mod mount_id;
 pub mod mountinfo;
 pub mod packet;
 pub mod path;

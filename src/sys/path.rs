@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 
@@ -98,6 +98,63 @@ pub fn open_cached(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
+/// As [`open_cached`], but fails where a symbolic link is on the way or at the end.
+///
+/// # Errors
+/// ELOOP: there is a symbolic link. `WouldBlock` as for [`open_cached`].
+pub fn open_cached_exact(path: &Path) -> io::Result<OwnedFd> {
+    let how = ResolveFlags::CACHED | ResolveFlags::NO_SYMLINKS;
+    match fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how) {
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => Err(io::ErrorKind::WouldBlock.into()),
+        opened => Ok(opened?),
+    }
+}
+
+/// Opens the absolute path `path` (`O_PATH`), which contains no symbolic link and no `..`. May wait; the last component
+/// triggers no automount.
+///
+/// # Errors
+/// ELOOP or ENOTDIR: a symbolic link is on the way or at the end. Else those of open(2).
+pub fn open_exact(path: &Path) -> io::Result<OwnedFd> {
+    let how = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how) {
+        // Before Linux 5.6, or refused by a filter of system calls.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => open_by_components(path),
+        opened => Ok(opened?),
+    }
+}
+
+/// Does the work of [`open_exact`] with one call for each component.
+fn open_by_components(path: &Path) -> io::Result<OwnedFd> {
+    let mut components = path.components().peekable();
+    if components.next() != Some(Component::RootDir) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut at = open(Path::new("/"))?;
+    while let Some(component) = components.next() {
+        let Component::Normal(name) = component else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let name = Path::new(name);
+        at = match components.peek() {
+            Some(_) => open_dir_at(at.as_fd(), name)?,
+            None => open_at_nofollow(at.as_fd(), name)?,
+        };
+    }
+    if fstat(at.as_fd())?.is_symlink() { Err(io::Error::from_raw_os_error(libc::ELOOP)) } else { Ok(at) }
+}
+
+/// Returns the path at which the open file or directory is now, as the kernel knows it.
+///
+/// # Errors
+/// `NotFound`: it has no path, as it was removed. Else those of readlink(2).
+pub fn path_of(fd: BorrowedFd<'_>) -> io::Result<PathBuf> {
+    use std::os::fd::AsRawFd as _;
+    let text = fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?.into_bytes();
+    if text.ends_with(b" (deleted)") || !text.starts_with(b"/") {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(OsString::from_vec(text).into())
+}
+
 /// Opens the directory `path`, and triggers every automount on the way to it and at its end. May wait for as long as
 /// they take.
 pub fn open_through(path: &Path) -> io::Result<OwnedFd> {
@@ -127,6 +184,11 @@ pub fn open_nofollow(path: &Path) -> io::Result<OwnedFd> {
 pub fn open_dir_at(dir: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(fs::openat(dir, name, flags, Mode::empty())?)
+}
+
+/// Opens the entry `name` of `dir` (`O_PATH`), or the symbolic link itself if it is one. Triggers no automount.
+pub fn open_at_nofollow(dir: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
+    Ok(fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// Makes the directory `name` in `dir` with mode 0755 less the umask.
@@ -210,6 +272,12 @@ impl Magic {
                 | 0xe0f5_e1e2
                 | 0x4d44
         )
+    }
+
+    /// Returns whether a process without privileges may decide what the directories hold, whatever their owners and
+    /// permission bits say: FUSE, and the file systems of other machines.
+    pub fn is_foreign(self) -> bool {
+        self.0 == 0x6573_5546 || self.is_remote()
     }
 
     /// Is it a file system of another machine, on which no directory of ours has a place? NFS, SMB (three numbers), NCP,

@@ -7,14 +7,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Child;
 use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::record::Exit;
 
 /// Where programs find programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -36,23 +39,12 @@ pub struct Program {
 /// How a program ended, and what it said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// How.
-    pub how: Exit,
+    /// How it ended.
+    pub exit: Exit,
     /// Its standard output, at most 64 KiB.
     pub stdout: Vec<u8>,
     /// Its standard error, at most 64 KiB.
     pub stderr: Vec<u8>,
-}
-
-/// How a program ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// By itself, with this status.
-    Status(i32),
-    /// By this signal, which was not from us.
-    Signal(i32),
-    /// It did not, so it was ended (or, if not even SIGKILL ends it, left).
-    Deadline,
 }
 
 impl Ended {
@@ -88,6 +80,13 @@ impl Program {
         self
     }
 
+    /// With these environment variables.
+    #[must_use]
+    pub fn pass(mut self, variables: &[(OsString, OsString)]) -> Self {
+        self.command.envs(variables.iter().map(|(name, value)| (name, value)));
+        self
+    }
+
     /// In a process group of its own, so that its paths trigger our automounts like those of anybody.
     #[must_use]
     pub fn outside(mut self) -> Self {
@@ -118,7 +117,7 @@ impl Program {
         let mut stderr = Pipe::new(child.stderr.take());
         let how = loop {
             tokio::select! {
-                status = child.wait() => break Exit::of(status?),
+                status = child.wait() => break exit_of(status?),
                 () = stdout.read() => {}
                 () = stderr.read() => {}
                 () = sleep_until(end) => {
@@ -128,27 +127,15 @@ impl Program {
             }
         };
         // A server that the program has left behind may hold the pipes open: what is not there by now is not waited for.
-        Ok(Ended { how, stdout: stdout.rest(), stderr: stderr.rest() })
+        Ok(Ended { exit: how, stdout: stdout.rest(), stderr: stderr.rest() })
     }
 }
 
-impl Exit {
-    fn of(status: ExitStatus) -> Self {
-        use std::os::unix::process::ExitStatusExt as _;
-        match status.code() {
-            Some(code) => Self::Status(code),
-            None => Self::Signal(status.signal().unwrap_or_default()),
-        }
-    }
-}
-
-impl std::fmt::Display for Exit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Status(code) => write!(f, "exit status {code}"),
-            Self::Signal(signal) => write!(f, "killed by signal {signal}"),
-            Self::Deadline => f.write_str("ended at its deadline"),
-        }
+fn exit_of(status: ExitStatus) -> Exit {
+    use std::os::unix::process::ExitStatusExt as _;
+    match status.code() {
+        Some(code) => Exit::Status(code),
+        None => Exit::Signal(status.signal().unwrap_or_default()),
     }
 }
 
@@ -201,11 +188,11 @@ async fn stop(child: &mut Child, grace: Duration) {
     // Held by descriptors, as a number may be somebody else's by the time of SIGKILL.
     let tree: Vec<OwnedFd> = descendants(pid).into_iter().filter_map(open_pid).collect();
     for process in &tree {
-        send(process, libc::SIGTERM);
+        send(process, Signal::TERM);
     }
     let politely = timeout(grace, child.wait()).await.is_ok();
     for process in &tree {
-        send(process, libc::SIGKILL);
+        send(process, Signal::KILL);
     }
     if !politely {
         // Whatever pidfd_open(2), Linux 5.3, could not give.
@@ -226,20 +213,14 @@ fn descendants(pid: i32) -> Vec<i32> {
     found
 }
 
+/// Opens a process (pidfd_open(2), Linux 5.3). Returns `None` if it has ended.
 fn open_pid(pid: i32) -> Option<OwnedFd> {
-    // SAFETY: no pointers.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
-    // SAFETY: the call above has just made it, with close-on-exec, for us alone.
-    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
 }
 
-fn send(process: &OwnedFd, signal: i32) {
+fn send(process: &OwnedFd, signal: Signal) {
     // That it has ended meanwhile is no error.
-    // SAFETY: without siginfo (null) it is as kill(2).
-    unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, std::ptr::null::<libc::c_void>(), 0)
-    };
+    let _ = pidfd_send_signal(process, signal);
 }
 
 #[cfg(test)]
@@ -259,10 +240,10 @@ mod tests {
     #[test]
     fn status_output_and_environment_come_back() {
         let ended = run(LONG, "echo $X; echo oops >&2; echo $LANG $HOME >&2; exit 3");
-        assert_eq!(ended.how, Exit::Status(3));
+        assert_eq!(ended.exit, Exit::Status(3));
         assert_eq!(ended.stdout, b"y z\n");
         assert_eq!(ended.lines().collect::<Vec<_>>(), [&b"y z"[..], b"oops", b"C"]);
-        assert_eq!(run(LONG, "kill -9 $$").how, Exit::Signal(9));
+        assert_eq!(run(LONG, "kill -9 $$").exit, Exit::Signal(9));
     }
 
     #[test]
@@ -277,14 +258,14 @@ mod tests {
     #[test]
     fn more_output_than_is_kept_does_not_stop_it() {
         let ended = run(LONG, "head -c 300000 /dev/zero");
-        assert_eq!((ended.how, ended.stdout.len()), (Exit::Status(0), OUTPUT_LIMIT));
+        assert_eq!((ended.exit, ended.stdout.len()), (Exit::Status(0), OUTPUT_LIMIT));
     }
 
     #[test]
     fn whoever_keeps_the_pipe_is_not_waited_for() {
         let begin = std::time::Instant::now();
         let ended = run(LONG, "sleep 5 & echo done");
-        assert_eq!((ended.how, &ended.stdout[..]), (Exit::Status(0), &b"done\n"[..]));
+        assert_eq!((ended.exit, &ended.stdout[..]), (Exit::Status(0), &b"done\n"[..]));
         assert!(begin.elapsed() < Duration::from_secs(3));
     }
 
@@ -292,7 +273,7 @@ mod tests {
     fn the_deadline_ends_it_with_its_children() {
         let begin = std::time::Instant::now();
         let ended = run(Duration::from_millis(200), "trap '' TERM; echo $$; sleep 30");
-        assert_eq!(ended.how, Exit::Deadline);
+        assert_eq!(ended.exit, Exit::Deadline);
         assert!(begin.elapsed() < GRACE + Duration::from_secs(2));
         let pid = String::from_utf8(ended.stdout).unwrap();
         assert!(std::fs::read_dir(format!("/proc/{}", pid.trim())).is_err());

@@ -14,7 +14,9 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use autofs::engine::{Errno, Kind};
-use autofs::sys::autofs::{Control, Options, mount_autofs};
+use autofs::exec::dirs::Maker;
+use autofs::exec::mount_trigger;
+use autofs::sys::autofs::{Control, Options};
 use autofs::sys::mountinfo;
 use autofs::sys::packet::{self, Packet};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -265,7 +267,9 @@ fn floor(at: &Path) -> io::Result<()> {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let _ = fcntl(&read, FcntlArg::F_SETPIPE_SZ(1 << 20));
     let control = Control::open()?;
-    let dev = mount_autofs("floor".as_ref(), at, write.as_fd(), Kind::Indirect, Options::default())?;
+    let mut maker = Maker::default();
+    let mounted = mount_trigger(&mut maker, at, b"floor", write.as_fd(), Kind::Indirect, Options::default());
+    let dev = mounted.map_err(io::Error::other)?.ok_or(io::ErrorKind::NotFound)?.dev;
     drop(write);
     let root = control.open_mount(at, dev)?;
     let serve = || -> io::Result<()> {

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use autofs::engine::Kind;
-use autofs::sys::autofs::{Control, Options, mount_autofs};
+use autofs::exec::dirs::Maker;
+use autofs::exec::mount_trigger;
+use autofs::sys::autofs::{Control, Options};
 use autofs::sys::children;
 use autofs::sys::packet::Packet;
 use autofs::sys::pipe::{Read, ReadEnd};
@@ -33,7 +35,9 @@ impl Master {
         fs::create_dir_all(path).unwrap();
         let (pipe, write_end) = ReadEnd::create().unwrap();
         let options = Options { timeout: 600, ..Options::default() };
-        let dev = mount_autofs(source.as_ref(), path.as_ref(), write_end.as_fd(), kind, options).unwrap();
+        let mut maker = Maker::default();
+        let made = mount_trigger(&mut maker, path.as_ref(), source.as_bytes(), write_end.as_fd(), kind, options);
+        let dev = made.unwrap().unwrap().dev;
         let (over, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
         let master = Self { over: Arc::clone(&over), served: Arc::clone(&served) };
         let (path, control) = (PathBuf::from(path), Control::open().unwrap());

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use autofs::sys::pipe::ReadEnd;
-use autofs::sys::{children, mount as mounting, procfs};
+use autofs::sys::{children, mount as mounting, path as paths, procfs};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 
@@ -62,7 +62,9 @@ fn replace_mount(path: &str, kind: &str, group: i32) -> (ReadEnd, OwnedFd) {
     fs::create_dir_all(&beside).unwrap();
     mount(Some(before.source.as_str()), beside.as_str(), Some("autofs"), MsFlags::empty(), Some(options.as_str()))
         .unwrap();
-    mounting::unmount(path.as_ref(), false).unwrap();
+    let at = Path::new(path);
+    let (parent, name) = (at.parent().unwrap(), at.file_name().unwrap());
+    mounting::unmount(paths::open_exact(parent).unwrap().as_fd(), name.as_ref(), false).unwrap();
     mount(Some(beside.as_str()), path, None::<&str>, MsFlags::MS_MOVE, None::<&str>).unwrap();
     let now = table::autofs(path).unwrap();
     assert_ne!(now.dev, before.dev);

@@ -300,7 +300,12 @@ async fn take_nested(
         let patience = if entry.again { PATIENCE } else { LITTLE_PATIENCE };
         let path = found.target.as_path().into();
         let job = Job { id, path, kind, source: Vec::new(), options, mode: None, pipe, patience };
-        (Attacher { control: Arc::clone(&tools.control), opener, table, own, write_ends }, job, line, id)
+        (
+            Attacher { control: Arc::clone(&tools.control), opener, table, own, rules: tools.rules, write_ends },
+            job,
+            line,
+            id,
+        )
     };
     let (path, kind, remote) = (job.path.clone(), job.kind, table.is_remote(&job.path));
     let (_, result) = tokio::task::spawn_blocking(move || attacher.run(vec![job])).await.ok()?.pop()?;

@@ -5,10 +5,8 @@
 //! or it is not ours.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +14,8 @@ use std::time::{Duration, Instant};
 use crate::daemon::attach::opener::Opener;
 use crate::daemon::mounts::table::{MountTable, Mounted};
 use crate::engine::{Kind, MountId};
-use crate::exec::dirs::{DirError, Made, Maker};
+use crate::exec::dirs::{DirError, Made, Maker, Rules};
+use crate::exec::{Trigger, TriggerError, mount_trigger};
 use crate::fault;
 use crate::sys::autofs::{self, Control};
 use crate::sys::{children, path, procfs};
@@ -133,6 +132,8 @@ pub(crate) struct Attacher {
     pub(crate) table: Arc<MountTable>,
     /// Our pipes: inode number of each, and its number.
     pub(crate) own: HashMap<u64, u32>,
+    /// Which mount points are accepted.
+    pub(crate) rules: Rules,
     /// Write ends of the pipes that jobs name.
     pub(crate) write_ends: HashMap<u32, OwnedFd>,
 }
@@ -140,7 +141,7 @@ pub(crate) struct Attacher {
 impl Attacher {
     /// Does all jobs in their order, parents before children. The write ends are closed when it returns.
     pub(crate) fn run(mut self, jobs: Vec<Job>) -> Vec<(MountId, Result<Attached, AttachError>)> {
-        let mut dirs = Maker::default();
+        let mut dirs = Maker::new(self.rules);
         jobs.into_iter().map(|job| (job.id, self.attach(job, &mut dirs))).collect()
     }
 
@@ -209,15 +210,12 @@ impl Attacher {
             self.opener.walk(&job.path, job.patience).map_err(AttachError::io(&job.path, "find the way"))?;
         }
         let write_end = self.write_end(&job)?;
-        let created =
-            dirs.make(&job.path).map_err(|source| AttachError::Directory { path: job.path.clone(), source })?;
-        let created = created.sharing(&job.path);
-        let source = OsStr::from_bytes(&job.source);
         fault::point("attach");
-        let mounted = autofs::mount_autofs(source, &job.path, write_end.as_fd(), job.kind, job.options);
+        let mounted = mount_trigger(dirs, &job.path, &job.source, write_end.as_fd(), job.kind, job.options);
         match mounted {
-            Ok(dev) => {
+            Ok(Some(Trigger { dev, created, .. })) => {
                 fault::point("attached");
+                let created = created.sharing(&job.path);
                 if let Some(mode) = job.mode {
                     let root = self.control.open_mount(&job.path, dev);
                     let set = root.and_then(|root| path::chmod(root.as_fd(), mode));
@@ -225,10 +223,9 @@ impl Attacher {
                 }
                 Ok(Attached { id: job.id, pipe: job.pipe, dev, created, found: false })
             }
-            Err(source) => {
-                created.remove();
-                Err(AttachError::Io { path: job.path, what: "mount autofs", source })
-            }
+            Err(TriggerError::Directory(source)) => Err(AttachError::Directory { path: job.path, source }),
+            Err(TriggerError::Mount(source)) => Err(AttachError::Io { path: job.path, what: "mount autofs", source }),
+            Ok(None) => Err(AttachError::OtherFileSystem { path: job.path, fstype: Vec::new() }),
         }
     }
 }

@@ -185,7 +185,12 @@ fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable
         }
     }
     let (control, opener) = (Arc::clone(&tools.control), Opener::new(Arc::clone(&tools.blocked)));
-    Prepared { attacher: Attacher { control, opener, table: Arc::clone(table), own, write_ends }, jobs, lines, nested }
+    Prepared {
+        attacher: Attacher { control, opener, table: Arc::clone(table), own, rules: tools.rules, write_ends },
+        jobs,
+        lines,
+        nested,
+    }
 }
 
 /// The offset triggers and submounts below an autofs mount that have died with its owner.

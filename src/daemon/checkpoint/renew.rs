@@ -60,6 +60,7 @@ async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
             opener: Opener::new(Arc::clone(&tools.blocked)),
             table: Arc::new(MountTable::of(Vec::new())),
             own: HashMap::new(),
+            rules: tools.rules,
             write_ends: [(mount.pipe, write_end)].into(),
         };
         (attacher, job, mount.dev)

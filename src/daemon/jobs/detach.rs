@@ -17,7 +17,7 @@ use crate::engine::{MountId, Reason, Shutdown};
 use crate::exec::lanes::Lane;
 use crate::logging::target;
 use crate::record::Record;
-use crate::sys::mount;
+use crate::sys::{mount, path};
 use crate::text::Escaped;
 
 /// How long the last look at what stays may take.
@@ -115,7 +115,8 @@ pub(crate) async fn force(tools: &Tools, paths: Vec<Arc<Path>>) {
                         debug!("{} cannot be set catatonic: {e}", Escaped::path(&there.target));
                     }
                 }
-                if let Err(e) = mount::unmount(&there.target, true) {
+                let top = path::open_exact(&there.target);
+                if let Err(e) = top.and_then(|top| mount::detach(top.as_fd())) {
                     debug!("cannot unmount {}: {e}", Escaped::path(&there.target));
                 }
             }

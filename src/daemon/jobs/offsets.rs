@@ -1,10 +1,7 @@
 //! Mounts offsets: the autofs mounts inside a multi-mount on which its parts are mounted when they are looked up.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use log::warn;
@@ -12,13 +9,12 @@ use log::warn;
 use super::Means;
 use crate::daemon::mounts::NewMount;
 use crate::engine::{Kind, MountId};
-use crate::exec::dirs;
+use crate::exec::dirs::{Links, Maker, Rules};
 use crate::exec::lanes::Lane;
+use crate::exec::{Trigger, mount_trigger};
 use crate::fault;
 use crate::logging::target;
 use crate::plan::Plan;
-use crate::sys::path::Magic;
-use crate::sys::{autofs, path};
 use crate::text::Escaped;
 
 /// Mounts offsets. Returns those that were mounted, and whether one could not be.
@@ -43,23 +39,12 @@ async fn make_one(means: &Means, parent: MountId, plan: &Arc<Plan>) -> io::Resul
     let (line, pipe, number) = (known.line, known.pipe, mounts.number());
     let (write_end, options, source) = (mounts.write_end(pipe)?, tools.mount_options(&line), line.mount_source());
     let (at, timeout) = (plan.at.clone(), line.timeout());
-    let mounted = tools.lanes.run(Lane::Mount, move || -> io::Result<_> {
-        let created = dirs::make(&at).map_err(io::Error::other)?;
-        // A file server may have brought a mount of its own along.
-        let parent = at.parent().unwrap_or(Path::new("/"));
-        if path::lstat(&at)?.dev != path::lstat(parent)?.dev {
-            return Ok(None);
-        }
-        let remote = Magic::of(path::open(parent)?)?.is_remote();
-        match autofs::mount_autofs(OsStr::from_bytes(&source), &at, write_end.as_fd(), Kind::Offset, options) {
-            Ok(dev) => Ok(Some((dev, created, remote))),
-            Err(e) => {
-                created.remove();
-                Err(e)
-            }
-        }
+    let mounted = tools.lanes.run(Lane::Mount, move || {
+        // The maker or the server of the file system decides what is on it, so no link there is followed.
+        let mut maker = Maker::new(Rules { links: Links::None, user_parents: true });
+        mount_trigger(&mut maker, &at, &source, write_end.as_fd(), Kind::Offset, options)
     });
-    let Some((dev, created, remote)) = mounted.await? else { return Ok(None) };
+    let Some(Trigger { dev, created, remote }) = mounted.await.map_err(io::Error::other)? else { return Ok(None) };
     fault::point("offset");
     line.announce(&plan.at, Kind::Offset, timeout);
     let path = plan.at.as_path().into();

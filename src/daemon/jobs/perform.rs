@@ -1,6 +1,7 @@
 //! Carries out plans: the mount itself, and the offset mounts and submounts that belong to it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use log::{debug, error, info};
 
@@ -39,12 +40,13 @@ pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Req
         });
     }
     if !matches!(plan.action, Action::Nothing) {
+        let begun = Instant::now();
         if let Err(e) = tools.mounter.perform(&plan, &place).await {
             debug!(target: &place.label, "{e}");
             // Without a root the offsets may still be of use, unless all or nothing is wanted.
             if plan.strict || plan.offsets.is_empty() {
                 info!(target: &place.label, "failed to mount {shown}");
-                return Err(Record::new(e.to_string()).into());
+                return Err(e.record(begun.elapsed()).into());
             }
         }
     }

@@ -6,6 +6,7 @@
 //! in containers only, unless the configuration says otherwise, so that the mount table of a machine stays as people know
 //! it.
 
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use log::debug;
@@ -16,7 +17,7 @@ use crate::exec::lanes::Lane;
 use crate::logging::target;
 use crate::map::Propagation;
 use crate::plan::{Action, Mount, Plan};
-use crate::sys::mount;
+use crate::sys::{mount, path};
 use crate::text::Escaped;
 
 /// Mounts a placeholder at an entry, if one is wanted and nothing is mounted there. Returns whether it was mounted; it is
@@ -44,7 +45,8 @@ pub(crate) async fn make(tools: &Tools, plan: &Plan, place: &Arc<Place>) -> bool
 /// Makes a placeholder read-only.
 pub(crate) async fn seal(tools: &Tools, plan: &Plan) {
     let at = plan.at.clone();
-    let sealed = tools.lanes.run(Lane::Mount, move || mount::make_read_only(&at)).await;
+    let seal = move || path::open_exact(&at).and_then(|top| mount::make_read_only(top.as_fd()));
+    let sealed = tools.lanes.run(Lane::Mount, seal).await;
     if let Err(e) = sealed {
         debug!(target: &target(&plan.at), "{}: the placeholder stays writable: {e}", Escaped::path(&plan.at));
     }

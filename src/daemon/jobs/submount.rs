@@ -1,6 +1,5 @@
 //! Mounts submounts: indirect autofs mounts at an entry of another one, with a map of their own.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,12 +11,12 @@ use super::{Means, browse};
 use crate::daemon::maps::line::Line;
 use crate::daemon::mounts::NewMount;
 use crate::engine::{Kind, MountId, Wanted};
-use crate::exec::dirs;
+use crate::exec::dirs::{Links, Maker, Rules};
 use crate::exec::lanes::Lane;
+use crate::exec::{Trigger, mount_trigger};
 use crate::fault;
 use crate::plan::Submount;
 use crate::source::{Mode, Source};
-use crate::sys::autofs;
 
 /// Makes the line of a submount, for its own map. Returns `None` if the autofs mount above it is gone.
 pub(crate) fn line(means: &Means, parent: MountId, at: &Path, submount: &Submount) -> Option<Rc<Line>> {
@@ -65,19 +64,14 @@ pub(crate) async fn make(
     let (number, pipe) = (mounts.number(), mounts.create_pipe()?);
     let (write_end, options) = (mounts.write_end(pipe)?, tools.mount_options(&line));
     let (path, name): (PathBuf, _) = (at.to_owned(), line.mount_source());
-    let mounted = tools.lanes.run(Lane::Mount, move || -> io::Result<_> {
-        let created = dirs::make(&path).map_err(io::Error::other)?;
-        match autofs::mount_autofs(OsStr::from_bytes(&name), &path, write_end.as_fd(), Kind::Indirect, options) {
-            Ok(dev) => Ok((dev, created)),
-            Err(e) => {
-                created.remove();
-                Err(e)
-            }
-        }
+    let mounted = tools.lanes.run(Lane::Mount, move || {
+        let mut maker = Maker::new(Rules { links: Links::None, user_parents: true });
+        let made = mount_trigger(&mut maker, &path, &name, write_end.as_fd(), Kind::Indirect, options);
+        made.map_err(io::Error::other)?.ok_or_else(|| io::ErrorKind::ResourceBusy.into())
     });
     let mounted = mounted.await;
     fault::point("submount");
-    let (dev, created) = match mounted {
+    let Trigger { dev, created, .. } = match mounted {
         Ok(mounted) => mounted,
         Err(e) => {
             mounts.release_pipe(pipe);

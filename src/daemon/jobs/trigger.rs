@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use log::{debug, info};
 
+use crate::daemon::mounts::roots::find_root;
 use crate::daemon::mounts::{AutofsMount, Mounts};
 use crate::daemon::tools::Tools;
 use crate::engine::{Kind, MountId};
+use crate::exec;
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lane;
 use crate::fault;
 use crate::logging::target;
 use crate::sys::autofs::{self, Control};
-use crate::sys::{mount, path};
 use crate::text::Escaped;
 
 /// Unmounts an offset or a submount. Returns whether it is gone; if not, it is in use.
@@ -63,30 +64,24 @@ fn remove_all(mut left: Vec<Made>) -> Vec<Made> {
     }
 }
 
-/// Unmounts an autofs mount, if it is the one on top at its path. Returns whether it is gone.
+/// Unmounts an autofs mount, unless something is mounted over it. Returns whether it is gone.
 ///
 /// With `lazy` it is set catatonic first. After a lazy unmount it exists for as long as a process is in it, has no path by
 /// which a request could be answered, and would hold every process that looks something up there for ever.
 pub(crate) fn umount_trigger(control: &Control, at: &Path, dev: u32, lazy: bool) -> bool {
-    match path::lstat(at) {
-        // Something else has been mounted over it, and is not ours to unmount.
-        Ok(there) if autofs::encode(there.dev) != dev => return false,
-        Ok(_) => {}
-        Err(e) => {
-            debug!("{}: {e}", Escaped::path(at));
-            return e.kind() == io::ErrorKind::NotFound;
-        }
-    }
     if lazy {
         silence(control, at, dev);
     }
-    mount::unmount(at, lazy).map_err(|e| debug!("cannot unmount the trigger {}: {e}", Escaped::path(at))).is_ok()
+    exec::unmount_autofs(at, autofs::decode(dev), lazy)
+        .map_err(|e| debug!("cannot unmount the trigger {}: {e}", Escaped::path(at)))
+        .is_ok()
 }
 
 /// Sets an autofs mount catatonic: lookups that wait there fail with ENOENT, and so do later ones. An error is logged; the
 /// mount then stays as it is.
 pub(super) fn silence(control: &Control, at: &Path, dev: u32) {
-    if let Err(e) = control.open_mount(at, dev).and_then(|root| control.catatonic(root.as_fd())) {
+    let root = find_root(control, at, dev).and_then(|root| root.ok_or_else(|| io::ErrorKind::NotFound.into()));
+    if let Err(e) = root.and_then(|root| control.catatonic(root.as_fd())) {
         debug!(target: &target(at), "{} cannot be set catatonic: {e}", Escaped::path(at));
     }
 }

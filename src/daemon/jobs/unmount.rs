@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use log::{info, warn};
 
@@ -54,9 +55,10 @@ async fn unmount_entry(mounts: &Mounts, tools: &Tools, at: &EntryId, path: &Path
     let (label, shown) = (target(path), Escaped::path(path));
     info!(target: &label, "expiring path {shown}");
     fault::point("expiring");
+    let begun = Instant::now();
     if let Err(e) = tools.unmounter.remove(&place, lazy, keep).await {
         warn!(target: &label, "couldn't complete expire of {shown}: {e}");
-        return Err(Record::new(e.to_string()).into());
+        return Err(e.record(begun.elapsed()).into());
     }
     mounts.count_unmounted();
     tools.requesters.forget(path);

@@ -1,0 +1,131 @@
+//! The directories that were made for a mount point, to be removed with it.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::sys::path;
+
+/// The directories that were made for a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made(pub(super) Dirs);
+
+/// A directory: its path, absolute and without symbolic links, and its inode number.
+pub(super) type MadeDir = (Arc<Path>, u64);
+
+/// Directories, parents before children. In the common case, one directory, nothing is allocated for the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Dirs {
+    One(MadeDir),
+    All(Box<[MadeDir]>),
+}
+
+impl Default for Made {
+    fn default() -> Self {
+        Vec::new().into()
+    }
+}
+
+impl From<Vec<MadeDir>> for Made {
+    fn from(dirs: Vec<MadeDir>) -> Self {
+        match <[MadeDir; 1]>::try_from(dirs) {
+            Ok([one]) => Self(Dirs::One(one)),
+            Err(all) => Self(Dirs::All(all.into())),
+        }
+    }
+}
+
+impl Made {
+    /// Returns whether no directory was made, as all existed.
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.0, Dirs::All(dirs) if dirs.is_empty())
+    }
+
+    /// Reuses the caller's `path` if the last directory has an equal one: with thousands of mounts that saves memory.
+    pub fn sharing(mut self, path: &Arc<Path>) -> Self {
+        let last = match &mut self.0 {
+            Dirs::One(dir) => Some(dir),
+            Dirs::All(dirs) => dirs.last_mut(),
+        };
+        if let Some((last, _)) = last.filter(|(last, _)| last == path) {
+            *last = Arc::clone(path);
+        }
+        self
+    }
+
+    /// Removes the directories, the deepest first, up to the first one that is not empty or is no longer the one that was
+    /// made. Returns those that have to stay because they are not empty. Follows no symbolic link. May wait.
+    pub fn remove(self) -> Self {
+        let mut dirs = match self.0 {
+            Dirs::One(dir) => vec![dir],
+            Dirs::All(dirs) => dirs.into(),
+        };
+        while let Some((dir, ino)) = dirs.pop() {
+            let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { break };
+            let Ok(parent) = path::open_exact(parent) else { break };
+            if !path::lstat_at(parent.as_fd(), name.as_ref()).is_ok_and(|found| found.ino == ino) {
+                break;
+            }
+            match path::rmdir_at(parent.as_fd(), name.as_ref()) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                    dirs.push((dir, ino));
+                    return dirs.into();
+                }
+                Err(_) => break,
+            }
+        }
+        Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::super::dirs::make;
+    use super::*;
+
+    fn is_dir(path: &Path) -> bool {
+        path::lstat(path).is_ok_and(|s| s.is_dir())
+    }
+
+    #[test]
+    fn what_was_made_goes_again_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let there = dir.path().join("there");
+        std::fs::create_dir(&there).unwrap();
+        let made = make(&there.join("a/b/../b//c")).unwrap();
+        assert!(is_dir(&there.join("a/b/c")) && !made.is_empty());
+        assert_eq!(std::fs::File::open(there.join("a")).unwrap().metadata().unwrap().mode() & 0o7777, 0o755);
+        assert!(make(&there.join("a/b/c")).unwrap().is_empty());
+        made.remove();
+        assert!(is_dir(&there) && !is_dir(&there.join("a")));
+    }
+
+    #[test]
+    fn what_is_in_use_or_replaced_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = make(&dir.path().join("a/b")).unwrap();
+        std::fs::write(dir.path().join("a/file"), b"").unwrap();
+        made.clone().remove();
+        assert!(is_dir(&dir.path().join("a")) && !is_dir(&dir.path().join("a/b")));
+        let made = make(&dir.path().join("x")).unwrap();
+        std::fs::rename(dir.path().join("x"), dir.path().join("y")).unwrap();
+        std::fs::create_dir(dir.path().join("x")).unwrap();
+        made.remove();
+        assert!(is_dir(&dir.path().join("x")));
+    }
+
+    #[test]
+    fn nothing_is_removed_by_way_of_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, other) = (dir.path().join("own"), dir.path().join("other"));
+        let made = make(&own.join("x")).unwrap();
+        std::fs::rename(&own, &other).unwrap();
+        std::os::unix::fs::symlink("other", &own).unwrap();
+        made.remove();
+        assert!(is_dir(&other.join("x")));
+    }
+}

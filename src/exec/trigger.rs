@@ -1,0 +1,64 @@
+//! Autofs mounts themselves: mounted at their mount points and unmounted.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use super::dirs::{DirError, Made, Maker};
+use crate::engine::Kind;
+use crate::sys::autofs::{self, Options};
+
+/// An autofs mount that was made.
+#[derive(Debug)]
+pub struct Trigger {
+    /// Device number, encoded as in packets.
+    pub dev: u32,
+    /// The directories that were made for it.
+    pub created: Made,
+    /// Whether it is mounted on a file system of another machine.
+    pub remote: bool,
+}
+
+/// Why no autofs mount could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TriggerError {
+    /// There is no directory to mount on.
+    #[error(transparent)]
+    Directory(#[from] DirError),
+    /// The mount failed.
+    #[error(transparent)]
+    Mount(#[from] io::Error),
+}
+
+/// Mounts an autofs at `at`, with the directories that are missing. Returns `None` if it is to be an offset and something
+/// is mounted there already: a file server may bring a mount of its own along. May wait.
+///
+/// # Errors
+/// [`TriggerError`]. Then no directory is left.
+pub fn mount_trigger(
+    maker: &mut Maker,
+    at: &Path,
+    source: &[u8],
+    write_end: BorrowedFd<'_>,
+    kind: Kind,
+    options: Options,
+) -> Result<Option<Trigger>, TriggerError> {
+    let point = maker.mount_point(at)?;
+    if kind == Kind::Offset && point.is_mounted {
+        return Ok(None);
+    }
+    let mounted = point.is_remote().and_then(|remote| {
+        let source = OsStr::from_bytes(source);
+        let dev = autofs::mount_autofs(source, point.target(), point.guarded, write_end, kind, options)?;
+        Ok((dev, remote))
+    });
+    match mounted {
+        Ok((dev, remote)) => Ok(Some(Trigger { dev, created: point.made, remote })),
+        Err(e) => {
+            point.made.remove();
+            Err(e.into())
+        }
+    }
+}
