@@ -13,7 +13,6 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use autofs::config::native::Limits;
 use autofs::engine::{Key, Kind, Requester};
 use autofs::exec::dirs::{DirError, Links, Maker, Rules};
 use autofs::exec::{
@@ -169,7 +168,7 @@ impl World {
             ..Settings::default()
         };
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = builder.enable_all().max_blocking_threads(Lanes::threads(&Limits::default())).build().unwrap();
+        let runtime = builder.enable_all().max_blocking_threads(Lanes::THREADS).build().unwrap();
         Self { base, pipe, settings, runtime }
     }
 

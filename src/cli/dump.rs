@@ -2,28 +2,34 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use crate::map::{MasterEntry, MasterOptions, Table};
+use super::reading::Reader;
+use crate::map::{MasterEntry, MasterOptions, SourceSpec, Table};
 use crate::options::Options;
-use crate::source::configuration::Configuration;
-use crate::source::master::{self, Master};
-use crate::source::{Answer, Description, Mode, Names, Source};
+use crate::source::master;
+use crate::source::{Answer, Description, MapSource, Mode};
 use crate::text::Diagnostic;
 
 /// Prints all maps with a heading, or only the entries of `map` (type and name). What is wrong goes to stderr.
 pub(super) fn run(options: &Options, map: Option<&(Vec<u8>, Vec<u8>)>) -> ExitCode {
-    let (configuration, diagnostics) = Configuration::look(None);
+    let mut reader = match Reader::new() {
+        Ok(reader) => reader,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "cannot read maps: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (configuration, diagnostics) = reader.configuration();
     complain(&diagnostics);
     let (name, underscore) = master::name(options.master_map.as_deref(), &configuration.conf.autofs);
-    let master = Master::read(&name, underscore, &configuration.names, false);
+    let Some(master) = reader.master(&name, underscore) else { return ExitCode::FAILURE };
     complain(&master.diagnostics);
     let mut out = io::BufWriter::new(io::stdout().lock());
     // Somebody may have read enough.
     let _ = match map {
-        Some((kind, name)) => one(&mut out, &master.table, &configuration.names, kind, name),
+        Some((kind, name)) => one(&mut out, &master.table, &reader, kind, name),
         None => heading(&mut out, options.global_options.as_deref(), configuration.conf.autofs.append_options)
-            .and_then(|()| all(&mut out, &master.table, &configuration.names)),
+            .and_then(|()| all(&mut out, &master.table, &reader)),
     }
     .and_then(|()| out.flush());
     ExitCode::SUCCESS
@@ -56,15 +62,13 @@ fn mount_points(table: &Table) -> Vec<&[MasterEntry]> {
     all
 }
 
-/// The map of a line, read; `None`: it cannot be.
-fn source(entry: &MasterEntry, names: &Arc<Names>) -> Option<Source> {
-    let mode = if entry.direct { Mode::Direct } else { Mode::Indirect };
-    let source = Source::from_spec(&entry.source, mode, names);
-    match source.load() {
-        Ok(report) => {
-            complain(&report.diagnostics);
-            Some(source)
-        }
+/// Opens and reads the map of a line. Returns `None` if it cannot be read.
+fn source(entry: &MasterEntry, reader: &Reader) -> Option<std::sync::Arc<dyn MapSource>> {
+    let source = reader.open(&entry.source, if entry.direct { Mode::Direct } else { Mode::Indirect });
+    let (entries, diagnostics) = reader.entries(&*source);
+    complain(&diagnostics);
+    match entries {
+        Ok(_) => Some(source),
         Err(error) => {
             let _ = writeln!(io::stderr(), "{}: {error}", entry.place);
             None
@@ -73,22 +77,22 @@ fn source(entry: &MasterEntry, names: &Arc<Names>) -> Option<Source> {
 }
 
 /// The keys of a map with their entries, in the order of the map; a wildcard comes last.
-fn entries(table: &Table, number: usize, entry: &MasterEntry, source: &Source) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn entries(table: &Table, number: usize, entry: &MasterEntry, source: &dyn MapSource) -> Vec<(Vec<u8>, Vec<u8>)> {
     let hidden = |key: &[u8]| entry.direct && table.hides(number, key);
-    let mut keys = source.keys();
+    let mut keys = source.known_entries().map(|entries| entries.keys()).unwrap_or_default();
     if !entry.direct {
         keys.push(b"*".to_vec());
     }
     keys.into_iter()
         .filter(|key| !hidden(key))
-        .filter_map(|key| match source.lookup(&key) {
-            Answer::Found(raw) => Some((key, raw.text)),
+        .filter_map(|key| match source.known(&key) {
+            Some(Answer::Found(found)) => Some((key, found.entry.text().into_owned())),
             _ => None,
         })
         .collect()
 }
 
-fn all(out: &mut dyn Write, table: &Table, names: &Arc<Names>) -> io::Result<()> {
+fn all(out: &mut dyn Write, table: &Table, reader: &Reader) -> io::Result<()> {
     let mount_points = mount_points(table);
     if mount_points.is_empty() {
         return out.write_all(b"no master map entries found\n\n");
@@ -98,10 +102,13 @@ fn all(out: &mut dyn Write, table: &Table, names: &Arc<Names>) -> io::Result<()>
         out.write_all(&[b"\nMount point: ", path, b"\n\nsource(s):\n"].concat())?;
         let mut read_any = false;
         for (number, line) in lines.iter().enumerate() {
-            let Some(source) = source(line, names) else { continue };
+            let Some(source) = source(line, reader) else { continue };
             read_any = true;
-            describe(out, &source.describe(), &line.options)?;
-            let entries = entries(table, number, line, &source);
+            match line.source.parts.as_slice() {
+                [] => describe(out, &source.describe(), &line.options)?,
+                parts => describe_parts(out, parts)?,
+            }
+            let entries = entries(table, number, line, &*source);
             if entries.is_empty() {
                 out.write_all(b"  no keys found in map\n")?;
             }
@@ -132,7 +139,24 @@ fn describe(out: &mut dyn Write, description: &Description, options: &MasterOpti
     out.write_all(b"\n")
 }
 
-fn one(out: &mut dyn Write, table: &Table, names: &Arc<Names>, kind: &[u8], name: &[u8]) -> io::Result<()> {
+/// The parts of a `multi` map. Where a type is written, it has the place of the map, and the map that of an argument.
+fn describe_parts(out: &mut dyn Write, parts: &[(SourceSpec, MasterOptions)]) -> io::Result<()> {
+    out.write_all(b"\n  type: multi\n")?;
+    for ((map, options), number) in parts.iter().zip(1..) {
+        let typed = map.kind.filter(|_| !map.name.is_empty()).map(|kind| kind.name().as_bytes());
+        let first = typed.unwrap_or(&map.name);
+        let rest = [typed.map(|_| map.name.as_slice()), Some(&*options.arguments)];
+        let rest: Vec<&[u8]> = rest.into_iter().flatten().filter(|words| !words.is_empty()).collect();
+        out.write_all(&[format!("  map[{number}]: ").as_bytes(), first, b"\n"].concat())?;
+        if !rest.is_empty() {
+            let arguments = rest.join(&b' ');
+            out.write_all(&[format!("  arguments[{number}]: ").as_bytes(), &arguments, b"\n"].concat())?;
+        }
+    }
+    out.write_all(b"\n")
+}
+
+fn one(out: &mut dyn Write, table: &Table, reader: &Reader, kind: &[u8], name: &[u8]) -> io::Result<()> {
     let file = |kind: &[u8]| if kind == b"files" { b"file".to_vec() } else { kind.to_vec() };
     if table.indirect.is_empty() && table.direct.is_empty() {
         return out.write_all(b"no master map entries found\n");
@@ -140,14 +164,14 @@ fn one(out: &mut dyn Write, table: &Table, names: &Arc<Names>, kind: &[u8], name
     let wanted = (file(kind), last_component(name));
     for lines in mount_points(table) {
         for (number, line) in lines.iter().enumerate() {
-            let Some(source) = source(line, names) else { continue };
+            let Some(source) = source(line, reader) else { continue };
             let description = source.describe();
             let kinds = description.kind.into_iter().chain(description.instances);
             let mut kinds = kinds.map(|kind| file(kind.as_bytes()));
             if !kinds.any(|kind| kind == wanted.0) || map_word(&description.map) != wanted.1 {
                 continue;
             }
-            let entries = entries(table, number, line, &source);
+            let entries = entries(table, number, line, &*source);
             if entries.is_empty() {
                 return out.write_all(b"no keys found in map\n");
             }
@@ -178,18 +202,22 @@ fn map_word(name: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::Arc;
 
     use super::*;
+    use crate::source::Names;
 
     /// Replaces `@` in the texts by a new directory, writes the files there, and reads `m` as the master map.
-    fn world(files: &[(&str, &str)]) -> (tempfile::TempDir, Table, Arc<Names>) {
+    fn world(files: &[(&str, &str)]) -> (tempfile::TempDir, Table, Reader) {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text.replace('@', dir.path().to_str().unwrap())).unwrap();
         }
         let names = Arc::new(Names { directory: dir.path().into(), ..Names::default() });
-        let master = Master::read(dir.path().join("m").to_str().unwrap().as_bytes(), false, &names, false);
-        (dir, master.table, names)
+        let mut reader = Reader::new().unwrap();
+        reader.set_names(&names);
+        let master = reader.master(dir.path().join("m").to_str().unwrap().as_bytes(), false).unwrap();
+        (dir, master.table, reader)
     }
 
     fn shown(dir: &Path, bytes: Vec<u8>) -> String {
@@ -209,10 +237,10 @@ mod tests {
 
     #[test]
     fn all_maps_in_the_layout_of_automount() {
-        let (dir, table, names) = world(FILES);
+        let (dir, table, reader) = world(FILES);
         let mut out = Vec::new();
         heading(&mut out, None, true).unwrap();
-        all(&mut out, &table, &names).unwrap();
+        all(&mut out, &table, &reader).unwrap();
         assert_eq!(
             shown(dir.path(), out),
             "\nautofs dump map information\n===========================\n\nglobal options: none configured\n\
@@ -228,10 +256,10 @@ mod tests {
 
     #[test]
     fn global_options_and_an_empty_master_map() {
-        let (_dir, table, names) = world(&[("m", "# nothing\n")]);
+        let (_dir, table, reader) = world(&[("m", "# nothing\n")]);
         let mut out = Vec::new();
         heading(&mut out, Some(b"soft"), false).unwrap();
-        all(&mut out, &table, &names).unwrap();
+        all(&mut out, &table, &reader).unwrap();
         assert!(String::from_utf8(out).unwrap().ends_with(
             "global options: soft\nglobal options will not be appended to map entries\n\
              no master map entries found\n\n"
@@ -240,10 +268,10 @@ mod tests {
 
     #[test]
     fn one_map_by_type_and_name() {
-        let (dir, table, names) = world(FILES);
+        let (dir, table, reader) = world(FILES);
         let one = |kind: &str, name: &str| {
             let mut out = Vec::new();
-            one(&mut out, &table, &names, kind.as_bytes(), name.as_bytes()).unwrap();
+            one(&mut out, &table, &reader, kind.as_bytes(), name.as_bytes()).unwrap();
             shown(dir.path(), out)
         };
         assert_eq!(one("file", "vl.map"), "a\t-soft srv1:/x\n");

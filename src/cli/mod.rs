@@ -3,4 +3,5 @@
 pub mod automount;
 pub mod ctl;
 mod dump;
+mod reading;
 mod set_log;

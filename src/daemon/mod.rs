@@ -33,6 +33,7 @@ use crate::fault;
 use crate::link::{Inheritance, Message, START_FAILED};
 use crate::logging::Logger;
 use crate::options::Options;
+use crate::source::Sources;
 use crate::source::configuration::Configuration;
 use crate::sys::{fds, heap, signals};
 
@@ -51,15 +52,9 @@ const STACK: usize = 256 << 10;
 pub fn run(options: Options, inheritance: Inheritance, logger: &'static Logger) -> u8 {
     heap::configure();
     fault::arm(inheritance.before);
-    let configuration = Configuration::read(None);
-    logger.set_format(configuration.native.log.format);
-    logger.set_global(options.verbosity.max(configuration.conf.autofs.logging));
-    if let Err(e) = fds::raise_limit(configuration.conf.autofs.open_file_limit) {
-        warn!("can't increase open file limit - continuing: {e}");
-    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(Lanes::threads(&configuration.native.limits))
+        .max_blocking_threads(Lanes::THREADS + Sources::THREADS)
         .thread_stack_size(STACK)
         .build();
     let runtime = match runtime {
@@ -69,13 +64,27 @@ pub fn run(options: Options, inheritance: Inheritance, logger: &'static Logger) 
             return START_FAILED;
         }
     };
-    let status = LocalSet::new().block_on(&runtime, live(options, configuration, logger, inheritance));
+    let (files, notices) = Sources::configuration();
+    let configuration = runtime.block_on(reload::configuration(&files));
+    let sources = Rc::new(Sources::new(files, notices, &configuration.native.limits));
+    logger.set_format(configuration.native.log.format);
+    logger.set_global(options.verbosity.max(configuration.conf.autofs.logging));
+    if let Err(e) = fds::raise_limit(configuration.conf.autofs.open_file_limit) {
+        warn!("can't increase open file limit - continuing: {e}");
+    }
+    let status = LocalSet::new().block_on(&runtime, live(options, configuration, logger, inheritance, sources));
     // A thread that hangs in a system call ends with the process.
     runtime.shutdown_background();
     status
 }
 
-async fn live(options: Options, configuration: Configuration, logger: &'static Logger, inheritance: Inheritance) -> u8 {
+async fn live(
+    options: Options,
+    configuration: Configuration,
+    logger: &'static Logger,
+    inheritance: Inheritance,
+    sources: Rc<Sources>,
+) -> u8 {
     let Ok(mut retirement) = signal(SignalKind::alarm()) else { return START_FAILED };
     // Handlers first, then the signals that have been held back since the fork.
     let signals = match Signals::install().and_then(|installed| signals::unblock().map(|()| installed)) {
@@ -90,7 +99,7 @@ async fn live(options: Options, configuration: Configuration, logger: &'static L
         OnExit::Detach => Shutdown::Detach,
     };
     let again = inheritance.before > 0;
-    let (worker, channels) = match Worker::new(inheritance, configuration, options, logger) {
+    let (worker, channels) = match Worker::new(inheritance, configuration, options, logger, &sources) {
         Ok(new) => new,
         Err(e) => {
             error!("cannot start: {e}");
@@ -105,6 +114,7 @@ async fn live(options: Options, configuration: Configuration, logger: &'static L
     let (mounts, life) = (Rc::clone(&worker.mounts), Rc::clone(&worker.life));
     spawn_local(watch::watch(mounts, life, move |id| vanished.vanished(id)));
     spawn_local(restore::watch(Rc::clone(&worker)));
+    spawn_local(reload::retry_unread(Rc::clone(&worker)));
     let socket = Path::new(SOCKET);
     match serve::listen(socket) {
         Ok(listener) => {

@@ -1,102 +1,113 @@
 //! Reading the configuration and the maps: at the start, and again when asked to.
 //!
-//! A reload is a transaction. Everything is read first, off the reactor; what cannot be read leaves in force what was
-//! read before; then the engine is told at once what is wanted, and finds the difference.
+//! Each file and each map is read with a deadline of its own, off the reactor. What answers is put in force at once; what
+//! is late comes in when it answers; what cannot be read stays as it was. The engine is told what has changed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::{error, info, warn};
+use tokio::task::{JoinSet, spawn_local};
+use tokio::time::{Instant, timeout_at};
 
-use crate::daemon::attach::adopt;
-use crate::daemon::attach::top;
+use crate::daemon::attach::{adopt, top};
 use crate::daemon::jobs::detach;
 use crate::daemon::maps::line::Line;
+use crate::daemon::maps::wanted::{Delta, select};
 use crate::daemon::mounts::AutofsMount;
-use crate::daemon::state::State;
 use crate::daemon::worker::Worker;
-use crate::engine::{Event, Kind, MountState, Shutdown, Wanted};
+use crate::engine::{Engine, Event, Kind, MountState, Shutdown, Wanted};
 use crate::exec::lanes::Lane;
 use crate::fault;
-use crate::map::{MasterEntry, Table};
-use crate::source::Source;
-use crate::source::configuration::Configuration;
-use crate::source::master::{Master, Status};
+use crate::source::configuration::{Configuration, ConfigurationFiles};
+use crate::source::master::{self, Master, Reading, Status};
+use crate::source::{Entries, Freshness, Pass, SourceError};
 use crate::sys::{autofs, heap, image};
-use crate::text::{Escaped, Severity};
-
-/// The master map when nobody names one.
-const DEFAULT_MASTER: &[u8] = b"auto.master";
+use crate::text::{Escaped, Position, Severity};
 
 /// Between two tries to read a master map that is not available at the start.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// The first reading: waits for a master map that is not available yet, then mounts what it names. `again`: workers
-/// before this one have served; what they have left is served on at once, and is given up only for a master map that
-/// was read and does not name it.
+/// How long the configuration may take before defaults, or what held before, are used in its place.
+const CONFIGURATION: Duration = Duration::from_secs(3);
+
+/// How long maps that answer quickly are waited for before the first of them are put in force.
+const QUICK: Duration = Duration::from_millis(300);
+
+/// The same at a start that takes mounts over: the plans of what is mounted there come from the maps.
+const QUICK_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long a start waits for maps before it is over without them.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Maps that come in within this time are put in force together.
+const TOGETHER: Duration = Duration::from_millis(50);
+
+/// When a content of a file can be told from the next one by its times.
+const SETTLED: Duration = Duration::from_millis(30);
+
+/// Before something that could not be read is tried again; twice as long each time, up to [`AGAIN_MAX`].
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// The longest time before that.
+const AGAIN_MAX: Duration = Duration::from_secs(300);
+
+/// The first reading: waits for a master map that is not available yet, then mounts what it names. With `again`, workers
+/// before this one have served: what they have left is served at once, and is given up only for a master map that was
+/// read and does not name it.
 pub(crate) async fn start(worker: &Rc<Worker>, again: bool) {
     let (wait, force, force_exit) = {
         let state = worker.state.borrow();
         let wait = state.options.master_wait.unwrap_or(state.configuration.conf.autofs.master_wait);
         (wait, state.options.force, state.options.force_exit)
     };
-    let name = master_name(&worker.state.borrow());
-    info!("Starting automounter version {}, master map {}", env!("AUTOFS_VERSION"), Escaped(&name.0));
+    let (name, _) = master_name(worker);
+    info!("Starting automounter version {}, master map {}", env!("AUTOFS_VERSION"), Escaped(&name));
     match autofs::protocol(&worker.tools().control) {
         Ok(Some((major, minor))) => info!("using kernel protocol version {major}.{minor:02}"),
         Ok(None) => {}
         Err(e) => warn!("cannot find out the version of the kernel's protocol: {e}"),
     }
-    let inherited = if again { adopt::inherited(&worker.attach().means).await } else { Vec::new() };
-    let begun = Instant::now();
-    let mut master = read_master(worker, false).await;
-    if master.status != Status::Read && !inherited.is_empty() {
-        want(worker, inherited.clone()).await;
+    if again {
+        adopt::inherited(&worker.attach().means).await;
     }
+    let inherited = worker.state.borrow().maps.inherited();
+    let begun = Instant::now();
+    let mut reading = pin!(read_master(worker, false));
+    let quick = timeout_at(begun + QUICK, &mut reading).await;
+    if !inherited.is_empty() && !quick.as_ref().is_ok_and(|master| master.status == Status::Read) {
+        want(worker, inherited).await;
+    }
+    let mut master = match quick {
+        Ok(master) => master,
+        Err(_) => reading.await,
+    };
     while master.status == Status::Unavailable && !worker.is_stopping() {
         if wait > 0 && begun.elapsed() >= Duration::from_secs(wait) {
             error!("problem reading master map, maximum wait exceeded");
             break;
         }
-        tokio::time::sleep(RETRY).await;
+        worker.life.pause(RETRY).await;
         master = read_master(worker, false).await;
     }
+    put(worker, master);
     if force || force_exit {
-        let Applied { wanted: paths, .. } = apply(worker, master, false).await;
-        detach::force(&worker.tools(), paths.into_iter().map(|w| w.path).collect()).await;
+        let loading = Loading::begin(worker, false);
+        loading.finish(worker).await;
+        let Selected { wanted, .. } = all_wanted(worker).await;
+        detach::force(&worker.tools(), wanted.into_iter().map(|w| w.path).collect()).await;
         if force_exit {
             worker.stop(Shutdown::Detach);
             return;
         }
-        let wanted = wanted(&mut worker.state.borrow_mut());
-        want(worker, wanted).await;
-        return;
     }
-    let read = master.status == Status::Read;
-    let Applied { wanted, unread } = apply(worker, master, false).await;
-    let given_up = |old: &Wanted| {
-        let line = worker.state.borrow().lines.get(&old.map).map(Rc::clone);
-        let failed = line.is_some_and(|line| unread.iter().any(|other| other.serves_the_same(&line)));
-        read && !failed
-    };
-    let (given_up, kept): (Vec<_>, Vec<_>) = unnamed(inherited, &wanted).into_iter().partition(given_up);
-    let wanted: Vec<Wanted> = wanted.into_iter().chain(kept).collect();
-    if !given_up.is_empty() {
-        // Only what has been attached can be taken down.
-        want(worker, given_up.into_iter().chain(wanted.clone()).collect()).await;
-    }
-    want(worker, wanted).await;
-}
-
-/// What is inherited and not wanted any more.
-fn unnamed(inherited: Vec<Wanted>, wanted: &[Wanted]) -> Vec<Wanted> {
-    let named: HashSet<&Path> = wanted.iter().map(|w| &*w.path).collect();
-    inherited.into_iter().filter(|old| !named.contains(&*old.path)).collect()
+    load(worker, false, true).await;
 }
 
 /// Reads everything again. Only one reload runs at a time; a wish that comes meanwhile is served after it.
@@ -105,7 +116,7 @@ pub(crate) async fn reload(worker: Rc<Worker>) {
         return;
     }
     loop {
-        again(&worker).await;
+        read_again(&worker).await;
         if !worker.life.end_reload() {
             break;
         }
@@ -114,56 +125,106 @@ pub(crate) async fn reload(worker: Rc<Worker>) {
     image::release();
 }
 
-async fn again(worker: &Rc<Worker>) {
-    let (name, lanes) = {
-        let state = worker.state.borrow();
-        (master_name(&state), Arc::clone(&state.context.lanes))
-    };
-    info!("re-reading master map {}", Escaped(&name.0));
-    let before = worker.state.borrow().configuration.clone();
-    let read = lanes.run(Lane::Lookup, move || Configuration::read(Some(&before))).await;
-    let changed = worker.configure(read);
-    let current = worker.state.borrow().master.clone();
-    let sources: Vec<Arc<Source>> = worker.state.borrow().lines.values().map(|line| Arc::clone(&line.source)).collect();
-    let same = lanes.run(Lane::Lookup, move || {
-        current.is_some_and(|master| master.is_current()) && !sources.iter().any(|source| source.is_stale_now())
-    });
-    // What waits to go, or could not be read, is tried again whether files have changed or not.
-    let settled = {
-        let state = worker.state.borrow();
-        state.whole && !worker.view(|engine| engine.mounts().any(|mount| mount.state() == MountState::Pending))
-    };
-    if !changed && settled && same.await {
-        worker.event(Event::Forget);
-        browse(worker).await;
-        return;
+/// Reads again what was late or could not be read: when a source answers that was late, and from time to time while
+/// something is missing.
+pub(crate) async fn retry_unread(worker: Rc<Worker>) {
+    let notices = Arc::clone(&worker.state.borrow().context.sources.notices);
+    let mut wait = AGAIN;
+    loop {
+        let missing = {
+            let state = worker.state.borrow();
+            worker.life.has_started() && !state.maps.complete
+        };
+        if missing {
+            if tokio::time::timeout(wait, notices.answered()).await.is_err() {
+                wait = (wait * 2).min(AGAIN_MAX);
+            }
+        } else {
+            wait = AGAIN;
+            tokio::select! {
+                () = notices.answered() => {}
+                () = worker.incomplete.notified() => continue,
+            }
+        }
+        // Sources that answer together need one reload.
+        worker.life.pause(TOGETHER).await;
+        if worker.is_stopping() {
+            return;
+        }
+        if worker.life.has_started() {
+            reload(Rc::clone(&worker)).await;
+        }
     }
-    let master = read_master(worker, true).await;
-    if master.status != Status::Read {
-        error!("the master map cannot be read; what it said before stays in force");
-        worker.event(Event::Forget);
-        return;
+}
+
+/// Reads the configuration at the start. What cannot be read by the deadline counts as absent.
+pub(crate) async fn configuration(files: &ConfigurationFiles) -> Configuration {
+    let read = Configuration::read(files, None, Instant::now() + CONFIGURATION).await;
+    for diagnostic in &read.diagnostics {
+        error!("{diagnostic}");
     }
-    let Applied { wanted, .. } = apply(worker, master, true).await;
-    fault::point("reload");
-    want(worker, wanted).await;
+    read.configuration
+}
+
+async fn read_again(worker: &Rc<Worker>) {
+    let (name, _) = master_name(worker);
+    info!("re-reading master map {}", Escaped(&name));
+    let (before, files) = {
+        let state = worker.state.borrow();
+        (state.configuration.clone(), Arc::clone(&state.context.sources.configuration))
+    };
+    let read = Configuration::read(&files, Some(&before), Instant::now() + CONFIGURATION).await;
+    for diagnostic in &read.diagnostics {
+        error!("{diagnostic}");
+    }
+    let changed = worker.configure(read.configuration);
+    let unsettled = {
+        let state = worker.state.borrow();
+        // What waits to go is tried again whether files have changed or not.
+        let pending = |engine: &Engine| engine.mounts().any(|mount| mount.state() == MountState::Pending);
+        !state.maps.complete || worker.view(pending)
+    };
+    let current = worker.state.borrow().maps.master().is_some_and(|master| master.is_current());
+    if changed || unsettled || !current {
+        let master = read_master(worker, true).await;
+        match master.status {
+            Status::Read | Status::Partial => put(worker, master),
+            Status::NotFound | Status::Unavailable => {
+                error!("the master map cannot be read; what it said before stays in force");
+                incomplete(worker);
+            }
+        }
+    }
+    if !read.complete {
+        incomplete(worker);
+    }
+    load(worker, true, true).await;
     worker.event(Event::Forget);
 }
 
-/// Name of the master map, and whether `auto.master` may be called `auto_master`.
-fn master_name(state: &State) -> (Vec<u8>, bool) {
-    let named = state.options.master_map.clone();
-    let configured = state.configuration.conf.autofs.master_map_name.clone();
-    let underscore = configured.is_none();
-    (named.or(configured).unwrap_or_else(|| DEFAULT_MASTER.to_vec()), underscore)
+/// Notes that something could not be read, and is to be tried again.
+fn incomplete(worker: &Worker) {
+    worker.state.borrow_mut().maps.complete = false;
+    worker.incomplete.notify_one();
 }
 
-async fn read_master(worker: &Rc<Worker>, reload: bool) -> Master {
-    let (name, names, lanes) = {
+/// Returns the name of the master map, and whether `auto.master` may be called `auto_master`.
+fn master_name(worker: &Worker) -> (Vec<u8>, bool) {
+    let state = worker.state.borrow();
+    master::name(state.options.master_map.as_deref(), &state.configuration.conf.autofs)
+}
+
+async fn read_master(worker: &Rc<Worker>, replaces: bool) -> Master {
+    let (name, underscore) = master_name(worker);
+    let reading = {
         let state = worker.state.borrow();
-        (master_name(&state), Arc::clone(&state.configuration.names), Arc::clone(&state.context.lanes))
+        let context = &state.context;
+        // The start is not held up for as long as a lookup may take.
+        let deadline = Instant::now() + context.lookup_deadline.min(PATIENCE);
+        let (files, names) = (Arc::clone(&context.sources.master), Arc::clone(&state.configuration.names));
+        Reading { files, names, replaces, deadline }
     };
-    let master = lanes.run(Lane::Lookup, move || Master::read(&name.0, name.1, &names, reload)).await;
+    let master = Master::read(&name, underscore, reading).await;
     for diagnostic in &master.diagnostics {
         match diagnostic.severity {
             Severity::Error => error!("{diagnostic}"),
@@ -173,141 +234,251 @@ async fn read_master(worker: &Rc<Worker>, reload: bool) -> Master {
     master
 }
 
-/// What came of putting a master map in force.
-struct Applied {
-    /// What is to be mounted.
-    wanted: Vec<Wanted>,
-    /// The lines whose maps could not be read.
-    unread: Vec<Rc<Line>>,
+/// Puts a master map in force. The maps that it names are served when they are read.
+fn put(worker: &Rc<Worker>, master: Master) {
+    let mut guard = worker.state.borrow_mut();
+    let state = &mut *guard;
+    state.maps.complete = master.status == Status::Read;
+    state.maps.changed = true;
+    let environment = Arc::clone(&state.context.environment);
+    state.maps.put(master, &state.configuration.conf.autofs, &state.options, &environment);
 }
 
-/// Puts the lines of a master map in force and reads their maps.
-async fn apply(worker: &Rc<Worker>, master: Master, reload: bool) -> Applied {
-    let lanes = Arc::clone(&worker.state.borrow().context.lanes);
-    let entries: Vec<MasterEntry> = master.table.indirect.iter().chain(&master.table.direct).cloned().collect();
-    let mut lines = Vec::new();
-    for entry in &entries {
-        lines.push(worker.state.borrow_mut().line(entry));
+/// What came of reading a map.
+type Read = (u32, Result<Arc<Entries>, Arc<SourceError>>);
+
+/// The maps that are being read.
+struct Loading {
+    tasks: JoinSet<Read>,
+    lines: HashMap<u32, (Rc<Line>, Position)>,
+    reload: bool,
+}
+
+impl Loading {
+    /// Begins to read all maps that may have changed.
+    fn begin(worker: &Rc<Worker>, reload: bool) -> Self {
+        let state = worker.state.borrow();
+        let mut loading = Self { tasks: JoinSet::new(), lines: HashMap::new(), reload };
+        let deadline = Instant::now() + state.context.lookup_deadline;
+        for (line, place) in state.maps.configured() {
+            if line.usable.get() && line.source.freshness() == Freshness::Unchanged {
+                loading.say(line);
+                continue;
+            }
+            let (number, source) = (line.number, Arc::clone(&line.source));
+            loading.lines.insert(number, (Rc::clone(line), place.clone()));
+            loading.tasks.spawn(async move { (number, source.entries(&Pass::new(deadline)).await) });
+        }
+        loading
     }
-    let sources: Vec<Arc<Source>> = lines.iter().map(|(line, _)| Arc::clone(&line.source)).collect();
-    let loaded = lanes.run(Lane::Lookup, move || sources.iter().map(|source| source.load()).collect::<Vec<_>>()).await;
-    let (mut usable, mut unread) = (Vec::new(), Vec::new());
-    for (((line, known), result), entry) in lines.into_iter().zip(loaded).zip(&entries) {
-        let path = Escaped(&line.mount_point);
-        match result {
-            Ok(report) => {
-                report.log();
-                if reload {
-                    info!(target: &line.label(Path::new("")), "re-reading map for {path}");
-                }
-                usable.push(line);
+
+    fn is_done(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    fn say(&self, line: &Line) {
+        if self.reload {
+            let path = Escaped(&line.mount_point);
+            info!(target: &line.label(Path::new("")), "re-reading map for {path}");
+        }
+    }
+
+    /// Waits for a map to be read, until `deadline`.
+    async fn next(&mut self, worker: &Worker, deadline: Instant) -> bool {
+        let Ok(Some(Ok((number, read)))) = timeout_at(deadline, self.tasks.join_next()).await else { return false };
+        let Some((line, place)) = self.lines.remove(&number) else { return true };
+        match read {
+            Ok(_) => {
+                self.say(&line);
+                let mut state = worker.state.borrow_mut();
+                state.maps.changed |= !line.usable.replace(true);
+                state.logger.set_mount(Path::new(OsStr::from_bytes(&line.mount_point)), line.options.verbosity);
             }
             Err(e) => {
-                error!("{}: failed to read map for {path}: {e}", entry.place);
-                unread.push(Rc::clone(&line));
-                // What was read before stays in force.
-                if known {
-                    usable.push(line);
+                let path = Escaped(&line.mount_point);
+                error!("{place}: failed to read map for {path}: {e}");
+                if e.is_transient() {
+                    incomplete(worker);
                 }
             }
         }
+        true
     }
-    if usable.is_empty() {
-        warn!("no mounts in table");
+
+    /// Waits until all maps are read, or `deadline`.
+    async fn until(&mut self, worker: &Worker, deadline: Instant) {
+        while !self.is_done() && self.next(worker, deadline).await {}
     }
-    {
-        let mut state = worker.state.borrow_mut();
-        state.whole = unread.is_empty();
-        state.master = Some(Arc::new(master));
-        state.order = usable.iter().map(|line| line.number).collect();
-        let submounts: Vec<Rc<Line>> = state.submount_lines();
-        let kept = usable.iter().cloned().chain(submounts).map(|line| (line.number, line)).collect();
-        let old = std::mem::replace(&mut state.lines, kept);
-        for line in usable {
-            let path = Path::new(OsStr::from_bytes(&line.mount_point));
-            state.logger.set_mount(path, line.options.verbosity);
+
+    /// Waits for all maps.
+    async fn finish(mut self, worker: &Worker) {
+        while !self.is_done() {
+            self.until(worker, Instant::now() + RETRY).await;
         }
-        drop(old);
     }
-    Applied { wanted: wanted(&mut worker.state.borrow_mut()), unread }
 }
 
-/// What the lines in force want mounted. A direct key below another direct key is not among it: a trigger inside a
-/// trigger would never be reached. It comes when the one above it is mounted, like the offset of a multi-mount.
-fn wanted(state: &mut State) -> Vec<Wanted> {
-    let all = named(state);
-    let direct: HashSet<&Path> = all.iter().filter(|w| w.kind == Kind::Direct).map(|w| &*w.path).collect();
-    let above = |w: &Wanted| -> Option<Arc<Path>> {
-        let mut ancestors = w.path.ancestors().skip(1);
-        (w.kind == Kind::Direct).then(|| ancestors.find(|path| direct.contains(path))).flatten().map(Arc::from)
+/// Reads maps once more that were written just now: a writer may have been in the middle.
+async fn check_unsettled(worker: Rc<Worker>) {
+    worker.life.pause(SETTLED).await;
+    let unsettled = |worker: &Worker| {
+        worker.state.borrow().maps.served().any(|line| line.source.freshness() == Freshness::MayHaveChanged)
     };
-    let above: Vec<Option<Arc<Path>>> = all.iter().map(above).collect();
-    let mut nested: HashMap<Arc<Path>, Vec<(Arc<Path>, u32)>> = HashMap::new();
-    let mut top = Vec::with_capacity(all.len());
-    for (wanted, above) in all.into_iter().zip(above) {
-        match above {
-            Some(above) => nested.entry(above).or_default().push((wanted.path, wanted.map)),
-            None => top.push(wanted),
-        }
+    if !worker.is_stopping() && unsettled(&worker) {
+        Box::pin(load(&worker, false, false)).await;
     }
-    state.nested = nested;
-    top
 }
 
-/// All that the lines in force name, in their order.
-fn named(state: &State) -> Vec<Wanted> {
-    let Some(master) = &state.master else { return Vec::new() };
-    let path = |bytes: &[u8]| Arc::from(Path::new(OsStr::from_bytes(bytes)));
-    let mut wanted = Vec::new();
-    let mut taken: HashSet<Arc<Path>> = HashSet::new();
-    let mut direct = 0;
-    for number in &state.order {
-        let Some(line) = state.lines.get(number) else { continue };
-        let mut want = |path, kind| {
-            wanted.push(Wanted {
-                path,
-                kind,
-                map: *number,
-                timeout: line.timeout(),
-                negative_timeout: line.negative_timeout(),
-            });
-        };
-        if !line.direct() {
-            want(path(&line.mount_point), Kind::Indirect);
-            continue;
+/// Reads the maps in force and tells the engine what has changed: first those that answer quickly, the others when they
+/// answer. Returns when all are read, or have had some time. With `look_again`, maps that were written just now are read once
+/// more afterwards.
+async fn load(worker: &Rc<Worker>, reload: bool, look_again: bool) {
+    let begun = Instant::now();
+    let mut loading = Loading::begin(worker, reload);
+    let has_inherited = !worker.state.borrow().maps.inherited().is_empty();
+    loading.until(worker, begun + if has_inherited { QUICK_AGAIN } else { QUICK }).await;
+    apply(worker).await;
+    while !loading.is_done() && begun.elapsed() < PATIENCE && !worker.is_stopping() {
+        if loading.next(worker, begun + PATIENCE).await {
+            loading.until(worker, Instant::now() + TOGETHER).await;
+            apply(worker).await;
         }
-        let index = direct_index(&master.table, line, &mut direct);
-        for key in line.source.keys() {
-            let at = path(&key);
-            if !master.table.hides(index, &key) && taken.insert(Arc::clone(&at)) {
-                want(at, Kind::Direct);
+    }
+    if look_again {
+        spawn_local(check_unsettled(Rc::clone(worker)));
+    }
+    if loading.is_done() {
+        if worker.state.borrow().maps.served().next().is_none() {
+            warn!("no mounts in table");
+        }
+        return;
+    }
+    for (line, _) in loading.lines.values() {
+        warn!("the map for {} is not read yet; the others are served", Escaped(&line.mount_point));
+    }
+    incomplete(worker);
+    let worker = Rc::clone(worker);
+    spawn_local(async move {
+        while !loading.is_done() && !worker.is_stopping() {
+            if loading.next(&worker, Instant::now() + RETRY).await {
+                loading.until(&worker, Instant::now() + TOGETHER).await;
+                apply(&worker).await;
             }
         }
+    });
+}
+
+/// Tells the engine what the maps want as they are now.
+async fn apply(worker: &Rc<Worker>) {
+    let _turn = worker.applying.lock().await;
+    let (changed_lines, changed_entries) = {
+        let state = worker.state.borrow();
+        (state.maps.changed, state.maps.has_changed())
+    };
+    if !changed_lines && !changed_entries {
+        browse(worker, &[]).await;
+        return;
     }
-    wanted
+    if !changed_lines {
+        if let Some((delta, changed)) = delta(worker).await {
+            reload_point(worker);
+            if !delta.wanted.is_empty() || !delta.unwanted.is_empty() {
+                worker.event(Event::Change { wanted: delta.wanted, unwanted: delta.unwanted });
+                worker.mounts.settled().await;
+            }
+            browse(worker, &changed).await;
+            return;
+        }
+    }
+    worker.state.borrow_mut().maps.changed = false;
+    let Selected { wanted, given_up, changed } = all_wanted(worker).await;
+    reload_point(worker);
+    if !given_up.is_empty() {
+        // Only what has been attached can be taken down.
+        want(worker, given_up.into_iter().chain(wanted.clone()).collect()).await;
+    }
+    want(worker, wanted).await;
+    browse(worker, &changed).await;
 }
 
-/// The position of a line among the direct maps of the table: some may have been left out since.
-fn direct_index(table: &Table, line: &Line, from: &mut usize) -> usize {
-    let rest = table.direct.get(*from..).unwrap_or_default();
-    let index = rest.iter().position(|entry| entry.source == line.spec).map_or(*from, |n| *from + n);
-    *from = index + 1;
-    index
+/// The point in a reload at which a test may let the worker die.
+fn reload_point(worker: &Worker) {
+    if worker.life.has_started() {
+        fault::point("reload");
+    }
 }
 
-/// Tells the engine, and waits until what is new is mounted.
+/// What all maps together want.
+#[derive(Default)]
+struct Selected {
+    wanted: Vec<Wanted>,
+    /// What earlier workers have left and no map names.
+    given_up: Vec<Wanted>,
+    /// The maps whose entries have changed.
+    changed: Vec<u32>,
+}
+
+/// Selects all that is wanted.
+async fn all_wanted(worker: &Rc<Worker>) -> Selected {
+    let (views, before, master, lanes) = {
+        let mut state = worker.state.borrow_mut();
+        let (views, before) = state.maps.take_entries();
+        (views, before, state.maps.master().map(Arc::clone), Arc::clone(&state.context.lanes))
+    };
+    let Some(master) = master else { return Selected::default() };
+    let (mut wanted, direct) = lanes.run(Lane::Lookup, move || select(&views, &master.table)).await;
+    let mut state = worker.state.borrow_mut();
+    state.maps.direct = Arc::new(direct);
+    let given_up = state.maps.add_inherited(&mut wanted);
+    Selected { wanted, given_up, changed: before.into_keys().collect() }
+}
+
+/// Finds out what the changed entries change. Returns `None` if everything must be selected anew.
+async fn delta(worker: &Rc<Worker>) -> Option<(Delta, Vec<u32>)> {
+    if worker.view(Engine::is_unsettled) {
+        return None;
+    }
+    let (views, before, master, direct, lanes) = {
+        let mut state = worker.state.borrow_mut();
+        let (views, before) = state.maps.take_entries();
+        let (master, direct) = (Arc::clone(state.maps.master()?), Arc::clone(&state.maps.direct));
+        (views, before, master, direct, Arc::clone(&state.context.lanes))
+    };
+    let work = move || {
+        let delta = direct.delta(&views, &before, &master.table);
+        (delta, before.into_keys().collect::<Vec<_>>())
+    };
+    let (delta, changed) = lanes.run(Lane::Lookup, work).await;
+    let mut state = worker.state.borrow_mut();
+    let simple = delta.and_then(|delta| {
+        Arc::get_mut(&mut state.maps.direct)?.apply(&delta);
+        Some(delta)
+    });
+    match simple {
+        Some(delta) => Some((delta, changed)),
+        None => {
+            // The entries were taken already: all must be looked at.
+            state.maps.changed = true;
+            None
+        }
+    }
+}
+
+/// Tells the engine all that is wanted, and waits until what is new is mounted.
 async fn want(worker: &Rc<Worker>, wanted: Vec<Wanted>) {
     worker.event(Event::Want(wanted));
     worker.mounts.settled().await;
-    browse(worker).await;
     top::release_unused(&worker.attach().means);
     // The maps and the mount table have been in memory more than once.
     drop(tokio::task::spawn_blocking(heap::trim));
 }
 
-/// Brings the directories of keys up to date, where they are shown.
-async fn browse(worker: &Rc<Worker>) {
-    let shown = |mount: &AutofsMount| mount.kind == Kind::Indirect && mount.line.browse();
+/// Brings the directories of keys up to date, where they are shown: those of the maps that have changed.
+async fn browse(worker: &Rc<Worker>, changed: &[u32]) {
+    let shown = |mount: &AutofsMount| {
+        let is_shown = mount.kind == Kind::Indirect && mount.line.browse();
+        is_shown && (changed.is_empty() || changed.contains(&mount.line.number))
+    };
     for id in worker.mounts.filter_map(|id, mount| shown(mount).then_some(id)) {
         worker.browse(id).await;
     }

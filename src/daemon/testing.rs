@@ -21,7 +21,7 @@ use crate::link::Link;
 use crate::link::journal::{Journal, RECORDS, Slot};
 use crate::map::{MasterOptions, SourceSpec};
 use crate::source::configuration::Configuration;
-use crate::source::{Mode, Names, Source};
+use crate::source::{Environment, Mode, Names, Notices, Readers, open};
 use crate::sys::autofs::Control;
 use crate::sys::children;
 use crate::sys::fds;
@@ -82,7 +82,10 @@ fn names() -> Arc<Names> {
 /// A line of the master map for a mount point, with the map `m`, which is not there.
 pub(crate) fn line(mount_point: &str) -> Rc<Line> {
     let spec = SourceSpec { kind: None, format: None, name: b"/nonexistent/m".to_vec(), parts: Vec::new() };
-    let source = Arc::new(Source::from_spec(&spec, Mode::Indirect, &names()));
+    let notices = Arc::new(Notices::keep());
+    let environment = Arc::new(Environment { names: names(), readers: Readers::new(1), notices });
+    let source = open(&spec, Mode::Indirect, &environment);
+    let source = (source, Arc::clone(&environment.names));
     Rc::new(Line::new(1, mount_point.as_bytes().to_vec(), spec, MasterOptions::default(), source))
 }
 

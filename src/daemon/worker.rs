@@ -40,6 +40,7 @@ use crate::link::journal::{Journal, Slot};
 use crate::link::{Inheritance, Message};
 use crate::logging::{Logger, target};
 use crate::options::Options;
+use crate::source::Sources;
 use crate::source::configuration::Configuration;
 use crate::sys::autofs::Control;
 use crate::sys::image;
@@ -77,6 +78,10 @@ pub(crate) struct Worker {
     pub(crate) program: PathBuf,
     /// The file of our control socket.
     pub(crate) socket: Cell<Option<serve::Identity>>,
+    /// Told when something could not be read: it is to be tried again.
+    pub(crate) incomplete: Notify,
+    /// Held while the engine is told what the maps want.
+    pub(crate) applying: tokio::sync::Mutex<()>,
     next: mpsc::UnboundedSender<Next>,
 }
 
@@ -99,6 +104,7 @@ impl Worker {
         configuration: Configuration,
         options: Options,
         logger: &'static Logger,
+        sources: &Rc<Sources>,
     ) -> io::Result<(Rc<Self>, Channels)> {
         let (journal, unanswered) = Journal::open(inheritance.journal, inheritance.spared);
         let requests = Requests::new(journal, unanswered);
@@ -116,13 +122,15 @@ impl Worker {
             engine: RefCell::new(Engine::new(limits)),
             mounts,
             requests,
-            state: Rc::new(RefCell::new(State::new(configuration, options, logger, &lanes))),
+            state: Rc::new(RefCell::new(State::new(configuration, options, logger, &lanes, sources))),
             life: Rc::new(Life::begin()),
             tools: RefCell::new(tools),
             timer: Notify::new(),
             sentinel: Sentinel::start()?,
             program: inheritance.program,
             socket: Cell::new(None),
+            incomplete: Notify::new(),
+            applying: tokio::sync::Mutex::new(()),
             next,
         };
         Ok((Rc::new(worker), Channels { unread, next: nexts }))
@@ -343,7 +351,7 @@ impl Worker {
             })),
             Effect::Attach { mount, wanted } => together.attach.push((mount, wanted)),
             Effect::Update { mount, wanted } => {
-                let line = self.state.borrow().lines.get(&wanted.map).map(Rc::clone);
+                let line = self.state.borrow().maps.lines.get(&wanted.map).map(Rc::clone);
                 line.into_iter().for_each(|line| top::update(&self.mounts, &self.tools.borrow(), mount, line, &wanted));
             }
             Effect::Detach { mount, lazy } => together.detach.push((mount, lazy)),
@@ -498,7 +506,7 @@ impl Receiver for Rc<Worker> {
         if pipe.mounts.get() == 0 {
             self.mounts.release_pipe(pipe.number);
             let state = self.state.borrow();
-            let shared = state.lines.values().filter(|line| line.pipe.get() == Some(pipe.number));
+            let shared = state.maps.lines.values().filter(|line| line.pipe.get() == Some(pipe.number));
             shared.for_each(|line| line.pipe.set(None));
         }
     }

@@ -1,5 +1,6 @@
 //! What the shell tells the engine.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{EntryId, JobId, MountId, Reason, Requester, Token, Wanted};
@@ -93,6 +94,14 @@ pub enum Event {
     },
     /// The configuration was read: these top-level mounts are wanted, in this order, and no others.
     Want(Vec<Wanted>),
+    /// Some of the top-level mounts that are wanted have changed; the others stay. Only while nothing
+    /// [is unsettled](super::Engine::is_unsettled).
+    Change {
+        /// Mounts that were not wanted before.
+        wanted: Vec<Wanted>,
+        /// Paths of mounts that are not wanted any more.
+        unwanted: Vec<Arc<Path>>,
+    },
     /// The maps have changed: what was remembered as missing may be there now.
     Forget,
     /// Unmount everything that is unused, now.

@@ -135,6 +135,7 @@ impl Engine {
             Event::Detached { mount, outcome } => self.detached(mount, outcome),
             Event::Vanished { mount } => self.vanish(mount),
             Event::Want(wanted) => self.want(wanted),
+            Event::Change { wanted, unwanted } => self.change(wanted, &unwanted),
             Event::Forget => self.negatives.clear(),
             Event::Prune => self.prune(),
             Event::Unmount { at } => self.unmount_quiet(&at),

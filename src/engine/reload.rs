@@ -36,6 +36,25 @@ impl Engine {
         }
     }
 
+    /// Returns whether mounts come or go, or wait for others that do: then only all that is wanted tells what to do.
+    pub fn is_unsettled(&self) -> bool {
+        let serve = self.tree.tops().all(|(_, top)| top.state() == State::Serving);
+        !serve || !self.behind.is_empty() || !self.vanished.is_empty()
+    }
+
+    /// These mounts are wanted besides the others, and those are not wanted any more.
+    pub(super) fn change(&mut self, mut wanted: Vec<Wanted>, unwanted: &[std::sync::Arc<Path>]) {
+        if self.stop.is_some() {
+            return;
+        }
+        let gone = unwanted.iter().filter_map(|path| self.tree.at(path)).collect();
+        self.leave(gone);
+        wanted.sort_by_cached_key(|wanted| wanted.path.components().count());
+        for wanted in wanted {
+            self.attach(wanted);
+        }
+    }
+
     /// A mount is wanted whose path has one. False: not this one (it is of another kind, and must go first), or the
     /// path was named before, and that stands.
     fn want_again(&mut self, id: MountId, wanted: Wanted) -> bool {
@@ -221,6 +240,21 @@ mod tests {
         let mut stage = Stage::new(&["/a", "/b"]);
         stage.want(&["/b", "/a", "/a"]);
         assert_eq!(stage.said(), [""; 0]);
+    }
+
+    #[test]
+    fn a_change_touches_only_what_it_names() {
+        let mut stage = Stage::new(&["/a", "/b"]);
+        assert!(!stage.engine.is_unsettled());
+        let (wanted, unwanted) = (vec![wanted("/c", Kind::Direct)], vec![std::path::Path::new("/a").into()]);
+        stage.event(Event::Change { wanted, unwanted });
+        assert_eq!(stage.said(), ["detach /a", "attach /c"]);
+        assert!(stage.engine.is_unsettled());
+        stage.detached("/a", true);
+        stage.attached("/c", true);
+        assert!(!stage.engine.is_unsettled());
+        stage.want(&["/b"]);
+        assert_eq!(stage.said(), ["detach /c"], "the others are as wanted as before");
     }
 
     #[test]

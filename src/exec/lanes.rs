@@ -106,10 +106,9 @@ pub struct ProgramPermit {
 }
 
 impl Lanes {
-    /// How many blocking threads the runtime must allow, so that the lanes alone are what bounds the work.
-    pub fn threads(limits: &Limits) -> usize {
-        Lane::ALL.iter().map(|lane| lane.width(limits)).sum::<usize>() + SPARE_THREADS
-    }
+    /// How many blocking threads the runtime must allow, so that the lanes alone are what bounds the work. Threads are
+    /// begun when they are needed.
+    pub const THREADS: usize = Lane::ALL.len() * WIDEST + SPARE_THREADS;
 
     /// Whether nothing is being done in any lane and no program runs.
     pub fn is_idle(&self) -> bool {
@@ -207,7 +206,7 @@ mod tests {
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_all().max_blocking_threads(Lanes::threads(&Limits::default())).build().unwrap().block_on(future)
+        builder.enable_all().max_blocking_threads(Lanes::THREADS).build().unwrap().block_on(future)
     }
 
     #[test]

@@ -2,125 +2,146 @@
 
 use std::sync::Arc;
 
+use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Pass, SourceError, SourceId, Waiting};
 use crate::config::nsswitch::{Outcome, Search, Service};
-use crate::map::{SourceKind, SourceSpec};
-
-use super::{Answer, Description, FileMap, Keys, Mode, Names, Origin, Pass, Source, SourceError, Unsupported};
 
 /// The maps of one name, in the order of nsswitch.conf.
 #[derive(Debug)]
 pub struct Chain {
-    name: Vec<u8>,
-    links: Vec<(Service, Source)>,
+    id: SourceId,
+    links: Vec<(Service, Arc<dyn MapSource>)>,
 }
 
 impl Chain {
-    /// The maps called `name`; nothing is read yet.
-    pub fn new(name: &[u8], mode: Mode, names: &Arc<Names>) -> Self {
-        let source = |service: &Service| match service.kind {
-            // In a directory of maps there are no paths.
-            SourceKind::File if name.contains(&b'/') => None,
-            SourceKind::File => {
-                let file = FileMap::new(names.path(name), mode, Origin::Name, Arc::clone(names));
-                Some(Source::File(file))
-            }
-            kind => {
-                let spec = SourceSpec { kind: Some(kind), format: None, name: name.to_vec(), parts: Vec::new() };
-                Some(Source::from_spec(&spec, mode, names))
-            }
+    /// The maps called `name` of these services.
+    pub fn new(name: &[u8], links: Vec<(Service, Arc<dyn MapSource>)>) -> Self {
+        Self { id: SourceId { kind: "nsswitch", name: name.into() }, links }
+    }
+}
+
+/// A search for one key through the services.
+#[derive(Debug)]
+struct KeySearch {
+    last: Answer,
+}
+
+impl KeySearch {
+    fn new() -> Self {
+        Self { last: Answer::NotFound }
+    }
+
+    /// Takes note of what a service says. Returns whether the search ends.
+    fn note(&mut self, service: &Service, source: &dyn MapSource, answer: Answer) -> bool {
+        let outcome = match &answer {
+            Answer::Found(_) => Outcome::Success,
+            // Nothing was read there: a missing file decides nothing.
+            Answer::NotFound if !source.exists() => Outcome::Unknown,
+            Answer::NotFound => Outcome::NotFound,
+            Answer::Unavailable(why) if !source.exists() && !why.is_transient() => Outcome::Unknown,
+            Answer::Unavailable(_) => Outcome::Unavail,
         };
-        let link = |service: &Service| Some((service.clone(), source(service)?));
-        Self { name: name.to_vec(), links: names.nsswitch.services.iter().filter_map(link).collect() }
+        // What an earlier service has, or was not able to say, is not undone by a later one that has nothing.
+        if !matches!(answer, Answer::NotFound) && !matches!(self.last, Answer::Found(_)) {
+            self.last = answer;
+        }
+        service.ends(outcome, Search::First)
     }
+}
 
-    /// The answer for `key`, if it is certain without waiting.
-    pub fn lookup_now(&self, key: &[u8]) -> Option<Answer> {
-        self.answer(|source| source.lookup_now(key))
-    }
-
-    /// The answer for `key` from what was loaded last.
-    pub fn lookup(&self, key: &[u8]) -> Answer {
-        self.answer(|source| Some(source.lookup(key))).unwrap_or(Answer::NotFound)
-    }
-
-    fn answer(&self, ask: impl Fn(&Source) -> Option<Answer>) -> Option<Answer> {
-        let mut last = Answer::NotFound;
+impl Chain {
+    fn search(&self, ask: impl Fn(&dyn MapSource) -> Option<Answer>) -> Option<Answer> {
+        let mut search = KeySearch::new();
         for (service, source) in &self.links {
-            let answer = ask(source)?;
-            let outcome = match &answer {
-                Answer::Found(_) => Outcome::Success,
-                // Nothing was read there: a missing file decides nothing.
-                _ if !source.is_loaded() => Outcome::Unknown,
-                Answer::NotFound => Outcome::NotFound,
-                Answer::Unavailable(_) => Outcome::Unavail,
-            };
-            // What an earlier service has, or was not able to say, is not undone by a later one that has nothing.
-            if !matches!(answer, Answer::NotFound) && !matches!(last, Answer::Found(_)) {
-                last = answer;
-            }
-            if service.ends(outcome, Search::First) {
+            if search.note(service, &**source, ask(&**source)?) {
                 break;
             }
         }
-        Some(last)
+        Some(search.last)
+    }
+}
+
+impl MapSource for Chain {
+    fn id(&self) -> &SourceId {
+        &self.id
     }
 
-    /// Brings the maps of all services up to date. An error says that none has the map.
-    pub(super) fn load(&self, pass: &mut Pass) -> Result<(), Arc<SourceError>> {
-        let mut failed = None;
-        let mut found = false;
-        for (service, source) in &self.links {
-            let outcome = match source.load_in(pass) {
-                Ok(()) => Outcome::Success,
-                Err(error) => {
-                    // A file that should have been there says more than a kind of map that cannot be read anyway.
-                    if !matches!(*error, SourceError::Unsupported { .. }) || failed.is_none() {
-                        failed = Some(error);
-                    }
-                    Outcome::Unknown
+    fn cached(&self, key: &[u8]) -> Option<Answer> {
+        self.search(|source| source.cached(key))
+    }
+
+    fn known(&self, key: &[u8]) -> Option<Answer> {
+        if !self.exists() {
+            return None;
+        }
+        self.search(|source| Some(source.known(key).unwrap_or(Answer::NotFound)))
+    }
+
+    fn lookup<'a>(&'a self, ask: &'a Ask) -> Waiting<'a, Answer> {
+        Box::pin(async move {
+            let mut search = KeySearch::new();
+            for (service, source) in &self.links {
+                let answer = source.lookup(&ask.part()).await;
+                if search.note(service, &**source, answer) {
+                    break;
                 }
-            };
-            found |= outcome == Outcome::Success;
-            if service.ends(outcome, Search::All) {
-                break;
             }
+            search.last
+        })
+    }
+
+    /// Puts the entries of all services together. An error says that none has the map.
+    fn entries<'a>(&'a self, pass: &'a Pass) -> Waiting<'a, Result<Arc<Entries>, Arc<SourceError>>> {
+        Box::pin(async move {
+            let mut failed: Option<Arc<SourceError>> = None;
+            let mut found: Option<Entries> = None;
+            for (service, source) in &self.links {
+                let outcome = match source.entries(&pass.part()).await {
+                    Ok(entries) => {
+                        found.get_or_insert_default().add(entries);
+                        Outcome::Success
+                    }
+                    Err(error) => {
+                        let outcome = if error.is_transient() { Outcome::Unavail } else { Outcome::Unknown };
+                        // A file that should have been there says more than a kind of map that cannot be read anyway.
+                        if !matches!(*error, SourceError::Unsupported { .. }) || failed.is_none() {
+                            failed = Some(error);
+                        }
+                        outcome
+                    }
+                };
+                if service.ends(outcome, Search::All) {
+                    break;
+                }
+            }
+            let not_found = || Arc::new(SourceError::NotFound { name: self.id.name.to_vec() });
+            found.map(Arc::new).ok_or_else(|| failed.unwrap_or_else(not_found))
+        })
+    }
+
+    fn known_entries(&self) -> Option<Arc<Entries>> {
+        let mut all: Option<Entries> = None;
+        for entries in self.links.iter().filter_map(|(_, source)| source.known_entries()) {
+            all.get_or_insert_default().add(entries);
         }
-        if found {
-            return Ok(());
-        }
-        Err(failed.unwrap_or_else(|| Arc::new(SourceError::NotFound { name: self.name.clone() })))
+        all.map(Arc::new)
     }
 
-    /// Adds the keys of the maps of all services.
-    pub(super) fn keys(&self, keys: &mut Keys) {
-        for (_, source) in &self.links {
-            source.collect(keys);
-        }
+    fn freshness(&self) -> Freshness {
+        self.links.iter().fold(Freshness::Unchanged, |all, (_, source)| all.and(source.freshness()))
     }
 
-    /// Whether the map of any service has `key`.
-    pub(super) fn has_key(&self, key: &[u8]) -> bool {
-        self.links.iter().any(|(_, source)| source.has_key(key))
+    fn exists(&self) -> bool {
+        self.links.iter().any(|(_, source)| source.exists())
     }
 
-    /// Whether a load may find something new, told without waiting.
-    pub fn is_stale_now(&self) -> bool {
-        self.links.iter().any(|(_, source)| source.is_stale_now())
-    }
-
-    /// Whether any service has the map.
-    pub fn is_loaded(&self) -> bool {
-        self.links.iter().any(|(_, source)| source.is_loaded())
-    }
-
-    /// What it is, for people.
-    pub fn describe(&self) -> Description {
-        let service = |source: &Source| match source {
-            Source::File(_) => "files",
-            Source::Unsupported(Unsupported { kind, .. }) => kind,
-            Source::Chain(_) => "nsswitch",
+    fn describe(&self) -> Description {
+        // nsswitch.conf has another word for a file.
+        let service = |source: &dyn MapSource| match source.id().kind {
+            "file" => "files",
+            kind => kind,
         };
-        let loaded = self.links.iter().filter(|(_, source)| source.is_loaded());
-        Description { kind: None, instances: loaded.map(|(_, s)| service(s)).collect(), map: self.name.clone() }
+        let found = self.links.iter().filter(|(_, source)| source.exists());
+        let instances = found.map(|(_, source)| service(&**source)).collect();
+        Description { kind: None, instances, map: self.id.name.to_vec() }
     }
 }

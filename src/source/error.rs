@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::text::Escaped;
 
-use super::read::FILE_MAX;
+use super::SourceId;
+use super::file::read::FILE_MAX;
 
 /// Why there is nothing to answer from, or nothing new.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,38 @@ pub enum SourceError {
         /// The map.
         path: Arc<Path>,
     },
+    /// There is no such directory.
+    #[error("cannot read directory {}: there is none", Escaped::path(.path))]
+    NoDirectory {
+        /// The directory.
+        path: Arc<Path>,
+    },
+    /// Opening or listing a directory failed.
+    #[error("cannot read directory {}: {error}", Escaped::path(.path))]
+    Directory {
+        /// The directory.
+        path: Arc<Path>,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The source has not answered by the deadline, or an earlier question to it is still open.
+    #[error("{id} does not answer")]
+    Late {
+        /// The source.
+        id: SourceId,
+    },
+    /// Reading a file has not ended by the deadline, or an earlier attempt still hangs.
+    #[error("reading {} does not come to an end", Escaped::path(.path))]
+    Hangs {
+        /// The file.
+        path: Arc<Path>,
+    },
+    /// Too many threads hang already.
+    #[error("{} is not read: too many other maps hang", Escaped::path(.path))]
+    TooManyHang {
+        /// The file or directory.
+        path: Arc<Path>,
+    },
     /// No service of nsswitch.conf has a map of this name.
     #[error("map {} not found", Escaped(.name))]
     NotFound {
@@ -80,8 +113,20 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Whether asking again may help although nothing changes on disk.
+    /// Returns whether asking again may help although nothing changes on disk.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Read { .. } | Self::Changing { .. })
+        match self {
+            Self::Read { .. } | Self::Changing { .. } | Self::Directory { .. } => true,
+            Self::Late { .. } | Self::Hangs { .. } | Self::TooManyHang { .. } => true,
+            Self::Missing { .. }
+            | Self::NotAFile { .. }
+            | Self::TooLong { .. }
+            | Self::Broken { .. }
+            | Self::Loop { .. }
+            | Self::TooDeep { .. }
+            | Self::NoDirectory { .. }
+            | Self::NotFound { .. }
+            | Self::Unsupported { .. } => false,
+        }
     }
 }

@@ -9,8 +9,6 @@ use crate::config::nsswitch::Nsswitch;
 use crate::map::SourceKind;
 use crate::text::{Diagnostic, Position};
 
-use super::{SourceError, Stamp, read};
-
 /// Where the services of glibc are configured, and with them automount.
 pub const NSSWITCH_CONF: &str = "/etc/nsswitch.conf";
 
@@ -21,35 +19,28 @@ pub struct Names {
     pub nsswitch: Nsswitch,
     /// Where `files` looks.
     pub directory: Arc<Path>,
-    /// What was read; `None` for a file that was not there.
-    pub stamp: Option<Stamp>,
 }
 
 impl Default for Names {
     /// Files in the directory that was set when this was built.
     fn default() -> Self {
-        Self { nsswitch: Nsswitch::default(), directory: Path::new(env!("AUTOFS_MAPDIR")).into(), stamp: None }
+        Self { nsswitch: Nsswitch::default(), directory: Path::new(env!("AUTOFS_MAPDIR")).into() }
     }
 }
 
 impl Names {
-    /// Reads nsswitch.conf(5). A file that is not there means files; one that cannot be read or understood is an error,
-    /// and what was known before (or the default) should stay in force.
-    pub fn read(conf: &Arc<Path>) -> Result<(Self, Vec<Diagnostic>), Diagnostic> {
-        let content = match read::read(conf, false) {
-            Ok(content) => content,
-            Err(SourceError::Missing { .. }) => return Ok((Self::default(), Vec::new())),
-            Err(error) => {
-                return Err(Diagnostic::error("nsswitch::read", Position::whole(conf), error.to_string()));
-            }
-        };
-        let (nsswitch, mut diagnostics) = Nsswitch::parse(&content.text, conf)?;
+    /// Reads `text`, the content of nsswitch.conf(5) at `conf`.
+    ///
+    /// # Errors
+    /// The line for automount cannot be understood: what was known before (or the default) should stay in force.
+    pub fn parse(text: &[u8], conf: &Arc<Path>) -> Result<(Self, Vec<Diagnostic>), Diagnostic> {
+        let (nsswitch, mut diagnostics) = Nsswitch::parse(text, conf)?;
         for service in nsswitch.services.iter().filter(|service| service.kind != SourceKind::File) {
             let message = format!("nsswitch source \"{}\" is not supported yet", service.kind.name());
             let d = Diagnostic::warning("nsswitch::unsupported", Position::whole(conf), message);
             diagnostics.push(d.help("no map is looked for there"));
         }
-        Ok((Self { nsswitch, stamp: Some(content.stamp), ..Self::default() }, diagnostics))
+        Ok((Self { nsswitch, ..Self::default() }, diagnostics))
     }
 
     /// The file of the map called `name`, which may be a path.
@@ -61,21 +52,14 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     #[test]
-    fn nsswitch_conf_is_read_from_disk() {
-        let dir = tempfile::tempdir().unwrap();
-        let conf: Arc<Path> = dir.path().join("nsswitch.conf").into();
-        assert_eq!(Names::read(&conf).unwrap(), (Names::default(), Vec::new()));
-        fs::write(&conf, "automount: foo nis files\n").unwrap();
-        let (names, said) = Names::read(&conf).unwrap();
+    fn services_that_cannot_be_asked_are_named() {
+        let conf: Arc<Path> = Path::new("/etc/nsswitch.conf").into();
+        let (names, said) = Names::parse(b"automount: foo nis files\n", &conf).unwrap();
         assert_eq!(names.nsswitch.services.len(), 2);
-        assert!(names.stamp.is_some());
         assert_eq!(said[1].message, "nsswitch source \"nis\" is not supported yet");
         assert!(said[0].message.starts_with("ignored unsupported autofs nsswitch source \"foo\""));
-        fs::write(&conf, "automount: files [\n").unwrap();
-        assert_eq!(Names::read(&conf).unwrap_err().code, "nsswitch::syntax");
-        assert_eq!(Names::read(&dir.path().into()).unwrap_err().code, "nsswitch::read");
+        assert_eq!(Names::parse(b"automount: files [\n", &conf).unwrap_err().code, "nsswitch::syntax");
     }
 }

@@ -110,7 +110,6 @@ const ALL: &[Broken] = &[
     ("direct_twice", In::Direct, b"/mnt/good -fstype=tmpfs :good\n", ""),
     ("not_yet_program", In::Master, b"/mnt/bad program:/bin/true\n", "1:"),
     ("not_yet_hosts", In::Master, b"/mnt/bad -hosts\n", "1:"),
-    ("not_yet_multi", In::Master, b"/mnt/bad multi file:/etc/auto.one -- file:/etc/auto.one\n", "1:"),
     ("not_yet_yp", In::Master, b"/mnt/bad yp:auto.home\n", "1:"),
     ("not_yet_ldap", In::Master, b"/mnt/bad ldap:ou=auto.home,dc=example,dc=com\n", "1:"),
     ("not_yet_sss", In::Master, b"/mnt/bad sss:auto.home\n", "1:"),

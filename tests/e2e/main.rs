@@ -12,6 +12,7 @@ mod common;
 mod broken;
 mod crash;
 mod expire;
+mod hangs;
 mod kinds;
 mod life;
 mod load;

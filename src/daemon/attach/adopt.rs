@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{error, info, warn};
-use tokio::task::spawn_local;
+use tokio::task::{JoinSet, spawn_local};
+use tokio::time::{Instant, timeout};
 
 use super::attacher::{AttachError, Attached, Attacher, Job};
 use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
@@ -24,34 +25,34 @@ use crate::daemon::mounts::table::{MountTable, Mounted};
 use crate::daemon::mounts::{AutofsMount, NewMount};
 use crate::engine::{Done, EntryId, Event, Key, Kind, MountId, Requester, Resolution, Wanted};
 use crate::exec::dirs::Made;
-use crate::exec::lanes::Lane;
 use crate::fault;
 use crate::logging::target;
 use crate::map::{MasterEntry, MasterOptions, SourceSpec};
 use crate::plan::{Action, Plan};
+use crate::source::Pass;
 use crate::text::{Escaped, Position};
 
 /// Seconds before each further try to mount what is missing of a tree.
 const MEND_AFTER: [u64; 5] = [1, 2, 5, 15, 60];
 
-/// The top-level mounts that earlier workers of this daemon have served: those that speak through pipes which the
-/// keeper has held. Each with a line that is made of what the mount table shows, in force until the master map says
+/// Finds the top-level mounts that earlier workers of this daemon have served: those that speak through pipes which the
+/// keeper has held. Each gets a map that is made of what the mount table shows, in force until the master map says
 /// more.
-pub(crate) async fn inherited(means: &Means) -> Vec<Wanted> {
+pub(crate) async fn inherited(means: &Means) {
     let own = means.mounts.inodes();
     if own.is_empty() {
-        return Vec::new();
+        return;
     }
-    let Ok(Ok(table)) = tokio::task::spawn_blocking(MountTable::read).await else { return Vec::new() };
+    let Ok(Ok(table)) = tokio::task::spawn_blocking(MountTable::read).await else { return };
     let live: Vec<&Mounted> = table.mounts().iter().filter(|line| line.speaks_through(&own).is_some()).collect();
     // Offset triggers and submounts stand below another one.
     let is_below =
         |line: &Mounted| live.iter().any(|above| above.target != line.target && line.target.starts_with(&above.target));
     let shown_in: Arc<Path> = Path::new("/proc/self/mountinfo").into();
-    let mut wanted = Vec::new();
     for line in live.iter().filter(|line| !is_below(line)) {
         let Some(shown) = line.autofs.filter(|shown| shown.kind != Kind::Offset) else { continue };
-        let mut state = means.state.borrow_mut();
+        let mut guard = means.state.borrow_mut();
+        let state = &mut *guard;
         let direct = shown.kind == Kind::Direct;
         let entry = MasterEntry {
             mount_point: if direct { b"/-".to_vec() } else { line.target.as_os_str().as_bytes().to_vec() },
@@ -60,20 +61,37 @@ pub(crate) async fn inherited(means: &Means) -> Vec<Wanted> {
             options: MasterOptions { timeout: Some(shown.timeout), ..MasterOptions::default() },
             place: Position::whole(&shown_in),
         };
-        let (known, _) = state.line(&entry);
-        if !state.order.contains(&known.number) {
-            state.order.push(known.number);
-        }
-        state.lines.insert(known.number, Rc::clone(&known));
-        wanted.push(Wanted {
+        let environment = Arc::clone(&state.context.environment);
+        let known = state.maps.line_of(&entry, &state.configuration.conf.autofs, &state.options, &environment);
+        let wanted = Wanted {
             path: line.target.as_path().into(),
             kind: shown.kind,
             map: known.number,
             timeout: known.timeout(),
             negative_timeout: known.negative_timeout(),
+        };
+        state.maps.inherit(wanted, known);
+    }
+}
+
+/// How long the adoption of one mount may hold up what comes after it: its map may hang.
+const PATIENCE_TOGETHER: Duration = Duration::from_secs(1);
+
+/// Adopts several mounts at the same time. Returns when all are adopted, or after some time: the rest goes on by itself, and
+/// the packets of those mounts wait for it.
+pub(crate) async fn adopt_together(with: &Attach, found: Vec<MountId>, table: &Arc<MountTable>) {
+    let mut tasks = JoinSet::new();
+    for id in found {
+        let (with, table, making) = (with.clone(), Arc::clone(table), with.means.mounts.begin_making());
+        tasks.spawn_local(async move {
+            adopt(&with, id, &table).await;
+            with.mailbox.tell(Report::Made(making));
         });
     }
-    wanted
+    let all = async { while tasks.join_next().await.is_some() {} };
+    if timeout(PATIENCE_TOGETHER, all).await.is_err() {
+        tasks.detach_all();
+    }
 }
 
 /// Tells the engine what is mounted below an autofs mount, which serves from now on.
@@ -178,8 +196,8 @@ async fn adopt_entry(with: &Attach, entry: &Entry, mounts: &[&Mounted], table: &
             Kind::Indirect => {
                 let Some(Action::Autofs(submount)) = plan.as_deref().map(|p| &p.action) else { continue };
                 let Some(sub) = submount::line(means, mount, &line.target, submount) else { continue };
-                let source = Arc::clone(&sub.source);
-                if let Err(e) = means.tools.lanes.run(Lane::Lookup, move || source.load()).await {
+                let deadline = Instant::now() + means.state.borrow().context.lookup_deadline;
+                if let Err(e) = sub.source.entries(&Pass::new(deadline)).await {
                     warn!("{e}");
                 }
                 let wanted = submount::wanted(&sub, &line.target);

@@ -97,9 +97,7 @@ async fn attach_together(
         }
     }
     let now = if nested { &read_table().await } else { table };
-    for id in found {
-        adopt::adopt(with, id, now).await;
-    }
+    adopt::adopt_together(with, found, now).await;
     pipes.iter().filter_map(|pipe| mounts.pipe(*pipe)).for_each(|pipe| pipe.awaited.set(false));
     release_unused(&with.means);
     for id in &attached {
@@ -136,7 +134,7 @@ fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable
     let named: HashSet<Arc<Path>> = wanted.iter().map(|(_, wanted)| wanted.path.clone()).collect();
     let mut nested = false;
     for (id, wanted) in wanted {
-        let Some(line) = state.lines.get(&wanted.map).map(Rc::clone) else { continue };
+        let Some(line) = state.maps.lines.get(&wanted.map).map(Rc::clone) else { continue };
         let pipe = match live.get(&*wanted.path) {
             Some(pipe) => Ok(*pipe),
             None => match line.pipe.get().filter(|_| wanted.kind == Kind::Direct) {

@@ -128,7 +128,7 @@ fn maps(line: &Line) -> Vec<Bytes> {
 
 fn status(worker: &Rc<Worker>) -> Status {
     let state = worker.state.borrow();
-    let mount_points = state.order.iter().filter_map(|number| state.lines.get(number)).map(|line| {
+    let mount_points = state.maps.served().map(|line| {
         let (mut mounted, mut waiting) = (0, 0);
         worker.view(|engine| {
             for view in engine.mounts() {

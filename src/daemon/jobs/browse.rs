@@ -1,4 +1,4 @@
-//! The directories of keys: shown before they are mounted where browsing is on, gone with the mount elsewhere.
+//! The directories of keys: with browsing they exist before anything is mounted there, otherwise as long as the mount.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -6,7 +6,6 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use log::debug;
 
@@ -15,8 +14,7 @@ use crate::daemon::tools::Tools;
 use crate::engine::Kind;
 use crate::exec::lanes::Lane;
 use crate::logging::target;
-use crate::map::sun;
-use crate::source::{Answer, Source};
+use crate::source::Entries;
 use crate::sys::path;
 use crate::text::Escaped;
 
@@ -27,8 +25,8 @@ pub(crate) async fn fill(mount: &AutofsMount, tools: &Tools) -> Option<Extra> {
     }
     let path = &mount.path;
     let root = tools.control.open_mount(path, mount.dev);
-    let source = Arc::clone(&mount.line.source);
-    let filled = tools.lanes.run(Lane::Mount, move || make(root?, &shown_keys(&source))).await;
+    let entries = mount.line.source.known_entries()?;
+    let filled = tools.lanes.run(Lane::Mount, move || make(root?, &entries)).await;
     match filled {
         Ok((root, names)) => Some(Extra { root, names }),
         Err(e) => {
@@ -54,21 +52,19 @@ impl Extra {
     }
 }
 
-/// Returns the keys that get a directory: those with `-null` as their entry have none, as with automount(8) 5.1.9.
-fn shown_keys(source: &Source) -> HashSet<Vec<u8>> {
-    let is_hidden = |key: &Vec<u8>| matches!(source.lookup(key), Answer::Found(raw) if sun::is_hidden(&raw.text));
-    source.keys().into_iter().filter(|key| !is_hidden(key)).collect()
-}
-
-/// Makes the directories of the keys. Returns the names that are no keys.
-fn make(root: OwnedFd, keys: &HashSet<Vec<u8>>) -> io::Result<(OwnedFd, Vec<Vec<u8>>)> {
-    let mut others = path::names(root.as_fd())?;
-    others.retain(|name| !keys.contains(name));
-    for key in keys {
-        match path::mkdir_at(root.as_fd(), Path::new(OsStr::from_bytes(key))) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+/// Makes the directories of the keys, as far as they are shown: as with automount(8) 5.1.9, keys with `-null` as their
+/// entry have none. Returns the other names that are there.
+fn make(root: OwnedFd, entries: &Entries) -> io::Result<(OwnedFd, Vec<Vec<u8>>)> {
+    let mut others: HashSet<Vec<u8>> = path::names(root.as_fd())?.into_iter().collect();
+    let mut made = Ok(());
+    entries.for_each_shown_key(&mut |key| {
+        if others.remove(&*key) || made.is_err() {
+            return;
+        }
+        match path::mkdir_at(root.as_fd(), Path::new(OsStr::from_bytes(&key))) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => made = Err(e),
             _ => {}
         }
-    }
-    Ok((root, others))
+    });
+    made.map(|()| (root, others.into_iter().collect()))
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::{Means, browse};
 use crate::daemon::maps::line::Line;
 use crate::daemon::mounts::NewMount;
@@ -16,22 +18,29 @@ use crate::exec::lanes::Lane;
 use crate::exec::{Trigger, mount_trigger};
 use crate::fault;
 use crate::plan::Submount;
-use crate::source::{Mode, Source};
+use crate::source::{Mode, Pass, open};
 
 /// Makes the line of a submount, for its own map. Returns `None` if the autofs mount above it is gone.
 pub(crate) fn line(means: &Means, parent: MountId, at: &Path, submount: &Submount) -> Option<Rc<Line>> {
     let parent = means.mounts.get(parent)?.line;
     let mut state = means.state.borrow_mut();
-    let source = Source::from_spec(&submount.source, Mode::Indirect, &state.configuration.names);
+    let environment = Arc::clone(&state.context.environment);
+    let source = open(&submount.source, Mode::Indirect, &environment);
     let mut options = submount.options.clone();
     options.timeout = options.timeout.or(parent.options.timeout);
     options.negative_timeout = options.negative_timeout.or(parent.options.negative_timeout);
     options.browse = options.browse.or(parent.options.browse);
-    let number = state.line_number();
+    let number = state.maps.line_number();
     let mount_point = at.as_os_str().as_bytes().to_vec();
-    let line = Rc::new(Line::new(number, mount_point, submount.source.clone(), options, Arc::new(source)));
-    state.forget_unused_lines();
-    state.lines.insert(number, Rc::clone(&line));
+    let line = Rc::new(Line::new(
+        number,
+        mount_point,
+        submount.source.clone(),
+        options,
+        (source, Arc::clone(&environment.names)),
+    ));
+    state.maps.forget_unused_lines();
+    state.maps.lines.insert(number, Rc::clone(&line));
     Some(line)
 }
 
@@ -58,9 +67,8 @@ pub(crate) async fn make(
 ) -> io::Result<(MountId, Wanted)> {
     let line = line(means, parent, at, submount).ok_or(io::ErrorKind::NotFound)?;
     let Means { mounts, tools, .. } = means;
-    let source = Arc::clone(&line.source);
-    let loaded = tools.lanes.run(Lane::Lookup, move || source.load()).await;
-    loaded.map_err(|e| io::Error::other(e.to_string()))?.log();
+    let deadline = Instant::now() + means.state.borrow().context.lookup_deadline;
+    line.source.entries(&Pass::new(deadline)).await.map_err(|e| io::Error::other(e.to_string()))?;
     let (number, pipe) = (mounts.number(), mounts.create_pipe()?);
     let (write_end, options) = (mounts.write_end(pipe)?, tools.mount_options(&line));
     let (path, name): (PathBuf, _) = (at.to_owned(), line.mount_source());

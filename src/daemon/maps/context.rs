@@ -1,41 +1,52 @@
-//! What a request is served with besides its map: the configuration as it stands, the lanes, the tools.
+//! What a lookup needs besides its map: settings, variables, sources.
 
-use std::os::unix::ffi::OsStringExt as _;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Settings;
 use crate::exec::lanes::Lanes;
-use crate::map::{Macros, OptionList, System};
+use crate::map::{Macros, OptionList};
 use crate::options::Options;
 use crate::source::configuration::Configuration;
-use crate::sys::user;
+use crate::source::{self, Environment, Sources};
 
-/// All of it. A reload makes a new one; requests under way keep theirs.
+/// What lookups are answered with. A reload makes a new one; lookups under way keep theirs.
 #[derive(Debug)]
 pub(crate) struct Context {
     /// autofs.conf.
     pub(crate) settings: Settings,
     /// Predefined variables and those of `-D` on the command line.
-    pub(crate) macros: Macros,
+    pub(crate) macros: Arc<Macros>,
     /// `-O` of the command line.
     pub(crate) global_options: OptionList,
     /// How long one question to the maps, the user database or the name servers may take.
     pub(crate) lookup_deadline: Duration,
-    /// Where blocking work is done.
+    /// The master map, users and hosts.
+    pub(crate) sources: Rc<Sources>,
+    /// What maps are opened with.
+    pub(crate) environment: Arc<Environment>,
+    /// Where other blocking work is done.
     pub(crate) lanes: Arc<Lanes>,
 }
 
 impl Context {
-    /// The context that a configuration makes; the lanes of the one before go on.
-    pub(crate) fn new(configuration: &Configuration, options: &Options, lanes: &Arc<Lanes>) -> Self {
+    /// Makes the context of a configuration. Lanes and sources are those of the one before.
+    pub(crate) fn new(
+        configuration: &Configuration,
+        options: &Options,
+        lanes: &Arc<Lanes>,
+        sources: &Rc<Sources>,
+    ) -> Self {
         let settings = configuration.conf.autofs.clone();
-        let mut macros = Macros::predefined(&system());
+        let mut macros = Macros::predefined(&source::machine());
         for (name, value) in &options.defines {
             macros.define(name, value);
         }
         Self {
-            macros,
+            macros: Arc::new(macros),
+            sources: Rc::clone(sources),
+            environment: sources.environment(&configuration.names),
             global_options: OptionList::parse(options.global_options.as_deref().unwrap_or_default()),
             lookup_deadline: bounded(configuration.native.deadlines.lookup),
             lanes: Arc::clone(lanes),
@@ -48,20 +59,4 @@ impl Context {
 fn bounded(duration: Duration) -> Duration {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     duration.min(YEAR)
-}
-
-/// What uname(2) says, and the domain that the host's name ends in.
-fn system() -> System {
-    let Ok(machine) = user::machine() else { return System::default() };
-    let nodename = machine.host.into_vec();
-    let domain =
-        nodename.iter().position(|&b| b == b'.').and_then(|dot| nodename.get(dot + 1..)).unwrap_or_default().to_vec();
-    System {
-        sysname: machine.system.into_vec(),
-        nodename,
-        release: machine.release.into_vec(),
-        version: machine.version.into_vec(),
-        machine: machine.machine.into_vec(),
-        domain,
-    }
 }

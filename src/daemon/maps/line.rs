@@ -1,6 +1,6 @@
-//! A line of the master map while it is served: its maps and options.
+//! A configured map: a line of the master map, or the map of a submount, while it is served.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,13 +9,14 @@ use log::info;
 use crate::engine::Kind;
 use crate::logging::target;
 use crate::map::{MasterOptions, SourceKind, SourceSpec};
-use crate::source::Source;
+use crate::source::{Entries, MapSource, Names};
 use crate::text::Escaped;
 
 /// A line of the master map, or the map of a submount.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// Its number: [`Wanted::map`](crate::engine::Wanted). A line that a reload finds again keeps it.
+    /// Identifies the map to the engine: [`Wanted::map`](crate::engine::Wanted). A line that a reload finds again keeps its
+    /// number.
     pub(crate) number: u32,
     /// The mount point, `/-` for a direct map.
     pub(crate) mount_point: Vec<u8>,
@@ -24,51 +25,68 @@ pub(crate) struct Line {
     /// The options, with the defaults of configuration and command line filled in.
     pub(crate) options: MasterOptions,
     /// The map.
-    pub(crate) source: Arc<Source>,
+    pub(crate) source: Arc<dyn MapSource>,
+    /// By what names the map was opened.
+    pub(crate) names: Arc<Names>,
+    /// The map was read, or cannot be read as a whole: its mount points are served. It stays so when the map cannot be
+    /// read any more.
+    pub(crate) usable: Cell<bool>,
+    /// The entries that are in force.
+    pub(crate) entries: RefCell<Option<Arc<Entries>>>,
     /// The pipe that the direct mounts of this line share.
     pub(crate) pipe: Cell<Option<u32>>,
     label: Arc<str>,
 }
 
 impl Line {
-    /// One that nothing is mounted for yet.
+    /// Makes a map for which nothing is mounted yet.
     pub(crate) fn new(
         number: u32,
         mount_point: Vec<u8>,
         spec: SourceSpec,
         options: MasterOptions,
-        source: Arc<Source>,
+        (source, names): (Arc<dyn MapSource>, Arc<Names>),
     ) -> Self {
         let label = String::from_utf8_lossy(&mount_point).into();
-        Self { number, mount_point, spec, options, source, pipe: Cell::new(None), label }
+        let (usable, entries, pipe) = (Cell::new(false), RefCell::default(), Cell::new(None));
+        Self { number, mount_point, spec, options, source, names, usable, entries, pipe, label }
     }
 
-    /// Seconds until an unused mount goes; 0: never.
+    /// Returns whether other entries were read than those in force.
+    pub(crate) fn has_changed(&self) -> bool {
+        match (self.source.known_entries(), &*self.entries.borrow()) {
+            (Some(new), Some(old)) => !new.is_same(old),
+            (None, None) => false,
+            _ => true,
+        }
+    }
+
+    /// Returns the seconds after which an unused mount is unmounted; 0 for never.
     pub(crate) fn timeout(&self) -> u64 {
         self.options.timeout.unwrap_or_default()
     }
 
-    /// Seconds for which a failed key fails at once.
+    /// Returns the seconds for which a failed key fails at once.
     pub(crate) fn negative_timeout(&self) -> u64 {
         self.options.negative_timeout.unwrap_or_default()
     }
 
-    /// Whether keys are shown as directories before they are mounted.
+    /// Returns whether keys are shown as directories before they are mounted.
     pub(crate) fn browse(&self) -> bool {
         self.options.browse.unwrap_or_default()
     }
 
-    /// Whether it is a direct map.
+    /// Returns whether it is a direct map.
     pub(crate) fn direct(&self) -> bool {
         self.mount_point == b"/-"
     }
 
-    /// Whether it serves the same mount points from the map of the same name.
+    /// Returns whether it serves the same mount points from the map of the same name.
     pub(crate) fn serves_the_same(&self, other: &Self) -> bool {
         self.mount_point == other.mount_point && self.mount_source() == other.mount_source()
     }
 
-    /// The target of log records: the mount point, or the path of a direct mount.
+    /// Returns the target of log records: the mount point, or the path of a direct mount.
     pub(crate) fn label(&self, path: &Path) -> Arc<str> {
         if self.direct() { path.to_string_lossy().into() } else { Arc::clone(&self.label) }
     }
@@ -92,7 +110,7 @@ impl Line {
         }
     }
 
-    /// The source that the mount table shows: the map's name, as automount has it.
+    /// Returns the source that the mount table shows: the map's name, as automount has it.
     pub(crate) fn mount_source(&self) -> Vec<u8> {
         match self.spec.kind {
             Some(SourceKind::Hosts) => b"-hosts".to_vec(),

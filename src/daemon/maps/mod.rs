@@ -1,4 +1,238 @@
-//! The configuration and the maps in force.
+//! The maps in force: the lines of the master map, the maps of submounts, and what they want mounted.
 
 pub(crate) mod context;
 pub(crate) mod line;
+pub(crate) mod wanted;
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::config::Settings;
+use crate::engine::Wanted;
+use crate::map::{MasterEntry, MasterOptions, SourceSpec};
+use crate::options::Options;
+use crate::source::master::{Master, Status};
+use crate::source::{Entries, Environment, Mode, open};
+use crate::text::Position;
+use line::Line;
+use wanted::{DirectKeys, View};
+
+/// The configured maps.
+#[derive(Debug, Default)]
+pub(crate) struct InForce {
+    /// All maps by number, those of submounts included.
+    pub(crate) lines: HashMap<u32, Rc<Line>>,
+    /// The lines of the master map, in its order.
+    order: Vec<Ordered>,
+    master: Option<Arc<Master>>,
+    /// The keys of direct maps that are in force.
+    pub(crate) direct: Arc<DirectKeys>,
+    /// Mounts of earlier workers that no map names yet, as long as it is not known whether one does.
+    inherited: Vec<(Wanted, Rc<Line>)>,
+    /// Everything that the configuration and the master map name was read.
+    pub(crate) complete: bool,
+    /// The lines are others than those that the engine was told of.
+    pub(crate) changed: bool,
+    next_line: u32,
+}
+
+/// A line in its place.
+#[derive(Debug, Clone)]
+struct Ordered {
+    number: u32,
+    /// The position among the direct maps.
+    direct: Option<usize>,
+    place: Position,
+}
+
+impl InForce {
+    /// Deals out the number of a map.
+    pub(crate) fn line_number(&mut self) -> u32 {
+        self.next_line = self.next_line.wrapping_add(1);
+        self.next_line
+    }
+
+    /// Returns the lines of the master map that are served, in its order, and what earlier workers have left.
+    pub(crate) fn served(&self) -> impl Iterator<Item = &Rc<Line>> {
+        let configured = self.configured().map(|(line, _)| line).filter(|line| line.usable.get());
+        configured.chain(self.inherited.iter().map(|(_, line)| line))
+    }
+
+    /// Returns the lines of the master map in its order, and where each is written.
+    pub(crate) fn configured(&self) -> impl Iterator<Item = (&Rc<Line>, &Position)> {
+        self.order.iter().filter_map(|ordered| Some((self.lines.get(&ordered.number)?, &ordered.place)))
+    }
+
+    /// Returns whether a map is a line of the master map; the others are those of submounts.
+    pub(crate) fn is_configured(&self, number: u32) -> bool {
+        self.order.iter().any(|ordered| ordered.number == number)
+    }
+
+    /// Forgets the maps of submounts that are gone.
+    pub(crate) fn forget_unused_lines(&mut self) {
+        let order = &self.order;
+        let is_configured = |number| order.iter().any(|ordered| ordered.number == number);
+        self.lines.retain(|number, line| Rc::strong_count(line) > 1 || is_configured(*number));
+    }
+
+    /// Returns the master map in force.
+    pub(crate) fn master(&self) -> Option<&Arc<Master>> {
+        self.master.as_ref()
+    }
+
+    /// Takes note of a mount that an earlier worker has left, served by a map of which only the mount table tells.
+    pub(crate) fn inherit(&mut self, wanted: Wanted, line: Rc<Line>) {
+        self.lines.insert(line.number, Rc::clone(&line));
+        self.inherited.push((wanted, line));
+    }
+
+    /// Returns the mounts that earlier workers have left and no map names yet.
+    pub(crate) fn inherited(&self) -> Vec<Wanted> {
+        self.inherited.iter().map(|(wanted, _)| wanted.clone()).collect()
+    }
+
+    /// Puts a master map in force. Its maps are served when they are read; those that are in force already stay so.
+    pub(crate) fn put(
+        &mut self,
+        master: Master,
+        settings: &Settings,
+        options: &Options,
+        environment: &Arc<Environment>,
+    ) {
+        let submounts: Vec<Rc<Line>> =
+            self.lines.values().filter(|line| !self.is_configured(line.number)).map(Rc::clone).collect();
+        let mut known: HashMap<(Vec<u8>, SourceSpec), Vec<Rc<Line>>> = HashMap::new();
+        for (line, _) in self.configured() {
+            let key = (line.mount_point.clone(), line.spec.clone());
+            known.entry(key).or_default().push(Rc::clone(line));
+        }
+        let mut order = Vec::new();
+        let mut lines: HashMap<u32, Rc<Line>> = submounts.into_iter().map(|line| (line.number, line)).collect();
+        let direct = master.table.direct.iter().zip(0..).map(|(entry, n)| (entry, Some(n)));
+        for (entry, direct) in master.table.indirect.iter().map(|entry| (entry, None)).chain(direct) {
+            let same = known.get_mut(&(entry.mount_point.clone(), entry.source.clone()));
+            let same = same.filter(|same| !same.is_empty()).map(|same| same.remove(0));
+            let line = self.line(entry, same, effective(&entry.options, settings, options), environment);
+            order.push(Ordered { number: line.number, direct, place: entry.place.clone() });
+            lines.insert(line.number, line);
+        }
+        if master.status == Status::Partial {
+            // What cannot be read now may name them.
+            for line in known.into_values().flatten() {
+                let direct = line.direct().then_some(master.table.direct.len());
+                order.push(Ordered { number: line.number, direct, place: Position::whole(Path::new("-")) });
+                lines.insert(line.number, line);
+            }
+        }
+        (self.order, self.lines, self.master) = (order, lines, Some(Arc::new(master)));
+    }
+
+    /// Returns the map of an entry of the master map: `known`, which serves the same mount point from the same map, if
+    /// nothing has changed, else a new one.
+    fn line(
+        &mut self,
+        entry: &MasterEntry,
+        known: Option<Rc<Line>>,
+        options: MasterOptions,
+        environment: &Arc<Environment>,
+    ) -> Rc<Line> {
+        let same_names = |line: &&Rc<Line>| *line.names == *environment.names;
+        if let Some(line) = known.as_ref().filter(|line| line.options == options).filter(same_names) {
+            return Rc::clone(line);
+        }
+        let number = self.line_number();
+        let (mount_point, spec) = (entry.mount_point.clone(), entry.source.clone());
+        // The same map with other options: what is known of it, and the pipe of its mounts, stay.
+        let source = match known.as_ref().filter(same_names) {
+            Some(line) => Arc::clone(&line.source),
+            None => open(&spec, if entry.direct { Mode::Direct } else { Mode::Indirect }, environment),
+        };
+        let names = Arc::clone(&environment.names);
+        let line = Line::new(number, mount_point, spec, options, (source, names));
+        if let Some(known) = known {
+            line.pipe.set(known.pipe.get());
+            line.usable.set(known.usable.get());
+            line.entries.replace(known.entries.borrow().clone());
+        }
+        Rc::new(line)
+    }
+
+    /// Makes a map of what the mount table shows of an autofs mount.
+    pub(crate) fn line_of(
+        &mut self,
+        entry: &MasterEntry,
+        settings: &Settings,
+        options: &Options,
+        environment: &Arc<Environment>,
+    ) -> Rc<Line> {
+        let same = |line: &&Rc<Line>| line.mount_point == entry.mount_point && line.spec == entry.source;
+        let known = self.inherited.iter().map(|(_, line)| line).find(same).map(Rc::clone);
+        let line = self.line(entry, known, effective(&entry.options, settings, options), environment);
+        line.usable.set(true);
+        line
+    }
+
+    /// Returns whether entries were read that are not in force.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.configured().any(|(line, _)| line.usable.get() && line.has_changed())
+    }
+
+    /// Takes what was read last in force. Returns the maps as they are now, and the entries that were in force before.
+    pub(crate) fn take_entries(&mut self) -> (Vec<View>, HashMap<u32, Arc<Entries>>) {
+        let (mut views, mut before) = (Vec::new(), HashMap::new());
+        for ordered in &self.order {
+            let Some(line) = self.lines.get(&ordered.number).filter(|line| line.usable.get()) else { continue };
+            let new = line.source.known_entries();
+            let old = line.entries.replace(new.clone());
+            if let Some(old) = old {
+                let same = new.as_ref().is_some_and(|new| new.is_same(&old));
+                if !same {
+                    before.insert(line.number, old);
+                }
+            }
+            views.push(View {
+                number: line.number,
+                path: Path::new(OsStr::from_bytes(&line.mount_point)).into(),
+                direct: ordered.direct,
+                timeout: line.timeout(),
+                negative_timeout: line.negative_timeout(),
+                entries: new,
+            });
+        }
+        (views, before)
+    }
+
+    /// Adds what earlier workers have left if something that could not be read may name it. Returns the rest, and forgets
+    /// it.
+    pub(crate) fn add_inherited(&mut self, wanted: &mut Vec<Wanted>) -> Vec<Wanted> {
+        let named: HashSet<&Path> = wanted.iter().map(|wanted| &*wanted.path).collect();
+        let whole = self.master.as_ref().is_some_and(|master| matches!(master.status, Status::Read));
+        let unread: Vec<Rc<Line>> =
+            self.configured().map(|(line, _)| line).filter(|line| !line.usable.get()).map(Rc::clone).collect();
+        let may_be_named =
+            |(_, line): &(Wanted, Rc<Line>)| !whole || unread.iter().any(|unread| unread.serves_the_same(line));
+        let unnamed = std::mem::take(&mut self.inherited).into_iter().filter(|(old, _)| !named.contains(&*old.path));
+        let (kept, given_up): (Vec<_>, Vec<_>) = unnamed.partition(may_be_named);
+        self.inherited = kept;
+        wanted.extend(self.inherited.iter().map(|(wanted, _)| wanted.clone()));
+        for (_, line) in &self.inherited {
+            self.lines.entry(line.number).or_insert_with(|| Rc::clone(line));
+        }
+        given_up.into_iter().map(|(wanted, _)| wanted).collect()
+    }
+}
+
+/// Returns the options of a line with the defaults of configuration and command line filled in.
+fn effective(options: &MasterOptions, settings: &Settings, command_line: &Options) -> MasterOptions {
+    let mut effective = options.clone();
+    effective.timeout = options.timeout.or(command_line.timeout).or(Some(settings.timeout));
+    effective.negative_timeout =
+        options.negative_timeout.or(command_line.negative_timeout).or(Some(settings.negative_timeout));
+    effective.browse = options.browse.or(Some(settings.browse_mode));
+    effective.random |= command_line.random;
+    effective
+}

@@ -1,20 +1,19 @@
-//! The maps of a check: every entry is expanded, parsed and planned as for a request of somebody.
+//! The maps of a check: every entry is read and a plan made of it, as for a request of some user.
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::report::Report;
 use super::{lint, permissions};
-use crate::map::{
-    Format, Macros, MasterOptions, OptionList, Scope, SourceKind, SourceSpec, System, Table, User, expand, sun,
-};
+use crate::cli::reading::Reader;
+use crate::map::{Body, Format, Macros, MasterOptions, OptionList, Scope, SourceKind, SourceSpec, Table, User, reader};
 use crate::plan::{self, Action, Host, Plan};
 use crate::source::configuration::{self, Configuration};
-use crate::source::{Answer, Mode, Raw, Source};
-use crate::sys::{path, user};
+use crate::source::{self, Answer, Found, MapSource, Mode};
+use crate::sys::path;
 use crate::text::{Diagnostic, Escaped, Position};
 
 /// A map that is to be read.
@@ -30,6 +29,7 @@ struct Wanted {
 
 /// Reads maps, each once, and those that their entries name.
 pub(super) struct Maps<'a> {
+    reader: &'a Reader,
     configuration: &'a Configuration,
     report: &'a mut Report,
     macros: Macros,
@@ -45,9 +45,10 @@ pub(super) struct Maps<'a> {
 }
 
 impl<'a> Maps<'a> {
-    pub(super) fn new(configuration: &'a Configuration, report: &'a mut Report) -> Self {
-        let macros = Macros::predefined(&system());
+    pub(super) fn new(reader: &'a Reader, configuration: &'a Configuration, report: &'a mut Report) -> Self {
+        let macros = Macros::predefined(&source::machine());
         Self {
+            reader,
             configuration,
             report,
             macros,
@@ -99,12 +100,13 @@ impl<'a> Maps<'a> {
 
     fn run(&mut self) {
         while let Some(wanted) = self.wanted.pop_front() {
-            let source = Source::from_spec(&wanted.spec, wanted.mode, &self.configuration.names);
-            match source.load() {
-                Ok(report) => {
-                    let files: Vec<_> = report.diagnostics.iter().map(|d| Arc::clone(&d.place.file)).collect();
-                    self.report.extend(report.diagnostics);
-                    self.entries(&wanted, &source);
+            let source = self.reader.open(&wanted.spec, wanted.mode);
+            let (entries, diagnostics) = self.reader.entries(&*source);
+            match entries {
+                Ok(entries) => {
+                    let files: Vec<_> = diagnostics.iter().map(|d| Arc::clone(&d.place.file)).collect();
+                    self.report.extend(diagnostics);
+                    self.entries(&wanted, &*source, &entries.keys());
                     let named = self.configuration.names.path(&wanted.spec.name);
                     for file in files.iter().chain(std::iter::once(&named)) {
                         self.examine(&wanted, file);
@@ -117,20 +119,20 @@ impl<'a> Maps<'a> {
         }
     }
 
-    fn entries(&mut self, wanted: &Wanted, source: &Source) {
-        for key in source.keys() {
-            self.key(wanted, source, &key);
+    fn entries(&mut self, wanted: &Wanted, source: &dyn MapSource, keys: &[Vec<u8>]) {
+        for key in keys {
+            self.key(wanted, source, key);
         }
         if wanted.mode == Mode::Indirect {
             self.key(wanted, source, b"*");
         }
     }
 
-    fn key(&mut self, wanted: &Wanted, source: &Source, key: &[u8]) {
-        if let Answer::Found(raw) = source.lookup(key) {
-            self.report.count(&raw.place.file);
-            self.examine(wanted, &raw.place.file);
-            if let Err(error) = self.entry(wanted, key, &raw) {
+    fn key(&mut self, wanted: &Wanted, source: &dyn MapSource, key: &[u8]) {
+        if let Some(Answer::Found(found)) = source.known(key) {
+            self.report.count(&found.place.file);
+            self.examine(wanted, &found.place.file);
+            if let Err(error) = self.entry(wanted, key, &found) {
                 self.report.push(*error);
             }
         }
@@ -162,17 +164,18 @@ impl<'a> Maps<'a> {
         self.report.extend(lint::map(&map));
     }
 
-    fn entry(&mut self, wanted: &Wanted, key: &[u8], raw: &Raw) -> Result<(), Box<Diagnostic>> {
+    /// Reads an entry and makes a plan of it, as the daemon would for a request.
+    fn entry(&mut self, wanted: &Wanted, key: &[u8], found: &Found) -> Result<(), Box<Diagnostic>> {
         let user = requester();
-        let scope = Scope { globals: &self.macros, defines: &wanted.options.defines, user: Some(&user) };
+        let options = found.options(&wanted.options);
+        let scope = Scope { globals: &self.macros, defines: &options.defines, user: Some(&user) };
         let slashify = wanted.options.slashify_colons.unwrap_or(true);
         // A wildcard is looked at as for some key.
         let is_wildcard = key == b"*";
         let key = if is_wildcard { b"key" } else { key };
-        let expanded = expand(&raw.text, key, &|name| scope.lookup(name), slashify);
         let mut warnings = Vec::new();
-        let entry = sun::parse(&expanded, &raw.place, &mut warnings)?;
-        if sun::is_hidden(&expanded.text) {
+        let entry = reader::entry(&found.entry, &found.place, key, &scope, slashify, &mut warnings)?;
+        if entry.body == Body::Hidden {
             return Ok(());
         }
         let at = if wanted.mode == Mode::Direct {
@@ -183,12 +186,12 @@ impl<'a> Maps<'a> {
         let context = plan::Context {
             at: &at,
             direct: wanted.mode == Mode::Direct,
-            master: &wanted.options,
+            master: &options,
             global: &self.global,
             append_options: self.configuration.conf.autofs.append_options,
             hosts_map: false,
             dice: plan::Dice::default(),
-            place: &raw.place,
+            place: &found.place,
         };
         // No name server is asked: whether a host exists is no matter of the files.
         let plan = plan::build(&entry, &context, &|_| Host::Remote, &mut warnings);
@@ -196,8 +199,8 @@ impl<'a> Maps<'a> {
         let plan = plan?;
         // What a wildcard names depends on the key.
         if !is_wildcard {
-            self.sources(&plan, &raw.place);
-            self.submounts(&plan, &raw.place);
+            self.sources(&plan, &found.place);
+            self.submounts(&plan, &found.place);
         }
         Ok(())
     }
@@ -243,16 +246,4 @@ impl<'a> Maps<'a> {
 fn requester() -> User {
     let known = |text: &str| Some(text.as_bytes().to_vec());
     User { uid: 1000, gid: 1000, name: known("user"), group: known("group"), home: known("/home/user") }
-}
-
-/// What uname(2) says of this machine.
-fn system() -> System {
-    let Ok(machine) = user::machine() else { return System::default() };
-    System {
-        sysname: machine.system.into_vec(),
-        nodename: machine.host.into_vec(),
-        release: machine.release.into_vec(),
-        machine: machine.machine.into_vec(),
-        ..System::default()
-    }
 }

@@ -6,6 +6,7 @@ mod maps;
 mod permissions;
 mod report;
 
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,16 +14,23 @@ use self::maps::Maps;
 use self::report::Report;
 use super::Session;
 use super::exit::Exit;
+use crate::cli::reading::Reader;
 use crate::config::{AutofsConf, Native, Nsswitch};
 use crate::source::Mode;
 use crate::source::configuration::{self, Configuration};
-use crate::source::master::{self, Master, Status};
+use crate::source::master::{self, Status};
 use crate::sys::path;
 use crate::text::{Diagnostic, Escaped, Position};
 
 /// Checks `files`, or everything that the daemon would read; errors make the answer no.
 pub(super) fn check(session: &Session, files: &[PathBuf]) -> Exit {
-    let mut check = Check::new();
+    let mut check = match Check::new() {
+        Ok(check) => check,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "autofsctl: cannot read the configuration: {error}");
+            return Exit::No;
+        }
+    };
     if files.is_empty() {
         check.everything();
     }
@@ -36,20 +44,21 @@ pub(super) fn check(session: &Session, files: &[PathBuf]) -> Exit {
 }
 
 struct Check {
+    reader: Reader,
     configuration: Configuration,
     report: Report,
 }
 
 impl Check {
-    fn new() -> Self {
-        let (configuration, diagnostics) = Configuration::look(None);
-        // They are told only when these files are asked about.
-        drop(diagnostics);
-        Self { configuration, report: Report::default() }
+    fn new() -> std::io::Result<Self> {
+        let mut reader = Reader::new()?;
+        // What is wrong with the configuration is reported only when it is checked itself.
+        let (configuration, _) = reader.configuration();
+        Ok(Self { reader, configuration, report: Report::default() })
     }
 
     fn everything(&mut self) {
-        let (configuration, diagnostics) = Configuration::look(None);
+        let (configuration, diagnostics) = self.reader.configuration();
         self.report.extend(diagnostics);
         for file in configuration::FILES {
             self.count(Path::new(file));
@@ -88,7 +97,7 @@ impl Check {
         } else if name.ends_with(b".toml") {
             Native::parse(&text, &shared).err().into_iter().collect()
         } else {
-            Maps::new(&self.configuration, &mut self.report).file(&file, mode(&text));
+            Maps::new(&self.reader, &self.configuration, &mut self.report).file(&file, mode(&text));
             return;
         };
         self.report.extend(diagnostics);
@@ -96,7 +105,7 @@ impl Check {
 
     /// A master map, all that it includes, and all maps that are named there.
     fn master(&mut self, name: &[u8], underscore: bool) {
-        let master = Master::read(name, underscore, &self.configuration.names, false);
+        let Some(master) = self.reader.master(name, underscore) else { return };
         for input in master.inputs() {
             self.count(input);
         }
@@ -111,7 +120,7 @@ impl Check {
         for input in inputs {
             self.input(&input);
         }
-        Maps::new(&self.configuration, &mut self.report).table(&master.table);
+        Maps::new(&self.reader, &self.configuration, &mut self.report).table(&master.table);
     }
 
     /// Looks for what works in a file of the master map, but was probably meant in another way.

@@ -1,4 +1,4 @@
-//! What was found at the path of a map, and whether it is still that.
+//! How a change of a file is recognized without waiting.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -11,7 +11,7 @@ use super::read::Content;
 
 /// What the last load found at the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Seen {
+pub(in crate::source) enum Seen {
     /// Nothing that could be recognized.
     #[default]
     Unknown,
@@ -29,16 +29,22 @@ pub(super) enum Seen {
 
 impl Seen {
     /// What reading has found.
-    pub(super) fn of(content: &Content) -> Self {
-        match (content.settled, content.local) {
-            (false, _) => Self::Unsettled(content.stamp),
-            (true, true) => Self::Version(content.stamp),
-            (true, false) => Self::Remote(content.stamp),
+    pub(in crate::source) fn of(content: &Content) -> Self {
+        Self::version(content.stamp, content.settled, content.local)
+    }
+
+    /// A version with this stamp. It is `settled` if no later change can have the same stamp, and `local` if its
+    /// attributes can be read without waiting.
+    pub(in crate::source) fn version(stamp: Stamp, settled: bool, local: bool) -> Self {
+        match (settled, local) {
+            (false, _) => Self::Unsettled(stamp),
+            (true, true) => Self::Version(stamp),
+            (true, false) => Self::Remote(stamp),
         }
     }
 
     /// Whether the path may lead to something else by now. Never waits.
-    pub(super) fn may_differ(self, path: &Path) -> bool {
+    pub(in crate::source) fn may_differ(self, path: &Path) -> bool {
         match self {
             Self::Unknown | Self::Unsettled(_) | Self::Remote(_) => true,
             Self::Skipped => false,

@@ -10,15 +10,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::sys::path::{self, Magic, Stat};
 
-use super::{SourceError, Stamp};
+use super::super::SourceError;
+use super::Stamp;
 
 /// The longest map file in bytes: some five million entries. What it takes in memory stays below six times as much
 /// even with the shortest lines.
-pub(super) const FILE_MAX: u64 = 256 << 20;
+pub(in crate::source) const FILE_MAX: u64 = 256 << 20;
 
-/// For how long a file must have been left alone before it replaces what was read of it earlier. It covers a tick of
-/// the kernel's clock, so that a writer who is half-way has left his mark.
-const QUIET: Duration = Duration::from_millis(20);
+/// A file that was changed less than this ago may be in the middle of a rewrite. It covers a tick of the kernel's clock.
+const YOUNG: Duration = Duration::from_millis(20);
+
+/// A young file is looked at this often until it has not changed for some time.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Likewise for an empty file: most often that is one which somebody has opened to write it anew.
 const QUIET_EMPTY: Duration = Duration::from_millis(300);
@@ -27,30 +30,36 @@ const QUIET_EMPTY: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A file and what it is known by.
-pub(super) struct Opened {
+pub(in crate::source) struct Opened {
     file: File,
     /// Type, identity and times when it was opened.
-    pub(super) stamp: Stamp,
+    pub(in crate::source) stamp: Stamp,
     /// Its attributes can be asked without waiting.
-    pub(super) local: bool,
+    pub(in crate::source) local: bool,
 }
 
 /// One version of a file.
-pub(super) struct Content {
+#[derive(Debug)]
+pub(in crate::source) struct Content {
     /// All of it.
-    pub(super) text: Vec<u8>,
+    pub(in crate::source) text: Vec<u8>,
     /// What tells it from any other version...
-    pub(super) stamp: Stamp,
+    pub(in crate::source) stamp: Stamp,
     /// ...unless this is false: it was written just now, and the next change may get the same stamp.
-    pub(super) settled: bool,
+    pub(in crate::source) settled: bool,
     /// The attributes of the file can be asked without waiting.
-    pub(super) local: bool,
+    pub(in crate::source) local: bool,
 }
 
 /// Opens a regular file.
-pub(super) fn open(path: &Arc<Path>) -> Result<Opened, SourceError> {
+pub(in crate::source) fn open(path: &Arc<Path>) -> Result<Opened, SourceError> {
     let failed = |error| failed(path, error);
-    let file = path::open_to_read(path).map_err(failed)?;
+    let file = match path::open_to_read(path) {
+        // The way that was taken led nowhere, and may have taken long. By now there may be another one.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && path::open_cached(path).is_ok() => path::open_to_read(path),
+        opened => opened,
+    };
+    let file = file.map_err(failed)?;
     let stat = path::fstat(file.as_fd()).map_err(failed)?;
     if !stat.is_file() {
         return Err(SourceError::NotAFile { path: Arc::clone(path), what: kind(&stat) });
@@ -59,17 +68,24 @@ pub(super) fn open(path: &Arc<Path>) -> Result<Opened, SourceError> {
     Ok(Opened { file, stamp: Stamp::of(&stat), local })
 }
 
-/// Reads `path` as a whole. `replaces`: an earlier version is in force, so that a file in the middle of a rewrite is
-/// given some time to come to its end.
-pub(super) fn read(path: &Arc<Path>, replaces: bool) -> Result<Content, SourceError> {
+/// Reads `path` as a whole. Blocks. `quiet` is for a file of which an earlier version is in force: one that may be in the
+/// middle of a rewrite is read when it has not changed for so long.
+pub(in crate::source) fn read(path: &Arc<Path>, quiet: Option<Duration>) -> Result<Content, SourceError> {
     let end = Instant::now() + PATIENCE;
+    let mut watched: Option<(Stamp, Instant)> = None;
     while Instant::now() < end {
         let opened = open(path)?;
         let now = SystemTime::now();
-        let quiet = if opened.stamp.size() == 0 { QUIET_EMPTY } else { QUIET };
-        let rest = opened.stamp.age(now).and_then(|age| quiet.checked_sub(age));
-        if let Some(rest) = rest.filter(|_| replaces) {
-            thread::sleep(rest.min(QUIET));
+        let empty = opened.stamp.size() == 0;
+        let is_younger = |than: Duration| opened.stamp.age(now).is_some_and(|age| age < than);
+        let since = watched.filter(|(stamp, _)| *stamp == opened.stamp).map_or_else(Instant::now, |(_, since)| since);
+        let waits = |quiet: Duration| match empty {
+            true => is_younger(QUIET_EMPTY),
+            false => is_younger(YOUNG.max(quiet)) && since.elapsed() < quiet,
+        };
+        if quiet.is_some_and(waits) {
+            watched = Some((opened.stamp, since));
+            thread::sleep(LOOK);
             continue;
         }
         let text = text(path, &opened)?;
@@ -78,7 +94,7 @@ pub(super) fn read(path: &Arc<Path>, replaces: bool) -> Result<Content, SourceEr
             let settled = !opened.stamp.may_hide_a_change(now);
             return Ok(Content { text, stamp: opened.stamp, settled, local: opened.local });
         }
-        thread::sleep(QUIET);
+        thread::sleep(LOOK);
     }
     Err(SourceError::Changing { path: Arc::clone(path) })
 }
@@ -124,13 +140,13 @@ mod tests {
     #[test]
     fn only_files_are_read() {
         let dir = tempfile::tempdir().unwrap();
-        let error = |path: &Arc<Path>| read(path, false).err().unwrap().to_string();
+        let error = |path: &Arc<Path>| read(path, None).err().unwrap().to_string();
         assert!(error(&dir.path().into()).ends_with("is a directory, not a file"));
         assert_eq!(error(&Path::new("/dev/zero").into()), "/dev/zero is a FIFO or a device, not a file");
-        assert!(matches!(read(&path(&dir, "none"), false), Err(SourceError::Missing { .. })));
+        assert!(matches!(read(&path(&dir, "none"), None), Err(SourceError::Missing { .. })));
         let long = path(&dir, "long");
         File::create(&long).unwrap().set_len(FILE_MAX + 1).unwrap();
-        assert!(matches!(read(&long, false), Err(SourceError::TooLong { .. })));
+        assert!(matches!(read(&long, None), Err(SourceError::TooLong { .. })));
     }
 
     #[test]
@@ -138,7 +154,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = path(&dir, "map");
         fs::write(&path, "").unwrap();
-        let first = read(&path, false).unwrap();
+        let first = read(&path, None).unwrap();
         assert!(first.text.is_empty() && !first.settled);
         let writer = {
             let path = Arc::clone(&path);
@@ -151,9 +167,8 @@ mod tests {
             })
         };
         thread::sleep(Duration::from_millis(5));
-        let second = read(&path, true).unwrap();
+        let second = read(&path, Some(Duration::from_millis(250))).unwrap();
         writer.join().unwrap();
         assert_eq!(second.text.len(), 50);
-        assert!(second.settled);
     }
 }

@@ -1,21 +1,21 @@
 //! One text map in memory: its bytes, and a table that finds the line of a key.
 //!
-//! The text is kept once, as read. The table is open addressing over `hash:offset` pairs of 8 bytes at a load of 3/4,
-//! so that a million entries cost some 11 MB above their text, and the last key is found as fast as the first. An
-//! index never changes: a changed file makes a new one, and who still answers from the old one is not disturbed.
+//! The text is kept once, as read. The table holds the offsets of the keys in it, some 5 to 10 bytes for each, so that a
+//! million entries cost some 11 MB above their text, and the last key is found as fast as the first. An index never
+//! changes: a changed file makes a new one, while lookups go on in the old one.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
-use memchr::{memchr, memchr_iter, memchr2, memrchr};
+use hashbrown::HashTable;
+use memchr::{memchr, memchr_iter, memrchr};
 
-use crate::map::{Include, KeyError, SourceSpec, key, master};
+use super::super::{Found, Mode};
+use crate::map::{Format, Include, KeyError, RawEntry, SourceSpec, key, master};
 use crate::text::lines::{self, Line};
 use crate::text::{Diagnostic, Position, Severity};
-
-use super::{Mode, Raw};
 
 /// Diagnostics kept of one file; the rest is only counted. A binary file by mistake must not fill the log.
 const DIAGNOSTICS_MAX: usize = 50;
@@ -25,13 +25,10 @@ const MARK_EVERY: usize = 4096;
 
 /// The keys of one map file.
 pub struct Index {
-    file: Arc<Path>,
-    mode: Mode,
-    text: Vec<u8>,
-    /// `hash << 32 | offset of the key + 1`; 0 is an empty slot.
-    table: Box<[u64]>,
+    text: Text,
+    /// The offset of the first line of each key.
+    table: HashTable<u32>,
     hasher: RandomState,
-    keys: usize,
     wildcard: Option<u32>,
     includes: Vec<IncludeLine>,
     /// Newlines before byte `i * MARK_EVERY`.
@@ -39,10 +36,32 @@ pub struct Index {
     diagnostics: Vec<Diagnostic>,
 }
 
+/// The content of a map file.
+struct Text {
+    file: Arc<Path>,
+    mode: Mode,
+    bytes: Vec<u8>,
+}
+
+/// An entry as it is in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raw {
+    /// All after the blanks behind the key; continued lines are joined.
+    pub text: Vec<u8>,
+    /// Where it starts.
+    pub place: Position,
+}
+
+impl From<Raw> for Found {
+    fn from(Raw { text, place }: Raw) -> Self {
+        Self::new(RawEntry::Text { format: Format::Sun, text }, place)
+    }
+}
+
 /// A `+map` line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IncludeLine {
-    /// Where it stands: entries below this offset go before what it brings, entries above after it.
+    /// Where it is: entries below this offset go before what it brings, entries above after it.
     pub offset: u32,
     /// The map that it names.
     pub source: SourceSpec,
@@ -50,17 +69,29 @@ pub struct IncludeLine {
     pub place: Position,
 }
 
+/// The keys by which one content of a file differs from an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyChanges {
+    /// Keys that the earlier content does not have, in the order of the file.
+    pub added: Vec<Vec<u8>>,
+    /// Keys that only the earlier content has.
+    pub removed: Vec<Vec<u8>>,
+}
+
 impl Index {
-    /// Reads `text`, the content of `file`. `None` when it is too long for the table (4 GiB).
+    /// Reads `text`, the content of `file`. Returns `None` when it is too long for the table (4 GiB).
     pub fn build(file: &Arc<Path>, text: Vec<u8>, mode: Mode) -> Option<Self> {
-        // One below the largest number: the table stores `offset + 1`.
         u32::try_from(text.len()).ok().filter(|&n| n < u32::MAX)?;
+        let marks = marks(&text);
+        let text = Text { file: Arc::clone(file), mode, bytes: text };
         let hasher = RandomState::new();
-        let mut slots = Vec::new();
+        // Every key has a line of its own, so the table never grows while it is filled.
+        let lines = marks.last().copied().unwrap_or_default().saturating_add(count_newlines(text.last_block()));
+        let mut table: HashTable<u32> = HashTable::with_capacity(lines as usize + 1);
         let mut wildcard = None;
         let mut includes = Vec::new();
         let mut bad = Bad::default();
-        for item in lines::lines(&text, file) {
+        for item in lines::lines(&text.bytes, file) {
             let line = match item {
                 Ok(line) => line,
                 Err(d) => {
@@ -85,177 +116,188 @@ impl Index {
                 }
             } else {
                 match canonical(&line, mode) {
-                    Ok(key) => slots.push(slot(&hasher, &key, offset)),
+                    Ok(key) => {
+                        let hash = hasher.hash_one(&*key);
+                        let rehash = |&offset: &u32| hasher.hash_one(text.key(offset).unwrap_or_default());
+                        table.entry(hash, |&known| text.is_at(&key, known), rehash).or_insert(offset);
+                    }
                     Err(d) => bad.add(|| d),
                 }
             }
         }
         let diagnostics = bad.finish(file);
-        let mut index = Self {
-            file: Arc::clone(file),
-            mode,
-            table: vec![0; slots.len() + slots.len() / 3 + 1].into_boxed_slice(),
-            hasher,
-            keys: 0,
-            wildcard,
-            includes,
-            marks: marks(&text),
-            text,
-            diagnostics,
-        };
-        for slot in slots {
-            index.insert(slot);
+        // Comments and continued lines have left room.
+        if table.len() < table.capacity() / 4 {
+            table.shrink_to_fit(|&offset| hasher.hash_one(text.key(offset).unwrap_or_default()));
         }
-        Some(index)
+        Some(Self { text, table, hasher, wildcard, includes, marks, diagnostics })
     }
 
-    /// The offset of the first line that has `key`; wildcards and includes are not looked at.
+    /// Returns the offset of the first line that has `key`; wildcards and includes are not looked at.
     pub fn find(&self, key: &[u8]) -> Option<u32> {
-        let hash = hash(&self.hasher, key);
-        let mut at = self.home(hash);
-        loop {
-            let slot = *self.table.get(at)?;
-            if slot == 0 {
-                return None;
-            }
-            if (slot >> 32) as u32 == hash && self.is_at(key, slot as u32 - 1) {
-                return Some(slot as u32 - 1);
-            }
-            at = self.after(at);
-        }
+        self.table.find(self.hasher.hash_one(key), |&offset| self.text.is_at(key, offset)).copied()
     }
 
-    /// The offset of the first `*` line of an indirect map.
+    /// Returns the offset of the first `*` line of an indirect map.
     pub fn wildcard(&self) -> Option<u32> {
         self.wildcard
     }
 
-    /// The `+map` lines, in order.
+    /// Returns the `+map` lines, in order.
     pub fn includes(&self) -> &[IncludeLine] {
         &self.includes
     }
 
-    /// What is wrong with the file.
+    /// Returns what is wrong with the file.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }
 
-    /// How many different keys there are, the wildcard not counted.
+    /// Returns how many different keys there are, the wildcard not counted.
     pub fn len(&self) -> usize {
-        self.keys
+        self.table.len()
     }
 
-    /// Whether there is no key (there may be a wildcard or includes).
+    /// Returns whether there is no key (there may be a wildcard or includes).
     pub fn is_empty(&self) -> bool {
-        self.keys == 0
+        self.table.is_empty()
     }
 
-    /// Whether there is nothing but errors.
+    /// Returns whether there is nothing but errors.
     pub fn is_broken(&self) -> bool {
         let nothing = self.is_empty() && self.wildcard.is_none() && self.includes.is_empty();
         nothing && self.diagnostics.iter().any(|d| d.severity == Severity::Error)
     }
 
-    /// The content of the file.
+    /// Returns the content of the file.
     pub fn text(&self) -> &[u8] {
-        &self.text
+        &self.text.bytes
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn file(&self) -> &Arc<Path> {
-        &self.file
+        &self.text.file
     }
 
-    /// The offsets of all keys, in the order of the file.
+    /// Returns the offsets of all keys, in the order of the file.
     pub fn offsets(&self) -> Vec<u32> {
-        let mut offsets: Vec<u32> = self.table.iter().filter(|&&slot| slot != 0).map(|&slot| slot as u32 - 1).collect();
+        let mut offsets: Vec<u32> = self.table.iter().copied().collect();
         offsets.sort_unstable();
         offsets
     }
 
-    /// The key at an offset that this index gave out.
-    pub fn key(&self, offset: u32) -> Option<Vec<u8>> {
-        let line = self.line(offset)?;
-        canonical(&line, self.mode).ok().map(Cow::into_owned)
+    /// Returns the key at an offset that this index has returned.
+    pub fn key(&self, offset: u32) -> Option<Cow<'_, [u8]>> {
+        self.text.key(offset)
     }
 
-    /// The entry at an offset that this index gave out.
+    /// Returns the entry at an offset that this index has returned.
     pub fn entry(&self, offset: u32) -> Option<Raw> {
-        let line = self.line(offset)?;
+        let line = self.text.line(offset)?;
         let mut place = line.entry_place();
-        place.line = place.line.saturating_add(self.newlines_before(line_start(&self.text, offset)));
+        place.line = place.line.saturating_add(self.newlines_before(line_start(&self.text.bytes, offset)));
         Some(Raw { text: line.entry.into_owned(), place })
     }
 
-    /// Reads the logical line with its key at `offset`, its number counted from 1.
-    fn line(&self, offset: u32) -> Option<Line<'_>> {
-        let start = line_start(&self.text, offset);
-        let mut end = offset as usize;
-        // The reader looks ahead: it gets no more than the line, which goes on where a newline follows a backslash.
-        loop {
-            end = memchr(b'\n', self.text.get(end..)?).map_or(self.text.len(), |n| end + n);
-            let last = self.text.get(..end)?.last();
-            if end == self.text.len() || last != Some(&b'\\') {
-                break;
-            }
-            end += 1;
-        }
-        lines::lines(self.text.get(start..end)?, &self.file).next()?.ok()
+    /// Returns the keys by which this content differs from `old`. What both begin with is skipped.
+    pub fn key_changes(&self, old: &Self) -> KeyChanges {
+        let common = common_lines(&self.text.bytes, &old.text.bytes);
+        let rest = |index: &Self| {
+            let mut offsets: Vec<u32> = index.table.iter().copied().filter(|&o| o as usize >= common).collect();
+            offsets.sort_unstable();
+            offsets
+        };
+        let missing = |in_this: &Self, of: &Self| {
+            let keys = rest(of).into_iter().filter_map(|offset| of.key(offset));
+            keys.filter(|key| in_this.find(key).is_none()).map(Cow::into_owned).collect::<Vec<_>>()
+        };
+        let added = missing(old, self);
+        let none_removed = self.len() == old.len() + added.len();
+        KeyChanges { removed: if none_removed { Vec::new() } else { missing(self, old) }, added }
     }
 
     fn newlines_before(&self, offset: usize) -> u32 {
         let block = offset / MARK_EVERY;
-        let rest = self.text.get(block * MARK_EVERY..offset).unwrap_or_default();
+        let rest = self.text.bytes.get(block * MARK_EVERY..offset).unwrap_or_default();
         self.marks.get(block).copied().unwrap_or(0) + count_newlines(rest)
     }
+}
 
-    /// Whether the line at `offset` has `key`.
-    fn is_at(&self, key: &[u8], offset: u32) -> bool {
-        let text = self.text.get(offset as usize..).unwrap_or_default();
-        let plain = memchr2(b'\\', b'"', key).is_none();
-        let blank_follows = || matches!(text.get(key.len()), Some(b' ' | b'\t'));
-        if plain && text.starts_with(key) && blank_follows() {
-            return true;
-        }
-        self.line(offset).is_some_and(|line| canonical(&line, self.mode).is_ok_and(|k| k.as_ref() == key))
+impl Text {
+    /// The bytes behind the last mark.
+    fn last_block(&self) -> &[u8] {
+        self.bytes.chunks(MARK_EVERY).next_back().unwrap_or_default()
     }
 
-    /// Adds a slot unless its key is there already.
-    fn insert(&mut self, new: u64) {
-        let (hash, offset) = ((new >> 32) as u32, new as u32 - 1);
-        let mut key = None;
-        let mut at = self.home(hash);
-        while let Some(&slot) = self.table.get(at) {
-            if slot == 0 {
+    /// Reads the logical line with its key at `offset`, its number counted from 1.
+    fn line(&self, offset: u32) -> Option<Line<'_>> {
+        let start = line_start(&self.bytes, offset);
+        let mut end = offset as usize;
+        // The reader looks ahead: it gets no more than the line, which goes on where a newline follows a backslash.
+        loop {
+            end = memchr(b'\n', self.bytes.get(end..)?).map_or(self.bytes.len(), |n| end + n);
+            let last = self.bytes.get(..end)?.last();
+            if end == self.bytes.len() || last != Some(&b'\\') {
                 break;
             }
-            if (slot >> 32) as u32 == hash {
-                let key = key.get_or_insert_with(|| self.key(offset).unwrap_or_default());
-                if self.is_at(key, slot as u32 - 1) {
-                    return;
-                }
-            }
-            at = self.after(at);
+            end += 1;
         }
-        if let Some(slot) = self.table.get_mut(at) {
-            *slot = new;
-            self.keys += 1;
-        }
+        lines::lines(self.bytes.get(start..end)?, &self.file).next()?.ok()
     }
 
-    /// The first slot to try: `hash` scaled to the table's length.
-    fn home(&self, hash: u32) -> usize {
-        ((u64::from(hash) * self.table.len() as u64) >> 32) as usize
+    /// The key of the line at `offset`.
+    fn key(&self, offset: u32) -> Option<Cow<'_, [u8]>> {
+        let text = self.bytes.get(offset as usize..).unwrap_or_default();
+        // Most keys are written as they are.
+        let end = memchr::memchr3(b' ', b'\t', b'\\', text)?;
+        let plain = text.get(..end)?;
+        if text.get(end) != Some(&b'\\') && is_plain(plain) {
+            return Some(Cow::Borrowed(plain));
+        }
+        let line = self.line(offset)?;
+        canonical(&line, self.mode).ok().map(|key| Cow::Owned(key.into_owned()))
     }
 
-    fn after(&self, at: usize) -> usize {
-        if at + 1 == self.table.len() { 0 } else { at + 1 }
+    /// Returns whether the line at `offset` has `key`.
+    fn is_at(&self, key: &[u8], offset: u32) -> bool {
+        let text = self.bytes.get(offset as usize..).unwrap_or_default();
+        let blank_follows = || matches!(text.get(key.len()), Some(b' ' | b'\t'));
+        if text.starts_with(key) && blank_follows() && is_plain(key) {
+            return true;
+        }
+        self.key(offset).is_some_and(|at| at.as_ref() == key)
     }
+}
+
+/// Returns whether a key is written in a map as it is: nothing in it must be protected, and nothing is resolved.
+fn is_plain(key: &[u8]) -> bool {
+    let is_special = |&b: &u8| matches!(b, b'"' | b'\\' | b'\n' | b' ' | b'\t');
+    !key.iter().any(is_special) && !key.ends_with(b"/") && !key.windows(2).any(|two| two == b"//")
+}
+
+/// Returns how many bytes two texts have in common from their start, up to a place before which both have the same
+/// lines.
+fn common_lines(a: &[u8], b: &[u8]) -> usize {
+    const BLOCK: usize = 4096;
+    let blocks = a.chunks_exact(BLOCK).zip(b.chunks_exact(BLOCK)).take_while(|(a, b)| a == b).count() * BLOCK;
+    let rest = |text: &'_ [u8]| -> usize { text.len().min(blocks) };
+    let (rest_a, rest_b) = (a.get(rest(a)..).unwrap_or_default(), b.get(rest(b)..).unwrap_or_default());
+    let equal = blocks + rest_a.iter().zip(rest_b).take_while(|(a, b)| a == b).count();
+    // A line depends on the one after it, since one that begins with a blank spoils the line before. Continued lines
+    // belong together.
+    let line_end = |mut end: usize| loop {
+        let Some(before) = a.get(..end).and_then(|text| memrchr(b'\n', text)) else { return 0 };
+        end = before;
+        if before.checked_sub(1).and_then(|last| a.get(last)) != Some(&b'\\') {
+            return before;
+        }
+    };
+    line_end(line_end(equal))
 }
 
 impl std::fmt::Debug for Index {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Index").field("file", &self.file).field("keys", &self.keys).finish_non_exhaustive()
+        f.debug_struct("Index").field("file", &self.text.file).field("keys", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -282,14 +324,6 @@ impl Bad {
         }
         self.kept
     }
-}
-
-fn hash(hasher: &RandomState, key: &[u8]) -> u32 {
-    (hasher.hash_one(key) >> 32) as u32
-}
-
-fn slot(hasher: &RandomState, key: &[u8], offset: u32) -> u64 {
-    u64::from(hash(hasher, key)) << 32 | (u64::from(offset) + 1)
 }
 
 /// Start of the physical line with byte `offset`.
@@ -440,7 +474,7 @@ mod tests {
             }
             prop_assert_eq!(map.len(), model.len());
             prop_assert_eq!(
-                map.offsets().into_iter().map(|o| map.key(o).unwrap()).collect::<Vec<_>>(),
+                map.offsets().into_iter().map(|o| map.key(o).unwrap().into_owned()).collect::<Vec<_>>(),
                 model.iter().map(|(k, _)| k.clone()).collect::<Vec<_>>()
             );
             for (key, raw) in &model {
@@ -449,7 +483,31 @@ mod tests {
             for (key, _) in &lines {
                 let expected = model.iter().any(|(k, _)| k == key.as_bytes());
                 prop_assert_eq!(map.find(key.as_bytes()).is_some(), expected);
+                // The table asks for other keys only when a part of their hashes is equal.
+                let at = map.offsets().into_iter().filter(|&offset| map.text.is_at(key.as_bytes(), offset)).count();
+                prop_assert_eq!(at, usize::from(expected));
             }
+        }
+
+        #[test]
+        fn key_changes_equal_the_difference_of_the_keys(
+            before in proptest::collection::vec(("[ab\\\\\"/ ]{0,2}[a-d]", "[ab\\\\\n\"]{0,3}"), 0..30),
+            cut in 0usize..30,
+            end in proptest::collection::vec(("[ab\\\\\"/ ]{0,2}[a-d]", "[ab\\\\\n\"]{0,3}"), 0..10),
+            direct: bool,
+        ) {
+            let mode = if direct { Mode::Direct } else { Mode::Indirect };
+            let text = |lines: &[(String, String)]| -> String {
+                lines.iter().map(|(key, entry)| format!("{key} x{entry}\n")).collect()
+            };
+            let after: Vec<_> = before.iter().take(cut).chain(&end).chain(before.iter().skip(cut + 3)).cloned().collect();
+            let (old, new) = (index(text(&before).as_bytes(), mode), index(text(&after).as_bytes(), mode));
+            let keys = |of: &Index| of.offsets().into_iter().map(|o| of.key(o).unwrap().into_owned()).collect::<Vec<_>>();
+            let (old_keys, new_keys) = (keys(&old), keys(&new));
+            let only = |a: &[Vec<u8>], b: &[Vec<u8>]| a.iter().filter(|k| !b.contains(k)).cloned().collect::<Vec<_>>();
+            let changes = new.key_changes(&old);
+            prop_assert_eq!(changes.added, only(&new_keys, &old_keys));
+            prop_assert_eq!(changes.removed, only(&old_keys, &new_keys));
         }
     }
 }

@@ -1,0 +1,93 @@
+//! Reading configuration and maps for one command, with the sources of the daemon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::time::Instant;
+
+use crate::map::SourceSpec;
+use crate::source::configuration::{Configuration, ConfigurationFiles, ReadConfiguration};
+use crate::source::master::{MasterFiles, Reading};
+use crate::source::{Entries, Environment, MapSource, Master, Mode, Names, Notices, Pass, Readers, SourceError, open};
+use crate::text::Diagnostic;
+
+/// How long one file, or one map with all that it includes, may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Threads that read.
+const WIDTH: usize = 4;
+
+/// Reads configuration and maps, and keeps what is wrong with them.
+pub(super) struct Reader {
+    /// Dropped without waiting for a thread that hangs.
+    runtime: Option<Runtime>,
+    environment: Arc<Environment>,
+}
+
+impl Reader {
+    /// A reader that finds maps by the default names.
+    ///
+    /// # Errors
+    /// The kernel refuses what is needed to wait for files.
+    pub(super) fn new() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let (names, notices) = (Arc::default(), Arc::new(Notices::keep()));
+        let environment = Arc::new(Environment { names, readers: Readers::new(WIDTH), notices });
+        Ok(Self { runtime: Some(runtime), environment })
+    }
+
+    /// Finds maps by these names from now on.
+    pub(super) fn set_names(&mut self, names: &Arc<Names>) {
+        self.environment = Arc::new(self.environment.with_names(Arc::clone(names)));
+    }
+
+    /// Reads the configuration, and finds maps by it from now on.
+    pub(super) fn configuration(&mut self) -> (Configuration, Vec<Diagnostic>) {
+        let files = ConfigurationFiles::new(&self.environment.readers, &self.environment.notices);
+        let read = Configuration::read(&files, None, Instant::now() + DEADLINE);
+        let read = self.wait(read).unwrap_or_else(|| ReadConfiguration {
+            configuration: Configuration::default(),
+            diagnostics: Vec::new(),
+            complete: false,
+        });
+        self.set_names(&read.configuration.names);
+        (read.configuration, read.diagnostics)
+    }
+
+    /// Reads the master map `name`, see [`Master::read`].
+    pub(super) fn master(&self, name: &[u8], underscore: bool) -> Option<Master> {
+        let reading = Reading {
+            files: Arc::new(MasterFiles::new(&self.environment)),
+            names: Arc::clone(&self.environment.names),
+            replaces: false,
+            deadline: Instant::now() + DEADLINE,
+        };
+        self.wait(Master::read(name, underscore, reading))
+    }
+
+    /// Opens a map; nothing is read yet.
+    pub(super) fn open(&self, spec: &SourceSpec, mode: Mode) -> Arc<dyn MapSource> {
+        open(spec, mode, &self.environment)
+    }
+
+    /// Reads a map. Returns its entries, and what is wrong with it.
+    pub(super) fn entries(&self, source: &dyn MapSource) -> (Result<Arc<Entries>, Arc<SourceError>>, Vec<Diagnostic>) {
+        let pass = Pass::new(Instant::now() + DEADLINE);
+        let nothing = || Err(Arc::new(SourceError::Late { id: source.id().clone() }));
+        let entries = self.wait(source.entries(&pass)).unwrap_or_else(nothing);
+        (entries, self.environment.notices.take())
+    }
+
+    fn wait<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        Some(self.runtime.as_ref()?.block_on(work))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

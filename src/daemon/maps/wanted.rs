@@ -1,0 +1,261 @@
+//! From the maps in force to the autofs mounts that the engine is told to serve. Pure: it runs on any thread.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::engine::{Kind, Wanted};
+use crate::map::Table;
+use crate::source::Entries;
+
+/// What is needed of a configured map.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    /// Its number.
+    pub(crate) number: u32,
+    /// The mount point of an indirect map.
+    pub(crate) path: Arc<Path>,
+    /// For a direct map, its position among the direct maps of the master map.
+    pub(crate) direct: Option<usize>,
+    /// Seconds until an unused mount goes.
+    pub(crate) timeout: u64,
+    /// Seconds for which a failed key fails at once.
+    pub(crate) negative_timeout: u64,
+    /// The entries of a direct map.
+    pub(crate) entries: Option<Arc<Entries>>,
+}
+
+impl View {
+    fn wanted(&self, path: Arc<Path>, kind: Kind) -> Wanted {
+        let (timeout, negative_timeout) = (self.timeout, self.negative_timeout);
+        Wanted { path, kind, map: self.number, timeout, negative_timeout }
+    }
+}
+
+/// The keys of all direct maps, each with the map that has it first. The engine knows the top ones; the others come when
+/// the one above them is mounted, like the offsets of a multi-mount: a trigger inside a trigger would never be reached.
+#[derive(Debug, Default)]
+pub(crate) struct DirectKeys {
+    keys: BTreeMap<DirectKey, u32>,
+    /// Direct keys below a direct key, and their maps, by the path of the one above.
+    pub(crate) nested: HashMap<Arc<Path>, Vec<(Arc<Path>, u32)>>,
+}
+
+/// A path that is ordered so that what is below it follows directly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct DirectKey(Arc<Path>);
+
+impl DirectKey {
+    fn bytes(&self) -> &[u8] {
+        self.0.as_os_str().as_bytes()
+    }
+
+    /// Returns whether `path` is below this path.
+    fn is_above(&self, path: &[u8]) -> bool {
+        path.strip_prefix(self.bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
+    }
+}
+
+impl Ord for DirectKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (a, b) = (self.bytes(), other.bytes());
+        let equal = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+        let rank = |byte: Option<&u8>| byte.map(|&b| if b == b'/' { 0 } else { b });
+        rank(a.get(equal)).cmp(&rank(b.get(equal)))
+    }
+}
+
+impl PartialOrd for DirectKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Changes of what is wanted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Delta {
+    /// Mounts that are wanted and were not.
+    pub(crate) wanted: Vec<Wanted>,
+    /// Mounts that are not wanted any more.
+    pub(crate) unwanted: Vec<Arc<Path>>,
+}
+
+fn path(bytes: &[u8]) -> Arc<Path> {
+    Path::new(OsStr::from_bytes(bytes)).into()
+}
+
+/// Selects what the maps want mounted, in their order.
+pub(crate) fn select(maps: &[View], table: &Table) -> (Vec<Wanted>, DirectKeys) {
+    let mut all: Vec<Wanted> = Vec::new();
+    let mut keys: BTreeMap<DirectKey, u32> = BTreeMap::new();
+    for map in maps {
+        let Some(position) = map.direct else {
+            all.push(map.wanted(Arc::clone(&map.path), Kind::Indirect));
+            continue;
+        };
+        let Some(entries) = &map.entries else { continue };
+        entries.for_each_key(&mut |key| {
+            if table.hides(position, &key) {
+                return;
+            }
+            let at = path(&key);
+            let known = keys.len();
+            keys.entry(DirectKey(Arc::clone(&at))).or_insert(map.number);
+            if keys.len() > known {
+                all.push(map.wanted(at, Kind::Direct));
+            }
+        });
+    }
+    let mut nested: HashMap<Arc<Path>, Vec<(Arc<Path>, u32)>> = HashMap::new();
+    let mut above: Vec<&DirectKey> = Vec::new();
+    for (key, map) in &keys {
+        while above.last().is_some_and(|above| !above.is_above(key.bytes())) {
+            above.pop();
+        }
+        if let Some(parent) = above.last() {
+            nested.entry(Arc::clone(&parent.0)).or_default().push((Arc::clone(&key.0), *map));
+        }
+        above.push(key);
+    }
+    if !nested.is_empty() {
+        let inner: HashSet<&Arc<Path>> = nested.values().flatten().map(|(path, _)| path).collect();
+        all.retain(|wanted| wanted.kind != Kind::Direct || !inner.contains(&wanted.path));
+    }
+    (all, DirectKeys { keys, nested })
+}
+
+impl DirectKeys {
+    /// Returns what changes when the entries of some direct maps become those of `maps`; `before` has the earlier ones, by
+    /// number. Returns `None` if it is not as simple as that: keys that several maps have, keys below other keys.
+    pub(crate) fn delta(&self, maps: &[View], before: &HashMap<u32, Arc<Entries>>, table: &Table) -> Option<Delta> {
+        let mut delta = Delta::default();
+        for map in maps {
+            let (Some(position), Some(new)) = (map.direct, &map.entries) else { continue };
+            let Some(old) = before.get(&map.number) else { continue };
+            let changes = new.single()?.key_changes(old.single()?);
+            for key in changes.removed {
+                let gone = DirectKey(path(&key));
+                if self.keys.get(&gone) != Some(&map.number) {
+                    continue;
+                }
+                let others = maps.iter().filter(|other| other.number != map.number);
+                let has_it = |other: &View| other.entries.as_ref().is_some_and(|entries| entries.has_key(&key));
+                if others.into_iter().any(has_it) || self.is_related(&gone) {
+                    return None;
+                }
+                delta.unwanted.push(gone.0);
+            }
+            for key in changes.added {
+                if table.hides(position, &key) {
+                    continue;
+                }
+                let new = DirectKey(path(&key));
+                if self.keys.contains_key(&new) || self.is_related(&new) {
+                    return None;
+                }
+                delta.wanted.push(map.wanted(new.0, Kind::Direct));
+            }
+        }
+        // Of what is added at once, nothing may be below each other, nor twice there.
+        let mut added: Vec<DirectKey> = delta.wanted.iter().map(|wanted| DirectKey(Arc::clone(&wanted.path))).collect();
+        added.sort();
+        let related = |pair: &[DirectKey]| match pair {
+            [a, b] => a == b || a.is_above(b.bytes()),
+            _ => false,
+        };
+        if added.windows(2).any(related) { None } else { Some(delta) }
+    }
+
+    /// Returns whether another key is above or below this one.
+    fn is_related(&self, key: &DirectKey) -> bool {
+        use std::ops::Bound;
+        let next = self.keys.range((Bound::Excluded(key), Bound::Unbounded)).next();
+        if next.is_some_and(|(next, _)| key.is_above(next.bytes())) {
+            return true;
+        }
+        key.0.ancestors().skip(1).any(|above| self.keys.contains_key(&DirectKey(above.into())))
+    }
+
+    /// Takes note of changes.
+    pub(crate) fn apply(&mut self, delta: &Delta) {
+        for path in &delta.unwanted {
+            self.keys.remove(&DirectKey(Arc::clone(path)));
+        }
+        for wanted in &delta.wanted {
+            self.keys.insert(DirectKey(Arc::clone(&wanted.path)), wanted.map);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{Index, Mode};
+    use proptest::prelude::*;
+
+    fn entries(keys: &[String]) -> Arc<Entries> {
+        let text: String = keys.iter().map(|key| format!("{key} x:/y\n")).collect();
+        let index = Index::build(&Path::new("/m").into(), text.into_bytes(), Mode::Direct).unwrap();
+        Arc::new(Entries::of_file(&Arc::new(index)))
+    }
+
+    fn view(number: u32, keys: &[String]) -> View {
+        View {
+            number,
+            path: Path::new("/-").into(),
+            direct: Some(number as usize),
+            timeout: 1,
+            negative_timeout: 1,
+            entries: Some(entries(keys)),
+        }
+    }
+
+    fn keys(text: &str) -> Vec<String> {
+        text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_first_map_has_a_key_and_what_is_below_another_key_comes_later() {
+        let maps = [view(0, &keys("/b /a/x /a-b")), view(1, &keys("/a /b /a/x/y /c"))];
+        let (wanted, direct) = select(&maps, &Table::default());
+        let shown: Vec<String> = wanted.iter().map(|w| format!("{} {}", w.path.display(), w.map)).collect();
+        assert_eq!(shown, ["/b 0", "/a-b 0", "/a 1", "/c 1"]);
+        let below = |at: &str| {
+            direct.nested[Path::new(at)].iter().map(|(p, n)| (p.to_str().unwrap().to_owned(), *n)).collect::<Vec<_>>()
+        };
+        assert_eq!(below("/a"), [("/a/x".to_owned(), 0)]);
+        assert_eq!(below("/a/x"), [("/a/x/y".to_owned(), 1)]);
+    }
+
+    proptest! {
+        /// Whatever is edited: what a change leads to is what reading everything anew leads to.
+        #[test]
+        fn a_delta_equals_a_new_selection(
+            old in proptest::collection::vec(proptest::collection::vec("/[ab](/[ab-])?", 0..6), 1..4),
+            new in proptest::collection::vec(proptest::collection::vec("/[ab](/[ab-])?", 0..6), 3),
+        ) {
+            let views = |maps: &[Vec<String>]| -> Vec<View> {
+                maps.iter().zip(0..).map(|(keys, number)| view(number, keys)).collect()
+            };
+            let (before, after) = (views(&old), views(&new[..old.len()]));
+            let (wanted, mut direct) = select(&before, &Table::default());
+            let known = before.iter().map(|view| (view.number, view.entries.clone().unwrap())).collect();
+            if let Some(delta) = direct.delta(&after, &known, &Table::default()) {
+                let (expected, all) = select(&after, &Table::default());
+                let mut now: Vec<Wanted> = wanted.into_iter().filter(|w| !delta.unwanted.contains(&w.path)).collect();
+                now.extend(delta.wanted.iter().cloned());
+                let order = |mut list: Vec<Wanted>| {
+                    list.sort_by(|a, b| a.path.cmp(&b.path));
+                    list
+                };
+                prop_assert_eq!(order(now), order(expected));
+                direct.apply(&delta);
+                prop_assert_eq!(direct.keys, all.keys);
+                prop_assert_eq!(direct.nested, all.nested);
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! From the text of an entry to an [`Entry`]: the one way for the daemon, `autofsctl check` and `explain`.
+//!
+//! A format is one reader here. Nothing is asked and nothing waits: what the text depends on comes in by the [`Scope`].
+
+use super::spec::Format;
+use super::{Body, Entry, Scope, expand, sun, variables};
+use crate::text::{Diagnostic, Position};
+
+/// An entry as a source has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RawEntry {
+    /// A text, and the language in which it is written.
+    Text {
+        /// The language.
+        format: Format,
+        /// All after the blanks behind the key; continued lines are joined.
+        text: Vec<u8>,
+    },
+    /// An entry that the source has made itself.
+    Typed(Entry),
+}
+
+impl RawEntry {
+    /// Returns the text as it could be in a Sun map: for dumps, `explain` and the log.
+    pub fn text(&self) -> std::borrow::Cow<'_, [u8]> {
+        match self {
+            Self::Text { text, .. } => text.into(),
+            Self::Typed(entry) => entry.to_bytes().into(),
+        }
+    }
+
+    /// Returns whether the entry hides its key.
+    pub fn is_hidden(&self) -> bool {
+        match self {
+            Self::Text { text, .. } => sun::is_hidden(text),
+            Self::Typed(entry) => entry.body == Body::Hidden,
+        }
+    }
+
+    /// Returns whether the entry names a variable whose value the user database knows.
+    pub fn asks_for_user(&self) -> bool {
+        match self {
+            Self::Text { text, .. } => variables(text).any(Scope::asks_for_user),
+            Self::Typed(_) => false,
+        }
+    }
+}
+
+/// Reads the entry of `key`, which starts at `place`. Adds what is doubtful but works to `warnings`.
+///
+/// # Errors
+/// The text is no entry, or its format cannot be read by this version.
+pub fn entry(
+    raw: &RawEntry,
+    place: &Position,
+    key: &[u8],
+    scope: &Scope<'_>,
+    slashify_colons: bool,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<Entry, Box<Diagnostic>> {
+    let (format, text) = match raw {
+        RawEntry::Typed(entry) => return Ok(entry.clone()),
+        RawEntry::Text { format, text } => (*format, text),
+    };
+    let unsupported = |what: &str| {
+        let message = format!("{what} entries are not supported yet");
+        Err(Box::new(Diagnostic::error("map::format", place.clone(), message)))
+    };
+    match format {
+        Format::Sun => {
+            let expanded = expand(text, key, &|name| scope.lookup(name), slashify_colons);
+            sun::parse(&expanded, place, warnings).map_err(Box::new)
+        }
+        Format::Amd => unsupported("am-utils"),
+        Format::Hesiod => unsupported("Hesiod"),
+    }
+}

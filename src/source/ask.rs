@@ -1,0 +1,71 @@
+//! What a source is asked, and by when it must answer.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::Instant;
+
+use crate::map::{Macros, User};
+
+/// The question for one key.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The key.
+    pub key: Arc<[u8]>,
+    /// The requester. Names are filled in if a source [asks for them](crate::map::Scope::asks_for_user).
+    pub who: Option<Arc<User>>,
+    /// Predefined variables and those of the command line: the environment of a program map.
+    pub globals: Arc<Macros>,
+    /// `-DNAME=VALUE` of the master map line.
+    pub defines: Arc<[(Vec<u8>, Vec<u8>)]>,
+    /// The deadline, and the files that were looked at so far.
+    pub pass: Pass,
+}
+
+impl Ask {
+    /// A question that nobody in particular asks.
+    pub fn new(key: &[u8], deadline: Instant) -> Self {
+        let (globals, defines) = (Arc::default(), Arc::from([]));
+        Self { key: key.into(), who: None, globals, defines, pass: Pass::new(deadline) }
+    }
+
+    /// The same question to an included map, see [`Pass::part`].
+    pub(super) fn part(&self) -> Self {
+        Self { pass: self.pass.part(), ..self.clone() }
+    }
+}
+
+/// One walk over a map and all that it includes. Each file is read once, so that maps that include each other cost no
+/// more than their number.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    /// When the answer is due.
+    pub deadline: Instant,
+    visited: Arc<Mutex<HashSet<Arc<Path>>>>,
+}
+
+impl Pass {
+    /// A new walk.
+    pub fn new(deadline: Instant) -> Self {
+        Self { deadline, visited: Arc::default() }
+    }
+
+    /// The walk over one of several parts of a map. It may not take all of the time that is left, so that one part that
+    /// hangs leaves some for the others.
+    pub(super) fn part(&self) -> Self {
+        let now = Instant::now();
+        let deadline = now + self.deadline.saturating_duration_since(now) * 7 / 8;
+        Self { deadline, visited: Arc::clone(&self.visited) }
+    }
+
+    /// Notes that `path` is read in this walk.
+    pub(super) fn visit(&self, path: &Arc<Path>) {
+        self.visited.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(path));
+    }
+
+    /// Returns whether `path` was read in this walk.
+    pub(super) fn has_visited(&self, path: &Path) -> bool {
+        self.visited.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
+    }
+}

@@ -1,0 +1,90 @@
+//! What all sources share: names, threads, and where they report what is wrong.
+
+use std::os::unix::ffi::OsStringExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::{Names, Readers};
+use crate::map::System;
+use crate::sys::user;
+use crate::text::{Diagnostic, Severity};
+
+/// What a source is opened with.
+#[derive(Debug)]
+pub struct Environment {
+    /// How maps without a path are found.
+    pub names: Arc<Names>,
+    /// Where blocking work is done.
+    pub readers: Readers,
+    /// What is wrong with the maps.
+    pub notices: Arc<Notices>,
+}
+
+impl Environment {
+    /// An environment that shares threads and notices with `self` but finds maps by other names.
+    pub fn with_names(&self, names: Arc<Names>) -> Self {
+        Self { names, readers: self.readers.clone(), notices: Arc::clone(&self.notices) }
+    }
+}
+
+/// What sources have to say that is no answer. It may come at any time, also from work that nothing waits for any more.
+#[derive(Debug, Default)]
+pub struct Notices {
+    /// What nothing has taken yet; `None`: diagnostics go to the log at once.
+    kept: Option<Mutex<Vec<Diagnostic>>>,
+    /// Told when a source answers that was late, or that could not be read.
+    answered: Notify,
+}
+
+impl Notices {
+    /// Notices that are kept until they are [taken](Self::take).
+    pub fn keep() -> Self {
+        Self { kept: Some(Mutex::default()), answered: Notify::new() }
+    }
+
+    /// Reports diagnostics.
+    pub fn add(&self, diagnostics: impl IntoIterator<Item = Diagnostic>) {
+        match &self.kept {
+            Some(kept) => kept.lock().unwrap_or_else(PoisonError::into_inner).extend(diagnostics),
+            None => diagnostics.into_iter().for_each(|diagnostic| log(&diagnostic)),
+        }
+    }
+
+    /// Returns the diagnostics since the last call.
+    pub fn take(&self) -> Vec<Diagnostic> {
+        let taken = |kept: &Mutex<_>| std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
+        self.kept.as_ref().map(taken).unwrap_or_default()
+    }
+
+    /// Reports that late work of a source has ended.
+    pub(super) fn late_work_ended(&self) {
+        self.answered.notify_one();
+    }
+
+    /// Waits until late work of some source has ended since the last call.
+    pub async fn answered(&self) {
+        self.answered.notified().await;
+    }
+}
+
+/// Writes a diagnostic to the log.
+fn log(diagnostic: &Diagnostic) {
+    match diagnostic.severity {
+        Severity::Error => log::error!("{diagnostic}"),
+        Severity::Warning => log::warn!("{diagnostic}"),
+    }
+}
+
+/// Returns what uname(2) says of this machine.
+pub fn machine() -> System {
+    let Ok(machine) = user::machine() else { return System::default() };
+    System {
+        sysname: machine.system.into_vec(),
+        nodename: machine.host.into_vec(),
+        release: machine.release.into_vec(),
+        version: machine.version.into_vec(),
+        machine: machine.machine.into_vec(),
+        domain: Vec::new(),
+    }
+}

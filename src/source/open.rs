@@ -1,0 +1,96 @@
+//! Opening the map that a line names: the only place that knows all kinds of sources.
+
+use std::sync::Arc;
+
+use super::file::Trail;
+use super::multi::Part;
+use super::{
+    Bounded, Bounds, Chain, DirectoryMap, Environment, FileMap, MapSource, Mode, Multi, NullMap, Origin, Unsupported,
+};
+use crate::config::nsswitch::Service;
+use crate::map::{Format, SourceKind, SourceSpec};
+
+/// Opens the map that `spec` names, with its bounds. Nothing is read yet.
+pub fn open(spec: &SourceSpec, mode: Mode, environment: &Arc<Environment>) -> Arc<dyn MapSource> {
+    Opener { mode, trail: &Trail::from([]), environment }.spec(spec)
+}
+
+/// Opens a map that the files of `trail` include.
+pub(super) fn open_included(
+    spec: &SourceSpec,
+    mode: Mode,
+    trail: &Trail,
+    environment: &Arc<Environment>,
+) -> Arc<dyn MapSource> {
+    Opener { mode, trail, environment }.spec(spec)
+}
+
+#[derive(Clone, Copy)]
+struct Opener<'a> {
+    mode: Mode,
+    trail: &'a Trail,
+    environment: &'a Arc<Environment>,
+}
+
+impl Opener<'_> {
+    fn spec(self, spec: &SourceSpec) -> Arc<dyn MapSource> {
+        let unsupported = |what| -> Arc<dyn MapSource> {
+            Arc::new(Unsupported::new(spec.kind.map_or("file", SourceKind::name), &spec.name, what))
+        };
+        match (spec.format, spec.kind) {
+            (_, Some(SourceKind::Null)) => Arc::new(NullMap::default()),
+            (Some(Format::Amd), _) => unsupported("am-utils maps"),
+            (Some(Format::Hesiod), _) | (_, Some(SourceKind::Hesiod)) => unsupported("Hesiod maps"),
+            (_, Some(SourceKind::File)) => self.file(spec, Origin::Typed),
+            (_, None) if spec.name.starts_with(b"/") => self.file(spec, Origin::Path),
+            (_, None) => self.chain(spec),
+            (_, Some(SourceKind::Dir)) => {
+                let path = self.environment.names.path(&spec.name);
+                self.bounded(DirectoryMap::new(path, self.mode, Arc::clone(self.trail), self.environment))
+            }
+            (_, Some(SourceKind::Multi)) => self.multi(spec),
+            (_, Some(SourceKind::Program)) => unsupported("program maps"),
+            (_, Some(SourceKind::Sss)) => unsupported("sss maps"),
+            (_, Some(SourceKind::Yp | SourceKind::Nis)) => unsupported("NIS maps"),
+            (_, Some(SourceKind::NisPlus)) => unsupported("NIS+ maps"),
+            (_, Some(SourceKind::Ldap | SourceKind::Ldaps)) => unsupported("LDAP maps"),
+            (_, Some(SourceKind::Userdir)) => unsupported("userdir maps"),
+            (_, Some(SourceKind::Hosts)) => unsupported("hosts maps"),
+        }
+    }
+
+    fn bounded(self, source: impl MapSource + 'static) -> Arc<dyn MapSource> {
+        Arc::new(Bounded::new(Arc::new(source), Bounds::default(), &self.environment.notices))
+    }
+
+    fn file(self, spec: &SourceSpec, origin: Origin) -> Arc<dyn MapSource> {
+        let path = self.environment.names.path(&spec.name);
+        self.bounded(FileMap::new(path, self.mode, origin, Arc::clone(self.trail), self.environment))
+    }
+
+    /// The maps of one name that the services of nsswitch.conf have.
+    fn chain(self, spec: &SourceSpec) -> Arc<dyn MapSource> {
+        let source = |service: &Service| match service.kind {
+            // A directory of maps has no paths.
+            SourceKind::File if spec.name.contains(&b'/') => None,
+            SourceKind::File => Some(self.file(spec, Origin::Name)),
+            kind => Some(self.spec(&SourceSpec { kind: Some(kind), ..spec.clone() })),
+        };
+        let link = |service: &Service| Some((service.clone(), source(service)?));
+        let services = &self.environment.names.nsswitch.services;
+        Arc::new(Chain::new(&spec.name, services.iter().filter_map(link).collect()))
+    }
+
+    fn multi(self, spec: &SourceSpec) -> Arc<dyn MapSource> {
+        let part = |(map, options): &(SourceSpec, _)| {
+            let mut map = map.clone();
+            map.format = map.format.or(spec.format);
+            // A path is a file here, also when it may be executed.
+            if map.kind.is_none() && map.name.starts_with(b"/") {
+                map.kind = Some(SourceKind::File);
+            }
+            Part { source: self.spec(&map), options: Arc::new(Clone::clone(options)) }
+        };
+        Arc::new(Multi::new(spec.parts.iter().map(part).collect()))
+    }
+}

@@ -1,0 +1,69 @@
+//! Threads for blocking work on sources.
+//!
+//! Work that takes long gives its place to others but keeps its thread: so a source that hangs costs one thread, and
+//! never the turn of another source. How many threads a source may hold is the matter of [`Flight`](super::Flight).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+/// After this time, work counts as hanging and gives its place to others.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Work that takes long, at most. Beyond that, sources cannot be asked.
+const HANGING_MAX: usize = 512;
+
+/// Threads that read maps.
+#[derive(Debug, Clone)]
+pub struct Readers {
+    places: Arc<Semaphore>,
+    hanging: Arc<Semaphore>,
+}
+
+/// Too much work hangs already: nothing more is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany;
+
+impl Readers {
+    /// Threads with so many places for work that does not hang.
+    pub fn new(width: usize) -> Self {
+        let width = width.clamp(1, Self::WIDEST);
+        Self { places: Arc::new(Semaphore::new(width)), hanging: Arc::new(Semaphore::new(HANGING_MAX)) }
+    }
+
+    /// Places at most, whatever is configured.
+    pub const WIDEST: usize = 1024;
+
+    /// Blocking threads that the runtime must allow for all clones of this value together.
+    pub const THREADS: usize = Self::WIDEST + HANGING_MAX;
+
+    /// Does `work` on a thread and waits for it as long as it takes.
+    ///
+    /// # Errors
+    /// [`TooMany`]: too many threads hang already.
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, TooMany> {
+        let place = self.places.acquire().await.ok();
+        let hanging = Arc::clone(&self.hanging).try_acquire_owned().map_err(|_| TooMany)?;
+        let mut done = tokio::task::spawn_blocking(move || {
+            // As long as the thread is in use, also when nothing waits for it any more.
+            let _hanging = hanging;
+            work()
+        });
+        let done = match tokio::time::timeout(PATIENCE, &mut done).await {
+            Ok(done) => done,
+            Err(_) => {
+                drop(place);
+                done.await
+            }
+        };
+        match done {
+            Ok(done) => Ok(done),
+            Err(e) => match e.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and with it the caller.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! All that a worker reads maps and configuration with. One value for its whole life.
+
+use std::sync::Arc;
+
+use super::configuration::ConfigurationFiles;
+use super::master::MasterFiles;
+use super::{Environment, Hosts, Names, Notices, Readers, Users};
+use crate::config::native::Limits;
+
+/// Threads that read configuration files.
+const CONFIGURATION: usize = 2;
+
+/// What a worker reads with. Each part has threads of its own, so that none waits for another.
+#[derive(Debug)]
+pub struct Sources {
+    /// The configuration files.
+    pub configuration: Arc<ConfigurationFiles>,
+    /// The files of master maps.
+    pub master: Arc<MasterFiles>,
+    /// The user database.
+    pub users: Arc<Users>,
+    /// The name service for servers.
+    pub hosts: Arc<Hosts>,
+    /// What is wrong with maps goes to the log.
+    pub notices: Arc<Notices>,
+    /// Threads that read maps.
+    readers: Readers,
+}
+
+impl Sources {
+    /// Blocking threads that the runtime must allow for all parts together, besides those of the lanes. They are begun when
+    /// they are needed.
+    pub const THREADS: usize = 5 * Readers::THREADS;
+
+    /// Configuration files; they are read before the limits are known.
+    pub fn configuration() -> (Arc<ConfigurationFiles>, Arc<Notices>) {
+        let notices = Arc::new(Notices::default());
+        (Arc::new(ConfigurationFiles::new(&Readers::new(CONFIGURATION), &notices)), notices)
+    }
+
+    /// What a worker with these limits reads with.
+    pub fn new(configuration: Arc<ConfigurationFiles>, notices: Arc<Notices>, limits: &Limits) -> Self {
+        let width = usize::try_from(limits.lookups.get()).unwrap_or(Readers::WIDEST);
+        let master =
+            Environment { names: Arc::default(), readers: Readers::new(CONFIGURATION), notices: Arc::clone(&notices) };
+        Self {
+            configuration,
+            master: Arc::new(MasterFiles::new(&master)),
+            users: Arc::new(Users::new(width)),
+            hosts: Arc::new(Hosts::new(width)),
+            notices,
+            readers: Readers::new(width),
+        }
+    }
+
+    /// Returns what maps are opened with that are found by `names`.
+    pub fn environment(&self, names: &Arc<Names>) -> Arc<Environment> {
+        let (readers, notices) = (self.readers.clone(), Arc::clone(&self.notices));
+        Arc::new(Environment { names: Arc::clone(names), readers, notices })
+    }
+}
