@@ -4,6 +4,11 @@ use std::fs;
 
 use super::world::put;
 
+/// Lets a mount take so many seconds, in place of the ten of the world's autofs.conf.
+pub fn mount_wait(seconds: u64) {
+    put("/etc/autofs.conf", format!("[ autofs ]\ntimeout = 300\nmount_wait = {seconds}\n"));
+}
+
 /// Writes `/etc/auto.master`.
 pub fn master(text: &str) {
     put("/etc/auto.master", text);

@@ -238,6 +238,7 @@ fn held_root_never_expires() {
 #[case]
 fn pipe_of_sixteen_packets() {
     site::one_map("slow -fstype=slow :slow\n* -fstype=tmpfs :k&\n");
+    site::mount_wait(60);
     slow(15_000);
     let daemon = Daemon::serving(&["/mnt/auto"]);
     let mut first = visit::process("/mnt/auto/slow", 0);

@@ -177,6 +177,7 @@ fn with_a_mount_on_its_way() {
     // The second mount is slower than any upgrade.
     for delay in [500, 15_000] {
         site::one_map("slow -fstype=slow :slow\n* -fstype=tmpfs :&\n");
+        site::mount_wait(60);
         Rules { delay: vec![("slow".into(), delay)], ..Rules::default() }.set();
         let daemon = start(&["/mnt/auto"]);
         let (mut visitor, before) = (visit::process("/mnt/auto/slow", 0), calls().len());
