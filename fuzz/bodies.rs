@@ -120,7 +120,7 @@ pub(crate) fn packet(bytes: &[u8]) {
     }
     for mount in mountinfo::parse(bytes) {
         _ = mount.autofs();
-        assert!(!mount.path().as_os_str().is_empty());
+        _ = mount.path();
     }
 }
 
