@@ -14,7 +14,7 @@ use autofs::control::Call;
 use autofs::control::protocol::{self, Frames};
 use autofs::keeper;
 use autofs::link::Message;
-use autofs::link::journal::{Journal, RECORDS};
+use autofs::link::journal::{self, Journal};
 use autofs::map::expand::expand;
 use autofs::map::{Item, Table, master, sun};
 use autofs::source::{Index, Mode};
@@ -168,7 +168,7 @@ pub(crate) fn handover(text: &[u8]) {
 
 /// The memory that a worker leaves to the next one. Bytes of the input: where something is written, how much, what.
 pub(crate) fn journal(mut bytes: &[u8]) {
-    let memory = SharedMemory::create(RECORDS).expect("memory");
+    let memory = journal::create().expect("memory");
     let fd = memory.as_fd().try_clone_to_owned().expect("a descriptor");
     let open = || SharedMemory::open(fd.try_clone().expect("a descriptor")).expect("the same memory");
     let file = File::from(fd.try_clone().expect("a descriptor"));

@@ -19,6 +19,7 @@ mod worker;
 
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use log::{debug, error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -52,8 +53,11 @@ const STACK: usize = 256 << 10;
 pub fn run(options: Options, inheritance: Inheritance, logger: &'static Logger) -> u8 {
     heap::configure();
     fault::arm(inheritance.before);
+    let (begins, ends) = (Arc::clone(&inheritance.pulse), Arc::clone(&inheritance.pulse));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_park(move || ends.end_turn())
+        .on_thread_unpark(move || begins.begin_turn())
         .max_blocking_threads(Lanes::THREADS + Sources::THREADS)
         .thread_stack_size(STACK)
         .build();

@@ -18,14 +18,13 @@ use crate::engine::{Kind, MountId};
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lanes;
 use crate::link::Link;
-use crate::link::journal::{Journal, RECORDS, Slot};
+use crate::link::journal::{self, Journal, Slot};
 use crate::map::{MasterOptions, SourceSpec};
 use crate::source::configuration::Configuration;
 use crate::source::{Environment, Mode, Names, Notices, Readers, open};
 use crate::sys::autofs::Control;
 use crate::sys::children;
 use crate::sys::fds;
-use crate::sys::memory::SharedMemory;
 
 /// The owners of a worker, without a worker.
 pub(crate) struct Parts {
@@ -44,7 +43,7 @@ impl Parts {
         let (keeper, link) = fds::pair().unwrap();
         let control = Arc::new(Control::without_device());
         let (mounts, unread) = Mounts::new(Arc::clone(&control), Pipes::new(Link::new(link), Vec::new()));
-        let (journal, unanswered) = Journal::open(SharedMemory::create(RECORDS).unwrap(), false);
+        let (journal, unanswered) = Journal::open(journal::create().unwrap(), false);
         let requests = Requests::new(journal, unanswered);
         let configuration =
             Configuration { conf: crate::config::AutofsConf::default(), native: Default::default(), names: names() };

@@ -37,7 +37,7 @@ use crate::engine::{
 use crate::exec::lanes::Lanes;
 use crate::fault;
 use crate::link::journal::{Journal, Slot};
-use crate::link::{Inheritance, Message};
+use crate::link::{Inheritance, Message, Pulse};
 use crate::logging::{Logger, target};
 use crate::options::Options;
 use crate::source::Sources;
@@ -71,6 +71,8 @@ pub(crate) struct Worker {
     /// The phases of its life.
     pub(crate) life: Rc<Life>,
     tools: RefCell<Tools>,
+    /// Where the keeper sees that the event loop makes progress.
+    pulse: Arc<Pulse>,
     /// Told when the engine's deadline has changed.
     timer: Notify,
     sentinel: Sentinel,
@@ -125,6 +127,7 @@ impl Worker {
             state: Rc::new(RefCell::new(State::new(configuration, options, logger, &lanes, sources))),
             life: Rc::new(Life::begin()),
             tools: RefCell::new(tools),
+            pulse: inheritance.pulse,
             timer: Notify::new(),
             sentinel: Sentinel::start()?,
             program: inheritance.program,
@@ -248,6 +251,7 @@ impl Worker {
 
     /// Tells the engine what has happened, and does what it says.
     pub(crate) fn event(self: &Rc<Self>, event: Event) {
+        self.pulse.progress();
         let mut together = Together::default();
         let changed = {
             let mut engine = self.engine.borrow_mut();

@@ -2,18 +2,21 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
 use super::handover::{Estate, Files, Legacy};
+use super::watchdog::{self, Seen, Verdict, Watchdog};
 use crate::link::channel::SIZE;
-use crate::link::{Inheritance, Link, Message, START_FAILED};
+use crate::link::journal;
+use crate::link::{Inheritance, Link, Message, Pulse, START_FAILED};
 use crate::sys::children::{self, Exit, Fork, Reaped, Signal};
 use crate::sys::exec::{self, Program};
 use crate::sys::memory::SharedMemory;
 use crate::sys::signals::{Request, Signals};
-use crate::sys::{fds, image};
+use crate::sys::{fds, image, procfs};
 use crate::text::Escaped;
 
 /// Pipes that can be held. The table never grows, so that it cannot fail to; a worker with more pipes than this keeps
@@ -39,12 +42,32 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// Messages that are read in one go: a worker that never stops talking keeps nobody from ending it.
 const TALK: usize = 1024;
 
-/// Told by the loop to whoever started the daemon.
+/// From the kill of a worker that hangs to the start of the next one, if the kernel has not ended the killed one by then: a
+/// thread of it may wait inside the kernel, but will not do anything more outside.
+const KILLED: Duration = Duration::from_secs(5);
+
+/// What the loop tells the process or the service manager that has started the daemon.
 pub(super) trait Waiting {
     /// The daemon serves.
     fn started(&mut self);
+
+    /// The daemon is alive.
+    fn alive(&mut self);
+
+    /// How often it wants to be told that.
+    fn interval(&self) -> Option<Duration>;
 }
 
+/// A worker that was found to hang and was killed.
+#[derive(Debug, Clone, Copy)]
+struct GivenUp {
+    /// When the next worker is started without waiting for its end any longer.
+    at: Instant,
+    /// It was stopped by a signal.
+    stopped: bool,
+}
+
+/// The keeper.
 pub(super) struct Guard {
     signals: Signals,
     socket: OwnedFd,
@@ -60,6 +83,12 @@ pub(super) struct Guard {
     workers: u32,
     /// The last worker was ended from outside.
     spared: bool,
+    pulse: Arc<Pulse>,
+    watchdog: Watchdog,
+    /// The worker was found to hang and killed.
+    given_up: Option<GivenUp>,
+    /// When the service manager is to be told next that the daemon is alive.
+    alive_at: Option<Instant>,
     files: Files,
     /// The worker was told to retire, and is killed then.
     retire_by: Option<Instant>,
@@ -79,11 +108,16 @@ impl Guard {
     pub(super) fn new(signals: Signals, journal: SharedMemory, files: Files) -> io::Result<Self> {
         let ends = fds::pair()?;
         fds::set_nonblocking(ends.0.as_fd(), true)?;
-        Ok(Self::with(signals, journal, files, ends))
+        Self::with(signals, journal, files, ends)
     }
 
-    fn with(signals: Signals, journal: SharedMemory, files: Files, (socket, link): (OwnedFd, OwnedFd)) -> Self {
-        Self {
+    fn with(
+        signals: Signals,
+        journal: SharedMemory,
+        files: Files,
+        (socket, link): (OwnedFd, OwnedFd),
+    ) -> io::Result<Self> {
+        Ok(Self {
             signals,
             socket,
             link,
@@ -95,6 +129,10 @@ impl Guard {
             failures: 0,
             workers: 0,
             spared: false,
+            pulse: Arc::new(Pulse::new()?),
+            watchdog: Watchdog::default(),
+            given_up: None,
+            alive_at: None,
             files,
             retire_by: None,
             upgrade: false,
@@ -103,12 +141,14 @@ impl Guard {
             ever_served: false,
             ending: None,
             stop: None,
-        }
+        })
     }
 
     /// The keeper of a daemon whose program has been replaced. Its worker is of the program before.
     pub(super) fn resume(signals: Signals, estate: Estate) -> io::Result<Self> {
         let Estate { journal, socket, link, held, worker, workers, previous, stop, files } = estate;
+        let journal = SharedMemory::open(journal)?;
+        journal::check(&journal)?;
         let mut guard = Self {
             worker,
             workers,
@@ -116,7 +156,7 @@ impl Guard {
             stop,
             served: true,
             ever_served: true,
-            ..Self::with(signals, SharedMemory::open(journal)?, files, (socket, link))
+            ..Self::with(signals, journal, files, (socket, link))?
         };
         guard.held.extend(held);
         if let Some(worker) = worker {
@@ -144,11 +184,21 @@ impl Guard {
                     return Err(inheritance);
                 }
             }
-            let wake = self.due.into_iter().chain(self.retire_by).min();
+            if let Some(given_up) = self.given_up.take_if(|given_up| given_up.at <= Instant::now()) {
+                error!("the worker does not end though it was killed; another one goes on");
+                self.succeed(given_up.stopped);
+            }
+            self.say_alive(waiting);
+            let wake = [self.due, self.retire_by, self.given_up.map(|given_up| given_up.at), self.alive_at]
+                .into_iter()
+                .flatten()
+                .min();
             let timeout = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
-            let Ok([signals, messages]) = fds::poll([self.signals.as_fd(), self.socket.as_fd()], timeout) else {
-                continue;
-            };
+            let polled = [self.signals.as_fd(), self.socket.as_fd(), self.pulse.as_fd()];
+            let Ok([signals, messages, pulse]) = fds::poll(polled, timeout) else { continue };
+            if pulse {
+                self.watch();
+            }
             // The worker's messages first: what it has said before it died still counts.
             if messages {
                 let _ = (0..TALK).take_while(|_| self.receive(waiting)).count();
@@ -164,7 +214,49 @@ impl Guard {
         }
     }
 
+    /// Tells the service manager from time to time that the daemon is alive: not while a worker is about to be replaced
+    /// because it hangs.
+    fn say_alive(&mut self, waiting: &mut dyn Waiting) {
+        let Some(interval) = waiting.interval() else { return };
+        if self.alive_at.is_none_or(|at| at <= Instant::now()) {
+            if self.given_up.is_none() {
+                waiting.alive();
+            }
+            self.alive_at = Some(Instant::now() + interval);
+        }
+    }
+
+    /// Looks whether the worker hangs, and kills it if so.
+    fn watch(&mut self) {
+        let turn = self.pulse.look();
+        let Some(worker) = self.worker.filter(|_| self.given_up.is_none() && self.retire_by.is_none()) else { return };
+        let Some(state) = procfs::state(worker) else { return };
+        let seen = Seen {
+            turn,
+            stopped: state.letter == b'T',
+            traced: state.tracer.is_some(),
+            runs: state.letter == b'R',
+            cpu: state.cpu,
+        };
+        match self.watchdog.look(seen) {
+            Verdict::Idle => {}
+            Verdict::Busy => self.pulse.look_again(watchdog::PAUSE),
+            Verdict::Hung => {
+                error!("the worker hangs (state {}); it is killed", char::from(state.letter));
+                let _ = children::kill(worker, Signal::Kill);
+                self.given_up = Some(GivenUp { at: Instant::now() + KILLED, stopped: seen.stopped });
+            }
+        }
+    }
+
     fn fork(&mut self) -> Option<Inheritance> {
+        // Its own, so that no turn of the worker before counts as its.
+        let Ok(pulse) = Pulse::new() else {
+            self.postpone();
+            return None;
+        };
+        self.pulse = Arc::new(pulse);
+        self.watchdog.reset();
         self.served = false;
         self.begun = Instant::now();
         let before = self.workers;
@@ -244,7 +336,8 @@ impl Guard {
         let link = Link::new(self.link.try_clone()?);
         let journal = SharedMemory::open(fds::duplicate(self.journal.as_fd())?)?;
         let program = self.files.program.clone();
-        Ok(Inheritance { pipes, journal, link, before, spared: self.spared, program })
+        let pulse = Arc::clone(&self.pulse);
+        Ok(Inheritance { pipes, journal, pulse, link, before, spared: self.spared, program })
     }
 
     fn postpone(&mut self) {
@@ -292,7 +385,9 @@ impl Guard {
             Request::Force => Signal::Usr2,
             Request::Prune => Signal::Usr1,
             Request::Reload => Signal::Hup,
-            Request::Child | Request::Other(_) => return,
+            // It may have been stopped.
+            Request::Child => return self.pulse.look_again(Duration::from_millis(1)),
+            Request::Other(_) => return,
         };
         if matches!(request, Request::Stop | Request::Force) {
             self.stop = Some(signal);
@@ -320,21 +415,30 @@ impl Guard {
                 return Some(START_FAILED);
             }
             let retired = self.retire_by.take();
-            self.spared = retired.is_some() || exit.is_kill();
             match retired {
                 Some(_) => info!("another program goes on"),
                 None => warn!("the worker has died ({exit}); another one goes on"),
             }
-            // What the dead worker had under way would be done a second time by the next one. File systems in user
-            // space have left the group by now.
-            children::kill_own_group(PATIENCE);
-            if self.served {
-                self.due = Some(Instant::now());
-            } else {
-                self.postpone();
-            }
+            // A worker that was stopped from outside and killed by us is as one that was killed from outside.
+            let hung = self.given_up.take().is_some_and(|given_up| !given_up.stopped);
+            self.succeed(retired.is_some() || exit.is_kill() && !hung);
         }
         None
+    }
+
+    /// Has another worker started. With `spared`, no request is to be blamed for the end of the one before.
+    fn succeed(&mut self, spared: bool) {
+        self.worker = None;
+        self.spared = spared;
+        self.given_up = None;
+        // What the dead worker had under way would be done a second time by the next one. File systems in user
+        // space have left the group by now.
+        children::kill_own_group(PATIENCE);
+        if self.served {
+            self.due = Some(Instant::now());
+        } else {
+            self.postpone();
+        }
     }
 }
 
@@ -349,6 +453,12 @@ mod tests {
     impl Waiting for Starter {
         fn started(&mut self) {
             self.0 += 1;
+        }
+
+        fn alive(&mut self) {}
+
+        fn interval(&self) -> Option<Duration> {
+            None
         }
     }
 

@@ -261,7 +261,7 @@ mod tests {
             for wrong in [text.replace(&pid, "pid 1\n"), String::new()] {
                 assert!(matches!(Estate::decode(wrong.as_bytes()), Err(HandoverError::Elsewhere)), "{wrong}");
             }
-            let later = text.replace("handover 1", "handover 0");
+            let later = text.replace("handover 2", "handover 0");
             assert!(matches!(Estate::decode(later.as_bytes()), Err(HandoverError::Unknown(_))));
         });
     }

@@ -9,6 +9,7 @@ mod flag;
 mod guard;
 mod handover;
 mod start;
+mod watchdog;
 
 pub use start::{Worker, run};
 

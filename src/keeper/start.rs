@@ -6,17 +6,17 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::flag::{Flag, Taken};
 use super::guard::{Guard, PATIENCE, TABLE, Waiting};
 use super::handover::{Estate, Files, HandoverError};
-use crate::link::journal::RECORDS;
+use crate::link::journal;
 use crate::link::{Inheritance, START_FAILED};
 use crate::logging::{self, Logger};
 use crate::options::Options;
 use crate::sys::autofs::{self, Control};
 use crate::sys::children::{self, Fork};
-use crate::sys::memory::SharedMemory;
 use crate::sys::signals::Signals;
 use crate::sys::{exec, fds, inherited, path};
 use crate::text::Escaped;
@@ -128,6 +128,15 @@ impl Waiting for Status {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         }
     }
+
+    fn alive(&mut self) {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+    }
+
+    fn interval(&self) -> Option<Duration> {
+        // Half of the time after which the service manager acts, as sd_watchdog_enabled(3) advises.
+        sd_notify::watchdog_enabled().map(|limit| limit / 2)
+    }
 }
 
 /// The pid file; removed when dropped.
@@ -190,7 +199,7 @@ fn keep(options: Options, starter: Option<File>, worker: Worker) -> u8 {
     };
     let guard = children::adopt_orphans()
         .and_then(|()| Signals::block())
-        .and_then(|signals| Guard::new(signals, SharedMemory::create(RECORDS)?, files));
+        .and_then(|signals| Guard::new(signals, journal::create()?, files));
     let guard = match guard {
         Ok(guard) => guard,
         Err(e) => {

@@ -2,8 +2,9 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::Link;
+use super::{Link, Pulse};
 use crate::sys::memory::SharedMemory;
 
 /// What a new worker gets.
@@ -13,6 +14,8 @@ pub struct Inheritance {
     pub pipes: Vec<(u32, OwnedFd)>,
     /// The journal's memory.
     pub journal: SharedMemory,
+    /// Where the worker counts the turns of its loop.
+    pub pulse: Arc<Pulse>,
     /// The worker's end of the socket to the keeper.
     pub link: Link,
     /// How many workers this daemon has had before.

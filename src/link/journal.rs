@@ -1,8 +1,11 @@
 //! The journal: one slot for each request that is read and not answered, in memory that outlives the worker.
 //!
-//! A packet is read from the pipe straight into a slot, so there is no instant at which it exists only in the
-//! worker's memory: either the kernel still has it or the journal does. A slot is taken while the token in its packet
-//! is not 0, which no token of the kernel is. The next worker finds there what a dead one still owed.
+//! A packet is read from the pipe straight into a slot, so at every instant either the kernel has it or the journal does.
+//! A slot is taken while the token in its packet is not 0, which no token of the kernel is. The next worker finds there
+//! the requests that a dead one has not answered.
+//!
+//! The memory begins with a record that names its format, then come the notes, then the slots. It is sparse: a slot that
+//! was never used takes no memory.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -11,33 +14,35 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use super::shares::Shares;
 use crate::sys::memory::{Record, SharedMemory};
-use crate::sys::{packet, pipe};
+use crate::sys::{clock, packet, pipe};
 
-/// Requests that can be under way at once. When all slots are taken, packets wait in the pipes.
-pub const SLOTS: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
+/// Requests that can be under way at once.
+const SLOTS: usize = 65_536;
 
-/// Entries whose requester is remembered, in the records behind the slots.
+/// Entries whose requester is remembered.
 const NOTES: usize = 512;
 
-/// Records that a journal needs.
-pub const RECORDS: NonZeroUsize = SLOTS.checked_add(NOTES).unwrap();
+/// The records before the first slot.
+const FIRST: usize = 1 + NOTES;
 
-/// Header words of a slot.
-const PIPE: usize = 0;
-const ATTEMPTS: usize = 1;
-const SPARED: usize = 2;
+/// Records of a journal.
+const RECORDS: NonZeroUsize = NonZeroUsize::new(FIRST + SLOTS).unwrap();
+
+/// What the first record says: the kind of memory, and the version of its layout.
+const MAGIC: u32 = u32::from_ne_bytes(*b"afsj");
+const VERSION: u32 = 2;
 
 /// A request on which so many workers have died by themselves is not served again: the next one would die as well.
 const DEATHS: u32 = 3;
 
-/// Nor is one under which so many were killed. That need not be its fault; but it may be what uses up all memory.
+/// Nor is a request under which so many workers were killed. That need not be its fault; but it may be what uses up all
+/// memory.
 const ENDS: u32 = 30;
 
-/// Header words of a note: bytes of the path (0: none; written last), the requester's ids.
-const LENGTH: usize = 0;
-const UID: usize = 1;
-const GID: usize = 2;
+/// Slots whose memory is kept when no request is left. More is given back to the kernel.
+const KEPT: usize = 64;
 
 /// A slot's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,95 +52,151 @@ pub struct Slot(u32);
 #[derive(Debug)]
 pub struct Journal {
     memory: SharedMemory,
-    /// The free slots; the last one is taken next, so that few pages are ever touched.
+    /// The slots below `fresh` that are free; the last one is taken next, so that few pages are ever touched.
     free: Vec<u32>,
+    /// From this number on no slot was ever used.
+    fresh: u32,
+    shares: Shares,
 }
 
-/// What a dead worker still owed.
+/// A request that a dead worker has not answered.
 #[derive(Debug, Clone, Copy)]
-pub struct Owed {
-    /// Where it stands.
+pub struct Unanswered {
+    /// Its slot.
     pub slot: Slot,
-    /// The pipe on which it came.
+    /// The pipe by which it came.
     pub pipe: u32,
 }
 
+/// Makes the memory of a new journal.
+///
+/// # Errors
+/// Those of memfd_create(2) and mmap(2).
+pub fn create() -> io::Result<SharedMemory> {
+    format(SharedMemory::create(RECORDS)?)
+}
+
+fn format(memory: SharedMemory) -> io::Result<SharedMemory> {
+    if let Some(first) = memory.records().first() {
+        first.format().magic.store(MAGIC, Ordering::Release);
+        first.format().version.store(VERSION, Ordering::Release);
+    }
+    Ok(memory)
+}
+
+/// Checks the memory of a journal that another program has made.
+///
+/// # Errors
+/// `InvalidData`: it is none, or one of another version.
+pub fn check(memory: &SharedMemory) -> io::Result<()> {
+    let said = memory
+        .records()
+        .first()
+        .map(|first| (first.format().magic.load(Ordering::Acquire), first.format().version.load(Ordering::Acquire)));
+    if said == Some((MAGIC, VERSION)) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "a journal of another version"))
+}
+
 impl Journal {
-    /// Takes up the journal in `memory`, with what a worker before this one has left in it. `spared`: that one was ended
-    /// from outside, for which no request is to be blamed.
-    pub fn open(memory: SharedMemory, spared: bool) -> (Self, Vec<Owed>) {
-        let mut owed: Vec<Owed> = Vec::new();
-        for number in memory.touched().into_iter().take_while(|number| *number < SLOTS.get()) {
-            let (Some(record), Ok(slot)) = (memory.records().get(number), u32::try_from(number)) else { break };
+    /// Takes up the journal in `memory` with the requests that earlier workers have left unanswered. With `spared`, the last
+    /// of them was killed from outside, and no request is blamed for that.
+    pub fn open(memory: SharedMemory, spared: bool) -> (Self, Vec<Unanswered>) {
+        let mut shares = Shares::new(memory.records().len().saturating_sub(FIRST));
+        let mut unanswered: Vec<Unanswered> = Vec::new();
+        for number in memory.touched().into_iter().filter_map(|number| number.checked_sub(FIRST)) {
+            let (Some(record), Ok(slot)) = (memory.records().get(FIRST + number), u32::try_from(number)) else { break };
             if record.token().load(Ordering::Acquire) == 0 {
                 continue;
             }
             if spared {
-                record.header()[SPARED].fetch_add(1, Ordering::AcqRel);
+                record.request().spared.fetch_add(1, Ordering::AcqRel);
             }
-            owed.push(Owed { slot: Slot(slot), pipe: record.header()[PIPE].load(Ordering::Acquire) });
+            let pipe = record.request().pipe.load(Ordering::Acquire);
+            shares.take(pipe, record.uid());
+            unanswered.push(Unanswered { slot: Slot(slot), pipe });
         }
-        let is_free = |number: &u32| owed.binary_search_by_key(number, |owed| owed.slot.0).is_err();
-        let slots = u32::try_from(memory.records().len().min(SLOTS.get())).unwrap_or(u32::MAX);
-        let free = (0..slots).rev().filter(is_free).collect();
-        (Self { memory, free }, owed)
+        let is_free = |number: &u32| unanswered.binary_search_by_key(number, |one| one.slot.0).is_err();
+        let fresh = unanswered.last().map_or(0, |last| last.slot.0.saturating_add(1));
+        let free = (0..fresh).rev().filter(is_free).collect();
+        (Self { memory, free, fresh, shares }, unanswered)
+    }
+
+    fn record(&self, slot: Slot) -> Option<&Record> {
+        self.memory.records().get(FIRST + slot.0 as usize)
     }
 
     fn notes(&self) -> &[Record] {
-        self.memory.records().get(SLOTS.get()..).unwrap_or_default()
+        self.memory.records().get(1..FIRST).unwrap_or_default()
     }
 
     fn note(&self, path: &Path) -> Option<&Record> {
         let path = path.as_os_str().as_bytes();
-        self.notes().iter().find(|note| {
-            let length = note.header()[LENGTH].load(Ordering::Acquire) as usize;
-            length == path.len() && note.packet().get(..length) == Some(path)
+        self.notes().iter().find(|record| {
+            let length = record.note().length.load(Ordering::Acquire) as usize;
+            length == path.len() && record.packet().get(..length) == Some(path)
         })
     }
 
     /// Remembers for whom the multi-mount at `path` was made, for a worker that takes over: the kernel does not tell.
-    /// When there is no room for one more, or for a path so long, it will be root's.
+    /// Without room for one more, or with a path longer than a packet, the next worker takes root for the requester.
     pub fn remember(&mut self, path: &Path, uid: u32, gid: u32) {
         let bytes = path.as_os_str().as_bytes();
         let Some(length) = u32::try_from(bytes.len()).ok().filter(|_| bytes.len() <= packet::SIZE) else { return };
-        let free = || self.notes().iter().find(|note| note.header()[LENGTH].load(Ordering::Acquire) == 0);
-        let Some(note) = self.note(path).or_else(free) else { return };
-        note.write(bytes);
-        note.header()[UID].store(uid, Ordering::Release);
-        note.header()[GID].store(gid, Ordering::Release);
-        note.header()[LENGTH].store(length, Ordering::Release);
+        let free = || self.notes().iter().find(|record| record.note().length.load(Ordering::Acquire) == 0);
+        let Some(record) = self.note(path).or_else(free) else { return };
+        record.write(bytes);
+        let note = record.note();
+        note.uid.store(uid, Ordering::Release);
+        note.gid.store(gid, Ordering::Release);
+        note.length.store(length, Ordering::Release);
     }
 
-    /// For whom the multi-mount at `path` was made: user and group.
+    /// User and group for whom the multi-mount at `path` was made.
     pub fn requester(&self, path: &Path) -> Option<(u32, u32)> {
-        let header = self.note(path)?.header();
-        Some((header[UID].load(Ordering::Acquire), header[GID].load(Ordering::Acquire)))
+        let note = self.note(path)?.note();
+        Some((note.uid.load(Ordering::Acquire), note.gid.load(Ordering::Acquire)))
     }
 
-    /// The multi-mount at `path` is gone.
+    /// Forgets for whom the multi-mount at `path` was made.
     pub fn forget(&mut self, path: &Path) {
-        if let Some(note) = self.note(path) {
-            note.header()[LENGTH].store(0, Ordering::Release);
+        if let Some(record) = self.note(path) {
+            record.note().length.store(0, Ordering::Release);
         }
     }
 
-    /// Whether a packet could be taken.
-    pub fn has_room(&self) -> bool {
-        !self.free.is_empty()
+    /// Whether a packet of a pipe may be read: there is a free slot, and the pipe has not used up its share.
+    pub fn has_room(&self, pipe: u32) -> bool {
+        self.shares.has_room(pipe)
     }
 
-    /// Reads one packet of pipe number `pipe` into a free slot.
+    /// Reads one packet of a pipe into a free slot.
     ///
     /// # Errors
     /// Those of read(2).
     pub fn read(&mut self, pipe: u32, read_end: BorrowedFd<'_>) -> io::Result<Read> {
-        let Some(number) = self.free.pop() else { return Ok(Read::Nothing) };
-        let Some(record) = self.memory.records().get(number as usize) else { return Ok(Read::Nothing) };
-        record.header()[PIPE].store(pipe, Ordering::Release);
-        record.header()[ATTEMPTS].store(0, Ordering::Release);
-        record.header()[SPARED].store(0, Ordering::Release);
+        let number = match self.free.pop() {
+            Some(number) => number,
+            None if self.fresh as usize + FIRST < self.memory.records().len() => {
+                self.fresh += 1;
+                self.fresh - 1
+            }
+            None => return Ok(Read::Nothing),
+        };
+        let Some(record) = self.record(Slot(number)) else { return Ok(Read::Nothing) };
+        let header = record.request();
+        header.pipe.store(pipe, Ordering::Release);
+        header.begun.store(0, Ordering::Release);
+        header.spared.store(0, Ordering::Release);
+        header.read_at.store(clock::milliseconds(), Ordering::Release);
         let read = record.read(read_end);
         if let Ok(pipe::Read::Packet(_)) = read {
+            let uid = record.uid();
+            let has_share = self.shares.take(pipe, uid);
+            if let Some(record) = self.record(Slot(number)) {
+                record.request().beyond_share.store((!has_share).into(), Ordering::Release);
+            }
             return Ok(Read::Packet(Slot(number)));
         }
         record.clear_packet();
@@ -146,29 +207,50 @@ impl Journal {
         }
     }
 
-    /// A worker begins with the request in a slot. `Err`: it should not, so many have ended with it.
+    /// Takes note that a worker begins with the request in a slot.
+    ///
+    /// # Errors
+    /// The number of workers that have ended with it, if they are so many that this one should not begin.
     pub fn begin(&self, slot: Slot) -> Result<(), u32> {
-        let Some(record) = self.memory.records().get(slot.0 as usize) else { return Ok(()) };
-        let ended = record.header()[ATTEMPTS].fetch_add(1, Ordering::AcqRel);
-        let died = ended.saturating_sub(record.header()[SPARED].load(Ordering::Acquire));
+        let Some(record) = self.record(slot) else { return Ok(()) };
+        let ended = record.request().begun.fetch_add(1, Ordering::AcqRel);
+        let died = ended.saturating_sub(record.request().spared.load(Ordering::Acquire));
         if died >= DEATHS || ended >= ENDS { Err(ended) } else { Ok(()) }
+    }
+
+    /// Whether the user of the request in a slot may have it under way. If not, it is to be refused.
+    pub fn has_share(&self, slot: Slot) -> bool {
+        self.record(slot).is_none_or(|record| record.request().beyond_share.load(Ordering::Acquire) == 0)
+    }
+
+    /// Milliseconds since the packet in a slot was read, by whichever worker.
+    pub fn waited(&self, slot: Slot) -> u64 {
+        let Some(record) = self.record(slot) else { return 0 };
+        clock::milliseconds().wrapping_sub(record.request().read_at.load(Ordering::Acquire)).into()
     }
 
     /// The packet in a slot.
     pub fn packet(&self, slot: Slot) -> Bytes {
-        self.memory.records().get(slot.0 as usize).map_or([0; packet::SIZE], Record::packet)
+        self.record(slot).map_or([0; packet::SIZE], Record::packet)
     }
 
     /// The number of the pipe by which the packet in a slot came.
     pub fn pipe(&self, slot: Slot) -> u32 {
-        self.memory.records().get(slot.0 as usize).map_or(0, |record| record.header()[PIPE].load(Ordering::Acquire))
+        self.record(slot).map_or(0, |record| record.request().pipe.load(Ordering::Acquire))
     }
 
-    /// The request of this slot has been answered.
+    /// Frees the slot of a request that has been answered.
     pub fn clear(&mut self, slot: Slot) {
-        if let Some(record) = self.memory.records().get(slot.0 as usize) {
-            record.clear_packet();
-            self.free.push(slot.0);
+        let Some(record) = self.record(slot) else { return };
+        let (pipe, uid) = (record.request().pipe.load(Ordering::Acquire), record.uid());
+        record.clear_packet();
+        self.shares.give_back(pipe, uid);
+        self.free.push(slot.0);
+        if self.shares.held() == 0 && self.fresh as usize > KEPT {
+            self.free = (0..KEPT as u32).rev().collect();
+            self.fresh = KEPT as u32;
+            // What cannot be given back stays, as zeros.
+            let _ = self.memory.clear_from(FIRST + KEPT);
         }
     }
 }
@@ -179,7 +261,7 @@ pub type Bytes = [u8; packet::SIZE];
 /// What reading a pipe gave.
 #[derive(Debug)]
 pub enum Read {
-    /// A packet stands in this slot.
+    /// The slot in which a packet is.
     Packet(Slot),
     /// Nothing to read now.
     Nothing,
@@ -193,13 +275,17 @@ mod tests {
 
     use super::*;
 
+    fn small() -> SharedMemory {
+        format(SharedMemory::create((FIRST + 4).try_into().unwrap()).unwrap()).unwrap()
+    }
+
     #[test]
     fn a_request_stands_in_the_journal_from_read_to_answer_whatever_becomes_of_the_worker() {
-        let memory = SharedMemory::create(4.try_into().unwrap()).unwrap();
+        let memory = small();
         let again = SharedMemory::open(memory.as_fd().try_clone_to_owned().unwrap()).unwrap();
         let (read_end, write_end) = pipe::ReadEnd::create().unwrap();
-        let (mut journal, owed) = Journal::open(memory, false);
-        assert!(owed.is_empty());
+        let (mut journal, unanswered) = Journal::open(memory, false);
+        assert!(unanswered.is_empty());
         assert!(matches!(journal.read(7, read_end.as_fd()).unwrap(), Read::Nothing));
         let mut bytes: Bytes = [0; packet::SIZE];
         bytes[packet::TOKEN_OFFSET] = 9;
@@ -207,17 +293,17 @@ mod tests {
         let Read::Packet(slot) = journal.read(7, read_end.as_fd()).unwrap() else { panic!("the packet is there") };
         assert_eq!(journal.packet(slot)[packet::TOKEN_OFFSET], 9);
         drop(journal);
-        let (mut journal, owed) = Journal::open(again, false);
-        assert_eq!((owed.len(), owed[0].pipe, owed[0].slot), (1, 7, slot));
-        journal.clear(owed[0].slot);
-        assert_eq!(journal.packet(owed[0].slot), [0; packet::SIZE]);
+        let (mut journal, unanswered) = Journal::open(again, false);
+        assert_eq!((unanswered.len(), unanswered[0].pipe, unanswered[0].slot), (1, 7, slot));
+        journal.clear(unanswered[0].slot);
+        assert_eq!(journal.packet(unanswered[0].slot), [0; packet::SIZE]);
         drop(write_end);
         assert!(matches!(journal.read(7, read_end.as_fd()).unwrap(), Read::End));
     }
 
     /// How many workers may begin with a request; each has ended from outside or by itself.
     fn beginnings(spared: impl Fn(usize) -> bool) -> usize {
-        let memory = SharedMemory::create(4.try_into().unwrap()).unwrap();
+        let memory = small();
         let (read_end, write_end) = pipe::ReadEnd::create().unwrap();
         let mut bytes: Bytes = [0; packet::SIZE];
         bytes[packet::TOKEN_OFFSET] = 9;
@@ -237,6 +323,52 @@ mod tests {
         assert_eq!(beginnings(|before| before % 4 != 0), 12);
     }
 
+    #[test]
+    fn a_request_has_its_age_over_the_death_of_a_worker() {
+        let memory = small();
+        let again = SharedMemory::open(memory.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        let (read_end, write_end) = pipe::ReadEnd::create().unwrap();
+        let mut bytes: Bytes = [0; packet::SIZE];
+        bytes[packet::TOKEN_OFFSET] = 9;
+        write(&write_end, &bytes);
+        let Read::Packet(slot) = Journal::open(memory, false).0.read(7, read_end.as_fd()).unwrap() else {
+            panic!("the packet is there")
+        };
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let journal = Journal::open(again, false).0;
+        assert!((20..10_000).contains(&journal.waited(slot)), "{} ms", journal.waited(slot));
+    }
+
+    #[test]
+    fn after_a_flood_its_memory_is_given_back() {
+        let memory = create().unwrap();
+        let again = SharedMemory::open(memory.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        let before = again.touched().len();
+        let (mut journal, _) = Journal::open(memory, false);
+        let (read_end, write_end) = pipe::ReadEnd::create().unwrap();
+        let mut bytes: Bytes = [0; packet::SIZE];
+        bytes[packet::TOKEN_OFFSET] = 9;
+        let mut slots = Vec::new();
+        for _ in 0..1000 {
+            write(&write_end, &bytes);
+            let Read::Packet(slot) = journal.read(7, read_end.as_fd()).unwrap() else { panic!() };
+            assert!(journal.has_share(slot));
+            slots.push(slot);
+        }
+        assert!(again.touched().len() > before + 900);
+        slots.into_iter().for_each(|slot| journal.clear(slot));
+        assert!(again.touched().len() <= before + KEPT + 16, "{}", again.touched().len());
+        write(&write_end, &bytes);
+        assert!(matches!(journal.read(7, read_end.as_fd()).unwrap(), Read::Packet(_)));
+    }
+
+    #[test]
+    fn memory_of_another_format_is_refused() {
+        assert!(check(&create().unwrap()).is_ok());
+        let other = SharedMemory::create(4.try_into().unwrap()).unwrap();
+        assert!(check(&other).is_err());
+    }
+
     fn write(fd: &std::os::fd::OwnedFd, bytes: &[u8]) {
         use std::io::Write as _;
         std::fs::File::from(fd.try_clone().unwrap()).write_all(bytes).unwrap();
@@ -244,7 +376,7 @@ mod tests {
 
     #[test]
     fn who_asked_is_remembered_over_the_death_of_a_worker() {
-        let memory = SharedMemory::create(RECORDS).unwrap();
+        let memory = create().unwrap();
         let again = SharedMemory::open(memory.as_fd().try_clone_to_owned().unwrap()).unwrap();
         let (mut journal, _) = Journal::open(memory, false);
         journal.remember(Path::new("/net/a"), 1000, 100);
@@ -252,8 +384,8 @@ mod tests {
         journal.remember(Path::new("/net/a"), 7, 8);
         journal.forget(Path::new("/net/b"));
         journal.remember(Path::new(&"x".repeat(4000)), 1, 1);
-        let (journal, owed) = Journal::open(again, false);
-        assert!(owed.is_empty());
+        let (journal, unanswered) = Journal::open(again, false);
+        assert!(unanswered.is_empty());
         assert_eq!(journal.requester(Path::new("/net/a")), Some((7, 8)));
         assert_eq!(journal.requester(Path::new("/net/b")), None);
     }

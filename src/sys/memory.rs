@@ -1,8 +1,8 @@
-//! Memory that a process, its children and what it executes share: records of a fixed size in a memfd.
+//! Memory that a process, its children and the programs it executes share: records of a fixed size in a memfd.
 //!
-//! It is the place where packets of the kernel go at once: read(2) writes them into a record, so there is no moment
-//! at which a packet is known to one process only. Whoever maps the memory sees words change under his hands, so all
-//! access is by atomic words; the meaning of the header words, and who may write when, is the users' matter.
+//! Packets of the kernel are read straight into it: read(2) writes them into a record, so there is no moment at which a
+//! packet is known to one process only. Every process that maps the memory may change its words at any time, so they are
+//! accessed as atomics. What a record is for, and who may write it when, is decided by its users.
 
 use std::ffi::c_void;
 use std::io;
@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::errno::Errno as Os;
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::stat::fstat;
@@ -23,7 +23,7 @@ use super::packet;
 use super::pipe::{Read, read_raw};
 
 /// Words of a record's header.
-pub const HEADER: usize = 16;
+const HEADER: usize = 16;
 
 const PACKET: usize = 80;
 const TOKEN: usize = packet::TOKEN_OFFSET / size_of::<u32>();
@@ -39,15 +39,96 @@ pub struct Record {
 
 const _: () = assert!(size_of::<Record>() == 512 && PACKET * size_of::<u32>() >= packet::SIZE);
 
+/// Header of the record that says what the memory is.
+#[repr(C)]
+#[derive(Debug)]
+pub struct FormatHeader {
+    /// Which kind of memory.
+    pub magic: AtomicU32,
+    /// The version of its layout.
+    pub version: AtomicU32,
+    spare: [AtomicU32; HEADER - 2],
+}
+
+/// Header of the record in which a worker counts the turns of its loop.
+#[repr(C)]
+#[derive(Debug)]
+pub struct PulseHeader {
+    /// Odd while a turn is under way.
+    pub turns: AtomicU32,
+    /// 1 while the timer is set.
+    pub timer_is_set: AtomicU32,
+    spare: [AtomicU32; HEADER - 2],
+}
+
+/// Header of a record with a request.
+#[repr(C)]
+#[derive(Debug)]
+pub struct RequestHeader {
+    /// The number of the control pipe by which its packet came.
+    pub pipe: AtomicU32,
+    /// Workers that have begun with it.
+    pub begun: AtomicU32,
+    /// Those of them that were killed from outside.
+    pub spared: AtomicU32,
+    /// When the packet was read: milliseconds of CLOCK_MONOTONIC, modulo 2^32.
+    pub read_at: AtomicU32,
+    /// 1: its user had too many requests under way when it was read.
+    pub beyond_share: AtomicU32,
+    spare: [AtomicU32; HEADER - 5],
+}
+
+/// Header of a record that remembers for whom a multi-mount was made.
+#[repr(C)]
+#[derive(Debug)]
+pub struct NoteHeader {
+    /// Bytes of the path in place of the packet. 0: the record is free. Written last.
+    pub length: AtomicU32,
+    /// User id of the requester.
+    pub uid: AtomicU32,
+    /// Group id of the requester.
+    pub gid: AtomicU32,
+    spare: [AtomicU32; HEADER - 3],
+}
+
 impl Record {
-    /// The header: words with the meaning that the user gives them. 0 at first.
-    pub fn header(&self) -> &[AtomicU32; HEADER] {
-        &self.header
+    /// The header as one of the types above; all zeros in new memory.
+    fn header<H>(&self) -> &H {
+        const {
+            assert!(size_of::<H>() == HEADER * size_of::<AtomicU32>() && align_of::<H>() == align_of::<AtomicU32>());
+        }
+        // SAFETY: the types above are nothing but as many atomic words as the header has, and any bytes are valid for them.
+        unsafe { &*self.header.as_ptr().cast() }
+    }
+
+    /// The header of the record that says what the memory is.
+    pub fn format(&self) -> &FormatHeader {
+        self.header()
+    }
+
+    /// The header of a record with a request.
+    pub fn request(&self) -> &RequestHeader {
+        self.header()
+    }
+
+    /// The header of the record in which a worker counts its turns.
+    pub fn pulse(&self) -> &PulseHeader {
+        self.header()
+    }
+
+    /// The header of a record that remembers a requester.
+    pub fn note(&self) -> &NoteHeader {
+        self.header()
     }
 
     /// The token of the packet, where read(2) puts it; 0: no packet.
     pub fn token(&self) -> &AtomicU32 {
         &self.packet[TOKEN]
+    }
+
+    /// The real user id in the packet: that of the process that waits.
+    pub fn uid(&self) -> u32 {
+        self.packet.get(packet::UID_OFFSET / size_of::<u32>()).map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
     /// Reads one packet from a pipe into this record.
@@ -90,6 +171,9 @@ impl Record {
         }
     }
 }
+
+/// Bytes of one record.
+const RECORD: usize = size_of::<Record>();
 
 /// Records in a memfd. Forked children see the same records; what is executed opens them from the descriptor.
 #[derive(Debug)]
@@ -148,8 +232,20 @@ impl SharedMemory {
         unsafe { std::slice::from_raw_parts(self.records.as_ptr(), self.count.get()) }
     }
 
-    /// The numbers of the records that may be other than zeros: those in pages that were ever touched. To look at any other one would take
-    /// a page for it.
+    /// Gives the memory of all records from number `first` on back to the kernel, as far as whole pages go. They are zeros
+    /// then.
+    ///
+    /// # Errors
+    /// Those of fallocate(2).
+    pub fn clear_from(&self, first: usize) -> io::Result<()> {
+        let (from, to) = (first.saturating_mul(RECORD), self.count.get() * RECORD);
+        let range = |offset: usize| libc::off_t::try_from(offset).map_err(|_| Os::EFBIG);
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        Ok(fallocate(&self.fd, flags, range(from)?, range(to.saturating_sub(from))?)?)
+    }
+
+    /// The numbers of the records that may be other than zeros: those in pages that were ever touched. To look at any
+    /// other one would take a page for it.
     pub fn touched(&self) -> Vec<usize> {
         let mut touched = Vec::new();
         let mut at = 0;
@@ -195,7 +291,7 @@ mod tests {
         let memory = memory(3);
         assert_eq!((memory.records().len(), memory.touched()), (3, vec![]));
         for record in memory.records() {
-            assert!(record.header().iter().all(|w| w.load(Ordering::Relaxed) == 0));
+            assert!(record.header.iter().all(|w| w.load(Ordering::Relaxed) == 0));
             assert_eq!(record.packet(), [0; packet::SIZE]);
         }
     }
@@ -225,6 +321,19 @@ mod tests {
         memory.records()[0].token().store(1, Ordering::Relaxed);
         memory.records()[page * 2 + 1].token().store(1, Ordering::Relaxed);
         assert_eq!(memory.touched(), (0..page).chain(page * 2..page * 3).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn memory_that_is_given_back_is_zeros_and_untouched() {
+        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).unwrap().unwrap() as usize / 512;
+        let memory = memory(page * 4);
+        for record in memory.records() {
+            record.token().store(7, Ordering::Relaxed);
+        }
+        memory.clear_from(page).unwrap();
+        assert_eq!(memory.touched(), (0..page).collect::<Vec<_>>());
+        assert_eq!(memory.records()[page].token().load(Ordering::Relaxed), 0);
+        assert_eq!(memory.records()[page - 1].token().load(Ordering::Relaxed), 7);
     }
 
     #[test]

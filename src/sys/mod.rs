@@ -3,6 +3,7 @@
 
 pub mod autofs;
 pub mod children;
+pub mod clock;
 pub mod exec;
 pub mod fds;
 pub mod fstypes;

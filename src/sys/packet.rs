@@ -20,6 +20,9 @@ pub const SIZE: usize = 304;
 /// Where in a packet its token stands: a `u32` of the machine's byte order.
 pub const TOKEN_OFFSET: usize = offset_of!(autofs_v5_packet, wait_queue_token);
 
+/// Where in a packet the user id of the requester stands, likewise.
+pub const UID_OFFSET: usize = offset_of!(autofs_v5_packet, uid);
+
 const SIZE_I386: usize = 300;
 
 /// What the kernel asks for.

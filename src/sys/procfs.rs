@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::time::Duration;
 
 use nix::sys::stat::{FileStat, stat};
 
@@ -89,6 +90,30 @@ pub fn name(pid: i32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
 }
 
+/// What a process is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    /// `R` running, `S` and `D` waiting, `T` stopped by a signal, `t` by a debugger, `Z` dead.
+    pub letter: u8,
+    /// CPU time that it has used.
+    pub cpu: Duration,
+    /// The process that traces it.
+    pub tracer: Option<i32>,
+}
+
+/// What a process is doing; `None` if it does not exist.
+pub fn state(pid: i32) -> Option<State> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let value = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may contain anything. After it come the state and 49 numbers; the 12th and 13th are ticks of 10 ms.
+    let mut rest = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let mut ticks = || rest.next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+    let cpu = Duration::from_millis(ticks().saturating_add(ticks()).saturating_mul(10));
+    let tracer = value("TracerPid:").and_then(|pid| pid.parse().ok()).filter(|pid| *pid != 0);
+    Some(State { letter: value("State:")?.bytes().next()?, cpu, tracer })
+}
+
 fn same_file(one: &FileStat, two: &FileStat) -> bool {
     (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino)
 }
@@ -114,6 +139,8 @@ mod tests {
         assert!(same_kind(me, me) && !same_kind(me, -1) && !same_kind(-1, -1));
         assert!(mount_namespace(me).unwrap() > 0);
         assert!(mount_namespace(-1).is_err());
+        assert!(matches!(state(me), Some(State { letter: b'R' | b'S', tracer: None, .. })), "{:?}", state(me));
+        assert_eq!(state(-1), None);
     }
 
     #[test]

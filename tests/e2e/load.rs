@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -191,4 +191,29 @@ fn a_map_of_100000_keys() {
     }
     in_threads(16, 300, |n| visit::enter_now(Path::new(&format!("/mnt/auto/k{}", n * 333))).unwrap());
     daemon.stop();
+}
+
+/// Thousands of lookups of one user on a dead server, far more than a pipe or a lane holds, delay no other mount point, no
+/// other user of the same mount point, and not even the same user elsewhere.
+#[case(seconds: 120)]
+fn one_user_with_thousands_of_lookups_delays_nobody() {
+    site::master("/mnt/dead /etc/auto.dead\n/mnt/auto /etc/auto.one\n/- /etc/auto.direct\n");
+    put("/etc/auto.dead", "good -fstype=tmpfs,size=64k :good\n* -fstype=slow :dead\n");
+    put("/etc/auto.one", "* -fstype=tmpfs,size=64k :&\n");
+    put("/etc/auto.direct", "/mnt/d -fstype=tmpfs,size=64k :d\n");
+    put("/etc/autofs.toml", "[deadlines]\nrequest = 30\nmount = 30\n");
+    Rules { delay: vec![("dead".into(), 60_000)], ..Rules::default() }.set();
+    let daemon = Daemon::serving(&["/mnt/dead", "/mnt/auto", "/mnt/d"]);
+    for n in 0..4000 {
+        let thread = std::thread::Builder::new().stack_size(64 << 10);
+        thread.spawn(move || _ = visit::enter_now(Path::new(&format!("/mnt/dead/{n}")))).unwrap();
+    }
+    // By then nearly all of them wait.
+    std::thread::sleep(secs(4));
+    for (path, uid) in [("/mnt/auto/a", 1000), ("/mnt/d", 1000), ("/mnt/dead/good", 1000), ("/mnt/auto/b", 0)] {
+        let asked = Instant::now();
+        assert!(visit::enter_as(path, uid), "{path}");
+        assert!(asked.elapsed() < secs(10), "{path} took {:?}, and nothing is to delay it", asked.elapsed());
+    }
+    daemon.kill();
 }

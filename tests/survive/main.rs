@@ -13,12 +13,14 @@ mod adopt;
 mod elsewhere;
 mod faults;
 mod foreign;
+mod hang;
 mod inherited;
 mod pending;
 mod processes;
 mod replaced;
 mod restart;
 mod restored;
+mod soak;
 mod storm;
 mod tracee;
 mod upgrade;
@@ -45,6 +47,6 @@ fn main() -> ExitCode {
         return code;
     }
     // A test whose length is set by the environment gets the time for it.
-    let run = |case: &suite::Case| world::run(case.name(), case.deadline() + storm::longer());
+    let run = |case: &suite::Case| world::run(case.name(), case.deadline() + storm::longer() + soak::longer());
     suite::main(&suite::arguments(), world::lacking(), run, [])
 }

@@ -76,6 +76,10 @@ fn replace_mount(path: &str, kind: &str, group: i32) -> (ReadEnd, OwnedFd) {
 fn restore(daemon: &Daemon, waking: bool) {
     let (keeper, worker) = (daemon.pid(), worker(daemon));
     let old: Vec<u64> = POINTS.iter().map(|(path, _)| inode_at(path)).collect();
+    // The keeper takes a pipe when it comes to the message.
+    for inode in &old {
+        wait_for("the keeper to hold the pipe", secs(10), || (!ends(keeper, *inode, false).is_empty()).then_some(()));
+    }
     let threads = numbers(&format!("/proc/{worker}/task"));
     let is_sentinel = |tid: &i32| {
         fs::read_to_string(format!("/proc/{worker}/task/{tid}/comm")).is_ok_and(|name| name.trim() == "sentinel")

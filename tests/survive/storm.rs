@@ -265,3 +265,23 @@ fn a_slow_mount_is_not_to_blame() {
     assert_eq!(table::at("/mnt/auto/slow").len(), 1);
     daemon.stop();
 }
+
+/// The deadline of a lookup counts from the moment at which its packet was read, also when each worker lives for a second
+/// only.
+#[case(seconds: 90)]
+fn a_deadline_holds_over_the_deaths_of_workers() {
+    site::one_map("slow -fstype=slow :slow\n");
+    put("/etc/autofs.toml", "[deadlines]\nrequest = 6\n");
+    Rules { delay: vec![("slow".into(), 60_000)], ..Rules::default() }.set();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let mut visitor = visit::process("/mnt/auto/slow", 0);
+    let asked = Instant::now();
+    let status = wait_for("an answer", secs(40), || {
+        std::thread::sleep(Duration::from_millis(900));
+        strike(worker(&daemon));
+        visitor.try_wait().unwrap()
+    });
+    figure(&format!("a deadline of 6 s held after {:.1} s", asked.elapsed().as_secs_f64()));
+    assert_eq!(status.code(), Some(Errno::ETIMEDOUT as i32));
+    daemon.kill();
+}

@@ -350,7 +350,7 @@ fn and_the_end_at_once() {
 fn of_which_nothing_arrives() {
     site::any_key();
     site::and_direct(&["/mnt/d"]);
-    for text in ["autofs-handover 0\\npid $$\\n", "autofs-handover 1\\npid $$\\njournal 999\\n"] {
+    for text in ["autofs-handover 0\\npid $$\\n", "autofs-handover 2\\npid $$\\njournal 999\\n"] {
         let mut daemon = start(&["/mnt/auto", "/mnt/d"]);
         visit::serves("/mnt/auto/a");
         visit::serves("/mnt/d");

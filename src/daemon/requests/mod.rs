@@ -13,12 +13,13 @@ mod route;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
 use crate::daemon::tools::Requesters;
 use crate::engine::Token;
-use crate::link::journal::{Journal, Owed, Slot};
+use crate::link::journal::{Journal, Slot, Unanswered};
 
 pub(crate) use park::find_mounts;
 pub(crate) use read::{Receiver, serve};
@@ -38,6 +39,10 @@ pub(crate) struct Requests {
     reading: Cell<bool>,
     /// Whether packets are left in the pipes.
     held: Cell<bool>,
+    /// Whether a pipe is not read because the journal has no room for it.
+    short_of_room: Cell<bool>,
+    /// When the log has last said that lookups are refused.
+    refused: Cell<Option<Instant>>,
     /// Told when the journal has room again, or the pipes are read again.
     room: Notify,
     /// How often all requests were forgotten: a token of an earlier age may be that of another request by now.
@@ -46,8 +51,8 @@ pub(crate) struct Requests {
 
 impl Requests {
     /// Takes up the journal with what an earlier worker has not answered. That is parked until its mounts are known.
-    pub(crate) fn new(journal: Journal, unanswered: Vec<Owed>) -> Rc<Self> {
-        let parked = unanswered.into_iter().map(|Owed { slot, pipe }| (slot, pipe)).collect();
+    pub(crate) fn new(journal: Journal, unanswered: Vec<Unanswered>) -> Rc<Self> {
+        let parked = unanswered.into_iter().map(|Unanswered { slot, pipe }| (slot, pipe)).collect();
         Rc::new(Self {
             journal: Rc::new(RefCell::new(journal)),
             slots: RefCell::default(),
@@ -55,6 +60,8 @@ impl Requests {
             searching: Cell::default(),
             reading: Cell::default(),
             held: Cell::default(),
+            short_of_room: Cell::default(),
+            refused: Cell::default(),
             room: Notify::new(),
             age: Cell::default(),
         })
@@ -93,10 +100,8 @@ impl Requests {
 
     /// Strikes a request out of the journal.
     fn forget(&self, slot: Slot) {
-        let mut journal = self.journal.borrow_mut();
-        let full = !journal.has_room();
-        journal.clear(slot);
-        if full {
+        self.journal.borrow_mut().clear(slot);
+        if self.short_of_room.take() {
             self.room.notify_waiters();
         }
     }

@@ -84,7 +84,14 @@ impl Requests {
     /// Reads one packet into the journal. Returns `None` if packets must not be read now.
     fn read(&self, pipe: &Pipe) -> Option<std::io::Result<Read>> {
         let mut journal = self.journal.borrow_mut();
-        (!self.held.get() && journal.has_room()).then(|| journal.read(pipe.number, pipe.fd()))
+        if self.held.get() {
+            return None;
+        }
+        if !journal.has_room(pipe.number) {
+            self.short_of_room.set(true);
+            return None;
+        }
+        Some(journal.read(pipe.number, pipe.fd()))
     }
 
     /// Reads and drops all packets of these pipes, because no process waits for an answer any more.

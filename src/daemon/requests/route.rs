@@ -1,6 +1,8 @@
 //! Routes packets: makes an event for the engine from the bytes in a slot, or a direct answer.
 
-use log::error;
+use std::time::{Duration, Instant};
+
+use log::{error, warn};
 
 use super::Requests;
 use crate::daemon::mounts::Mounts;
@@ -8,6 +10,9 @@ use crate::engine::{EntryId, Errno, Event, Key, MountId, Token};
 use crate::link::journal::Slot;
 use crate::sys::children;
 use crate::sys::packet::Packet;
+
+/// Between two log lines about refused lookups.
+const REFUSED: Duration = Duration::from_secs(60);
 
 /// What to do with a packet.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,10 +66,18 @@ impl Requests {
             error!("request {} has ended {ended} workers; it is answered with an error", request.token.0);
             return Routed::Answer(mount, request.token, Some(Errno::EIO));
         }
+        if matches!(packet, Packet::Missing(_)) && !self.journal.borrow().has_share(slot) {
+            if self.refused.get().is_none_or(|last| last.elapsed() > REFUSED) {
+                self.refused.set(Some(Instant::now()));
+                warn!("user {} has too many lookups under way: more of them fail with EAGAIN", request.who.uid);
+            }
+            return Routed::Answer(mount, request.token, Some(Errno::EAGAIN));
+        }
+        let waited = self.journal.borrow().waited(slot);
         // For direct mounts the name is empty, like their only key.
         let (at, token) = (EntryId { mount, key: Key::from(request.name) }, request.token);
         Routed::Event(match packet {
-            Packet::Missing(_) => Event::Missing { at, token, who: request.who, waited: 0 },
+            Packet::Missing(_) => Event::Missing { at, token, who: request.who, waited },
             Packet::Expire(_) => Event::Expire { at, token },
         })
     }
