@@ -158,7 +158,7 @@ pub(crate) fn control(bytes: &[u8]) {
 
 /// The text of a handover between two programs, and the messages of a worker to its keeper.
 pub(crate) fn handover(text: &[u8]) {
-    let head = format!("autofs-handover 1\npid {}\n", std::process::id());
+    let head = format!("autofs-handover 2\npid {}\n", std::process::id());
     _ = keeper::reads_handover(text);
     _ = keeper::reads_handover(&[head.as_bytes(), text].concat());
     if let Some(message) = Message::decode(text) {
