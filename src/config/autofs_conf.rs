@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::text::{Diagnostic, Escaped, Position};
 
-/// The section that a setting stands in.
+/// The section of a setting.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
     /// `[ autofs ]`, and all before the first header.
@@ -24,7 +24,7 @@ pub enum Section {
 /// One `name = value`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting<'a> {
-    /// Where it stands.
+    /// The section.
     pub section: Section,
     /// Lower case, without the old prefix `DEFAULT_`.
     pub name: String,

@@ -3,7 +3,7 @@
 use super::{Askers, Engine, Entry, EntryId, Mount, Stage, State};
 
 impl Engine {
-    /// Whether no job runs, nobody waits and the kernel is asked for nothing.
+    /// Returns whether no job and no expire run is in progress and no lookup waits.
     pub fn is_idle(&self) -> bool {
         let busy = |mount: &Mount| mount.is_expiring() || mount.entries().any(|(_, entry)| entry.busy());
         self.jobs.is_empty() && !self.tree.mounts().any(|(_, mount)| busy(mount))
@@ -29,7 +29,7 @@ impl Engine {
         }
     }
 
-    /// Forgets whoever waits. What was begun for them goes on.
+    /// Forgets all waiting lookups. The jobs begun for them continue.
     pub(super) fn forget_tokens(&mut self) {
         for at in self.tree.entries() {
             self.update(&at, |entry| {

@@ -1,4 +1,4 @@
-//! Unmounting an entry with all that stands on it, as a transaction: it goes as a whole, or what went is put back.
+//! Unmounts an entry with everything mounted on it as a transaction: all of it, or the unmounted parts are mounted again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -156,7 +156,7 @@ impl Engine {
         self.repair(at, repairs);
     }
 
-    /// Whether nothing runs and nobody waits at an entry and in the tree below it.
+    /// Returns whether no job runs and no lookup waits at an entry and in the tree below it.
     pub(super) fn quiet(&self, at: &EntryId) -> bool {
         !self.tree.entry(at).is_some_and(Entry::busy) && self.tree.is_quiet_below(at)
     }

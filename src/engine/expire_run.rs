@@ -155,8 +155,8 @@ impl Engine {
         }
     }
 
-    /// The kernel never expires an indirect mount that stands on an entry of another: those that are empty go with
-    /// their entry, if they are deeper than the level that is asked now.
+    /// Unmounts entries with empty submounts, because the kernel never expires an indirect mount that is mounted on an entry of
+    /// another. Only those below the level that is being expired.
     fn drop_empty_submounts(&mut self, id: MountId, level: usize) {
         let mut owners = BTreeSet::new();
         for (_, mount) in self.tree.members(id) {
@@ -174,8 +174,8 @@ impl Engine {
         }
     }
 
-    /// What somebody unmounted by hand, nothing tells us: entries that have been mounted for long without a word are
-    /// looked at, so that their mount is not asked for ever.
+    /// Checks entries that were mounted long ago, because the kernel does not report manual unmounts. Otherwise their autofs
+    /// mount would be expired forever.
     fn check_old(&mut self, id: MountId, immediate: bool) {
         let Some(top) = self.tree.top(id) else { return };
         let age = if immediate { 0 } else { top.wanted.timeout.saturating_mul(1000) };

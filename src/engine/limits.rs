@@ -10,7 +10,7 @@ pub struct Limits {
     pub unmount: u64,
     /// How long the end of the daemon is held up by requests that are being served.
     pub grace: u64,
-    /// Until a top-level mount that somebody unmounted is mounted again.
+    /// Time until a top-level mount that was unmounted from outside is mounted again.
     pub reattach: u64,
     /// How often a process may ask within `loop_window` for what is mounted already. The kernel repeats a lookup 40
     /// times when READY has not brought a mount into the asker's mount namespace.

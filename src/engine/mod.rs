@@ -1,8 +1,8 @@
-//! The engine: one value that owns all that is known of requests, entries and triggers.
+//! The engine: the state machine that owns the state of all requests, entries and triggers.
 //!
-//! `handle(now, event, &mut effects)` is all there is: no clock, no system call, no lock. Every token that comes in
-//! leaves exactly once, as READY or FAIL with an errno of the whitelist, within the deadline of the request. Effects
-//! are idempotent: what a dead worker had begun is begun again by its successor.
+//! Its main function is `handle(now, event, &mut effects)`. It uses no clock, system calls or locks. Every token is answered
+//! exactly once, by READY or by FAIL with an errno of the whitelist, within the deadline of the request. Effects are idempotent:
+//! the operations of a dead worker are begun again by its successor.
 //!
 //! An entry goes through these phases; at most one job runs on it.
 //!
@@ -22,9 +22,9 @@
 //! Offset triggers begin with mounting, as their plan is known. A job that takes too long is disowned: its lookups fail
 //! with ETIMEDOUT and the entry stays in its phase, so that nothing else begins there, until the result comes.
 //!
-//! A successor starts with a `Want` of all top-level mounts that it has found attached, wanted or not; then come
-//! `Attached` and `Adopted` from what the mount table says (parents before children), then the tokens that are still
-//! owed, as `Missing` and `Expire`, then a `Want` of what the configuration names, so that the rest is taken down.
+//! A new worker begins with a `Want` of all top-level mounts that it has found attached, whether they are configured or not.
+//! Then follow `Attached` and `Adopted` events from the mount table (parents before children), the unanswered requests as
+//! `Missing` and `Expire`, and finally a `Want` of the configured mounts, which removes all others.
 
 mod checkpoint;
 mod effect;
@@ -73,7 +73,7 @@ pub struct Engine {
     tree: Tree,
     /// New mounts that wait until another one is attached or gone.
     behind: HashMap<MountId, Vec<Wanted>>,
-    /// Mounts that somebody unmounted, and when they are attached again.
+    /// Autofs mounts that were unmounted from outside, and when they are attached again.
     vanished: HashMap<Arc<Path>, (Option<Tick>, Wanted)>,
     jobs: BTreeMap<JobId, EntryId>,
     timers: Timers,
@@ -188,8 +188,8 @@ impl Engine {
         self.tree.update(&mut self.timers, at, change)
     }
 
-    /// Concludes a transition of an entry: forgets an entry of which there is nothing to be said, and lets its top-level
-    /// mount go on with what waited for it.
+    /// Concludes a transition of an entry: forgets an entry that is idle, and continues operations of its top-level mount that
+    /// have waited for it.
     fn settle(&mut self, at: &EntryId) {
         let Some(mount) = self.tree.mount(at.mount).filter(|mount| mount.entry(&at.key).is_some()) else { return };
         let (id, occupied) = (mount.top, mount.is_occupied());

@@ -164,7 +164,7 @@ impl Engine {
         self.release(id);
     }
 
-    /// Somebody has unmounted an autofs mount.
+    /// Handles an autofs mount that was unmounted from outside.
     pub(super) fn vanish(&mut self, id: MountId) {
         let Some(top) = self.tree.top(id) else {
             let owner = self.tree.mount(id).and_then(|mount| mount.owner().cloned());

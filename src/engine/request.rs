@@ -201,7 +201,7 @@ impl Engine {
         self.serve(&at);
     }
 
-    /// What was mounted before we were, or while we did not look.
+    /// Adopts an entry that was mounted before this worker started, or without its knowledge.
     pub(super) fn adopted(&mut self, at: EntryId, plan: Option<Arc<Plan>>, done: Done) {
         if !self.tree.may_have(&at) {
             return;

@@ -74,13 +74,13 @@ pub struct EntryView<'a> {
     pub key: &'a Key,
     /// What is being done with it.
     pub phase: EntryPhase,
-    /// A job runs that nobody waits for any more, because it takes too long.
+    /// Whether the job has missed its deadline. No lookup waits for it any more.
     pub overdue: bool,
     /// How many lookups wait for it.
     pub waiting: usize,
     /// When it was mounted; none: it is not.
     pub since: Option<Tick>,
-    /// What was done there, as far as it is known.
+    /// The plan of the mount, if it is known.
     pub plan: Option<&'a Arc<Plan>>,
     /// Why it failed, or could not be unmounted.
     pub reason: Option<&'a Reason>,
@@ -114,7 +114,7 @@ impl<'a> MountView<'a> {
         self.mount.kind
     }
 
-    /// The entry on which it stands; none: a top-level mount.
+    /// Returns the entry it is mounted on. Returns `None` for a top-level mount.
     pub fn parent(&self) -> Option<(MountId, &'a Key)> {
         self.mount.owner().map(|owner| (owner.mount, &owner.key))
     }
@@ -129,7 +129,8 @@ impl<'a> MountView<'a> {
         }
     }
 
-    /// Seconds until an unused entry goes; 0: never. Triggers and submounts have that of their top-level mount.
+    /// Returns the seconds until an unused entry expires; 0 means never. Triggers and submounts have the timeout of their
+    /// top-level mount.
     pub fn timeout(&self) -> u64 {
         self.engine.tree.top(self.mount.top).map_or(0, |top| top.wanted.timeout)
     }
@@ -140,7 +141,7 @@ impl<'a> MountView<'a> {
         top.trouble.as_ref()
     }
 
-    /// The entries of which there is something to be said, then those that failed a short while ago.
+    /// Returns the entries that are not idle, then those that have failed recently.
     pub fn entries(&self) -> impl Iterator<Item = EntryView<'a>> + use<'a> {
         let Self { engine, mount, id } = *self;
         let entries = mount.entries().map(|(key, entry)| {

@@ -1,4 +1,4 @@
-//! An entry of a Sun map, as data: what stands behind a key.
+//! A parsed entry of a Sun map.
 
 use std::fmt;
 

@@ -29,7 +29,7 @@ struct Piece {
 }
 
 impl Expanded<'_> {
-    /// The offset in the unexpanded text of what stands at `offset` now.
+    /// Returns the offset in the unexpanded text of the byte at `offset` in the expanded text.
     pub fn origin(&self, offset: usize) -> usize {
         match self.pieces.iter().rev().find(|p| p.at <= offset) {
             Some(Piece { at, origin, verbatim: true }) => origin + (offset - at),

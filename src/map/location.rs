@@ -69,7 +69,7 @@ fn begins_with_slash() -> Flaw {
     Flaw::new(0, "location begins with \"/\"", "write :/path for a local directory or device")
 }
 
-/// Checks what stands before `:/`: host names with weights, parted by commas.
+/// Checks the part before `:/`: host names with weights, separated by commas.
 fn hosts(list: &[u8]) -> Result<(), Flaw> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._,()#@:%[]".contains(&b);
     if let Some(at) = list.iter().position(|&b| !allowed(b)) {

@@ -1,7 +1,7 @@
 //! A line of a master map: `mount-point map [options]` or `+include`, auto.master(5).
 //!
-//! The maps here are only named: what is behind a name is the business of the sources, and what several lines mean
-//! together that of the [`table`](super::table).
+//! Maps are only referred to by name: [`source`](crate::source) finds them, and [`table`](super::table) combines several
+//! lines.
 
 use std::ops::Range;
 use std::path::Path;
@@ -577,7 +577,7 @@ mod tests {
             let item = Item::Entry(entry);
             let (mut items, diagnostics) = read(print(&item).as_bytes(), &file());
             for item in &mut items {
-                // What was written is another matter than what it means.
+                // Only the meaning is compared, not the spelling.
                 if let Item::Entry(entry) = item {
                     entry.options.arguments.clear();
                 }

@@ -1,4 +1,4 @@
-//! Words of an entry that are no location where one has to be: what was probably meant, and how to write it.
+//! Words of an entry in the place of a location that are not locations: the likely intention, and how to write it.
 
 use super::known::options::look_like_options;
 use super::known::typographic;

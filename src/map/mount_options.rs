@@ -6,12 +6,12 @@ use std::fmt;
 use crate::text::Escaped;
 
 /// Option words in the order in which they were given, joined by commas: never an empty word, no comma at either end.
-/// The last word wins at mount(8), so nothing is ever sorted or struck out.
+/// At mount(8) the last of conflicting words is used, so words are never sorted or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct OptionList(Vec<u8>);
 
 impl OptionList {
-    /// The words of `text`, which stand between commas; empty ones are dropped.
+    /// Parses words separated by commas. Empty words are dropped.
     pub fn parse(text: &[u8]) -> Self {
         let mut list = Self::default();
         list.push(text);
@@ -48,8 +48,8 @@ impl OptionList {
         self.0.is_empty()
     }
 
-    /// The general options followed by the special ones. General options that stand in the special ones as they are,
-    /// one after the other, are not said twice.
+    /// Returns the general options followed by the special ones. If the special options contain the general ones as a sequence
+    /// of whole words, these are not repeated.
     #[must_use]
     pub fn join(general: &Self, special: &Self) -> Self {
         if general.is_part_of(special) {
@@ -96,7 +96,7 @@ pub enum Pseudo<'a> {
     Strict(bool),
     /// `use-weight-only`, `no-use-weight-only`: how servers are compared.
     Weight,
-    /// `bg`, `nofg`: somebody waits for every automount, so it is always in the foreground.
+    /// `bg`, `nofg`: ignored, because a process waits for every automount.
     Background,
     /// `browse`, `nobrowse` (or `browsable`, `nobrowsable`).
     Browse(bool),

@@ -178,7 +178,7 @@ fn named(word: &[u8]) -> Option<(&'static str, usize)> {
     matches!(word.get(2), None | Some(b'=' | b'0'..=b'9')).then_some((name, long))
 }
 
-/// Where the value of an option stands: behind `=`, with or without blanks around it, or in the next word.
+/// Returns the position of the value of an option: after `=`, with or without blanks around it, or the next word.
 fn value(words: &mut Words<'_>, part: Range<usize>, skip: usize, name: &str) -> Result<Range<usize>, Flaw> {
     let mut start = part.start + skip;
     if start == part.end {
@@ -295,7 +295,7 @@ fn mount_option(raw: &[u8], part: Range<usize>, options: &mut Vec<u8>) -> Result
     Ok(Some(Flaw::new("master::unknown-option", part, warning, help)))
 }
 
-/// The word behind dashes of which the first is one that word processors and web pages put in place of "-".
+/// Returns the word after leading dashes, if the first is a typographic dash as inserted by word processors and web pages.
 fn after_typographic_dash(word: &[u8]) -> Option<&[u8]> {
     const DASHES: [&str; 6] = ["\u{2010}", "\u{2011}", "\u{2012}", "\u{2013}", "\u{2014}", "\u{2212}"];
     let strip = |word| DASHES.iter().find_map(|dash| <[u8]>::strip_prefix(word, dash.as_bytes()));

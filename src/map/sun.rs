@@ -1,4 +1,4 @@
-//! Sun map entries, `autofs(5)`: what stands behind the key in a map, after expansion.
+//! Parses Sun map entries, `autofs(5)`: the text after the key, after expansion.
 //!
 //! ```text
 //! entry  := {-options} location {location}
@@ -52,7 +52,7 @@ struct Reader<'a> {
 /// A part as it is being read.
 #[derive(Default)]
 struct Draft<'a> {
-    /// Its place and path; `None` for what stands before the first offset.
+    /// The word and path of the offset; `None` for the part before the first offset.
     offset: Option<(Word<'a>, Vec<u8>)>,
     options: OptionList,
     locations: Vec<Location>,

@@ -39,8 +39,7 @@ pub(crate) fn words(text: &[u8]) -> impl Iterator<Item = Word<'_>> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unbalanced(pub usize);
 
-/// The word without its quotes: `"` begins and ends a part that is taken as it is, elsewhere a backslash stands for
-/// the byte after it.
+/// Removes the quotes of a word. Text between two `"` is kept as it is; elsewhere, a backslash quotes the byte after it.
 pub(crate) fn dequote(raw: &[u8]) -> Result<Cow<'_, [u8]>, Unbalanced> {
     // Whatever is open at the end was opened by the last quote that is one.
     let (mut open, mut escaped) = (None, false);

@@ -15,7 +15,7 @@ use crate::text::{Diagnostic, Escaped, Severity};
 /// PATH_MAX of linux/limits.h without the NUL: nothing longer can be named to the kernel.
 const LONGEST_PATH: usize = 4095;
 
-/// The hosts about which [`build`] will ask, each once: those of NFS locations.
+/// Returns the host names that [`build`] needs to know about, each once: those of NFS locations.
 pub fn hosts<'e>(entry: &'e Entry, ctx: &Context<'_>) -> BTreeSet<&'e [u8]> {
     let general = ctx.options(&entry.options);
     match &entry.body {
@@ -29,8 +29,11 @@ pub fn hosts<'e>(entry: &'e Entry, ctx: &Context<'_>) -> BTreeSet<&'e [u8]> {
     }
 }
 
-/// What is to be done when the key of `entry` is accessed. Parts of a nonstrict multi-mount of which nothing can be made
-/// are left out; `warnings` say so.
+/// Makes the plan for an access to the key of `entry`. Invalid parts of a nonstrict multi-mount are left out, with a warning in
+/// `warnings`.
+///
+/// # Errors
+/// Returns why no plan can be made of the entry.
 pub fn build(
     entry: &Entry,
     ctx: &Context<'_>,
@@ -90,7 +93,7 @@ fn below(key: &Path, offset: &[u8]) -> PathBuf {
     }
 }
 
-/// Hangs each of `offsets` below the nearest one above it, or below `root`.
+/// Makes a tree: puts each offset below the nearest offset above it, or below `root`.
 fn tree(root: Plan, mut offsets: Vec<Plan>) -> Arc<Plan> {
     // Paths compare name by name, so that what is below an offset follows it directly.
     offsets.sort_by(|a, b| a.at.cmp(&b.at));
@@ -108,7 +111,7 @@ fn tree(root: Plan, mut offsets: Vec<Plan>) -> Arc<Plan> {
     Arc::new(root)
 }
 
-/// Hangs the lowest plan of `branch` below the one above it.
+/// Removes the last plan of `branch` and puts it below the one before it.
 fn fold(branch: &mut Vec<Plan>, root: &mut Plan) {
     if let Some(done) = branch.pop() {
         branch.last_mut().unwrap_or(root).offsets.push(Arc::new(done));

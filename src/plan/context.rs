@@ -1,5 +1,5 @@
-//! What a plan depends on besides the entry: where the key stands, what the master map and the configuration say, and
-//! what is known about hosts.
+//! The input of a plan besides the entry: the position and path of the key, options of the master map and the configuration, and
+//! facts about hosts.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::dice::Dice;
 use crate::map::{MasterOptions, OptionList, Pseudo};
 use crate::text::{Diagnostic, Position};
 
-/// Where an entry stands and what is said above it.
+/// The position and path of an entry, and the options above it.
 #[derive(Debug, Clone)]
 pub struct Context<'a> {
     /// The place of the key: `mountpoint/key`, or the key itself in a direct map.

@@ -1,7 +1,7 @@
-//! What is to be done for a request, as data: printable, comparable, and executed elsewhere.
+//! Plans: what to mount for a request, as data that can be printed and compared. Plans are carried out elsewhere.
 //!
-//! [`build()`] makes a [`Plan`] of an entry of a map. What it has to know about hosts, [`hosts`] names beforehand, for
-//! somebody who may wait for a name server.
+//! [`build()`] makes a [`Plan`] from an entry of a map. It does not resolve host names: [`hosts`] returns the names it needs, and
+//! the caller resolves them beforehand.
 
 mod build;
 mod context;
@@ -38,8 +38,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Puts the plan of something else that stands below this one into it, as an offset where it belongs. What has that
-    /// place already keeps it.
+    /// Inserts a plan for a path below this one as an offset at the right level. An existing offset with the same path is
+    /// kept.
     pub fn graft(&mut self, below: Arc<Self>) {
         if let Some(offset) = self.offsets.iter_mut().find(|offset| below.at.starts_with(&offset.at)) {
             if offset.at != below.at {

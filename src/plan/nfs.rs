@@ -76,7 +76,7 @@ pub(super) fn action(
     Ok(Action::Mount(mounts))
 }
 
-/// The error for a location without `:/`, with what was probably meant.
+/// Makes the error for a location without `:/`, with a suggestion.
 fn no_path(ctx: &Context<'_>, text: &[u8]) -> Diagnostic {
     let shown = Escaped::start_of(text);
     let first = text.split(|&b| b == b' ').next().unwrap_or_default();

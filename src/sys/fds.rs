@@ -66,7 +66,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<M
     let mut fds = Vec::new();
     for control in received.cmsgs()? {
         if let ControlMessageOwned::ScmRights(raw) = control {
-            // SAFETY: the kernel has just made these descriptors for us, and nobody else knows them.
+            // SAFETY: the kernel has just created these descriptors for this process, and nothing else refers to them.
             fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
@@ -166,7 +166,7 @@ pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: F_SETFD on a number of any kind does no harm.
     Os::result(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-    // SAFETY: it is open, as F_SETFD has shown, and it is nobody's, as the caller has been told.
+    // SAFETY: the descriptor is open, as F_SETFD has shown, and the caller guarantees that nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
@@ -198,7 +198,7 @@ pub fn close_inherited() -> io::Result<()> {
     for number in open_numbers()?.into_iter().filter(|number| *number > 2) {
         // SAFETY: F_GETFD on a number of any kind does no harm.
         if unsafe { libc::fcntl(number, libc::F_GETFD) } == 0 {
-            // SAFETY: without CLOEXEC it is nothing that this program has opened, so nobody owns it.
+            // SAFETY: this program opens descriptors only with CLOEXEC, so nothing in it owns one without.
             drop(unsafe { OwnedFd::from_raw_fd(number) });
         }
     }

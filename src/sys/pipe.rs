@@ -34,7 +34,7 @@ pub enum Read {
 pub struct ReadEnd(OwnedFd);
 
 impl ReadEnd {
-    /// A new pipe: our end, and the one for the kernel, which is to be closed when the mount stands.
+    /// Creates a pipe. Returns the read end, and the write end for the kernel, which must be closed after the mount.
     ///
     /// # Errors
     /// Those of pipe(2).

@@ -56,7 +56,7 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// Stable name, `area::what`, e.g. `master::timeout`.
     pub code: &'static str,
-    /// Where it stands.
+    /// The position.
     pub place: Position,
     /// Bytes that the mark covers, from `place.column` on; 0 where it is not known.
     pub length: u32,
@@ -100,7 +100,7 @@ impl Diagnostic {
         self
     }
 
-    /// With the line that it stands on, if that is not too long to be worth showing.
+    /// Adds the line of the position, unless the line is too long to show.
     #[must_use]
     pub fn excerpt(mut self, line: &[u8]) -> Self {
         self.excerpt = (line.len() <= EXCERPT_MAX).then(|| line.to_vec());

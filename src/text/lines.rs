@@ -36,7 +36,7 @@ pub struct Lines<'a> {
     at: usize,
     /// Its number.
     number: u32,
-    /// No backslash, quote or NUL stands in `at..special`.
+    /// There is no backslash, quote or NUL in `at..special`.
     special: usize,
     /// A diagnostic that follows the one just given.
     ahead: Option<Diagnostic>,
@@ -88,8 +88,8 @@ impl<'a> Line<'a> {
         self.error(code, self.entry_at, part, message.into())
     }
 
-    /// `d` with its line shown and its real place, if its column counts on from that of the entry as though there were
-    /// no joints: that is how those count who see only the entry.
+    /// Returns `d` with its line and its position in the file. The column of `d` counts from the start of the entry, without
+    /// regard to continuation lines.
     #[must_use]
     pub fn locate(&self, d: Diagnostic) -> Diagnostic {
         let entry = self.entry_place();
@@ -354,7 +354,7 @@ struct Bytes<'a> {
     at: usize,
     /// The last byte was a backslash outside quotes.
     escaped: bool,
-    /// Where the open quote stands.
+    /// The position of the open quote.
     quote: Option<usize>,
 }
 

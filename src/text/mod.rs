@@ -1,4 +1,4 @@
-//! Bytes that people write and read: where something is written in a file, what is wrong with it, how it is shown.
+//! Text of maps and configuration files: lines, positions, diagnostics, and escaping for output.
 
 pub mod diagnostic;
 pub mod escape;

@@ -6,7 +6,7 @@ use super::{Diagnostic, Escaped, Severity};
 
 /// Renders `diagnostic` in several lines, without a newline at the end; with colours for a terminal if `coloured`.
 ///
-/// The column counts characters as shown here: of a line with escapes it is not that of the one-line form.
+/// The column counts characters as shown. With escaped characters in the line, it differs from the column of the one-line form.
 pub fn render(diagnostic: &Diagnostic, coloured: bool) -> String {
     let level = match diagnostic.severity {
         Severity::Warning => Level::WARNING,
@@ -38,7 +38,7 @@ fn excerpt(line: &[u8], at: usize, length: usize) -> (String, usize, usize) {
     let at = at.min(line.len());
     let end = at.saturating_add(length).min(line.len());
     let show = |from: usize, to: usize| {
-        // One column for a tab, so that the mark stands where it should whatever the terminal does.
+        // A tab is shown as one column, so that the mark is at the right column on any terminal.
         let part = line.get(from..to).unwrap_or_default();
         part.split(|&b| b == b'\t').map(|p| Escaped(p).to_string()).collect::<Vec<_>>().join(" ")
     };

@@ -1,4 +1,4 @@
-//! One entry below an autofs mount: what is done with it now, who waits for it, and what stands there.
+//! One entry of an autofs mount: its phase, the waiting lookups, and what is mounted there.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(in crate::engine) enum Phase {
     Mounted,
     /// Believed to be mounted; the mount table is asked.
     Checking(JobId),
-    /// The entry and all that stands on it is unmounted, in this order.
+    /// The entry and everything mounted on it is being unmounted, in this order.
     Unmounting(JobId, Vec<Piece>),
     /// The unmount stopped halfway; the triggers that are gone are mounted again, one place after the other, the last
     /// of the list now. The entry that was to be unmounted keeps this phase for all of them.
@@ -92,7 +92,7 @@ pub(in crate::engine) struct Entry {
     pub(in crate::engine) expire: Option<Token>,
     /// When the running job is overdue (of no meaning when none runs).
     pub(in crate::engine) due: Option<Tick>,
-    /// The job has taken too long: nobody waits for it any more, and nobody else may begin to.
+    /// The job has missed its deadline: no lookup waits for it, and none may begin to.
     pub(in crate::engine) overdue: bool,
     /// What is mounted, if we know.
     pub(in crate::engine) plan: Option<Arc<Plan>>,
@@ -115,14 +115,14 @@ pub(in crate::engine) struct Entry {
 }
 
 impl Entry {
-    /// Whether something stands there that may have to be unmounted.
+    /// Returns whether something is mounted there that may have to be unmounted.
     pub(in crate::engine) fn occupied(&self) -> bool {
         let mounted =
             matches!(self.phase, Phase::Mounted | Phase::Checking(_) | Phase::Unmounting(..) | Phase::Restoring(..));
         mounted || !self.children.is_empty()
     }
 
-    /// Whether a job runs or somebody waits, overdue or not.
+    /// Returns whether a job runs or a lookup waits, overdue or not.
     pub(in crate::engine) fn busy(&self) -> bool {
         self.phase.job().is_some() || !self.waiting.is_empty()
     }

@@ -60,7 +60,7 @@ impl Mount {
         }
     }
 
-    /// The entry on which it stands; none: it is a top-level mount.
+    /// Returns the entry it is mounted on. Returns `None` for a top-level mount.
     pub(in crate::engine) fn owner(&self) -> Option<&EntryId> {
         self.below.as_ref().map(|below| &below.owner)
     }
@@ -111,13 +111,13 @@ impl Mount {
 /// What only a mount below an entry has.
 #[derive(Debug)]
 pub(in crate::engine) struct Below {
-    /// The entry on which it stands.
+    /// The entry it is mounted on.
     pub(in crate::engine) owner: EntryId,
     depth: usize,
     pub(in crate::engine) plan: Option<Arc<Plan>>,
 }
 
-/// What stands on an entry besides its own mount.
+/// An autofs mount on an entry, besides the mount of the entry itself.
 #[derive(Debug)]
 pub(in crate::engine) enum Site {
     Offset(Arc<Plan>),

@@ -1,4 +1,4 @@
-//! Which top-level mount stands at a path.
+//! Finds top-level mounts by path.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};

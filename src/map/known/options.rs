@@ -14,7 +14,7 @@ pub enum Value {
 }
 
 /// Options that mount(8) and the kernel know for all file systems. A list has one option per word: `=` after the name
-/// stands for a text, `=#` for a number, `?` for an optional value.
+/// means a text, `=#` a number, `?` an optional value.
 const GENERIC: &str = "ro rw suid nosuid dev nodev exec noexec sync async dirsync atime noatime diratime nodiratime \
     relatime norelatime strictatime nostrictatime lazytime nolazytime mand nomand iversion noiversion silent loud \
     defaults auto noauto user? nouser users owner group nofail _netdev remount nosymfollow symfollow context= \
@@ -118,7 +118,7 @@ pub fn are_known(fstype: &[u8]) -> bool {
     lists(fstype).is_some()
 }
 
-/// The option of `fstype` whose name is nearest to `name`, if it is near enough to be what was meant.
+/// Returns the option of `fstype` with the most similar name, if it is similar enough to be a misspelling.
 pub fn nearest(name: &[u8], fstype: &[u8]) -> Option<&'static str> {
     let lists = lists(fstype).unwrap_or([OTHER, ""]);
     let words = lists.into_iter().chain([AUTOMOUNT, GENERIC]).flat_map(str::split_ascii_whitespace);

@@ -71,7 +71,7 @@ impl Check {
         self.master(&name, underscore);
     }
 
-    /// A file of which only the name is known.
+    /// Checks a file whose type is determined by its name.
     fn file(&mut self, file: &Path) {
         let Ok(file) = std::path::absolute(file) else { return };
         let name = file.file_name().unwrap_or_default().as_encoded_bytes();

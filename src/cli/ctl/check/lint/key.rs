@@ -7,7 +7,7 @@ use crate::text::{Diagnostic, Escaped, Line};
 pub(super) fn examine(line: &Line<'_>, found: &mut Vec<Diagnostic>) {
     let key: &[u8] = &line.key;
     let shown = Escaped::start_of(key);
-    // The byte `b` where no backslash stands before it.
+    // The byte `b` without a backslash before it.
     let plain =
         |b: u8| (0..key.len()).find(|&at| key.get(at) == Some(&b) && (at == 0 || key.get(at - 1) != Some(&b'\\')));
     let mut warn = |part, code, message: String, help: String| {

@@ -24,7 +24,7 @@ type Found = (std::ops::Range<usize>, String, String);
 /// A location that its type of file system cannot have meant.
 fn one(group: &Group<'_>, raw: &[u8], alone: bool) -> Option<Found> {
     let all = 0..raw.len();
-    // Its quotes, or what was meant for one, hide what it is.
+    // With quotes, or typographic ones, the meaning is not clear.
     if raw.contains(&b'"') || !raw.is_ascii() {
         return None;
     }

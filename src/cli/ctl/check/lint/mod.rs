@@ -1,7 +1,7 @@
-//! Finds what the readers accept because automount(8) does, but what was probably meant in another way.
+//! Finds text that the parsers accept because automount(8) does, but that probably does not have the intended meaning.
 //!
-//! Each finding is a warning at the word, with the text to write. A file that works as its author meant it gives none:
-//! where both readings are likely, nothing is said.
+//! Each finding is a warning at the word, with a suggestion. Files that work as intended give no warnings: if both meanings are
+//! likely, nothing is reported.
 
 mod entry;
 mod hidden;

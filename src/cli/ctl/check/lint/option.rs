@@ -136,7 +136,7 @@ fn contradict(a: &[u8], b: &[u8]) -> bool {
 fn one(item: &Item<'_>, fstype: &[u8]) -> Option<Finding> {
     let name = item.name;
     let shown = Escaped::start_of(name);
-    // What a variable or the key stands for is not known.
+    // The value of a variable or of the key is not known.
     if name.contains(&b'$') || name.contains(&b'&') {
         return None;
     }
@@ -280,7 +280,7 @@ fn wrong_value(item: &Item<'_>, expected: Value) -> Option<Finding> {
     Some(("options::value", format!("{name}={} is no number", Escaped::start_of(value)), help))
 }
 
-/// Examines values of which NFS and tmpfs know only some.
+/// Examines options with a fixed set of values in NFS and tmpfs.
 fn wrong_word(item: &Item<'_>, fstype: &[u8]) -> Option<Finding> {
     let value = std::str::from_utf8(item.value?).ok().filter(|value| !value.contains(['$', '&']))?;
     let nfs = matches!(fstype, b"nfs" | b"nfs4");
