@@ -1,4 +1,4 @@
-//! The worker's half: the loop between kernel, engine and maps.
+//! The worker: the event loop between kernel, engine and maps.
 
 mod attach;
 mod checkpoint;

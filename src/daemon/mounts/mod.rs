@@ -1,7 +1,7 @@
-//! The autofs mounts that are served: which there are, where they are, what is being done with them.
+//! The autofs mounts of this worker: their paths, device numbers and pipes, and which of them are being made or unmounted.
 //!
-//! [`Mounts`] owns them and their control pipes. Its methods borrow for a moment and call nothing outside, so that they can
-//! be used from everywhere on the reactor thread.
+//! [`Mounts`] owns them and their control pipes. Its methods hold no borrow when they return and call nothing outside, so they
+//! can be used anywhere on the reactor thread.
 
 pub(crate) mod locate;
 pub(crate) mod pipes;
@@ -32,19 +32,19 @@ use table::{MountTable, Mounted};
 /// An autofs mount of ours.
 #[derive(Debug, Clone)]
 pub(crate) struct AutofsMount {
-    /// Its mount point.
+    /// The mount point.
     pub(crate) path: Arc<Path>,
-    /// Its kind.
+    /// Indirect, direct or offset.
     pub(crate) kind: Kind,
-    /// Its device number, encoded as in packets. A restore changes it.
+    /// The device number, encoded as in packets. A restore changes it.
     pub(crate) dev: u32,
     /// The number of the pipe that it writes to.
     pub(crate) pipe: u32,
-    /// The map that serves it.
+    /// The line of the master map it belongs to.
     pub(crate) line: Rc<Line>,
-    /// Whether it is mounted on a network file system, so that to open its root may block.
+    /// Whether it is mounted on a network file system, so that opening its root may block.
     pub(crate) remote: bool,
-    /// Whether a restore has lost `strictexpire` or `ignore`: it is to be mounted again when nothing is mounted on it.
+    /// Whether a restore has dropped `strictexpire` or `ignore`. If so, it is remounted when nothing is mounted on it.
     pub(crate) lacks_options: bool,
 }
 
@@ -63,7 +63,7 @@ impl AutofsMount {
         }
     }
 
-    /// Returns an entry in the form that the executor takes.
+    /// Returns an entry as a [`Place`] for the executor.
     pub(crate) fn place(&self, key: &Key, who: Requester) -> Place {
         Place {
             kind: self.kind,
@@ -76,36 +76,36 @@ impl AutofsMount {
     }
 }
 
-/// An autofs mount that is to be made known.
+/// A new autofs mount, to be [inserted](Mounts::insert).
 #[derive(Debug)]
 pub(crate) struct NewMount {
-    /// Its mount point.
+    /// The mount point.
     pub(crate) path: Arc<Path>,
-    /// Its kind.
+    /// Indirect, direct or offset.
     pub(crate) kind: Kind,
-    /// Its device number, encoded as in packets.
+    /// The device number, encoded as in packets.
     pub(crate) dev: u32,
     /// The number of the pipe that it writes to.
     pub(crate) pipe: u32,
-    /// The map that serves it.
+    /// The line of the master map it belongs to.
     pub(crate) line: Rc<Line>,
-    /// The directories that were made for it.
+    /// The directories that were created for it.
     pub(crate) created: Made,
     /// Whether it is mounted on a network file system.
     pub(crate) remote: bool,
-    /// Whether it was there before this worker, so that something may be mounted below it.
+    /// Whether it existed before this worker, so that something may be mounted below it.
     pub(crate) found: bool,
 }
 
-/// What is known of one autofs mount.
+/// An autofs mount with the state of its requests.
 #[derive(Debug)]
 struct Row {
     mount: AutofsMount,
-    /// The directories that were made for it and are removed with it.
+    /// The directories that were created for it and are removed with it.
     created: Made,
     /// Its root directory, open while requests are unanswered; see [`roots`].
     root: Option<OwnedFd>,
-    /// How many requests are unanswered.
+    /// The number of unanswered requests.
     unanswered: u32,
 }
 
@@ -120,26 +120,26 @@ pub(crate) struct Mounts {
     plans: RefCell<HashMap<MountId, Arc<Plan>>>,
     /// Mounts that are being unmounted.
     leaving: RefCell<HashSet<MountId>>,
-    /// Mounts that were there before this worker and whose entries are not known yet.
+    /// Mounts that existed before this worker and whose entries are not known yet.
     adopting: RefCell<HashSet<MountId>>,
-    /// Directories that were made for mounts that are gone, and that others still need.
+    /// Directories that were created for removed mounts and that other mounts still need.
     left_over: RefCell<Vec<Made>>,
     /// Mounts whose roots are open.
     opened: RefCell<Vec<MountId>>,
-    /// Mounts of ours that have been unmounted since the mount table was last compared.
+    /// Number of mounts that we have unmounted since the mount table was last compared.
     unmounted: Cell<usize>,
-    /// Jobs under way that make autofs mounts, and those of them that attach top-level mounts.
+    /// Number of running jobs that make autofs mounts, and of those that attach top-level mounts.
     making: Rc<Cell<usize>>,
     attaching: Rc<Cell<usize>>,
-    /// Told when an attach has ended.
+    /// Notified when an attach has ended.
     attached: Rc<Notify>,
     next: Cell<u32>,
-    /// Takes the pipes that a mount writes to and no task reads yet.
+    /// Receives the pipes that have a writer but no reading task yet.
     unread: mpsc::UnboundedSender<Rc<Pipe>>,
 }
 
 impl Mounts {
-    /// Returns a set without mounts, and the channel on which the pipes come that are to be read.
+    /// Creates the value without mounts. Also returns the channel with the pipes that must be read.
     pub(crate) fn new(control: Arc<Control>, pipes: Pipes) -> (Rc<Self>, mpsc::UnboundedReceiver<Rc<Pipe>>) {
         let (unread, read) = mpsc::unbounded_channel();
         let mounts = Self {
@@ -162,15 +162,15 @@ impl Mounts {
         (Rc::new(mounts), read)
     }
 
-    /// Returns a number for a mount that the shell makes (an offset or a submount).
+    /// Returns a new id for an offset mount or a submount.
     pub(crate) fn number(&self) -> MountId {
         let next = self.next.get();
         self.next.set(next.wrapping_add(1));
         MountId(next & !MountId::TOP)
     }
 
-    /// Makes an autofs mount known: its packets are read from now on. They are served when the engine knows it and its
-    /// entries. To be called before the engine is told of it.
+    /// Adds an autofs mount. Its packets are read from now on, and served when the engine knows the mount and its entries. Must
+    /// be called before the engine is told about the mount.
     pub(crate) fn insert(&self, id: MountId, new: NewMount) {
         let NewMount { path, kind, dev, pipe, line, created, remote, found } = new;
         if found {
@@ -189,7 +189,7 @@ impl Mounts {
         self.rows.borrow_mut().insert(id, Box::new(Row { mount, created, root: None, unanswered: 0 }));
     }
 
-    /// Removes a mount that is gone. Returns it with the directories that were made for it and its open root.
+    /// Removes a mount that is gone. Returns it with the directories created for it and its open root.
     pub(crate) fn remove(&self, id: MountId) -> Option<(AutofsMount, Made, Option<OwnedFd>)> {
         let row = self.rows.borrow_mut().remove(&id)?;
         let Row { mount, created, root, .. } = *row;
@@ -200,7 +200,7 @@ impl Mounts {
         let mut pipes = self.pipes.borrow_mut();
         if let Some(pipe) = pipes.get(mount.pipe) {
             pipe.mounts.set(pipe.mounts.get().saturating_sub(1));
-            // The pipe of a line of direct mounts stays for those that a reload adds.
+            // The pipe of a direct map is kept for keys that a reload adds.
             if pipe.mounts.get() == 0 && mount.kind == Kind::Indirect {
                 pipes.release(mount.pipe);
             }
@@ -221,19 +221,19 @@ impl Mounts {
         self.rows.borrow().len()
     }
 
-    /// Returns what `look` makes of each mount, where it makes something of it.
+    /// Returns the results of `look` for all mounts, without `None`.
     pub(crate) fn filter_map<T>(&self, mut look: impl FnMut(MountId, &AutofsMount) -> Option<T>) -> Vec<T> {
         self.rows.borrow().iter().filter_map(|(id, row)| look(*id, &row.mount)).collect()
     }
 
-    /// Changes a mount that is known. Its device is changed by [`move_device`](Self::move_device) only.
+    /// Changes a mount. Its device number must only be changed by [`move_device`](Self::move_device).
     pub(crate) fn change(&self, id: MountId, change: impl FnOnce(&mut AutofsMount)) {
         if let Some(row) = self.rows.borrow_mut().get_mut(&id) {
             change(&mut row.mount);
         }
     }
 
-    /// Returns the mount that serves `path`: the deepest at or above it.
+    /// Returns the mount that serves `path`: the deepest one at or above it.
     pub(crate) fn serving(&self, path: &Path) -> Option<(MountId, AutofsMount)> {
         let rows = self.rows.borrow();
         let above = rows.iter().filter(|(_, row)| path.starts_with(&row.mount.path));
@@ -241,13 +241,13 @@ impl Mounts {
         deepest.map(|(id, row)| (*id, row.mount.clone()))
     }
 
-    /// Returns an entry in the form that the executor takes.
+    /// Returns an entry as a [`Place`] for the executor.
     pub(crate) fn place(&self, at: &EntryId, who: Requester) -> Option<Place> {
         self.rows.borrow().get(&at.mount).map(|row| row.mount.place(&at.key, who))
     }
 
-    /// Returns the mount that a packet is about. The device decides where several mounts share a pipe; a pipe of its own
-    /// decides for an indirect mount even when the device has changed.
+    /// Returns the mount of a packet. Mounts that share a pipe are distinguished by device number. An indirect mount has its own
+    /// pipe and is found by it, even if its device number has changed.
     pub(crate) fn route(&self, pipe: u32, request: &Request<'_>) -> Option<MountId> {
         let Request { dev, kind, .. } = *request;
         let known = self.by_device.borrow().get(&dev).copied();
@@ -263,7 +263,7 @@ impl Mounts {
         Some(id)
     }
 
-    /// Changes the device number of a mount: it was restored or mounted again.
+    /// Changes the device number of a mount that was restored or mounted again.
     pub(crate) fn move_device(&self, id: MountId, dev: u32) {
         let mut by_device = self.by_device.borrow_mut();
         if let Some(row) = self.rows.borrow_mut().get_mut(&id) {
@@ -275,12 +275,12 @@ impl Mounts {
         }
     }
 
-    /// Forgets all device numbers, which a restore has changed, until [`move_device`](Self::move_device) brings new ones.
+    /// Forgets all device numbers after a restore, until [`move_device`](Self::move_device) sets new ones.
     pub(crate) fn forget_devices(&self) {
         self.by_device.borrow_mut().clear();
     }
 
-    /// Takes note of mounts whose device number in the mount table is another one, as after a restore.
+    /// Sets the device numbers of mounts that have another one in the mount table, as after a restore.
     pub(crate) fn find_devices(&self, table: &MountTable) {
         let own = self.inodes();
         let ours: HashMap<Arc<Path>, (MountId, u32)> =
@@ -292,13 +292,13 @@ impl Mounts {
         }
     }
 
-    /// Returns whether an autofs mount of the mount table is known.
+    /// Returns whether a line of the mount table is one of these mounts.
     pub(crate) fn serves(&self, line: &Mounted) -> bool {
         let known = self.by_device.borrow().get(&line.dev).copied();
         known.is_some_and(|id| self.rows.borrow().get(&id).is_some_and(|row| *row.mount.path == *line.target))
     }
 
-    /// Remembers the plan of an offset mount.
+    /// Stores the plan of an offset mount.
     pub(crate) fn set_plan(&self, id: MountId, plan: Arc<Plan>) {
         self.plans.borrow_mut().insert(id, plan);
     }
@@ -308,22 +308,22 @@ impl Mounts {
         self.plans.borrow().get(&id).map(Arc::clone)
     }
 
-    /// Takes note that the entries of a mount that was there before are known.
+    /// Records that the entries of an adopted mount are known.
     pub(crate) fn adopted(&self, id: MountId) {
         self.adopting.borrow_mut().remove(&id);
     }
 
-    /// Returns whether the entries of a mount that was there before are not known yet.
+    /// Returns whether the entries of an existing mount are still being adopted.
     pub(crate) fn is_adopting(&self, id: MountId) -> bool {
         self.adopting.borrow().contains(&id)
     }
 
-    /// Takes note that a mount is being unmounted.
+    /// Records that a mount is being unmounted.
     pub(crate) fn begin_leaving(&self, id: MountId) {
         self.leaving.borrow_mut().insert(id);
     }
 
-    /// Takes note that a mount could not be unmounted.
+    /// Records that a mount could not be unmounted.
     pub(crate) fn end_leaving(&self, id: MountId) {
         self.leaving.borrow_mut().remove(&id);
     }
@@ -333,43 +333,43 @@ impl Mounts {
         self.leaving.borrow().contains(&id)
     }
 
-    /// Returns whether autofs mounts are being made, or unmounted.
+    /// Returns whether autofs mounts are being made or unmounted.
     pub(crate) fn is_busy(&self) -> bool {
         self.is_making() || !self.leaving.borrow().is_empty()
     }
 
-    /// Takes the directories that could not be removed with their mounts.
+    /// Removes and returns the directories that could not be removed with their mounts.
     pub(crate) fn take_left_over(&self) -> Vec<Made> {
         self.left_over.take()
     }
 
-    /// Keeps directories that cannot be removed yet.
+    /// Stores directories that cannot be removed yet.
     pub(crate) fn leave_over(&self, made: Vec<Made>) {
         self.left_over.borrow_mut().extend(made);
     }
 
-    /// Counts a mount that was unmounted by us.
+    /// Counts a mount that we have unmounted.
     pub(crate) fn count_unmounted(&self) {
         self.unmounted.set(self.unmounted.get() + 1);
     }
 
-    /// Returns how many mounts of ours were unmounted since the last call.
+    /// Returns how many mounts we have unmounted since the last call.
     pub(crate) fn take_unmounted(&self) -> usize {
         self.unmounted.take()
     }
 
-    /// Begins a job that makes autofs mounts; it ends when the guard is dropped.
+    /// Records a job that makes autofs mounts, until the guard is dropped.
     pub(crate) fn begin_making(&self) -> Making {
         Making { _making: Counted::begin(&self.making), attaching: None }
     }
 
-    /// Begins a job that attaches top-level mounts; it ends when the guard is dropped.
+    /// Records a job that attaches top-level mounts, until the guard is dropped.
     pub(crate) fn begin_attaching(&self) -> Making {
         let attaching = Some((Counted::begin(&self.attaching), Rc::clone(&self.attached)));
         Making { _making: Counted::begin(&self.making), attaching }
     }
 
-    /// Returns whether a job is under way that makes autofs mounts.
+    /// Returns whether a job that makes autofs mounts is running.
     pub(crate) fn is_making(&self) -> bool {
         self.making.get() > 0
     }
@@ -382,7 +382,7 @@ impl Mounts {
     }
 }
 
-/// A job under way that makes autofs mounts. While there is one, packets whose mount is unknown wait for it.
+/// Guard of a running job that makes autofs mounts. Packets for unknown mounts stay parked while there is one.
 #[derive(Debug)]
 pub(crate) struct Making {
     _making: Counted,
@@ -398,7 +398,7 @@ impl Drop for Making {
     }
 }
 
-/// One of a number, for as long as it lives.
+/// Increments a counter, and decrements it when dropped.
 #[derive(Debug)]
 struct Counted(Rc<Cell<usize>>);
 

@@ -1,9 +1,9 @@
-//! Answering requests for autofs mounts that exist in other mount namespaces only.
+//! Answers requests for autofs mounts that only exist in other mount namespaces.
 //!
-//! A container with private propagation keeps its copies of our autofs mounts when we unmount ours. Lookups there still
-//! come through our pipe, and nobody else can answer them. The mount is reached by way of a process that sees it
-//! (`/proc/PID/root`, `/proc/PID/cwd`) and set catatonic: what waits there fails with ENOENT, and so does what is looked up
-//! later, without asking us again.
+//! A container with private propagation keeps its copies of our autofs mounts when we unmount ours. Lookups in the copies
+//! still send packets through our pipe, and no other process can answer them. The copy is reached through a process that sees it
+//! (`/proc/PID/root`, `/proc/PID/cwd`) and is set catatonic. Waiting and later lookups in it then fail with ENOENT, without
+//! further packets.
 
 use std::collections::HashMap;
 use std::io;
@@ -29,17 +29,17 @@ use crate::sys::autofs::Control;
 use crate::sys::packet::Packet;
 use crate::sys::{mountinfo, procfs};
 
-/// Pause between two searches: at first, and at most after doubling.
+/// Pauses between searches: the first pause, which doubles each time, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
-/// Searches that find no such mount before the requests are given up. A process may change its namespace, or end, while we
-/// look.
+/// Number of searches without a result before the requests are given up. More than one, because a process may change its
+/// namespace or end during a search.
 const SEARCHES: u32 = 3;
 
-/// Directories between a process's working directory and the root of an autofs mount that are searched.
+/// How many parents of a process's working directory are examined to find the root of an autofs mount.
 const DEPTH: usize = 16;
 
-/// How long the last requests of a daemon that ends may take.
+/// Deadline for answering the remaining requests at shutdown.
 const LAST: Duration = Duration::from_secs(3);
 
 /// A request for an autofs mount that is not in our mount table.
@@ -47,17 +47,17 @@ const LAST: Duration = Duration::from_secs(3);
 pub(crate) struct Lost {
     slot: Slot,
     token: Token,
-    /// The process that waits.
+    /// The waiting process.
     tgid: u32,
-    /// Inode number of the pipe.
+    /// The inode number of the pipe.
     pipe: Option<u64>,
 }
 
-/// Requests by the device of their mount.
+/// Requests by the device number of their mount.
 pub(super) type ByDevice = HashMap<u32, Vec<Lost>>;
 
 impl Requests {
-    /// Adds the request in a slot to those that are to be answered elsewhere.
+    /// Adds the request in a slot to `lost`.
     pub(super) fn lose(&self, lost: &mut ByDevice, mounts: &Mounts, slot: Slot) {
         let journal = self.journal.borrow();
         let bytes = journal.packet(slot);
@@ -68,19 +68,19 @@ impl Requests {
         lost.entry(request.dev).or_default().push(one);
     }
 
-    /// Returns the request in a slot, if there is one, as one that is to be answered elsewhere.
+    /// Returns the request in a slot, if there is one, by device number.
     pub(super) fn lost(&self, mounts: &Mounts, slot: Option<Slot>) -> ByDevice {
         let mut lost = ByDevice::new();
         slot.into_iter().for_each(|slot| self.lose(&mut lost, mounts, slot));
         lost
     }
 
-    /// Answers requests for a mount that is not in our mount table, and strikes them out of the journal. Ends when they are
-    /// answered, or when no process is found that sees the mount.
+    /// Answers requests for a mount that is not in our mount table, and removes them from the journal. Gives up if no process is
+    /// found that sees the mount.
     pub(super) async fn answer_elsewhere(self: Rc<Self>, tools: Tools, dev: u32, lost: Vec<Lost>) {
         let age = self.age.get();
         let (mut pause, mut searches) = (PAUSE.0, 0);
-        // After a restore the tokens are those of other requests.
+        // After a restore, the same tokens may belong to other requests.
         while self.age.get() == age {
             match tools.lanes.run(Lane::Umount, search(&tools, dev, lost.clone())).await {
                 Ok(true) => {
@@ -102,7 +102,7 @@ impl Requests {
         lost.iter().for_each(|lost| self.forget(lost.slot));
     }
 
-    /// Answers what is left in journal and pipes when the daemon ends.
+    /// Answers the requests that are left in journal and pipes at shutdown.
     pub(crate) async fn answer_the_last(&self, mounts: &Mounts, tools: &Tools) {
         let mut lost = ByDevice::new();
         for (slot, _) in self.parked.take() {
@@ -134,7 +134,7 @@ fn search(tools: &Tools, dev: u32, lost: Vec<Lost>) -> impl FnOnce() -> io::Resu
 /// process has it.
 ///
 /// # Errors
-/// Those of the last attempt to open the mount, if one was found and could not be opened.
+/// Returns the last error of opening the mount, if one was found but could not be opened.
 fn answer(control: &Control, opener: &mut Opener, dev: u32, lost: &[Lost]) -> io::Result<bool> {
     let mut waiting: Vec<i32> = lost.iter().filter_map(|lost| i32::try_from(lost.tgid).ok()).collect();
     waiting.sort_unstable();
@@ -142,7 +142,7 @@ fn answer(control: &Control, opener: &mut Opener, dev: u32, lost: &[Lost]) -> io
     let mut failed = None;
     for pid in waiting.iter().copied().chain(procfs::one_process_of_each_mount_namespace()) {
         for (path, mounted) in seen_by(pid, dev) {
-            // What is catatonic already has answered its requests.
+            // A catatonic mount has no waiting lookups.
             if mounted.autofs.is_some_and(|shown| shown.pipe_ino == Some(-1)) {
                 return Ok(true);
             }
@@ -166,8 +166,8 @@ fn answer(control: &Control, opener: &mut Opener, dev: u32, lost: &[Lost]) -> io
     failed.map_or(Ok(false), Err)
 }
 
-/// The places at which a process sees an autofs mount: the path by which we reach it, and its line in the process's mount
-/// table.
+/// Returns where a process sees an autofs mount: a path by which this process can reach it, and its line in the mount table of
+/// the other process.
 fn seen_by(pid: i32, dev: u32) -> Vec<(PathBuf, Mounted)> {
     let Ok(table) = mountinfo::read_of(pid) else { return Vec::new() };
     let lines = mountinfo::parse(&table).filter(|line| line.dev == dev).map(Mounted::from);
@@ -177,8 +177,8 @@ fn seen_by(pid: i32, dev: u32) -> Vec<(PathBuf, Mounted)> {
     lines.filter(|line| line.autofs.is_some()).map(place).collect()
 }
 
-/// Sets a mount catatonic if it speaks through our pipe. Otherwise its device number may be that of another daemon's mount
-/// by now, so only our requests are answered.
+/// Sets a mount catatonic if it uses our pipe. Otherwise another daemon's mount may have its device number by now, and only our
+/// requests are answered.
 fn refuse(control: &Control, root: &OwnedFd, mounted: &Mounted, lost: &[Lost]) -> io::Result<()> {
     let shown = mounted.autofs.and_then(|shown| u64::try_from(shown.pipe_ino?).ok());
     if shown.is_some() && lost.iter().any(|lost| lost.pipe == shown) {
@@ -187,11 +187,11 @@ fn refuse(control: &Control, root: &OwnedFd, mounted: &Mounted, lost: &[Lost]) -
     fail_all(control, root, lost)
 }
 
-/// Answers each request with ENOENT.
+/// Answers all requests with ENOENT.
 fn fail_all(control: &Control, root: &OwnedFd, lost: &[Lost]) -> io::Result<()> {
     for lost in lost {
         match control.fail(root.as_fd(), lost.token, Errno::ENOENT) {
-            // It was answered before.
+            // It was already answered.
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => {}
             other => other?,
         }
