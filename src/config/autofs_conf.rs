@@ -1,7 +1,7 @@
-//! The text of autofs.conf(5), and of the file of the init system that has the same form: sections of `name = value`.
+//! Parses autofs.conf(5), and the file of the init system, which has the same format: sections with lines `name = value`.
 //!
-//! It never fails: a line that says nothing is ignored, as automount always did, and pointed out where it looks as if
-//! something had been meant. What the names mean is the business of the [`settings`](super::settings).
+//! Parsing never fails. Other lines are ignored, as in automount, with a warning if they look like mistakes. The names are
+//! interpreted by [`settings`](super::settings).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use crate::text::{Diagnostic, Escaped, Position};
 /// The section of a setting.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
-    /// `[ autofs ]`, and all before the first header.
+    /// `[ autofs ]`, and everything before the first header.
     Autofs,
     /// `[ amd ]`.
     Amd,
     /// `[ /mount/point ]` of an amd map.
     Mount(Vec<u8>),
-    /// Any other: kept, of no effect.
+    /// Any other section, which has no effect.
     Other(String),
 }
 
@@ -26,9 +26,9 @@ pub enum Section {
 pub struct Setting<'a> {
     /// The section.
     pub section: Section,
-    /// Lower case, without the old prefix `DEFAULT_`.
+    /// The name in lower case, without the old prefix `DEFAULT_`.
     pub name: String,
-    /// Without quotes and blanks around it; may be empty.
+    /// The value without quotes and blanks around it; may be empty.
     pub value: &'a [u8],
     /// The whole line.
     line: &'a [u8],
@@ -38,12 +38,12 @@ pub struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    /// An error about the value.
+    /// Makes an error about the value.
     pub fn value_error(&self, code: &'static str, message: impl Into<String>) -> Diagnostic {
         self.diagnostic(code, self.value_at, self.value.len(), message.into())
     }
 
-    /// An error about the name.
+    /// Makes an error about the name.
     pub fn name_error(&self, code: &'static str, message: impl Into<String>) -> Diagnostic {
         let length = self.line.iter().take_while(|b| is_name(**b)).count();
         self.diagnostic(code, 0, length, message.into())
@@ -54,7 +54,7 @@ impl Setting<'_> {
     }
 }
 
-/// Reads `text`, the content of `file`: its settings in order, and the lines that say nothing.
+/// Parses `text`, the content of `file`. Returns its settings in order, and warnings about other lines.
 pub fn parse<'a>(text: &'a [u8], file: &'a Arc<Path>) -> (Vec<Setting<'a>>, Vec<Diagnostic>) {
     let mut section = Section::Autofs;
     let (mut settings, mut diagnostics) = (Vec::new(), Vec::new());
@@ -111,7 +111,7 @@ fn is_name(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b == b'_' || b == b'-'
 }
 
-/// Name, start of the value and value of `name = value # comment`.
+/// Splits `name = value # comment` into name, start of the value, and value.
 fn assignment(line: &[u8]) -> Option<(&[u8], usize, &[u8])> {
     let name_len = line.iter().take_while(|b| is_name(**b)).count();
     let (name, rest) = line.split_at_checked(name_len)?;

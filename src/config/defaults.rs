@@ -1,4 +1,4 @@
-//! The table of settings: every name that autofs.conf knows in `[ autofs ]`, its type, default and meaning.
+//! The table of all settings in section `[ autofs ]` of autofs.conf, with types, defaults and descriptions.
 
 use super::value::{NfsVersion, Value};
 use crate::map::Verbosity;
@@ -6,19 +6,19 @@ use crate::map::Verbosity;
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    /// As written in autofs.conf, lower case.
+    /// The name in autofs.conf, in lower case.
     pub name: &'static str,
-    /// As written there; empty: not set.
+    /// The default as written in autofs.conf; empty if it is not set by default.
     pub default: &'static str,
-    /// What the value must be.
+    /// Describes valid values.
     pub expected: &'static str,
-    /// Whether an environment variable of that name changes the default.
+    /// Whether an environment variable with this name changes the default.
     pub environment: bool,
     /// One line for the manual.
     pub help: &'static str,
 }
 
-/// Makes a struct, its defaults, its setter and the list of its keys from one table.
+/// Defines a struct, its defaults, its setter and the list of its keys by one table.
 macro_rules! settings {
     ($($name:ident: $type:ty = $default:literal $(, $environment:ident)?; $help:literal)*) => {
         /// The settings of `[ autofs ]`. Times are in seconds.
@@ -49,7 +49,7 @@ macro_rules! settings {
         }
 
         impl Settings {
-            /// Sets `name`; `false` if there is no such key or `text` is not what it expects.
+            /// Sets `name`. Returns `false` if there is no such key or `text` is not a valid value.
             pub(super) fn set(&mut self, name: &str, text: &[u8]) -> bool {
                 match name {
                     $(stringify!($name) => self.$name.set(text).is_some(),)*

@@ -1,4 +1,4 @@
-//! What the administrator decides: autofs.conf, autofs.toml and nsswitch.conf, each with one table of defaults.
+//! Configuration files: autofs.conf, autofs.toml and nsswitch.conf.
 
 pub mod autofs_conf;
 pub mod defaults;

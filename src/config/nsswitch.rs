@@ -1,4 +1,4 @@
-//! The `automount:` line of nsswitch.conf(5): where a map without a path is looked for, and when the search ends.
+//! The `automount:` line of nsswitch.conf(5): the services that are searched for maps, and when the search ends.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub struct Nsswitch {
     pub services: Vec<Service>,
 }
 
-/// One service, and what its answers lead to.
+/// One service, with its actions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// `File` for `files`.
@@ -21,27 +21,27 @@ pub struct Service {
     actions: Vec<Action>,
 }
 
-/// What came of asking a service.
+/// The result of asking a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It has the map, or the key.
+    /// The service has the map or the key.
     Success,
-    /// It works and does not have it.
+    /// The service works, but does not have it.
     NotFound,
-    /// It does not work.
+    /// The service does not work.
     Unavail,
-    /// It does not work at the moment.
+    /// The service does not work at the moment.
     TryAgain,
-    /// It could not even be set up here, so that nothing is known: no domain, no library, no file.
+    /// The service is not configured here (no domain, library or file), so the result is unknown.
     Unknown,
 }
 
-/// What is asked for.
+/// The kind of search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Search {
-    /// A master map, or one key: the first that has it is enough.
+    /// A master map or one key: the first service that has it is used.
     First,
-    /// All of a map: what the services have is put together.
+    /// All entries of a map: those of all services are combined.
     All,
 }
 
@@ -54,17 +54,17 @@ struct Action {
 }
 
 impl Default for Nsswitch {
-    /// Without a line for automount: files.
+    /// The default without an `automount:` line: `files`.
     fn default() -> Self {
         Self { services: vec![Service { kind: SourceKind::File, actions: Vec::new() }] }
     }
 }
 
 impl Service {
-    /// Whether the search ends here, after `outcome`.
+    /// Returns whether the search ends at this service after `outcome`.
     pub fn ends(&self, outcome: Outcome, search: Search) -> bool {
         let outcome = match (outcome, search) {
-            // Whatever an action says: nothing is known, so there is nothing to decide upon.
+            // Actions do not apply, because the result is unknown.
             (Outcome::Unknown, _) => return false,
             (Outcome::Success, Search::All) => Outcome::TryAgain,
             (outcome, _) => outcome,
@@ -78,8 +78,10 @@ impl Service {
 }
 
 impl Nsswitch {
-    /// Reads `text`, the content of nsswitch.conf `file`. A line that cannot be understood makes the whole
-    /// unusable; services that autofs does not know are left out with a warning.
+    /// Parses `text`, the content of nsswitch.conf `file`. Services that autofs does not know are left out, with a warning.
+    ///
+    /// # Errors
+    /// Returns an error if the `automount:` line is invalid.
     pub fn parse(text: &[u8], file: &Arc<Path>) -> Result<(Self, Vec<Diagnostic>), Diagnostic> {
         const KEYWORD: usize = b"automount:".len();
         let lines = text.split(|&b| b == b'\n').zip(1..);
@@ -92,7 +94,7 @@ impl Nsswitch {
     }
 }
 
-/// The service of this name.
+/// Returns the service with this name.
 fn service(word: &[u8]) -> Option<SourceKind> {
     Some(match word {
         b"files" => SourceKind::File,
@@ -106,7 +108,7 @@ fn service(word: &[u8]) -> Option<SourceKind> {
     })
 }
 
-/// The line for automount, being read.
+/// The parser of the `automount:` line.
 struct Line<'a> {
     text: &'a [u8],
     at: usize,
@@ -118,7 +120,7 @@ impl<'a> Line<'a> {
     fn parse(mut self) -> Result<(Nsswitch, Vec<Diagnostic>), Diagnostic> {
         let mut services: Vec<Service> = Vec::new();
         let mut warnings = Vec::new();
-        // Actions belong to the service before them, also when that is one that is left out.
+        // Actions belong to the service before them, even if that is left out.
         let mut known = false;
         let mut any = false;
         while let Some(byte) = self.peek() {
@@ -158,7 +160,7 @@ impl<'a> Line<'a> {
         Ok((Nsswitch { services }, warnings))
     }
 
-    /// `[STATUS=ACTION ...]`
+    /// Parses `[STATUS=ACTION ...]`.
     fn actions(&mut self) -> Result<Vec<Action>, Diagnostic> {
         let open = self.at;
         self.at += 1;
@@ -197,7 +199,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The next byte that is no blank; `None` at the end and at a comment.
+    /// Returns the next byte that is not a blank. Returns `None` at the end and at a comment.
     fn peek(&mut self) -> Option<u8> {
         self.skip_blanks();
         self.text.get(self.at).copied().filter(|&b| b != b'#')

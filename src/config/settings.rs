@@ -1,5 +1,5 @@
-//! The settings of autofs.conf put together: built-in defaults, environment, autofs.conf, the file of the init system,
-//! each over the one before.
+//! Combines the settings of autofs.conf: built-in defaults, environment, autofs.conf, the file of the init system. Each
+//! overrides those before it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,10 +10,10 @@ use super::defaults::Settings;
 use super::defaults::{KEYS, Key};
 use crate::text::{Diagnostic, Escaped, Position};
 
-/// The settings of a section that only amd maps look at, by name.
+/// The settings of a section for amd maps, by name.
 pub type AmdSection = BTreeMap<String, Vec<u8>>;
 
-/// All that the two files say.
+/// All settings of both files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AutofsConf {
     /// `[ autofs ]`.
@@ -28,8 +28,8 @@ pub struct AutofsConf {
 pub type Text<'a> = (&'a Arc<Path>, &'a [u8]);
 
 impl AutofsConf {
-    /// Reads autofs.conf and the file of the init system (`/etc/default/autofs`, `/etc/sysconfig/autofs`), of those
-    /// that exist. `environment` gives the value of a variable. What is wrong leaves the value that stood before.
+    /// Combines autofs.conf and the file of the init system (`/etc/default/autofs`, `/etc/sysconfig/autofs`), if they exist.
+    /// `environment` returns the value of a variable. Invalid settings are reported and ignored.
     pub fn read(
         conf: Option<Text<'_>>,
         init: Option<Text<'_>>,
@@ -45,7 +45,7 @@ impl AutofsConf {
                 }
             }
         }
-        // The init system's file has settings of its own, so an unknown name there is no mistake.
+        // The file of the init system also has other settings, so unknown names in it are not errors.
         for ((file, text), foreign) in [(conf, false), (init, true)].into_iter().filter_map(|(t, f)| Some((t?, f))) {
             let (settings, syntax) = autofs_conf::parse(text, file);
             let mut said: Vec<_> = settings.iter().filter_map(|setting| all.apply(setting, foreign)).collect();
@@ -65,7 +65,7 @@ impl AutofsConf {
         (all, diagnostics)
     }
 
-    /// Takes one setting in; says what is wrong with it.
+    /// Applies one setting. Returns an error if it is invalid.
     fn apply(&mut self, setting: &Setting<'_>, foreign: bool) -> Option<Diagnostic> {
         let Setting { name, value, .. } = setting;
         match &setting.section {

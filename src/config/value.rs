@@ -1,17 +1,17 @@
-//! The types of settings: how each is written in autofs.conf.
+//! The types of settings, and how their values are written in autofs.conf.
 
 use crate::map::Verbosity;
 
-/// What a setting can hold.
+/// A type of settings.
 pub(super) trait Value: Default {
-    /// What is expected, for messages and the manual.
+    /// Describes valid values, for messages and the manual.
     const EXPECTED: &'static str;
 
-    /// Takes the text in; on `None` it is none of this type, and nothing has changed.
+    /// Parses and stores a value. Returns `None`, and changes nothing, if `text` is not a valid value.
     fn set(&mut self, text: &[u8]) -> Option<()>;
 }
 
-/// A decimal number.
+/// Parses a decimal number.
 fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
     std::str::from_utf8(text).ok().filter(|t| !t.starts_with('+'))?.parse().ok()
 }
@@ -65,7 +65,7 @@ impl Value for Verbosity {
     }
 }
 
-/// The NFS version that mount.nfs starts with.
+/// The NFS version that mount.nfs tries first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NfsVersion(pub u8);
 
@@ -78,7 +78,7 @@ impl Value for NfsVersion {
     }
 }
 
-/// A text; empty: not set.
+/// A text. If empty, the setting is not set.
 impl Value for Option<Vec<u8>> {
     const EXPECTED: &'static str = "a text";
 
@@ -88,7 +88,7 @@ impl Value for Option<Vec<u8>> {
     }
 }
 
-/// Texts of all lines with the name.
+/// The texts of all lines with this name.
 impl Value for Vec<Vec<u8>> {
     const EXPECTED: &'static str = "a text, on as many lines as needed";
 

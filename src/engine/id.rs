@@ -22,7 +22,7 @@ impl MountId {
     /// The bit that only the numbers of top-level mounts have.
     pub const TOP: u32 = 0x8000_0000;
 
-    /// Whether this is the number of a top-level mount.
+    /// Returns whether this is the number of a top-level mount.
     pub const fn is_top(self) -> bool {
         self.0 & Self::TOP != 0
     }

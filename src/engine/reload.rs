@@ -200,7 +200,7 @@ impl Engine {
     }
 }
 
-/// Whether the options of the same mount have changed. The paths are equal, and to compare them takes longer than all
+/// Returns whether the options of the same mount have changed. The paths are equal, and to compare them takes longer than all
 /// the rest of a configuration of ten thousand direct mounts without a change.
 fn differ(a: &Wanted, b: &Wanted) -> bool {
     (a.map, a.timeout, a.negative_timeout) != (b.map, b.timeout, b.negative_timeout)

@@ -62,7 +62,7 @@ impl Engine {
         }
     }
 
-    /// Whether nothing new is begun for the lookups that wait there.
+    /// Returns whether nothing new is begun for the lookups that wait there.
     fn refuses(&self, at: &EntryId) -> bool {
         let ending = self.stop.as_ref().is_some_and(|stop| stop.how != Shutdown::Detach);
         ending || !self.tree.top_of(at.mount).is_some_and(|top| top.state().serves())

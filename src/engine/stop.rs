@@ -100,7 +100,7 @@ impl Engine {
         self.timers.clear();
     }
 
-    /// Whether `Exit` has been said.
+    /// Returns whether `Exit` has been said.
     pub(super) fn exited(&self) -> bool {
         self.stop.as_ref().is_some_and(|stop| stop.exited)
     }

@@ -38,7 +38,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// Whether it is mounted on the key itself.
+    /// Returns whether it is mounted on the key itself.
     pub fn is_root(&self) -> bool {
         self.path == b"/"
     }

@@ -94,7 +94,7 @@ pub struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// Whether the value of a variable `name` depends on the user database.
+    /// Returns whether the value of a variable `name` depends on the user database.
     pub fn asks_for_user(name: &[u8]) -> bool {
         matches!(name, b"USER" | b"GROUP" | b"HOME")
     }

@@ -33,7 +33,7 @@ impl OptionList {
         self.0.split(|&b| b == b',').filter(|w| !w.is_empty())
     }
 
-    /// Whether `word` is among the words, as a whole.
+    /// Returns whether `word` is among the words, as a whole.
     pub fn contains(&self, word: &[u8]) -> bool {
         self.words().any(|w| w == word)
     }
@@ -70,7 +70,7 @@ impl OptionList {
         kept
     }
 
-    /// Whether the mount is read-only: what the last of `ro` and `rw` says.
+    /// Returns whether the mount is read-only: what the last of `ro` and `rw` says.
     pub fn read_only(&self) -> bool {
         self.words().filter(|w| matches!(*w, b"ro" | b"rw")).last() == Some(b"ro")
     }

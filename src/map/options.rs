@@ -306,7 +306,7 @@ fn after_typographic_dash(word: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
-/// Whether `word` has the form `name` or `name=value`.
+/// Returns whether `word` has the form `name` or `name=value`.
 fn is_option(word: &[u8]) -> bool {
     let name = option_name(word);
     let starts = name.first().is_some_and(|&b| b.is_ascii_alphabetic() || b == b'_');
@@ -331,7 +331,7 @@ fn push_argument(word: &[u8], arguments: &mut Vec<u8>) {
     arguments.extend_from_slice(word);
 }
 
-/// Whether an option of this name, written with two dashes, is one for the mount point.
+/// Returns whether an option of this name, written with two dashes, is one for the mount point.
 fn is_for_the_mount_point(name: &[u8]) -> bool {
     let names: [&[u8]; 10] = [
         b"timeout",

@@ -38,7 +38,7 @@ pub fn parse(text: &Expanded<'_>, place: &Position, warnings: &mut Vec<Diagnosti
     reader.entry(warnings)
 }
 
-/// Whether the entry `text`, expanded or not, begins with `-null`: its key is as good as none.
+/// Returns whether the entry `text`, expanded or not, begins with `-null`: its key is as good as none.
 pub fn is_hidden(text: &[u8]) -> bool {
     let null = words(text).next().and_then(|word| word.raw.strip_prefix(b"-null"));
     null.is_some_and(|rest| rest.is_empty() || rest.starts_with(b","))

@@ -66,7 +66,7 @@ impl Table {
         (table, diagnostics)
     }
 
-    /// Whether a `-null` line before it hides `key` of the direct map number `map`.
+    /// Returns whether a `-null` line before it hides `key` of the direct map number `map`.
     pub fn hides(&self, map: usize, key: &[u8]) -> bool {
         self.nulls.get(key).is_some_and(|&before| before <= map)
     }
@@ -81,7 +81,7 @@ fn pointless(entry: &MasterEntry, message: &str, help: &str) -> Diagnostic {
     Diagnostic::warning("master::no-effect", entry.place.clone(), message).help(help)
 }
 
-/// Whether `path` lies below the directory `above`.
+/// Returns whether `path` lies below the directory `above`.
 fn is_below(path: &[u8], above: &[u8]) -> bool {
     path.strip_prefix(above).is_some_and(|rest| rest.starts_with(b"/"))
 }

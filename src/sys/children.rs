@@ -77,7 +77,7 @@ pub enum Reaped {
 /// any lock may be held for ever.
 ///
 /// # Errors
-/// Those of fork(2).
+/// Returns the errors of fork(2).
 pub fn fork() -> io::Result<Fork> {
     // SAFETY: the caller has been told that there must be one thread; then the child may do everything.
     match unsafe { nix::unistd::fork() }? {
@@ -89,7 +89,7 @@ pub fn fork() -> io::Result<Fork> {
 /// How many threads this process has.
 ///
 /// # Errors
-/// Those of reading `/proc/self/task`.
+/// Returns the errors of reading `/proc/self/task`.
 pub fn thread_count() -> io::Result<usize> {
     Ok(std::fs::read_dir("/proc/self/task")?.count())
 }
@@ -119,7 +119,7 @@ pub fn process_group() -> i32 {
 /// Makes this process the leader of a process group of its own, if it is not.
 ///
 /// # Errors
-/// Those of setpgid(2).
+/// Returns the errors of setpgid(2).
 pub fn lead_group() -> io::Result<()> {
     if process_group() == pid() {
         return Ok(());
@@ -144,7 +144,7 @@ pub fn lead_session() -> io::Result<()> {
 /// ended before.
 ///
 /// # Errors
-/// Those of prctl(2).
+/// Returns the errors of prctl(2).
 pub fn die_with_parent() -> io::Result<()> {
     Ok(prctl::set_pdeathsig(Number::SIGKILL)?)
 }
@@ -152,7 +152,7 @@ pub fn die_with_parent() -> io::Result<()> {
 /// Makes this process the parent of all descendants whose own parent ends.
 ///
 /// # Errors
-/// Those of prctl(2).
+/// Returns the errors of prctl(2).
 pub fn adopt_orphans() -> io::Result<()> {
     Ok(prctl::set_child_subreaper(true)?)
 }
@@ -160,7 +160,7 @@ pub fn adopt_orphans() -> io::Result<()> {
 /// Sets the name that `ps` shows for this thread: at most 15 bytes of it.
 ///
 /// # Errors
-/// Those of prctl(2).
+/// Returns the errors of prctl(2).
 pub fn set_name(name: &CStr) -> io::Result<()> {
     Ok(prctl::set_name(name)?)
 }
@@ -185,12 +185,12 @@ pub fn kill(pid: i32, signal: Signal) -> io::Result<()> {
     Ok(nix::sys::signal::kill(Pid::from_raw(pid), number)?)
 }
 
-/// Whether a process with this pid exists, be it a zombie.
+/// Returns whether a process with this pid exists, be it a zombie.
 pub fn exists(pid: i32) -> bool {
     pid > 0 && !matches!(nix::sys::signal::kill(Pid::from_raw(pid), None), Err(Os::ESRCH))
 }
 
-/// Whether a process group with this number has a member, be it a zombie.
+/// Returns whether a process group with this number has a member, be it a zombie.
 pub fn group_exists(pgrp: i32) -> bool {
     pgrp > 0 && !matches!(nix::sys::signal::killpg(Pid::from_raw(pgrp), None), Err(Os::ESRCH))
 }
@@ -220,7 +220,7 @@ pub fn kill_own_group(patience: Duration) {
 /// Takes note of one child that has ended, if there is one; does not block.
 ///
 /// # Errors
-/// Those of waitpid(2).
+/// Returns the errors of waitpid(2).
 pub fn reap() -> io::Result<Reaped> {
     wait(-1, libc::WNOHANG)
 }

@@ -74,7 +74,7 @@ pub fn take_variable(name: &str) -> Option<OsString> {
 /// A descriptor of memory with this content, and CLOEXEC set.
 ///
 /// # Errors
-/// Those of memfd_create(2) and write(2).
+/// Returns the errors of memfd_create(2) and write(2).
 pub fn memory(content: &[u8]) -> io::Result<OwnedFd> {
     let fd = memfd_create(c"autofs-handover", MFdFlags::MFD_CLOEXEC)?;
     let mut file = File::from(fd);
@@ -85,7 +85,7 @@ pub fn memory(content: &[u8]) -> io::Result<OwnedFd> {
 /// The content of a descriptor that [`memory`] has made.
 ///
 /// # Errors
-/// Those of read(2).
+/// Returns the errors of read(2).
 pub fn take_memory(fd: OwnedFd) -> io::Result<Vec<u8>> {
     use std::io::Seek as _;
     let mut file = File::from(fd);
@@ -98,15 +98,15 @@ pub fn take_memory(fd: OwnedFd) -> io::Result<Vec<u8>> {
 /// The program that this process runs, opened; its path may be gone.
 ///
 /// # Errors
-/// Those of open(2).
+/// Returns the errors of open(2).
 pub fn own_program() -> io::Result<OwnedFd> {
     Ok(File::open("/proc/self/exe")?.into())
 }
 
-/// Whether the program at this path is another file than the one that this process runs.
+/// Returns whether the program at this path is another file than the one that this process runs.
 ///
 /// # Errors
-/// Those of stat(2): there is none now, for example.
+/// Returns the errors of stat(2): there is none now, for example.
 pub fn is_other_program(path: &Path) -> io::Result<bool> {
     let (own, there) = (super::path::stat(Path::new("/proc/self/exe"))?, super::path::stat(path)?);
     Ok((own.dev, own.ino) != (there.dev, there.ino))
@@ -115,7 +115,7 @@ pub fn is_other_program(path: &Path) -> io::Result<bool> {
 /// The path of the program that this process runs, as the kernel knows it.
 ///
 /// # Errors
-/// Those of readlink(2). `NotFound`: the file has been removed.
+/// Returns the errors of readlink(2). `NotFound`: the file has been removed.
 pub fn own_path() -> io::Result<std::path::PathBuf> {
     let path = std::fs::read_link("/proc/self/exe")?;
     let gone = path.as_os_str().as_bytes().ends_with(OsStr::new(" (deleted)").as_bytes());

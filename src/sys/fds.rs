@@ -24,7 +24,7 @@ pub struct Message {
 /// Two connected sockets that keep messages apart; CLOEXEC is set, and they block.
 ///
 /// # Errors
-/// Those of socketpair(2).
+/// Returns the errors of socketpair(2).
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
 }
@@ -32,7 +32,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Sends one message, which must not be empty, with a descriptor or none.
 ///
 /// # Errors
-/// Those of sendmsg(2): EPIPE when the other end is gone (no signal), `WouldBlock` when it does not block and there
+/// Returns the errors of sendmsg(2): EPIPE when the other end is gone (no signal), `WouldBlock` when it does not block and there
 /// is no room.
 pub fn send(socket: BorrowedFd<'_>, message: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let fds: Vec<RawFd> = fd.iter().map(|fd| fd.as_raw_fd()).collect();
@@ -51,7 +51,7 @@ pub fn send(socket: BorrowedFd<'_>, message: &[u8], fd: Option<BorrowedFd<'_>>) 
 /// Receives one message; `None`: the other end is gone.
 ///
 /// # Errors
-/// Those of recvmsg(2): `WouldBlock` when it does not block and there is nothing. `InvalidData`: the message is longer
+/// Returns the errors of recvmsg(2): `WouldBlock` when it does not block and there is nothing. `InvalidData`: the message is longer
 /// than the buffer, or had more than one descriptor (which are closed).
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Message>> {
     let mut space = nix::cmsg_space!([RawFd; 1]);
@@ -80,7 +80,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<M
 /// A pipe: read end and write end, with CLOEXEC set.
 ///
 /// # Errors
-/// Those of pipe2(2).
+/// Returns the errors of pipe2(2).
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
 }
@@ -89,7 +89,7 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// waits for ever. Says which.
 ///
 /// # Errors
-/// Those of poll(2): EINTR too.
+/// Returns the errors of poll(2): EINTR too.
 pub fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: Option<Duration>) -> io::Result<[bool; N]> {
     let mut polled = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
     // Rounded up: a wait that ends too early is a busy loop.
@@ -103,14 +103,14 @@ pub fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: Option<Duration>)
 /// Bytes that a writable pipe takes at once: PIPE_BUF of pipe(7).
 pub const ATOMIC: usize = 4096;
 
-/// Whether up to [`ATOMIC`] bytes can be written without waiting. False also for what cannot be written to at all.
+/// Returns whether up to [`ATOMIC`] bytes can be written without waiting. False also for what cannot be written to at all.
 pub fn is_writable(fd: BorrowedFd<'_>) -> bool {
     let mut polled = [PollFd::new(fd, PollFlags::POLLOUT)];
     matches!(nix::poll::poll(&mut polled, PollTimeout::ZERO), Ok(1..))
         && polled.iter().all(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLOUT)))
 }
 
-/// Whether an error means that descriptors or memory have run out, which may pass.
+/// Returns whether an error means that descriptors or memory have run out, which may pass.
 pub fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::EINTR))
 }
@@ -118,7 +118,7 @@ pub fn is_exhausted(error: &io::Error) -> bool {
 /// Opens `/dev/null` as standard input, output and error.
 ///
 /// # Errors
-/// Those of open(2) and dup2(2).
+/// Returns the errors of open(2) and dup2(2).
 pub fn null_stdio() -> io::Result<()> {
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;
@@ -129,7 +129,7 @@ pub fn null_stdio() -> io::Result<()> {
 /// Another descriptor of the same open file, with CLOEXEC set.
 ///
 /// # Errors
-/// Those of fcntl(2).
+/// Returns the errors of fcntl(2).
 pub fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     fd.try_clone_to_owned()
 }
@@ -137,7 +137,7 @@ pub fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 /// Sets whether a descriptor is closed by exec.
 ///
 /// # Errors
-/// Those of fcntl(2).
+/// Returns the errors of fcntl(2).
 pub fn set_cloexec(fd: BorrowedFd<'_>, closed: bool) -> io::Result<()> {
     let flags = if closed { FdFlag::FD_CLOEXEC } else { FdFlag::empty() };
     fcntl(fd, FcntlArg::F_SETFD(flags))?;
@@ -147,7 +147,7 @@ pub fn set_cloexec(fd: BorrowedFd<'_>, closed: bool) -> io::Result<()> {
 /// Sets whether reads and writes block; this holds for all descriptors of the same open file.
 ///
 /// # Errors
-/// Those of fcntl(2).
+/// Returns the errors of fcntl(2).
 pub fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
     let mut flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     flags.set(OFlag::O_NONBLOCK, nonblocking);
@@ -173,7 +173,7 @@ pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
 /// The numbers of all open descriptors, in rising order.
 ///
 /// # Errors
-/// Those of reading `/proc/self/fd`.
+/// Returns the errors of reading `/proc/self/fd`.
 pub fn open_numbers() -> io::Result<Vec<RawFd>> {
     let own = std::fs::read_dir("/proc/self/fd")?;
     let mut numbers = Vec::new();
@@ -193,7 +193,7 @@ pub fn open_numbers() -> io::Result<Vec<RawFd>> {
 /// [`inherit`]: what this program opens has CLOEXEC set.
 ///
 /// # Errors
-/// Those of [`open_numbers`].
+/// Returns the errors of [`open_numbers`].
 pub fn close_inherited() -> io::Result<()> {
     for number in open_numbers()?.into_iter().filter(|number| *number > 2) {
         // SAFETY: F_GETFD on a number of any kind does no harm.
@@ -209,7 +209,7 @@ pub fn close_inherited() -> io::Result<()> {
 /// falls. Gives the soft limit before and now.
 ///
 /// # Errors
-/// Those of getrlimit(2).
+/// Returns the errors of getrlimit(2).
 pub fn raise_limit(wanted: u64) -> io::Result<(u64, u64)> {
     // The C library's type has 32 bits on some machines.
     let (soft, hard): (u64, u64) = getrlimit(Resource::RLIMIT_NOFILE).map(|(s, h)| (s as _, h as _))?;

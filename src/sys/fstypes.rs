@@ -10,7 +10,7 @@ use super::path;
 /// Where mount(8) looks for helpers.
 const HELPERS: [&str; 4] = ["/sbin", "/usr/sbin", "/bin", "/usr/bin"];
 
-/// Whether the kernel has the type, can load a module for it, or mount(8) finds a helper `mount.TYPE`.
+/// Returns whether the kernel has the type, can load a module for it, or mount(8) finds a helper `mount.TYPE`.
 pub fn is_known(name: &[u8]) -> bool {
     if name.is_empty() || name.contains(&b'/') {
         return false;
@@ -21,7 +21,7 @@ pub fn is_known(name: &[u8]) -> bool {
         || module_exists(name)
 }
 
-/// Whether a module says that it is for the type: `alias fs-TYPE MODULE`.
+/// Returns whether a module says that it is for the type: `alias fs-TYPE MODULE`.
 fn module_exists(name: &[u8]) -> bool {
     let Ok(machine) = super::user::machine() else { return false };
     let start = [b"alias fs-", name, b" "].concat();

@@ -1,8 +1,8 @@
-//! The habits of the C library's allocator. The daemon lives for months and takes much memory now and then, for a map
-//! or a mount table; what it has given back should go back to the system.
+//! Settings of the C library's allocator. The daemon runs for months and sometimes needs much memory, for a map or a mount
+//! table; memory that it frees should be returned to the system.
 
-/// To be called once, before there are threads: one arena for all of them, as none does much with memory, and each large
-/// block on pages of its own, however many there were before (mallopt(3): to set the limit stops it from growing).
+/// Configures one arena for all threads, because none of them allocates much, and separate pages for each large block. Setting
+/// the size limit keeps it from growing (mallopt(3)). Must be called once, before there are threads.
 pub fn configure() {
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt may be called at any time; an unknown option does nothing.
@@ -12,7 +12,7 @@ pub fn configure() {
     }
 }
 
-/// Gives free pages back to the system. Takes about a millisecond for ten megabytes.
+/// Returns free pages to the system. Takes about a millisecond for ten megabytes.
 pub fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim may be called at any time and touches nothing that is in use.

@@ -56,7 +56,7 @@ fn range<T: TryInto<usize>>(base: usize, address: T, size: T) -> Option<(usize, 
     Some((base.wrapping_add(address.try_into().ok()?), size.try_into().ok()?))
 }
 
-/// Whether the dynamic linker has written into segments that are not writable: DT_TEXTREL or DF_TEXTREL, elf(5).
+/// Returns whether the dynamic linker has written into segments that are not writable: DT_TEXTREL or DF_TEXTREL, elf(5).
 fn has_text_relocations(start: usize, size: usize) -> bool {
     const FLAGS: usize = 30;
     const TEXTREL: usize = 22;

@@ -1,4 +1,4 @@
-//! Undoing what a starter leaves to the programs it executes: ignored signals and limits under which no daemon can live.
+//! Undoes inherited settings of the starting process: ignored signals, and resource limits that would end the daemon.
 
 use std::io;
 
@@ -7,21 +7,21 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 
 use super::signals::FAULTS;
 
-/// Limits whose excess ends the process by a signal, or makes writing a pid file fail.
+/// Limits that end the process by a signal when exceeded, or that make writing a pid file fail.
 const LIMITS: [Resource; 2] = [Resource::RLIMIT_CPU, Resource::RLIMIT_FSIZE];
 
-/// Blocks SIGXFSZ: a write beyond a limit of file size that cannot be lifted is to fail with EFBIG, and not to end the
-/// daemon without a word.
+/// Blocks SIGXFSZ, so that a write beyond a file size limit that cannot be raised fails with EFBIG instead of killing the
+/// daemon.
 ///
 /// # Errors
-/// Those of sigprocmask(2).
+/// Returns the errors of sigprocmask(2).
 pub fn block_file_size_signal() -> io::Result<()> {
     Ok(pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::from(Signal::SIGXFSZ)), None)?)
 }
 
-/// Gives every signal its default action, except those that report a fault and SIGPIPE, which the Rust runtime has set
-/// up. An ignored SIGCHLD is the one that does harm: it stays ignored over exec(2), and the kernel then reaps children
-/// without telling their parent (sigaction(2)).
+/// Sets every signal to its default action, except fault signals and SIGPIPE, which the Rust runtime has configured. An ignored
+/// SIGCHLD is harmful: it stays ignored over exec(2), and the kernel then reaps children without notifying their parent
+/// (sigaction(2)).
 pub fn reset_signal_actions() {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     let kept = |signal: &Signal| {
@@ -33,10 +33,10 @@ pub fn reset_signal_actions() {
     }
 }
 
-/// Lifts the limits of CPU time and file size, the hard ones too where that is allowed.
+/// Removes the limits of CPU time and file size, including the hard limits if permitted.
 ///
 /// # Errors
-/// Those of getrlimit(2) and setrlimit(2).
+/// Returns the errors of getrlimit(2) and setrlimit(2).
 pub fn lift_limits() -> io::Result<()> {
     for limit in LIMITS {
         let (soft, hard) = getrlimit(limit)?;

@@ -1,8 +1,8 @@
-//! Notice of mounts that go in our mount namespace.
+//! Notifications of unmounts in this mount namespace.
 //!
-//! fanotify(7) tells of each (kernel 6.15, FAN_REPORT_MNT); before that, the mount table can only be polled for "it has
-//! changed" (proc_pid_mountinfo(5)). Either way there is one descriptor to wait for until it is readable, and then
-//! [`MountEvents::drain`] is to be called. Mounts that come, as ours do all the time, are not asked for.
+//! fanotify(7) reports each unmount since Linux 6.15 (FAN_REPORT_MNT). Before that, the mount table can only be polled for
+//! changes (proc_pid_mountinfo(5)). In both cases there is one descriptor: wait until it is readable, then call
+//! [`MountEvents::drain`]. New mounts are not reported.
 
 use std::io;
 use std::mem::size_of;
@@ -18,23 +18,23 @@ const FAN_REPORT_MNT: libc::c_uint = 0x4000;
 const FAN_MARK_MNTNS: libc::c_uint = 0x110;
 const FAN_MNT_DETACH: u64 = 0x0200_0000;
 
-/// What [`MountEvents::drain`] knows.
+/// The result of [`MountEvents::drain`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changes {
-    /// So many mounts have gone from their places: unmounted, or moved.
+    /// This number of mounts were unmounted or moved.
     Gone(usize),
-    /// Look at the mount table.
+    /// Unknown changes: the mount table must be read.
     Unknown,
 }
 
-/// The descriptor to wait for.
+/// The source of notifications.
 #[derive(Debug)]
 pub struct MountEvents(Way);
 
 #[derive(Debug)]
 enum Way {
     Fanotify(OwnedFd),
-    /// An epoll that waits for the exceptional condition of the mount table: so it is a readable descriptor too.
+    /// An epoll descriptor that becomes readable when the mount table has an exceptional condition.
     Table {
         epoll: Epoll,
         _table: OwnedFd,
@@ -42,23 +42,23 @@ enum Way {
 }
 
 impl MountEvents {
-    /// Begins to take notice.
+    /// Opens a source: fanotify, or else the mount table.
     ///
     /// # Errors
-    /// When neither way is open.
+    /// Returns an error if neither is possible.
     pub fn open() -> io::Result<Self> {
         Self::fanotify().or_else(|_| Self::table())
     }
 
-    /// By fanotify.
+    /// Opens a fanotify source.
     ///
     /// # Errors
-    /// EINVAL: the kernel is too old. EPERM: not in our power.
+    /// Returns EINVAL if the kernel is too old, EPERM without the privileges.
     pub fn fanotify() -> io::Result<Self> {
         let flags = FAN_REPORT_MNT | libc::FAN_CLOEXEC | libc::FAN_NONBLOCK;
         // SAFETY: fanotify_init takes numbers only.
         let raw = Os::result(unsafe { libc::fanotify_init(flags, libc::O_RDONLY as libc::c_uint) })?;
-        // SAFETY: a new descriptor that nobody else owns.
+        // SAFETY: a new descriptor that nothing else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(raw) };
         let namespace = open("/proc/self/ns/mnt", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
         let (flags, mask) = (libc::FAN_MARK_ADD | FAN_MARK_MNTNS, FAN_MNT_DETACH);
@@ -69,10 +69,10 @@ impl MountEvents {
         Ok(Self(Way::Fanotify(fd)))
     }
 
-    /// By polling the mount table.
+    /// Opens a source that polls the mount table.
     ///
     /// # Errors
-    /// Those of opening it.
+    /// Returns the errors of opening it.
     pub fn table() -> io::Result<Self> {
         let table = open("/proc/self/mountinfo", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -80,10 +80,10 @@ impl MountEvents {
         Ok(Self(Way::Table { epoll, _table: table }))
     }
 
-    /// Takes what has happened since the last call. Does not block.
+    /// Returns the changes since the last call. Does not block.
     ///
     /// # Errors
-    /// Those of read(2).
+    /// Returns the errors of read(2).
     pub fn drain(&self) -> io::Result<Changes> {
         match &self.0 {
             Way::Fanotify(fd) => drain_fanotify(fd.as_fd()),

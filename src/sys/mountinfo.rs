@@ -76,7 +76,7 @@ pub struct AutofsOptions {
 /// The text of the calling process's mount table.
 ///
 /// # Errors
-/// Those of reading `/proc/self/mountinfo`.
+/// Returns the errors of reading `/proc/self/mountinfo`.
 pub fn read() -> io::Result<Vec<u8>> {
     std::fs::read("/proc/self/mountinfo")
 }
@@ -84,7 +84,7 @@ pub fn read() -> io::Result<Vec<u8>> {
 /// The text of another process's mount table.
 ///
 /// # Errors
-/// Those of reading `/proc/PID/mountinfo`: ENOENT when the process is gone.
+/// Returns the errors of reading `/proc/PID/mountinfo`: ENOENT when the process is gone.
 pub fn read_of(pid: i32) -> io::Result<Vec<u8>> {
     std::fs::read(format!("/proc/{pid}/mountinfo"))
 }

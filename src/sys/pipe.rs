@@ -1,8 +1,8 @@
-//! The pipe through which the kernel speaks to us.
+//! Control pipes, through which the kernel sends packets.
 //!
-//! The kernel puts its end into packet mode (pipe(2), O_DIRECT): one read gives one packet, and what does not fit is
-//! lost. Each packet takes a page of its own, so an ordinary pipe holds 16; with 256 a burst of new keys does not
-//! stop in the kernel.
+//! The kernel sets its end to packet mode (pipe(2), O_DIRECT): one read returns one packet, and bytes that do not fit into the
+//! buffer are lost. Each packet takes a whole page, so a default pipe holds 16 packets. With 256, a burst of new keys does not
+//! block in the kernel.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
@@ -15,21 +15,21 @@ use nix::sys::statfs::fstatfs;
 /// `f_type` of statfs(2) for the file system of unnamed pipes (`<linux/magic.h>`).
 const PIPEFS_MAGIC: u64 = 0x5049_5045;
 
-/// Wanted capacity: as much as everybody may have by default (`/proc/sys/fs/pipe-max-size`).
+/// Requested capacity: the default limit for unprivileged users (`/proc/sys/fs/pipe-max-size`).
 const CAPACITY: i32 = 1 << 20;
 
-/// What a read gave.
+/// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {
-    /// A packet of so many bytes.
+    /// A packet with this number of bytes.
     Packet(usize),
-    /// Nothing to read now.
+    /// The pipe is empty.
     Empty,
-    /// No write end is open any more, also not in the kernel: the last mount on this pipe is gone or catatonic.
+    /// No write end is open any more, not even in the kernel: the last mount on this pipe is gone or catatonic.
     End,
 }
 
-/// Our end of a control pipe. It does not block.
+/// The read end of a control pipe, in non-blocking mode.
 #[derive(Debug)]
 pub struct ReadEnd(OwnedFd);
 
@@ -37,11 +37,11 @@ impl ReadEnd {
     /// Creates a pipe. Returns the read end, and the write end for the kernel, which must be closed after the mount.
     ///
     /// # Errors
-    /// Those of pipe(2).
+    /// Returns the errors of pipe(2).
     pub fn create() -> io::Result<(Self, OwnedFd)> {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        // Refused when the administrator allows less, or when an unprivileged user has many: any size works.
+        // Refused if the administrator has set a lower limit; any size works.
         let mut wanted = CAPACITY;
         while wanted > 1 << 16 && fcntl(&read, FcntlArg::F_SETPIPE_SZ(wanted)).is_err() {
             wanted /= 2;
@@ -49,10 +49,10 @@ impl ReadEnd {
         Ok((Self(read), write))
     }
 
-    /// Takes a descriptor that a predecessor left or sent, and makes it non-blocking.
+    /// Takes over a descriptor from an earlier worker, and makes it non-blocking.
     ///
     /// # Errors
-    /// `InvalidInput`: it is no read end of a pipe.
+    /// Returns `InvalidInput` if it is not the read end of a pipe.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         if !is_read_end(fd.as_fd())? {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the read end of a pipe"));
@@ -61,27 +61,27 @@ impl ReadEnd {
         Ok(Self(fd))
     }
 
-    /// Another write end, for a further mount on this pipe or for a take-over.
+    /// Opens another write end, for a further mount on this pipe or for a take-over.
     ///
     /// # Errors
-    /// Those of open(2); ENOENT without `/proc`.
+    /// Returns the errors of open(2); ENOENT without `/proc`.
     pub fn write_end(&self) -> io::Result<OwnedFd> {
         let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
         Ok(open(path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?)
     }
 
-    /// Inode number: what the mount table shows as `pipe_ino=`. Another one after a restore.
+    /// Returns the inode number, shown in the mount table as `pipe_ino=`. A restore changes it.
     ///
     /// # Errors
-    /// Those of fstat(2).
+    /// Returns the errors of fstat(2).
     pub fn inode(&self) -> io::Result<u64> {
         Ok(fstat(&self.0)?.st_ino as _)
     }
 
-    /// Bytes that wait to be read, of all packets together.
+    /// Returns how many bytes can be read, in all packets together.
     ///
     /// # Errors
-    /// Those of ioctl(2).
+    /// Returns the errors of ioctl(2).
     pub fn readable(&self) -> io::Result<usize> {
         let mut bytes: libc::c_int = 0;
         // SAFETY: FIONREAD writes one int through the pointer, which is valid for the call.
@@ -92,7 +92,7 @@ impl ReadEnd {
     /// Reads one packet into `buffer`, which should have [`packet::SIZE`](super::packet::SIZE) bytes or more.
     ///
     /// # Errors
-    /// Those of read(2), except that there is nothing.
+    /// Returns the errors of read(2), except that there is nothing.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<Read> {
         // SAFETY: the slice is writable for its length.
         unsafe { read_raw(self.0.as_fd(), buffer.as_mut_ptr(), buffer.len()) }
@@ -117,11 +117,11 @@ impl std::os::fd::AsRawFd for ReadEnd {
     }
 }
 
-/// Whether a descriptor is the read end of an unnamed pipe. An end that was opened by `/proc/self/fd` for reading and
+/// Returns whether a descriptor is the read end of an unnamed pipe. An end that was opened by `/proc/self/fd` for reading and
 /// writing counts too.
 ///
 /// # Errors
-/// Those of fstat(2) and fcntl(2).
+/// Returns the errors of fstat(2) and fcntl(2).
 pub fn is_read_end(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let format = SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT;
     let access = fcntl(fd, FcntlArg::F_GETFL)? & libc::O_ACCMODE;

@@ -1,4 +1,4 @@
-//! What `/proc` says of other processes (proc(5)). All of it may be gone the next moment.
+//! Information about other processes from `/proc` (proc(5)). It may be outdated at once.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::stat::{FileStat, stat};
 
-/// Whether two processes run the same program file. `false` also where one cannot be seen.
+/// Returns whether two processes run the same program file. `false` also where one cannot be seen.
 pub fn same_program(pid: i32, other: i32) -> bool {
     // These links lead to the file itself, so nothing is looked up by name and no automount is triggered.
     match (stat(format!("/proc/{pid}/exe").as_str()), stat(format!("/proc/{other}/exe").as_str())) {
@@ -17,7 +17,7 @@ pub fn same_program(pid: i32, other: i32) -> bool {
     }
 }
 
-/// Whether two processes run the same program, or programs of one name: one of them may be of another version.
+/// Returns whether two processes run the same program, or programs of one name: one of them may be of another version.
 pub fn same_kind(pid: i32, other: i32) -> bool {
     same_program(pid, other) || (!name(pid).is_empty() && name(pid) == name(other))
 }
@@ -38,7 +38,7 @@ pub fn one_process_of_each_mount_namespace() -> Vec<i32> {
     pids.filter(|pid| mount_namespace(*pid).is_ok_and(|namespace| seen.insert(namespace))).collect()
 }
 
-/// Whether a process holds the read end of the pipe with this inode number open: whether it is the one that serves
+/// Returns whether a process holds the read end of the pipe with this inode number open: whether it is the one that serves
 /// the mounts that speak through this pipe.
 ///
 /// # Errors

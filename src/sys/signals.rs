@@ -47,7 +47,7 @@ impl Signals {
     /// Blocks the signals and makes the descriptor, with CLOEXEC set. To be called before other threads are started.
     ///
     /// # Errors
-    /// Those of signalfd(2).
+    /// Returns the errors of signalfd(2).
     pub fn block() -> io::Result<Self> {
         let mut set = SigSet::all();
         for fault in FAULTS {
@@ -60,7 +60,7 @@ impl Signals {
     /// The next signal; `None`: there is none now. Several of the same kind may come as one.
     ///
     /// # Errors
-    /// Those of read(2).
+    /// Returns the errors of read(2).
     pub fn read(&self) -> io::Result<Option<Received>> {
         let Some(info) = self.0.read_signal()? else { return Ok(None) };
         let number = i32::try_from(info.ssi_signo).unwrap_or(0);
@@ -88,7 +88,7 @@ impl AsFd for Signals {
 /// Async-signal-safe.
 ///
 /// # Errors
-/// Those of sigprocmask(2).
+/// Returns the errors of sigprocmask(2).
 pub fn reset() -> io::Result<()> {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     for signal in Signal::iterator().filter(|s| !matches!(s, Signal::SIGKILL | Signal::SIGSTOP)) {
@@ -101,7 +101,7 @@ pub fn reset() -> io::Result<()> {
 /// Blocks no signal in this thread.
 ///
 /// # Errors
-/// Those of sigprocmask(2).
+/// Returns the errors of sigprocmask(2).
 pub fn unblock() -> io::Result<()> {
     Ok(pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
 }
@@ -109,7 +109,7 @@ pub fn unblock() -> io::Result<()> {
 /// Blocks every signal in this thread.
 ///
 /// # Errors
-/// Those of sigprocmask(2).
+/// Returns the errors of sigprocmask(2).
 pub fn block() -> io::Result<()> {
     Ok(pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?)
 }

@@ -1,4 +1,4 @@
-//! Sockets that have a path.
+//! Unix sockets with a path.
 
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -7,11 +7,11 @@ use std::path::Path;
 use nix::errno::Errno as Os;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
-/// Whether a process listens on the stream socket at `path`, also one that is stopped and accepts nothing. Does not
+/// Returns whether a process listens on the stream socket at `path`, also one that is stopped and accepts nothing. Does not
 /// block: a blocking connect(2) waits for room in the listener's queue.
 ///
 /// # Errors
-/// Those of socket(2), and ENAMETOOLONG.
+/// Returns the errors of socket(2), and ENAMETOOLONG.
 pub fn has_listener(path: &Path) -> io::Result<bool> {
     let address = UnixAddr::new(path)?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;

@@ -1,5 +1,5 @@
-//! Names of users, groups and the machine, as the system's databases give them (nsswitch: also LDAP and its like, so
-//! a lookup may take long).
+//! Names of users, groups and the machine from the system's databases. Lookups use the name service switch (for example LDAP), so
+//! they may take long.
 
 use std::ffi::{CStr, OsString, c_char};
 use std::io;
@@ -17,30 +17,30 @@ pub struct User {
     pub home: OsString,
 }
 
-/// What uname(2) says.
+/// The result of uname(2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    /// Kernel: `Linux`.
+    /// The name of the kernel: `Linux`.
     pub system: OsString,
-    /// Name of the host, with or without its domain.
+    /// The name of the host, with or without its domain.
     pub host: OsString,
-    /// Release of the kernel.
+    /// The release of the kernel.
     pub release: OsString,
-    /// Version of this build of it.
+    /// The version of the kernel build.
     pub version: OsString,
-    /// Kind of processor.
+    /// The processor architecture.
     pub machine: OsString,
 }
 
-/// The effective user id of this process.
+/// Returns the effective user id of this process.
 pub fn effective_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
-/// The user with this id; `None`: there is none.
+/// Returns the user with this id, or `None` if there is none.
 ///
 /// # Errors
-/// Those of getpwuid_r(3): the database could not be asked.
+/// Returns the errors of getpwuid_r(3): the database could not be asked.
 pub fn user(uid: u32) -> io::Result<Option<User>> {
     lookup(|buffer| {
         let (mut entry, mut found) = (MaybeUninit::<libc::passwd>::uninit(), std::ptr::null_mut());
@@ -57,10 +57,10 @@ pub fn user(uid: u32) -> io::Result<Option<User>> {
     })
 }
 
-/// The name of the group with this id; `None`: there is none.
+/// Returns the name of the group with this id, or `None` if there is none.
 ///
 /// # Errors
-/// Those of getgrgid_r(3): the database could not be asked.
+/// Returns the errors of getgrgid_r(3): the database could not be asked.
 pub fn group(gid: u32) -> io::Result<Option<OsString>> {
     lookup(|buffer| {
         let (mut entry, mut found) = (MaybeUninit::<libc::group>::uninit(), std::ptr::null_mut());
@@ -75,10 +75,10 @@ pub fn group(gid: u32) -> io::Result<Option<OsString>> {
     })
 }
 
-/// What kernel and machine this is.
+/// Returns the kernel and machine information.
 ///
 /// # Errors
-/// Those of uname(2).
+/// Returns the errors of uname(2).
 pub fn machine() -> io::Result<Machine> {
     let uname = nix::sys::utsname::uname()?;
     Ok(Machine {

@@ -1,10 +1,10 @@
-//! What is wrong with an input, where, and what to do about it.
+//! Errors and warnings about input, with position and suggestion.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A place in an input: lines and columns count from 1, columns in bytes; 0 where it is not known.
+/// A position in an input. Lines and columns count from 1, columns in bytes; 0 means unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
     /// The file (or `-`, or the name of another kind of source).
@@ -16,12 +16,12 @@ pub struct Position {
 }
 
 impl Position {
-    /// The place at `line` and `column` of `file`.
+    /// Creates the position at `line` and `column` of `file`.
     pub fn new(file: &Arc<Path>, line: u32, column: u32) -> Self {
         Self { file: Arc::clone(file), line, column }
     }
 
-    /// The file as a whole, for errors that concern no line of it.
+    /// Creates a position for errors that concern the file as a whole.
     pub fn whole(file: &Path) -> Self {
         Self { file: file.into(), line: 0, column: 0 }
     }
@@ -40,60 +40,60 @@ impl fmt::Display for Position {
 /// The longest line that is kept with a diagnostic.
 const EXCERPT_MAX: usize = 4096;
 
-/// Whether the input was refused or only looks wrong.
+/// How serious a diagnostic is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
-    /// It works, but probably not as meant.
+    /// The input works, but probably not as intended.
     Warning,
-    /// This part was left out; the rest works.
+    /// The part is invalid and was left out; the rest works.
     Error,
 }
 
-/// One thing that is wrong with an input.
+/// An error or warning about an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// Refused, or only doubtful.
+    /// Error or warning.
     pub severity: Severity,
     /// Stable name, `area::what`, e.g. `master::timeout`.
     pub code: &'static str,
     /// The position.
     pub place: Position,
-    /// Bytes that the mark covers, from `place.column` on; 0 where it is not known.
+    /// The number of marked bytes from `place.column` on; 0 if unknown.
     pub length: u32,
-    /// What is wrong, as half a sentence in lower case.
+    /// The message, in lower case, without a period.
     pub message: String,
-    /// What to do about it.
+    /// A suggestion.
     pub help: Option<String>,
-    /// The line of the input, without its newline, when it is at hand.
+    /// The line of the input, without its newline, if available.
     pub excerpt: Option<Vec<u8>>,
 }
 
 impl Diagnostic {
-    /// An error of `code` at `place`.
+    /// Creates an error with `code` at `place`.
     pub fn error(code: &'static str, place: Position, message: impl Into<String>) -> Self {
         Self { severity: Severity::Error, code, place, length: 0, message: message.into(), help: None, excerpt: None }
     }
 
-    /// A warning of `code` at `place`.
+    /// Creates a warning with `code` at `place`.
     pub fn warning(code: &'static str, place: Position, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, place, message) }
     }
 
-    /// The same, but only doubtful.
+    /// Turns it into a warning.
     #[must_use]
     pub fn into_warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self
     }
 
-    /// With what to do about it.
+    /// Adds a suggestion.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// With the mark's length in bytes.
+    /// Sets the number of marked bytes.
     #[must_use]
     pub fn length(mut self, bytes: usize) -> Self {
         self.length = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -108,7 +108,7 @@ impl Diagnostic {
     }
 }
 
-/// One line for a log: `/etc/auto.master:1:28: invalid timeout "5m": write --timeout=300`.
+/// Formats one line for a log: `/etc/auto.master:1:28: invalid timeout "5m": write --timeout=300`.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.message)?;

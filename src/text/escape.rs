@@ -1,5 +1,5 @@
-//! How bytes of other people are shown: nothing in a key, path or option can forge a log line, move a cursor or turn
-//! the direction of the text.
+//! Escapes untrusted bytes for output, so that keys, paths and options cannot forge log lines, move the cursor or change the
+//! direction of the text.
 
 use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,7 +10,7 @@ use std::path::Path;
 pub struct Escaped<'a>(pub &'a [u8]);
 
 impl<'a> Escaped<'a> {
-    /// Shows the start of what may be long: enough to recognise it by.
+    /// Shows only the start of a text that may be long.
     pub fn start_of(bytes: &'a [u8]) -> Self {
         Self(bytes.get(..64).unwrap_or(bytes))
     }
@@ -42,7 +42,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Characters without width: byte order marks, joiners, and what changes the direction of the text around it.
+/// Returns whether a character is invisible: byte order marks, joiners, and characters that change the text direction.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

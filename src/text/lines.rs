@@ -63,7 +63,7 @@ pub struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Whether the line is an include, `+map`.
+    /// Returns whether the line is an include, `+map`.
     pub fn is_include(&self) -> bool {
         self.key.first() == Some(&b'+')
     }

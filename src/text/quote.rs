@@ -1,9 +1,9 @@
-//! Quotes and backslashes of the map language, resolved.
+//! Resolves quotes and backslashes of the map language.
 
 use std::borrow::Cow;
 
-/// The text behind the spelling `raw`: double quotes go, outside them `\c` becomes `c`; between quotes a backslash is a
-/// character like any other.
+/// Removes quotes and backslashes: double quotes are dropped, and outside of them `\c` becomes `c`. Between quotes, a backslash is
+/// an ordinary character.
 pub fn unquote(raw: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr2(b'\\', b'"', raw).is_none() {
         return Cow::Borrowed(raw);
@@ -21,7 +21,8 @@ pub fn unquote(raw: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(text)
 }
 
-/// Length of the word that `text` starts with: up to the first byte, neither quoted nor escaped, for which `ends` holds.
+/// Returns the length of the word at the start of `text`. The word ends at the first byte that is neither quoted nor escaped and
+/// for which `ends` returns `true`.
 pub fn word(text: &[u8], ends: impl Fn(u8) -> bool) -> usize {
     let (mut quoted, mut escaped) = (false, false);
     let end = text.iter().position(|&b| {

@@ -1,4 +1,4 @@
-//! A diagnostic for people: the line that it is about, with a mark under what is wrong.
+//! Renders a diagnostic for users: the line of the input, with a mark under the error.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
@@ -33,7 +33,7 @@ pub fn render(diagnostic: &Diagnostic, coloured: bool) -> String {
     renderer.render(&[group])
 }
 
-/// `line` made printable, and where the mark of `length` bytes from byte `at` on starts and ends in it.
+/// Makes `line` printable. Also returns the start and end of the mark, for `length` bytes from byte `at` on.
 fn excerpt(line: &[u8], at: usize, length: usize) -> (String, usize, usize) {
     let at = at.min(line.len());
     let end = at.saturating_add(length).min(line.len());

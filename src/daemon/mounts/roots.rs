@@ -83,7 +83,7 @@ impl Mounts {
     /// Creates a pipe for a mount, and sends its read end to the keeper.
     ///
     /// # Errors
-    /// Those of pipe(2) and of the message to the keeper.
+    /// Returns the errors of pipe(2) and of the message to the keeper.
     pub(crate) fn create_pipe(&self) -> io::Result<u32> {
         self.pipes.borrow_mut().create().map(|pipe| pipe.number)
     }
@@ -133,7 +133,7 @@ impl Mounts {
 /// May block.
 ///
 /// # Errors
-/// Those of reading the mount table and of opening the root.
+/// Returns the errors of reading the mount table and of opening the root.
 pub(crate) fn find_root(control: &Control, path: &Path, dev: u32) -> io::Result<Option<OwnedFd>> {
     if let Ok(root) = control.open_mount(path, dev) {
         return Ok(Some(root));

@@ -58,7 +58,7 @@ impl Phase {
         }
     }
 
-    /// Whether the tree below is being taken down (or put up again): nothing else may begin there.
+    /// Returns whether the tree below is being taken down (or put up again): nothing else may begin there.
     pub(in crate::engine) fn holds_tree(&self) -> bool {
         matches!(self, Self::Unmounting(..) | Self::Restoring(..))
     }
@@ -127,7 +127,7 @@ impl Entry {
         self.phase.job().is_some() || !self.waiting.is_empty()
     }
 
-    /// Whether something is going on that will end within its time.
+    /// Returns whether something is going on that will end within its time.
     pub(in crate::engine) fn in_flight(&self) -> bool {
         self.busy() && !self.overdue
     }

@@ -103,7 +103,7 @@ impl Tree {
         self.mounts.get(&at.mount)?.entries.get(&at.key)
     }
 
-    /// Whether the kernel can ask for such an entry.
+    /// Returns whether the kernel can ask for such an entry.
     pub(super) fn may_have(&self, at: &EntryId) -> bool {
         self.mount(at.mount).is_some_and(|mount| mount.has(&at.key))
     }
@@ -223,7 +223,7 @@ impl Tree {
         self.entry(at).map(|entry| entry.children.clone()).unwrap_or_default()
     }
 
-    /// Whether no job runs and no lookup waits in the tree below an entry.
+    /// Returns whether no job runs and no lookup waits in the tree below an entry.
     pub(super) fn is_quiet_below(&self, at: &EntryId) -> bool {
         let mut stack = self.children(at);
         while let Some(id) = stack.pop() {
@@ -374,12 +374,12 @@ impl Tree {
         self.trace.take()
     }
 
-    /// Whether no entry is in flight and no expire run is under way.
+    /// Returns whether no entry is in flight and no expire run is under way.
     pub(super) fn is_at_rest(&self) -> bool {
         self.in_flight.is_zero()
     }
 
-    /// Whether no top-level mount is coming, serving or going.
+    /// Returns whether no top-level mount is coming, serving or going.
     pub(super) fn is_parted(&self) -> bool {
         self.moving.is_zero()
     }

@@ -79,12 +79,12 @@ impl Mount {
         self.entries.iter()
     }
 
-    /// Whether something is mounted at one of its entries.
+    /// Returns whether something is mounted at one of its entries.
     pub(in crate::engine) fn is_occupied(&self) -> bool {
         !self.occupied.is_zero()
     }
 
-    /// Whether the kernel is being asked to expire its entries.
+    /// Returns whether the kernel is being asked to expire its entries.
     pub(in crate::engine) fn is_expiring(&self) -> bool {
         self.expiring
     }
@@ -94,7 +94,7 @@ impl Mount {
         self.below.as_ref()?.plan.as_ref()
     }
 
-    /// Whether the kernel can ask for such a key here. The root of an indirect mount is no entry.
+    /// Returns whether the kernel can ask for such a key here. The root of an indirect mount is no entry.
     pub(in crate::engine) fn has(&self, key: &Key) -> bool {
         match self.kind {
             Kind::Indirect => !key.0.is_empty() && !key.0.contains(&b'/'),
@@ -169,7 +169,7 @@ impl Top {
         self.state
     }
 
-    /// Whether no entry of the tree is in flight and no expire run is under way.
+    /// Returns whether no entry of the tree is in flight and no expire run is under way.
     pub(in crate::engine) fn is_at_rest(&self) -> bool {
         self.in_flight.is_zero()
     }
@@ -207,17 +207,17 @@ pub(in crate::engine) enum Stage {
 }
 
 impl State {
-    /// Whether lookups are served.
+    /// Returns whether lookups are served.
     pub(in crate::engine) fn serves(self) -> bool {
         matches!(self, Self::Serving | Self::Attaching { leave: false })
     }
 
-    /// Whether it is to go.
+    /// Returns whether it is to go.
     pub(in crate::engine) fn leaves(self) -> bool {
         matches!(self, Self::Leaving(_) | Self::Attaching { leave: true } | Self::Abandoned)
     }
 
-    /// Whether the end of the daemon has to wait for it.
+    /// Returns whether the end of the daemon has to wait for it.
     pub(in crate::engine) fn moves(self) -> bool {
         !matches!(self, Self::Leaving(Stage::Stuck) | Self::Abandoned)
     }

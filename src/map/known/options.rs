@@ -90,7 +90,7 @@ fn name_of(word: &str) -> &str {
     word.split(['=', '?']).next().unwrap_or(word)
 }
 
-/// Whether any file system has an option of this name. What begins with `x-` or `X-` is for other programs.
+/// Returns whether any file system has an option of this name. What begins with `x-` or `X-` is for other programs.
 pub fn is_option(name: &[u8]) -> bool {
     name.starts_with(b"x-") || name.starts_with(b"X-") || words().any(|word| name_of(word).as_bytes() == name)
 }
@@ -108,12 +108,12 @@ pub fn value(name: &[u8], fstype: &[u8]) -> Option<Value> {
     })
 }
 
-/// Whether the options of `fstype` are listed so completely that another one is a mistake.
+/// Returns whether the options of `fstype` are listed so completely that another one is a mistake.
 pub fn is_complete(fstype: &[u8]) -> bool {
     matches!(fstype, b"nfs" | b"nfs4")
 }
 
-/// Whether an option like a known one may be taken for a misspelt one at this type.
+/// Returns whether an option like a known one may be taken for a misspelt one at this type.
 pub fn are_known(fstype: &[u8]) -> bool {
     lists(fstype).is_some()
 }
@@ -125,7 +125,7 @@ pub fn nearest(name: &[u8], fstype: &[u8]) -> Option<&'static str> {
     super::nearest(name, words.map(name_of))
 }
 
-/// Whether all of `word`, names joined by commas, looks like options: known names, or any with `=`.
+/// Returns whether all of `word`, names joined by commas, looks like options: known names, or any with `=`.
 pub fn look_like_options(word: &[u8]) -> bool {
     let word = word.strip_suffix(b",").unwrap_or(word);
     !word.is_empty()

@@ -8,7 +8,7 @@ const TYPES: &str = "9p adfs affs afs apfs autofs befs bfs bind btrfs ceph cephf
     rpc_pipefs s3fs securityfs smb3 smbfs squashfs sshfs sysfs sysv tmpfs tracefs ubifs udf ufs umsdos usbfs v7 vfat \
     vboxsf virtiofs vmhgfs-fuse xfs zfs zonefs";
 
-/// Whether many systems know the type.
+/// Returns whether many systems know the type.
 pub fn is_type(name: &[u8]) -> bool {
     TYPES.split_ascii_whitespace().any(|known| known.as_bytes() == name)
 }

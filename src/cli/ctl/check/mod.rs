@@ -160,7 +160,7 @@ impl Check {
     }
 }
 
-/// Whether a map looks like a direct one: its first key is a path.
+/// Returns whether a map looks like a direct one: its first key is a path.
 fn mode(text: &[u8]) -> Mode {
     let file: Arc<Path> = Path::new("-").into();
     let first = crate::text::lines(text, &file).filter_map(Result::ok).find(|line| !line.is_include());

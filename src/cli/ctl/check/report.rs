@@ -113,7 +113,7 @@ impl Report {
     }
 }
 
-/// Whether a diagnostic says nothing about the word at its place: it is about all lines, or about the machine.
+/// Returns whether a diagnostic says nothing about the word at its place: it is about all lines, or about the machine.
 fn concerns_the_file(diagnostic: &Diagnostic) -> bool {
     let code = diagnostic.code;
     code == "plan::no-source" || (code.starts_with("text::") && code != "text::typographic")

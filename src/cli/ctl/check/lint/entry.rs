@@ -23,7 +23,7 @@ impl Group<'_> {
         self.fstype.as_deref().unwrap_or(b"nfs")
     }
 
-    /// Whether it is mounted by NFS.
+    /// Returns whether it is mounted by NFS.
     pub(super) fn is_nfs(&self) -> bool {
         matches!(self.fstype(), b"nfs" | b"nfs4")
     }

@@ -50,7 +50,7 @@ pub(super) fn examine(line: &Line<'_>, found: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Whether an entry ends as lines of fstab(5) do.
+/// Returns whether an entry ends as lines of fstab(5) do.
 fn fstab(entry: &[u8]) -> bool {
     let words: Vec<&[u8]> = entry.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
     words.len() >= 3 && words.first().is_some_and(|word| word.starts_with(b"/"))
