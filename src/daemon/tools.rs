@@ -1,4 +1,4 @@
-//! What jobs work with: the control device, the lanes, the mounter. Handles without state, cheap to clone.
+//! The tools of jobs: control device, lanes, mounter. They are handles and cheap to clone.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -18,20 +18,20 @@ use crate::source::configuration::Configuration;
 use crate::sys::autofs::{self, Control};
 use crate::sys::path;
 
-/// The tools of jobs. A reload makes new ones; jobs under way keep theirs.
+/// The tools of jobs. A reload creates new ones; running jobs keep theirs.
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
     /// The control device.
     pub(crate) control: Arc<Control>,
-    /// Where blocking work is done.
+    /// The lanes for blocking work.
     pub(crate) lanes: Arc<Lanes>,
-    /// Mounts.
+    /// Makes mounts.
     pub(crate) mounter: Mounter,
-    /// Unmounts.
+    /// Unmounts file systems.
     pub(crate) unmounter: Unmounter,
-    /// The paths that could not be opened a moment ago.
+    /// Paths whose opening has blocked recently.
     pub(crate) blocked: Memory,
-    /// For whom trees were mounted.
+    /// The users for whom multi-mounts were mounted.
     pub(crate) requesters: Requesters,
     /// Whether a placeholder is mounted where a multi-mount has no root.
     pub(crate) placeholder: bool,
@@ -42,7 +42,7 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    /// Makes the tools that a configuration asks for.
+    /// Creates the tools for a configuration.
     pub(crate) fn new(
         configuration: &Configuration,
         control: Arc<Control>,
@@ -66,30 +66,31 @@ impl Tools {
         }
     }
 
-    /// Makes the tools that another configuration asks for. Lanes, device and memory stay.
+    /// Creates the tools for another configuration, with the same lanes, device and blocked paths.
     pub(crate) fn configured(&self, configuration: &Configuration) -> Self {
         let (control, lanes) = (Arc::clone(&self.control), Arc::clone(&self.lanes));
         let new = Self::new(configuration, control, lanes, self.requesters.clone());
         Self { blocked: Arc::clone(&self.blocked), ..new }
     }
 
-    /// Returns the options of the autofs mounts of a line.
+    /// Returns the options for the autofs mounts of a line of the master map.
     pub(crate) fn mount_options(&self, line: &Line) -> autofs::Options {
         autofs::Options { timeout: line.timeout(), strictexpire: line.options.strictexpire, ignore: self.ignore }
     }
 }
 
-/// For whom trees were mounted: kept in the journal for the next worker, as the kernel does not tell.
+/// The users for whom multi-mounts were mounted. They are stored in the journal for the next worker, because the kernel does
+/// not keep them.
 #[derive(Debug, Clone)]
 pub(crate) struct Requesters(Rc<RefCell<Journal>>);
 
 impl Requesters {
-    /// Uses this journal.
+    /// Creates a view of this journal.
     pub(crate) fn new(journal: Rc<RefCell<Journal>>) -> Self {
         Self(journal)
     }
 
-    /// Remembers for whom the multi-mount at `path` is made.
+    /// Stores the user and group for whom the multi-mount at `path` is made.
     pub(crate) fn remember(&self, path: &Path, uid: u32, gid: u32) {
         self.0.borrow_mut().remember(path, uid, gid);
     }
@@ -99,13 +100,13 @@ impl Requesters {
         self.0.borrow().requester(path)
     }
 
-    /// Takes note that the multi-mount at `path` is gone.
+    /// Removes the record of the multi-mount at `path`.
     pub(crate) fn forget(&self, path: &Path) {
         self.0.borrow_mut().forget(path);
     }
 }
 
-/// Returns the variables with these names that are set in our environment.
+/// Returns those of these variables that are set in the environment of this process.
 fn environment(names: &[String]) -> Vec<(OsString, OsString)> {
     let usable = |name: &&String| !name.is_empty() && !name.contains(['=', '\0']);
     names.iter().filter(usable).filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect()

@@ -1,8 +1,8 @@
-//! A new program in place of this one, without a failed lookup.
+//! Upgrades: replaces the program without a failed lookup.
 //!
-//! The keeper executes it, with the same process, group and pipes; its first act is to tell the worker of the old
-//! program to retire. Before that, the worker that is asked for it finds out whether the new program would know what
-//! to do: once executed there is no way back but by that program's own code.
+//! The worker first asks the new program whether it can take over, because once it is executed, only its own code can return to
+//! the old program. Then the keeper executes the new program in its process, with the same group and pipes. The new keeper
+//! begins by telling the worker of the old program to retire.
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -24,23 +24,23 @@ use crate::sys::exec;
 use crate::sys::process::Program;
 use crate::text::Escaped;
 
-/// First argument that asks the program whether it would take over from one whose handover has the version that the
-/// second one names. Then come the arguments of the daemon.
+/// The first argument that asks the program whether it can take over. The second argument is the version of the handover; the
+/// arguments of the daemon follow.
 pub(crate) const ARGUMENT: &str = "--internal-takes-over";
 
-/// How long the new program may think about it.
+/// How long the new program may take to answer.
 const CHECK: Duration = Duration::from_secs(5);
 
-/// And how long to end when that is over.
+/// How long the new program may take to end after this time.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long a worker that retires waits for what it has under way.
+/// How long a retiring worker waits for its running jobs.
 const WIND_UP: Duration = Duration::from_secs(1);
 
-/// Between two looks whether something is.
+/// Interval at which a retiring worker checks for running jobs.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// HUP: another program if there is one, else the maps anew, which the other program reads as well.
+/// Handles SIGHUP: upgrades if another program is installed (which also reads the maps), otherwise reloads.
 pub(crate) async fn hang_up(worker: Rc<Worker>) {
     if matches!(exec::is_other_program(&worker.program), Ok(true)) {
         match upgrade(&worker).await {
@@ -51,10 +51,10 @@ pub(crate) async fn hang_up(worker: Rc<Worker>) {
     reload::reload(worker).await;
 }
 
-/// Has this program replaced by the one that stands at its path, and returns when that goes on: this worker retires.
+/// Replaces this program by the file now at its path. Returns when the new program runs and this worker must retire.
 ///
 /// # Errors
-/// Half a sentence that says why not.
+/// Returns the reason why the upgrade is not possible or has failed.
 pub(crate) async fn upgrade(worker: &Rc<Worker>) -> Result<(), String> {
     let shown = Escaped::path(&worker.program);
     let cannot = |why: &dyn std::fmt::Display| format!("{shown} cannot take over: {why}");
@@ -67,7 +67,7 @@ pub(crate) async fn upgrade(worker: &Rc<Worker>) -> Result<(), String> {
     if ended.exit != Exit::Status(0) || said != yes().as_bytes() {
         return Err(cannot(&format!("{}, \"{}\"", ended.exit, Escaped(said))));
     }
-    // Meanwhile much may have begun.
+    // The phase may have changed meanwhile.
     may()?;
     info!("{shown} takes over");
     let retires = worker.life.retires.notified();
@@ -80,12 +80,12 @@ pub(crate) async fn upgrade(worker: &Rc<Worker>) -> Result<(), String> {
     answer.map_err(|_| cannot(&"the keeper has not executed it, and has logged why"))
 }
 
-/// What a program says that would take over. Others may take any argument for a good one.
+/// The output of a program that can take over. Other programs might accept any argument.
 fn yes() -> String {
     format!("takes over from handover {HANDOVER_VERSION}")
 }
 
-/// The new program's answer: whether it would take over with these arguments, the version first.
+/// Runs in the new program: answers whether it can take over with these arguments, of which the first is the version.
 pub(crate) fn check(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let version = arguments.next().and_then(|version| version.to_str()?.parse().ok());
     let all = [OsString::from("automount")].into_iter().chain(arguments);
@@ -98,8 +98,8 @@ pub(crate) fn check(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Waits until the keeper says so, then makes room for the next worker. What is under way may end, if that is soon;
-/// what is not answered stands in the journal.
+/// Waits for the keeper's signal to retire, then for running jobs, but only a short time. Unanswered requests remain in the
+/// journal for the next worker.
 pub(crate) async fn retire(worker: &Rc<Worker>, word: &mut Signal) {
     word.recv().await;
     worker.life.enter(Phase::Retiring);

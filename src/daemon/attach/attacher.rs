@@ -1,8 +1,7 @@
-//! Attach: from what is wanted and what the mount table says to autofs mounts that we serve.
+//! Attaches autofs mounts: compares the configured mounts with the mount table, and mounts or takes over each of them.
 //!
-//! The same at every start: a fresh one, after a crash, after an upgrade. An autofs mount is never recognised by a
-//! remembered device or mount id but by its pipe: `pipe_ino=` in the mount table is the inode of a read end of ours,
-//! or it is not ours.
+//! This is the same at every start: the first one, after a crash, after an upgrade. Our autofs mounts are not identified by
+//! device number or mount id but by their pipe: `pipe_ino=` in the mount table is the inode of one of our read ends.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,125 +20,125 @@ use crate::sys::autofs::{self, Control};
 use crate::sys::{children, path, procfs};
 use crate::text::Escaped;
 
-/// How long a dying owner may take to die: the worker of a keeper that was killed a moment ago.
+/// How long to wait for the death of an owner, for example the worker of a keeper that was just killed.
 const OWNER_GRACE: Duration = Duration::from_secs(1);
 
-/// One autofs mount that is to be there.
+/// One autofs mount to attach.
 #[derive(Debug)]
 pub(crate) struct Job {
-    /// Its number.
+    /// The id.
     pub(crate) id: MountId,
-    /// Mount point.
+    /// The mount point.
     pub(crate) path: Arc<Path>,
-    /// Kind.
+    /// Indirect or direct.
     pub(crate) kind: Kind,
-    /// Shown as the source in the mount table: the map's name.
+    /// The source shown in the mount table: the name of the map.
     pub(crate) source: Vec<u8>,
-    /// Timeout and options of the mount.
+    /// The timeout and options.
     pub(crate) options: autofs::Options,
-    /// Permission bits for the root directory (`--mode`).
+    /// Permission bits of the root directory (`--mode`).
     pub(crate) mode: Option<u32>,
-    /// The pipe that it is to write to.
+    /// The number of its pipe.
     pub(crate) pipe: u32,
-    /// How long it may take to open one that is there.
+    /// How long opening an existing mount may take.
     pub(crate) patience: Duration,
 }
 
-/// An autofs mount that is ours now.
+/// An attached autofs mount.
 #[derive(Debug)]
 pub(crate) struct Attached {
-    /// Its number.
+    /// The id.
     pub(crate) id: MountId,
-    /// The pipe that it writes to: not the wanted one if it was alive already.
+    /// The number of its pipe. Not the one in the job if the mount was alive already.
     pub(crate) pipe: u32,
-    /// Encoded as in packets.
+    /// The device number, encoded as in packets.
     pub(crate) dev: u32,
-    /// Directories that were made for it, to be removed with it.
+    /// Directories that were created for it, to be removed with it.
     pub(crate) created: Made,
-    /// It was there before: what is mounted below is to be looked at.
+    /// Whether it existed before, so that mounts below it must be adopted.
     pub(crate) found: bool,
 }
 
-/// Why a mount point cannot be ours.
+/// Why an autofs mount could not be attached.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttachError {
-    /// Another master serves it.
+    /// Another automounter serves it.
     #[error(
         "{} is served by another automounter, process {owner} ({program}); it is left alone: stop that one, or take the \
          mount point out of the master map",
         Escaped::path(path)
     )]
     Foreign {
-        /// Mount point.
+        /// The mount point.
         path: Arc<Path>,
         /// Leader of the group that owns it.
         owner: i32,
-        /// Its program.
+        /// The name of its program.
         program: String,
     },
-    /// The owner is in a pid namespace that cannot be seen from here.
+    /// The owner is in a pid namespace that is not visible.
     #[error(
         "{} belongs to a process group of another pid namespace (pgrp=0); taking it over would only kill it: run the daemon \
          in that pid namespace, or unmount it first",
         Escaped::path(path)
     )]
     OtherPidNamespace {
-        /// Mount point.
+        /// The mount point.
         path: Arc<Path>,
     },
-    /// Something else is mounted there.
+    /// Another file system is mounted there.
     #[error("{}: already mounted as other than autofs ({})", Escaped::path(path), Escaped(fstype))]
     OtherFileSystem {
-        /// Mount point.
+        /// The mount point.
         path: Arc<Path>,
-        /// What.
+        /// The type of the file system.
         fstype: Vec<u8>,
     },
-    /// Its dead owner has left a request open.
+    /// It has an unanswered request of a dead owner.
     #[error(
         "{}: a process waits there for an automounter that has died; it is served as soon as that process has ended",
         Escaped::path(.0)
     )]
     Blocked(Arc<Path>),
-    /// There is no directory to mount on.
+    /// The mount point directory does not exist and could not be created.
     #[error("{}: {source}", Escaped::path(path))]
     Directory {
-        /// Mount point.
+        /// The mount point.
         path: Arc<Path>,
-        /// Why not.
+        /// The error.
         source: DirError,
     },
     /// A system call failed.
     #[error("{}: cannot {what}: {source}", Escaped::path(path))]
     Io {
-        /// Mount point.
+        /// The mount point.
         path: Arc<Path>,
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
 }
 
-/// What attaching needs.
+/// Attaches autofs mounts.
 #[derive(Debug)]
 pub(crate) struct Attacher {
     /// The control device.
     pub(crate) control: Arc<Control>,
-    /// Opens what may block.
+    /// Opens roots whose opening may block.
     pub(crate) opener: Opener,
     /// The mount table, read once for all jobs.
     pub(crate) table: Arc<MountTable>,
-    /// Our pipes: inode number of each, and its number.
+    /// The numbers of our pipes by inode number.
     pub(crate) own: HashMap<u64, u32>,
     /// Which mount points are accepted.
     pub(crate) rules: Rules,
-    /// Write ends of the pipes that jobs name.
+    /// Write ends of the pipes of the jobs.
     pub(crate) write_ends: HashMap<u32, OwnedFd>,
 }
 
 impl Attacher {
-    /// Does all jobs in their order, parents before children. The write ends are closed when it returns.
+    /// Carries out all jobs in order, parents before children, and returns their results. Closes the write ends.
     pub(crate) fn run(mut self, jobs: Vec<Job>) -> Vec<(MountId, Result<Attached, AttachError>)> {
         let mut dirs = Maker::new(self.rules);
         jobs.into_iter().map(|job| (job.id, self.attach(job, &mut dirs))).collect()
@@ -156,7 +155,7 @@ impl Attacher {
     fn attach(&mut self, job: Job, dirs: &mut Maker) -> Result<Attached, AttachError> {
         let table = Arc::clone(&self.table);
         let there = table.at(&job.path);
-        // An autofs may lie below the file system of a direct mount.
+        // The autofs mount may be covered by the file system of a direct mount.
         let Some((line, shown)) = there.iter().rev().find_map(|line| Some((line, line.autofs?))) else {
             return match there.last() {
                 Some(other) if job.kind == Kind::Indirect => {
@@ -169,7 +168,7 @@ impl Attacher {
             return Err(AttachError::OtherFileSystem { path: job.path, fstype: b"autofs of another kind".to_vec() });
         }
         if line.speaks_through(&self.own).is_some() && shown.timeout == job.options.timeout {
-            // As it should be.
+            // It is ours and alive.
         } else if line.speaks_through(&self.own).is_some() {
             let root = self.open(&job, line.dev);
             let set = root.and_then(|root| self.control.set_timeout(root.as_fd(), job.options.timeout));
@@ -184,7 +183,7 @@ impl Attacher {
         Ok(Attached { id: job.id, pipe: job.pipe, dev: line.dev, created: Made::default(), found: true })
     }
 
-    /// Takes over the mount of a dead master: what waits for it is thrown out with ENOENT, what is mounted below stays.
+    /// Takes over the mount of a dead owner. Waiting lookups fail with ENOENT; mounts below it stay.
     fn take_over(&mut self, job: &Job, line: &Mounted) -> Result<(), AttachError> {
         let fail = |what| AttachError::io(&job.path, what);
         let root = self.open(job, line.dev).map_err(fail("open the autofs mount that is there"))?;
@@ -231,7 +230,7 @@ impl Attacher {
 }
 
 impl AttachError {
-    /// What a system call at `path` says; `TimedOut` only comes from the [`Opener`].
+    /// Converts the error of a system call at `path`. `TimedOut` only comes from the [`Opener`].
     fn io(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.kind() {
             io::ErrorKind::TimedOut => Self::Blocked(path.into()),
@@ -240,8 +239,11 @@ impl AttachError {
     }
 }
 
-/// Makes sure that nobody serves the autofs mount at `path` any more. The group's number alone proves nothing: it may
-/// have been used again, and the group may live without its leader.
+/// Checks that no process serves the autofs mount at `path` any more. The process group number alone is not sufficient: it may
+/// have been reused, and the group may exist without its leader.
+///
+/// # Errors
+/// Returns the owner if there is one.
 fn orphaned(path: &Path, pgrp: i32, inode: Option<u64>) -> Result<(), AttachError> {
     if pgrp == 0 {
         return Err(AttachError::OtherPidNamespace { path: path.into() });
@@ -251,7 +253,7 @@ fn orphaned(path: &Path, pgrp: i32, inode: Option<u64>) -> Result<(), AttachErro
     }
     let deadline = Instant::now() + OWNER_GRACE;
     while let Some(owner) = procfs::group_reader(pgrp, inode) {
-        // One of our own kind that was killed a moment ago is waited for.
+        // Wait for an automounter of the same program that was just killed.
         if !procfs::same_kind(owner, children::pid()) || Instant::now() >= deadline {
             return Err(AttachError::Foreign { path: path.into(), owner, program: procfs::name(owner) });
         }

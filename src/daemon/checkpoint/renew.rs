@@ -1,4 +1,4 @@
-//! Mounts autofs mounts again that have lost options in a restore.
+//! Remounts autofs mounts whose options were lost in a restore.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -17,12 +17,12 @@ use crate::exec::lanes::Lane;
 use crate::logging::target;
 use crate::text::Escaped;
 
-/// Between two attempts to mount an autofs mount again on which nothing is mounted, and how many there are. A process that
-/// has just unmounted something there holds it for a moment, and so does CRIU when it has just restored it.
+/// Interval between attempts to remount an unused autofs mount, and their number. A process that has just unmounted something
+/// there keeps it busy for a moment, and so does CRIU after a restore.
 const RENEW: Duration = Duration::from_secs(1);
 const ATTEMPTS: u32 = 5;
 
-/// Mounts an autofs mount again with all its options when it is free; gives up if it stays in use.
+/// Remounts an autofs mount with all its options as soon as it is unused. Gives up if it stays in use.
 pub(crate) async fn renew(worker: Rc<Worker>, id: MountId) {
     for _ in 0..ATTEMPTS {
         let free = {
@@ -38,8 +38,8 @@ pub(crate) async fn renew(worker: Rc<Worker>, id: MountId) {
     }
 }
 
-/// Mounts it again now. Returns `Some(false)` if it is in use, `None` if there is nothing to do. The engine is not told:
-/// lookups between unmount and mount get ENOENT from the directory below.
+/// Remounts it now. Returns `Some(false)` if it is in use, and `None` if there is nothing to do. The engine is not told. Lookups
+/// between unmount and mount get ENOENT from the directory below.
 async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
     let tools = worker.tools();
     let (attacher, job, old) = {
@@ -67,7 +67,7 @@ async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
     };
     let path = job.path.clone();
     let renewed = tools.lanes.run(Lane::Umount, move || {
-        // The write end is open: the pipe does not end between the two.
+        // `attacher` keeps a write end open, so that the pipe does not report its end between unmount and mount.
         trigger::umount_trigger(&attacher.control, &job.path, old, false).then(|| attacher.run(vec![job]))
     });
     let Some(results) = renewed.await else { return Some(false) };

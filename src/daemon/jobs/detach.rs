@@ -20,17 +20,16 @@ use crate::record::Record;
 use crate::sys::{mount, path};
 use crate::text::Escaped;
 
-/// How long the last look at what stays may take.
+/// Deadline for setting the remaining autofs mounts catatonic at shutdown.
 const LEAVE_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Unmounts at a time: most of the time of each is a grace period of RCU.
+/// Number of parallel unmounts. Each takes mostly an RCU grace period.
 const PARALLEL: usize = 4;
 
-/// For each autofs mount why it is still mounted, if it is.
+/// The result for each autofs mount: an error says why it is still mounted.
 pub(crate) type Outcomes = Vec<(MountId, Result<(), Reason>)>;
 
-/// Unmounts top-level autofs mounts, none of which lies below another. Returns for each
-/// whether it is gone.
+/// Unmounts top-level autofs mounts, none of them below another. Returns the result for each.
 pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId, bool)>) -> Outcomes {
     let nowhere: Arc<Path> = Path::new("").into();
     let job = |(id, lazy)| match mounts.get(id) {
@@ -72,8 +71,9 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
     results.into_iter().map(outcome).collect()
 }
 
-/// Leaves autofs mounts to whoever comes next: from now on a lookup of what is not mounted fails at once. Without
-/// this the kernel would find out by the first packet that it cannot write, and its sender would die of SIGPIPE.
+/// Leaves autofs mounts to the next daemon, and sets them catatonic, so that lookups of entries that are not mounted fail at
+/// once. Otherwise the kernel would only notice at the first packet it cannot write, and the looking-up process would be killed
+/// by SIGPIPE.
 pub(crate) async fn leave(mounts: &Mounts, tools: &Tools, left: &[MountId], how: Shutdown) {
     let control = Arc::clone(&tools.control);
     let tops: HashSet<Arc<Path>> = left.iter().filter_map(|id| Some(mounts.get(*id)?.path)).collect();
@@ -93,13 +93,13 @@ pub(crate) async fn leave(mounts: &Mounts, tools: &Tools, left: &[MountId], how:
             silence(&control, &path, dev);
         }
     });
-    // The way to a mount may lead over a dead server.
+    // The path of a mount may lead over a dead server.
     if tokio::time::timeout(LEAVE_WITHIN, leave).await.is_err() {
         warn!("some autofs mounts could not be reached and stay as they are");
     }
 }
 
-/// Unmounts lazily whatever is mounted at or below these paths: what `--force` asks for.
+/// Lazily unmounts everything mounted at or below these paths, for `--force`.
 pub(crate) async fn force(tools: &Tools, paths: Vec<Arc<Path>>) {
     let (control, memory) = (Arc::clone(&tools.control), Arc::clone(&tools.blocked));
     let unmount = move || -> io::Result<()> {
@@ -109,7 +109,7 @@ pub(crate) async fn force(tools: &Tools, paths: Vec<Arc<Path>>) {
             let below: Vec<_> = table.below(&path).chain(table.at(&path)).collect();
             for there in below.iter().rev() {
                 if there.autofs.is_some() {
-                    // Its owner may be dead, and then the walk to it may not end.
+                    // Its owner may be dead, and then opening it may block forever.
                     let root = opener.open(&there.target, there.dev, LITTLE_PATIENCE);
                     if let Err(e) = root.and_then(|root| control.catatonic(root.as_fd())) {
                         debug!("{} cannot be set catatonic: {e}", Escaped::path(&there.target));

@@ -1,4 +1,4 @@
-//! Mounts offsets: the autofs mounts inside a multi-mount on which its parts are mounted when they are looked up.
+//! Makes offset mounts: the autofs mounts inside a multi-mount on which its parts are mounted at their first access.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -17,7 +17,7 @@ use crate::logging::target;
 use crate::plan::Plan;
 use crate::text::Escaped;
 
-/// Mounts offsets. Returns those that were mounted, and whether one could not be.
+/// Makes offset mounts. Returns those that were mounted, and whether any has failed.
 pub(crate) async fn make(means: &Means, parent: MountId, plans: &[Arc<Plan>]) -> (Vec<(MountId, Arc<Plan>)>, bool) {
     let (mut made, mut failed) = (Vec::new(), false);
     for plan in plans {
@@ -40,7 +40,7 @@ async fn make_one(means: &Means, parent: MountId, plan: &Arc<Plan>) -> io::Resul
     let (write_end, options, source) = (mounts.write_end(pipe)?, tools.mount_options(&line), line.mount_source());
     let (at, timeout) = (plan.at.clone(), line.timeout());
     let mounted = tools.lanes.run(Lane::Mount, move || {
-        // The maker or the server of the file system decides what is on it, so no link there is followed.
+        // The content of the file system is not trusted, so no symbolic link in it is followed.
         let mut maker = Maker::new(Rules { links: Links::None, user_parents: true });
         mount_trigger(&mut maker, &at, &source, write_end.as_fd(), Kind::Offset, options)
     });

@@ -13,7 +13,8 @@ use crate::plan::{Action, Plan};
 use crate::record::Record;
 use crate::text::Escaped;
 
-/// Carries a plan out if that cannot block. Returns `None` if it can, or if it fails: [`later`] says why.
+/// Carries out a plan if that cannot block. Returns `None` if it could block or has failed; then call [`later`], which returns the
+/// error.
 pub(crate) fn now(
     mounts: &Mounts,
     tools: &Tools,
@@ -27,7 +28,10 @@ pub(crate) fn now(
     performed.ok().flatten().map(|_| Ok(Done::default()))
 }
 
-/// Carries a plan out, however long it takes.
+/// Carries out a plan.
+///
+/// # Errors
+/// Returns why nothing was mounted.
 pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Requester) -> Result<Done, Reason> {
     let tools = &means.tools;
     let place = Arc::new(means.mounts.place(at, who).ok_or_else(|| Record::new("the autofs mount is gone"))?);
@@ -43,7 +47,7 @@ pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Req
         let begun = Instant::now();
         if let Err(e) = tools.mounter.perform(&plan, &place).await {
             debug!(target: &place.label, "{e}");
-            // Without a root the offsets may still be of use, unless all or nothing is wanted.
+            // Without its root mount, the offsets are still mounted, unless the entry is strict.
             if plan.strict || plan.offsets.is_empty() {
                 info!(target: &place.label, "failed to mount {shown}");
                 return Err(e.record(begun.elapsed()).into());
@@ -63,7 +67,7 @@ pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Req
         for (id, _) in made.iter().rev() {
             trigger::remove(&means.mounts, tools, *id, false).await;
         }
-        // If we have mounted nothing there, what is mounted there is not ours.
+        // If this job has mounted nothing there, an existing mount is not ours.
         let ours = placeholder || !matches!(plan.action, Action::Nothing);
         let _ = match ours {
             true => tools.unmounter.remove(&place, false, false).await,

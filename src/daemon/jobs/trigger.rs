@@ -1,4 +1,4 @@
-//! Unmounts autofs mounts themselves.
+//! Unmounts offset mounts and submounts.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -19,7 +19,7 @@ use crate::logging::target;
 use crate::sys::autofs::{self, Control};
 use crate::text::Escaped;
 
-/// Unmounts an offset or a submount. Returns whether it is gone; if not, it is in use.
+/// Unmounts an offset mount or a submount. Returns `false` if it is in use.
 pub(crate) async fn remove(mounts: &Mounts, tools: &Tools, id: MountId, lazy: bool) -> bool {
     let Some(AutofsMount { path, dev, .. }) = mounts.get(id) else { return true };
     mounts.begin_leaving(id);
@@ -33,7 +33,7 @@ pub(crate) async fn remove(mounts: &Mounts, tools: &Tools, id: MountId, lazy: bo
     gone
 }
 
-/// Takes note that autofs mounts are gone, and removes the directories that were made for them.
+/// Removes autofs mounts that are gone from [`Mounts`], and removes the directories that were created for them.
 pub(super) async fn forget(mounts: &Mounts, tools: &Tools, ids: impl IntoIterator<Item = MountId>) {
     let mut left = mounts.take_left_over();
     for id in ids {
@@ -53,7 +53,8 @@ pub(super) async fn forget(mounts: &Mounts, tools: &Tools, ids: impl IntoIterato
     }
 }
 
-/// Removes directories that were made. Returns those that cannot go yet: one above several mounts goes with the last.
+/// Removes created directories. Returns those that cannot be removed yet: a directory above several mounts is removed with the
+/// last of them.
 fn remove_all(mut left: Vec<Made>) -> Vec<Made> {
     loop {
         let before = left.len();
@@ -66,8 +67,8 @@ fn remove_all(mut left: Vec<Made>) -> Vec<Made> {
 
 /// Unmounts an autofs mount, unless something is mounted over it. Returns whether it is gone.
 ///
-/// With `lazy` it is set catatonic first. After a lazy unmount it exists for as long as a process is in it, has no path by
-/// which a request could be answered, and would hold every process that looks something up there for ever.
+/// With `lazy` it is set catatonic first. After a lazy unmount, the mount exists as long as a process is in it, but its requests
+/// cannot be answered by path, so lookups in it would block forever.
 pub(crate) fn umount_trigger(control: &Control, at: &Path, dev: u32, lazy: bool) -> bool {
     if lazy {
         silence(control, at, dev);
@@ -77,8 +78,7 @@ pub(crate) fn umount_trigger(control: &Control, at: &Path, dev: u32, lazy: bool)
         .is_ok()
 }
 
-/// Sets an autofs mount catatonic: lookups that wait there fail with ENOENT, and so do later ones. An error is logged; the
-/// mount then stays as it is.
+/// Sets an autofs mount catatonic: waiting and later lookups fail with ENOENT. Errors are logged, and the mount stays as it is.
 pub(super) fn silence(control: &Control, at: &Path, dev: u32) {
     let root = find_root(control, at, dev).and_then(|root| root.ok_or_else(|| io::ErrorKind::NotFound.into()));
     if let Err(e) = root.and_then(|root| control.catatonic(root.as_fd())) {

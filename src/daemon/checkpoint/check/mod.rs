@@ -77,7 +77,7 @@ fn processes(all: &[Process]) -> String {
 fn judge(facts: &Facts) -> Vec<Check> {
     let table = Table::of(facts);
     let mut checks = vec![device(facts)];
-    checks.extend(owner(facts, &table));
+    checks.extend(check_owners(facts, &table));
     checks.extend(requests(facts));
     checks.extend(files(facts));
     checks.push(file_systems(facts, &table));
@@ -128,7 +128,7 @@ fn device(facts: &Facts) -> Check {
 }
 
 /// Checks the mounts and their owners.
-fn owner(facts: &Facts, table: &Table<'_>) -> Vec<Check> {
+fn check_owners(facts: &Facts, table: &Table<'_>) -> Vec<Check> {
     let Known { keeper, group, .. } = facts.known;
     let autofs: Vec<&Line> = facts.lines.iter().filter(|line| line.autofs.is_some()).collect();
     let silent = autofs.iter().any(|line| line.autofs.is_some_and(|shown| shown.pipe_ino.is_none()));
