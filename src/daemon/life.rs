@@ -285,7 +285,7 @@ impl Life {
     }
 
     /// Records that this process was restored, and enters `Restoring`. Returns the state of the quiesce, if any.
-    pub(crate) fn was_restored(&self) -> Option<Quiescence> {
+    pub(crate) fn record_restore(&self) -> Option<Quiescence> {
         self.restores.set(self.restores.get() + 1);
         self.enter(Phase::Restoring);
         self.restored.notify_waiters();
@@ -506,7 +506,7 @@ mod tests {
     fn a_restore_is_counted_in_every_phase() {
         for phase in PHASES {
             let life = in_phase(phase);
-            life.was_restored();
+            life.record_restore();
             assert_eq!(life.restores(), 1);
             let stays = matches!(phase, Phase::Stopping(_) | Phase::Retiring);
             assert_eq!(life.phase(), if stays { phase } else { Phase::Restoring }, "{phase}");

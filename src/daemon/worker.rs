@@ -446,7 +446,7 @@ impl Worker {
     /// What can be done without waiting is done before anything else happens: another packet must not meet the devices of
     /// the other machine, nor an answer its tokens.
     pub(crate) fn restored(self: &Rc<Self>, fresh: Option<Slot>) {
-        let kept = self.life.was_restored();
+        let kept = self.life.record_restore();
         for pipe in self.mounts.pipes() {
             pipe.was_restored();
         }

@@ -75,7 +75,7 @@ fn processes(all: &[Process]) -> String {
 
 /// Checks the facts against all conditions.
 fn judge(facts: &Facts) -> Vec<Check> {
-    let table = Table::of(facts);
+    let table = MarkedTable::of(facts);
     let mut checks = vec![device(facts)];
     checks.extend(check_owners(facts, &table));
     checks.extend(requests(facts));
@@ -87,7 +87,7 @@ fn judge(facts: &Facts) -> Vec<Check> {
 }
 
 /// The mount table, with our autofs mounts marked.
-struct Table<'f> {
+struct MarkedTable<'f> {
     /// Our autofs mounts that are not catatonic.
     live: Vec<&'f Line>,
     /// Our catatonic autofs mounts, found by path.
@@ -96,7 +96,7 @@ struct Table<'f> {
     wishes: HashMap<&'f Path, &'f Wish>,
 }
 
-impl<'f> Table<'f> {
+impl<'f> MarkedTable<'f> {
     fn of(facts: &'f Facts) -> Self {
         let wishes: HashMap<&Path, &Wish> = facts.known.wishes.iter().map(|w| (w.path.as_path(), w)).collect();
         let at_home = |line: &&Line| wishes.contains_key(line.target.as_path());
@@ -128,7 +128,7 @@ fn device(facts: &Facts) -> Check {
 }
 
 /// Checks the mounts and their owners.
-fn check_owners(facts: &Facts, table: &Table<'_>) -> Vec<Check> {
+fn check_owners(facts: &Facts, table: &MarkedTable<'_>) -> Vec<Check> {
     let Known { keeper, group, .. } = facts.known;
     let autofs: Vec<&Line> = facts.lines.iter().filter(|line| line.autofs.is_some()).collect();
     let silent = autofs.iter().any(|line| line.autofs.is_some_and(|shown| shown.pipe_ino.is_none()));
@@ -214,7 +214,7 @@ fn files(facts: &Facts) -> Vec<Check> {
 }
 
 /// Checks the mounts below our autofs mounts.
-fn file_systems(facts: &Facts, table: &Table<'_>) -> Check {
+fn file_systems(facts: &Facts, table: &MarkedTable<'_>) -> Check {
     let ours = |line: &&Line| line.target.ancestors().any(|above| table.wishes.contains_key(above));
     let elsewhere: Vec<u32> = facts.lines.iter().filter(|line| !ours(line)).map(|line| line.dev).collect();
     let unknown = |line: &&Line| !is_supported(&line.fstype) && !elsewhere.contains(&line.dev);
@@ -234,7 +234,7 @@ fn file_systems(facts: &Facts, table: &Table<'_>) -> Check {
 }
 
 /// Checks autofs mounts of other automounters.
-fn others(facts: &Facts, table: &Table<'_>) -> Vec<Check> {
+fn others(facts: &Facts, table: &MarkedTable<'_>) -> Vec<Check> {
     let foreign = |line: &&Line| facts.owners.contains_key(&line.target) && line.pipe().is_some();
     let foreign: Vec<&Line> = facts.lines.iter().filter(foreign).collect();
     let owner = |line: &Line| facts.owners.get(&line.target).copied().flatten();
@@ -296,7 +296,7 @@ fn others(facts: &Facts, table: &Table<'_>) -> Vec<Check> {
 }
 
 /// Checks for states that CRIU dumps but cannot restore.
-fn limits(facts: &Facts, table: &Table<'_>) -> Vec<Check> {
+fn limits(facts: &Facts, table: &MarkedTable<'_>) -> Vec<Check> {
     let most = facts.send_buffer / BYTES_PER_MOUNT;
     let count = table.live.len() as u64;
     let b1 = match count > most {
