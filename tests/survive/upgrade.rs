@@ -54,10 +54,14 @@ pub(super) fn call(call: Call) -> Result<(), ClientError> {
     ask(Path::new(SOCKET), call, secs(15)).map(drop)
 }
 
-/// Asks for it, and waits until the new worker answers.
+/// Asks for an upgrade, again while the worker of the one before still starts, and waits until the new worker answers.
 #[track_caller]
 pub(super) fn upgrade() {
-    call(Call::Upgrade).unwrap();
+    wait_for("an upgrade", secs(10), || match call(Call::Upgrade) {
+        Err(e) if e.to_string().contains("about to start") => None,
+        answer => Some(answer),
+    })
+    .unwrap();
     wait_for_answer(Path::new(SOCKET), secs(10)).unwrap();
 }
 
