@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::debug;
 use tokio::time::timeout;
 
 use super::Failure;
 use super::lanes::{Lanes, Late};
 use super::settings::Settings;
-use crate::record::{Run, STDERR_LIMIT};
+use crate::record::{Exit, Run, STDERR_LIMIT};
 use crate::sys::process::Program;
 use crate::text::Escaped;
 
@@ -38,7 +37,8 @@ pub(super) struct Call {
 }
 
 impl Runner {
-    /// Runs a program to its end or its deadline. Every line that it says goes to the log at debug level.
+    /// Runs a program to its end or its deadline. Every line that it writes goes to the log: as information if it fails, else
+    /// at debug level.
     ///
     /// # Errors
     /// [`Failure::Start`]; [`Failure::Late`]: too many others run.
@@ -52,8 +52,9 @@ impl Runner {
         let program = program.pass(&self.settings.environment);
         let begun = Instant::now();
         let ended = program.run().await.map_err(|source| Failure::Start { program: name, source })?;
+        let level = if ended.exit == Exit::Status(0) { log::Level::Debug } else { log::Level::Info };
         for line in ended.lines() {
-            debug!(target: &label, ">> {}", Escaped(line));
+            log::log!(target: &label, level, ">> {}", Escaped(line));
         }
         // Some scripts complain on standard output.
         let mut said = if ended.stderr.iter().all(u8::is_ascii_whitespace) { ended.stdout } else { ended.stderr };
