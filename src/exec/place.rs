@@ -246,6 +246,10 @@ fn autofs_path(dev: u64) -> io::Result<Option<PathBuf>> {
 /// # Errors
 /// [`Failure::Covered`]: something is mounted over it. [`Failure::Kernel`]: it is in use.
 pub fn unmount_autofs(at: &Path, dev: u64, lazy: bool) -> Result<(), Failure> {
+    if at.parent().is_none() {
+        // Never a mount point of ours.
+        return Err(Failure::Covered(at.to_owned()));
+    }
     match unmount_autofs_at(at, dev, lazy)? {
         true => Ok(()),
         false => match autofs_path(dev) {
