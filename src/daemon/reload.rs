@@ -28,7 +28,7 @@ use crate::fault;
 use crate::source::configuration::{Configuration, ConfigurationFiles};
 use crate::source::master::{self, Master, Reading, Status};
 use crate::source::{Entries, Freshness, Pass, SourceError};
-use crate::sys::{autofs, heap, image};
+use crate::sys::{autofs, heap};
 use crate::text::{Escaped, Position, Severity};
 
 /// Between two tries to read a master map that is not available at the start.
@@ -121,8 +121,6 @@ pub(crate) async fn reload(worker: Rc<Worker>) {
             break;
         }
     }
-    // As after the start: what only this has needed is not to count as ours for the days until the next one.
-    image::release();
 }
 
 /// Reads again what was late or could not be read: when a source answers that was late, and from time to time while

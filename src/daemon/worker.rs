@@ -43,7 +43,6 @@ use crate::options::Options;
 use crate::source::Sources;
 use crate::source::configuration::Configuration;
 use crate::sys::autofs::Control;
-use crate::sys::image;
 use crate::text::Escaped;
 
 /// How long a start may take before the end that was asked for meanwhile begins without it.
@@ -196,7 +195,6 @@ impl Worker {
         if let Some(how) = stop {
             self.event(Event::Stop(how));
         }
-        image::release();
     }
 
     /// Returns whether the end has begun.

@@ -16,7 +16,7 @@ use crate::sys::children::{self, Exit, Fork, Reaped, Signal};
 use crate::sys::exec::{self, Program};
 use crate::sys::memory::SharedMemory;
 use crate::sys::signals::{Request, Signals};
-use crate::sys::{fds, image, procfs};
+use crate::sys::{fds, procfs};
 use crate::text::Escaped;
 
 /// Pipes that can be held. The table never grows, so that it cannot fail to; a worker with more pipes than this keeps
@@ -370,7 +370,6 @@ impl Guard {
                 (self.served, self.ever_served, self.failures) = (true, true, 0);
                 self.previous = None;
                 waiting.started();
-                image::release();
             }
             (Some(Message::Ending(code)), None) => self.ending = Some(code),
             (Some(Message::Upgrade), None) => self.upgrade = true,
