@@ -19,11 +19,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::daemon::attach::{adopt, top};
 use crate::daemon::jobs::detach;
 use crate::daemon::maps::line::Line;
-use crate::daemon::maps::wanted::{Delta, select};
+use crate::daemon::maps::wanted::{Delta, View, for_each_added_key, for_each_mount_point, select};
 use crate::daemon::mounts::AutofsMount;
 use crate::daemon::worker::Worker;
 use crate::engine::{Engine, Event, Kind, MountState, Shutdown, Wanted};
-use crate::exec::lanes::Lane;
+use crate::exec::lanes::{Lane, Lanes};
 use crate::fault;
 use crate::source::configuration::{Configuration, ConfigurationFiles};
 use crate::source::master::{self, Master, Reading, Status};
@@ -48,6 +48,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Maps that come in within this time are put in force together.
 const TOGETHER: Duration = Duration::from_millis(50);
+
+/// How long symbolic links on the way to mount points may take to resolve. A path over a dead server is taken as written.
+const REAL_PATHS_WITHIN: Duration = Duration::from_secs(5);
 
 /// When a content of a file can be told from the next one by its times.
 const SETTLED: Duration = Duration::from_millis(30);
@@ -424,11 +427,40 @@ async fn all_wanted(worker: &Rc<Worker>) -> Selected {
         (views, before, state.maps.master().map(Arc::clone), Arc::clone(&state.context.lanes))
     };
     let Some(master) = master else { return Selected::default() };
-    let (mut wanted, direct) = lanes.run(Lane::Lookup, move || select(&views, &master.table)).await;
-    let mut state = worker.state.borrow_mut();
+    let (views, real) = (Arc::new(views), Arc::clone(&worker.state.borrow().real));
+    find_real_paths(worker, &views).await;
+    let work = move || select(&views, &master.table, &real);
+    let (mut wanted, direct) = lanes.run(Lane::Lookup, work).await;
+    let mut guard = worker.state.borrow_mut();
+    let state = &mut *guard;
     state.maps.direct = Arc::new(direct);
-    let given_up = state.maps.add_inherited(&mut wanted);
+    let given_up = state.maps.add_inherited(&mut wanted, &state.real);
     Selected { wanted, given_up, changed: before.into_keys().collect() }
+}
+
+/// Finds the real paths of the mount points of `views`, and of those whose map could not be read yet.
+async fn find_real_paths(worker: &Rc<Worker>, views: &Arc<Vec<View>>) {
+    let (unread, real, lanes) = {
+        let state = worker.state.borrow();
+        let unread = state.maps.configured().map(|(line, _)| line).filter(|line| !line.usable.get() && !line.direct());
+        let unread: Vec<Vec<u8>> = unread.map(|line| line.mount_point.clone()).collect();
+        (unread, Arc::clone(&state.real), Arc::clone(&state.context.lanes))
+    };
+    let views = Arc::clone(views);
+    resolve(&lanes, move || {
+        real.learn(&|each| {
+            unread.iter().for_each(|path| each(Path::new(OsStr::from_bytes(path))));
+            for_each_mount_point(&views, each);
+        });
+    })
+    .await;
+}
+
+/// Does work that follows symbolic links, until [`REAL_PATHS_WITHIN`].
+async fn resolve(lanes: &Lanes, work: impl FnOnce() + Send + 'static) {
+    if let Err(late) = lanes.run_at(Lane::Mount, Path::new("/"), REAL_PATHS_WITHIN, work).await {
+        warn!("symbolic links on the way to some mount points are not resolved: {late}");
+    }
 }
 
 /// Finds out what the changed entries change. Returns `None` if everything must be selected anew.
@@ -436,15 +468,22 @@ async fn delta(worker: &Rc<Worker>) -> Option<(Delta, Vec<u32>)> {
     if worker.view(Engine::is_unsettled) {
         return None;
     }
-    let (views, before, master, direct, lanes) = {
+    let (read, master, direct, real, lanes) = {
         let mut state = worker.state.borrow_mut();
-        let (views, before) = state.maps.take_entries();
+        let read = Arc::new(state.maps.take_entries());
         let (master, direct) = (Arc::clone(state.maps.master()?), Arc::clone(&state.maps.direct));
-        (views, before, master, direct, Arc::clone(&state.context.lanes))
+        (read, master, direct, Arc::clone(&state.real), Arc::clone(&state.context.lanes))
     };
+    let added = (Arc::clone(&read), Arc::clone(&real));
+    resolve(&lanes, move || {
+        let ((views, before), real) = (&*added.0, added.1);
+        real.add(&|each| for_each_added_key(views, before, each));
+    })
+    .await;
     let work = move || {
-        let delta = direct.delta(&views, &before, &master.table);
-        (delta, before.into_keys().collect::<Vec<_>>())
+        let (views, before) = &*read;
+        let delta = direct.delta(views, before, &master.table, &real);
+        (delta, before.keys().copied().collect::<Vec<_>>())
     };
     let (delta, changed) = lanes.run(Lane::Lookup, work).await;
     let mut state = worker.state.borrow_mut();

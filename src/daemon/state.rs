@@ -9,6 +9,7 @@ use crate::daemon::maps::InForce;
 use crate::daemon::maps::context::Context;
 use crate::daemon::mounts::AutofsMount;
 use crate::engine::{Key, Kind, Requester};
+use crate::exec::RealPaths;
 use crate::exec::lanes::Lanes;
 use crate::logging::Logger;
 use crate::options::Options;
@@ -20,6 +21,8 @@ use crate::source::configuration::Configuration;
 pub(crate) struct State {
     /// The maps.
     pub(crate) maps: InForce,
+    /// The mount points that are configured by way of symbolic links.
+    pub(crate) real: Arc<RealPaths>,
     pub(crate) options: Options,
     pub(crate) configuration: Configuration,
     pub(crate) context: Rc<Context>,
@@ -36,7 +39,7 @@ impl State {
         sources: &Rc<Sources>,
     ) -> Self {
         let context = Rc::new(Context::new(&configuration, &options, lanes, sources));
-        Self { maps: InForce::default(), context, options, configuration, logger }
+        Self { maps: InForce::default(), real: Arc::default(), context, options, configuration, logger }
     }
 
     /// Applies a configuration. Returns whether anything has changed.
@@ -60,7 +63,8 @@ impl State {
         let (at, kind) = (mount.entry(&key), mount.kind);
         let below = if kind == Kind::Direct { self.below(&at, who) } else { Vec::new() };
         let (line, context) = (Rc::clone(&mount.line), Rc::clone(&self.context));
-        resolve::Question { line, context, at, kind, key, who, below }
+        let written = if kind == Kind::Direct { self.real.written(&at) } else { None };
+        resolve::Question { line, context, at, written, kind, key, who, below }
     }
 
     /// The questions for the direct keys that stand below another one.
@@ -68,7 +72,8 @@ impl State {
         let question = |(at, line): &(Arc<Path>, u32)| {
             let (line, context) = (Rc::clone(self.maps.lines.get(line)?), Rc::clone(&self.context));
             let (at, below) = (at.to_path_buf(), self.below(at, who));
-            Some(resolve::Question { line, context, at, kind: Kind::Direct, key: Key::default(), who, below })
+            let (written, kind, key) = (self.real.written(&at), Kind::Direct, Key::default());
+            Some(resolve::Question { line, context, at, written, kind, key, who, below })
         };
         self.maps.direct.nested.get(at).map(|nested| nested.iter().filter_map(question).collect()).unwrap_or_default()
     }

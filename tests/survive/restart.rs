@@ -57,6 +57,36 @@ fn with_1000_active_mounts() {
     assert_eq!(ids("tmpfs").len(), 1);
 }
 
+/// A symbolic link of root's on the way to a mount point, or as the mount point itself: the mount table shows the real path.
+#[case(seconds: 120)]
+fn behind_links() {
+    fs::create_dir_all("/mnt/real/home").unwrap();
+    std::os::unix::fs::symlink("real", "/mnt/link").unwrap();
+    std::os::unix::fs::symlink("real/home", "/mnt/home").unwrap();
+    fs::write("/etc/auto.any", "* -fstype=tmpfs :t\n").unwrap();
+    fs::write("/etc/auto.direct", "/mnt/link/d -fstype=tmpfs :t\n").unwrap();
+    let master = "/mnt/link/auto /etc/auto.any\n/mnt/home /etc/auto.any\n/- /etc/auto.direct\n";
+    fs::write("/etc/auto.master", master).unwrap();
+    let mut daemon = Daemon::serving(&["/mnt/real/auto", "/mnt/real/home", "/mnt/real/d"]);
+    for path in ["/mnt/link/auto/k", "/mnt/home/k", "/mnt/link/d"] {
+        visit::enter(path).unwrap();
+    }
+    let before = (ids("tmpfs"), ids("autofs"));
+    assert_eq!(before.1.len(), 3, "{:?}", before.1);
+    daemon.signal(Signal::SIGHUP);
+    strike(worker(&daemon));
+    visit::enter("/mnt/link/auto/after").unwrap();
+    assert_eq!(ids("autofs"), before.1, "no other autofs mount covers one");
+    daemon.kill();
+    let daemon = Daemon::serving(&["/mnt/real/auto", "/mnt/real/home", "/mnt/real/d"]);
+    visit::enter("/mnt/real/auto/new").unwrap();
+    let after = ids("tmpfs");
+    assert!(before.0.iter().all(|(path, id)| after.get(path) == Some(id)), "{before:?} {after:?}");
+    assert_eq!(ids("autofs"), before.1);
+    daemon.stop();
+    assert!(ids("autofs").is_empty());
+}
+
 #[case(seconds: 120)]
 fn with_300_trees() {
     site::one_map("* / -fstype=tmpfs :r /a -fstype=tmpfs :a /b -fstype=tmpfs :b\n");

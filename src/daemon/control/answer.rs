@@ -78,8 +78,9 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
             if path.as_path() == Path::new("/-") {
                 return set_level_of_direct_maps(worker, *level).then_some(Answer::Done).ok_or_else(|| no_such(path));
             }
-            let line = worker.mounts.serving(path.as_path()).ok_or_else(|| no_such(path))?.1.line;
-            let at = if line.direct() { path.as_path() } else { Path::new(OsStr::from_bytes(&line.mount_point)) };
+            let real = worker.state.borrow().real.translate(path.as_path());
+            let line = worker.mounts.serving(&real).ok_or_else(|| no_such(path))?.1.line;
+            let at = if line.direct() { &*real } else { Path::new(OsStr::from_bytes(&line.mount_point)) };
             worker.state.borrow().logger.set_mount(at, Some((*level).into()));
             // Whatever the level is now: who reads the log must know.
             error!(target: &target(at), "{} logging set for {}", level.name(), Escaped::path(at));
@@ -207,8 +208,9 @@ fn set_level_of_direct_maps(worker: &Worker, level: Level) -> bool {
 
 /// A mount point with all that is below it, or one entry of an indirect one.
 fn expire(worker: &Rc<Worker>, path: &Bytes) -> Result<Answer, ControlError> {
-    let (mount, known) = worker.mounts.serving(path.as_path()).ok_or_else(|| no_such(path))?;
-    if let Some(key) = known.key_of(path.as_path()).filter(|_| known.kind == Kind::Indirect) {
+    let real = worker.state.borrow().real.translate(path.as_path());
+    let (mount, known) = worker.mounts.serving(&real).ok_or_else(|| no_such(path))?;
+    if let Some(key) = known.key_of(&real).filter(|_| known.kind == Kind::Indirect) {
         worker.event(Event::Unmount { at: EntryId { mount, key } });
         return Ok(Answer::Done);
     }
@@ -219,8 +221,9 @@ fn expire(worker: &Rc<Worker>, path: &Bytes) -> Result<Answer, ControlError> {
 
 async fn explain(worker: &Rc<Worker>, path: &Bytes, who: Requester) -> Result<Answer, ControlError> {
     let (question, line) = {
-        let (_, mount) = worker.mounts.serving(path.as_path()).ok_or_else(|| no_such(path))?;
-        let key = mount.key_of(path.as_path()).unwrap_or_default();
+        let real = worker.state.borrow().real.translate(path.as_path());
+        let (_, mount) = worker.mounts.serving(&real).ok_or_else(|| no_such(path))?;
+        let key = mount.key_of(&real).unwrap_or_default();
         if mount.kind == Kind::Indirect && key.0.is_empty() {
             return Err(ControlError::Failed {
                 message: "a mount point has no entry: name a path below it".to_owned(),

@@ -32,6 +32,8 @@ pub(crate) struct Question {
     pub(crate) context: Rc<Context>,
     /// Where it is to be mounted.
     pub(crate) at: PathBuf,
+    /// A direct key as it is written, if a symbolic link leads to it.
+    pub(crate) written: Option<Arc<Path>>,
     pub(crate) kind: Kind,
     pub(crate) key: Key,
     pub(crate) who: Requester,
@@ -47,7 +49,11 @@ impl Question {
 
     /// Returns the key as the map has it: of a direct mount it is the path.
     pub(crate) fn name(&self) -> &[u8] {
-        if self.kind == Kind::Indirect { &self.key.0 } else { self.at.as_os_str().as_bytes() }
+        match &self.written {
+            _ if self.kind == Kind::Indirect => &self.key.0,
+            Some(written) => written.as_os_str().as_bytes(),
+            None => self.at.as_os_str().as_bytes(),
+        }
     }
 
     /// Returns when a source that is asked now must have answered.

@@ -1,12 +1,15 @@
 //! A configured map: a line of the master map, or the map of a submount, while it is served.
 
 use std::cell::{Cell, RefCell};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use log::info;
 
 use crate::engine::Kind;
+use crate::exec::RealPaths;
 use crate::logging::target;
 use crate::map::{MasterOptions, SourceKind, SourceSpec};
 use crate::source::{Entries, MapSource, Names};
@@ -82,8 +85,9 @@ impl Line {
     }
 
     /// Returns whether it serves the same mount points from the map of the same name.
-    pub(crate) fn serves_the_same(&self, other: &Self) -> bool {
-        self.mount_point == other.mount_point && self.mount_source() == other.mount_source()
+    pub(crate) fn serves_the_same(&self, other: &Self, real: &RealPaths) -> bool {
+        let place = |line: &Self| real.translate(Path::new(OsStr::from_bytes(&line.mount_point)));
+        place(self) == place(other) && self.mount_source() == other.mount_source()
     }
 
     /// Returns the target of log records: the mount point, or the path of a direct mount.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::engine::Wanted;
+use crate::exec::RealPaths;
 use crate::map::{MasterEntry, MasterOptions, SourceSpec};
 use crate::options::Options;
 use crate::source::master::{Master, Status};
@@ -208,13 +209,13 @@ impl InForce {
 
     /// Adds what earlier workers have left if something that could not be read may name it. Returns the rest, and forgets
     /// it.
-    pub(crate) fn add_inherited(&mut self, wanted: &mut Vec<Wanted>) -> Vec<Wanted> {
+    pub(crate) fn add_inherited(&mut self, wanted: &mut Vec<Wanted>, real: &RealPaths) -> Vec<Wanted> {
         let named: HashSet<&Path> = wanted.iter().map(|wanted| &*wanted.path).collect();
         let whole = self.master.as_ref().is_some_and(|master| matches!(master.status, Status::Read));
         let unread: Vec<Rc<Line>> =
             self.configured().map(|(line, _)| line).filter(|line| !line.usable.get()).map(Rc::clone).collect();
         let may_be_named =
-            |(_, line): &(Wanted, Rc<Line>)| !whole || unread.iter().any(|unread| unread.serves_the_same(line));
+            |(_, line): &(Wanted, Rc<Line>)| !whole || unread.iter().any(|unread| unread.serves_the_same(line, real));
         let unnamed = std::mem::take(&mut self.inherited).into_iter().filter(|(old, _)| !named.contains(&*old.path));
         let (kept, given_up): (Vec<_>, Vec<_>) = unnamed.partition(may_be_named);
         self.inherited = kept;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::engine::{Kind, Wanted};
+use crate::exec::RealPaths;
 use crate::map::Table;
 use crate::source::Entries;
 
@@ -16,7 +17,7 @@ use crate::source::Entries;
 pub(crate) struct View {
     /// Its number.
     pub(crate) number: u32,
-    /// The mount point of an indirect map.
+    /// The mount point of an indirect map, as it is written.
     pub(crate) path: Arc<Path>,
     /// For a direct map, its position among the direct maps of the master map.
     pub(crate) direct: Option<usize>,
@@ -35,7 +36,7 @@ impl View {
     }
 }
 
-/// The keys of all direct maps, each with the map that has it first. The engine knows the top ones; the others come when
+/// The keys of all direct maps by their real paths, each with the map that has it first. The engine knows the top ones; the others come when
 /// the one above them is mounted, like the offsets of a multi-mount: a trigger inside a trigger would never be reached.
 #[derive(Debug, Default)]
 pub(crate) struct DirectKeys {
@@ -87,13 +88,35 @@ fn path(bytes: &[u8]) -> Arc<Path> {
     Path::new(OsStr::from_bytes(bytes)).into()
 }
 
-/// Selects what the maps want mounted, in their order.
-pub(crate) fn select(maps: &[View], table: &Table) -> (Vec<Wanted>, DirectKeys) {
+/// Calls `each` for the mount points of all maps, as they are written.
+pub(crate) fn for_each_mount_point(maps: &[View], each: &mut dyn FnMut(&Path)) {
+    for map in maps {
+        match (map.direct, &map.entries) {
+            (None, _) => each(&map.path),
+            (Some(_), Some(entries)) => entries.for_each_key(&mut |key| each(Path::new(OsStr::from_bytes(&key)))),
+            (Some(_), None) => {}
+        }
+    }
+}
+
+/// Calls `each` for the keys that direct maps have and did not have `before`.
+pub(crate) fn for_each_added_key(maps: &[View], before: &HashMap<u32, Arc<Entries>>, each: &mut dyn FnMut(&Path)) {
+    for map in maps.iter().filter(|map| map.direct.is_some()) {
+        let (Some(new), Some(old)) = (&map.entries, before.get(&map.number)) else { continue };
+        let (Some(new), Some(old)) = (new.single(), old.single()) else { continue };
+        for key in new.key_changes(old).added {
+            each(Path::new(OsStr::from_bytes(&key)));
+        }
+    }
+}
+
+/// Selects what the maps want mounted, in their order, at the real paths.
+pub(crate) fn select(maps: &[View], table: &Table, real: &RealPaths) -> (Vec<Wanted>, DirectKeys) {
     let mut all: Vec<Wanted> = Vec::new();
     let mut keys: BTreeMap<DirectKey, u32> = BTreeMap::new();
     for map in maps {
         let Some(position) = map.direct else {
-            all.push(map.wanted(Arc::clone(&map.path), Kind::Indirect));
+            all.push(map.wanted(real.real(&map.path), Kind::Indirect));
             continue;
         };
         let Some(entries) = &map.entries else { continue };
@@ -101,7 +124,7 @@ pub(crate) fn select(maps: &[View], table: &Table) -> (Vec<Wanted>, DirectKeys) 
             if table.hides(position, &key) {
                 return;
             }
-            let at = path(&key);
+            let at = real.real(&path(&key));
             let known = keys.len();
             keys.entry(DirectKey(Arc::clone(&at))).or_insert(map.number);
             if keys.len() > known {
@@ -129,8 +152,15 @@ pub(crate) fn select(maps: &[View], table: &Table) -> (Vec<Wanted>, DirectKeys) 
 
 impl DirectKeys {
     /// Returns what changes when the entries of some direct maps become those of `maps`; `before` has the earlier ones, by
-    /// number. Returns `None` if it is not as simple as that: keys that several maps have, keys below other keys.
-    pub(crate) fn delta(&self, maps: &[View], before: &HashMap<u32, Arc<Entries>>, table: &Table) -> Option<Delta> {
+    /// number. Returns `None` if it is not as simple as that: keys that several maps have, keys below other keys, keys that
+    /// symbolic links lead to, as several of them may mean the same place.
+    pub(crate) fn delta(
+        &self,
+        maps: &[View],
+        before: &HashMap<u32, Arc<Entries>>,
+        table: &Table,
+        real: &RealPaths,
+    ) -> Option<Delta> {
         let mut delta = Delta::default();
         for map in maps {
             let (Some(position), Some(new)) = (map.direct, &map.entries) else { continue };
@@ -138,6 +168,9 @@ impl DirectKeys {
             let changes = new.single()?.key_changes(old.single()?);
             for key in changes.removed {
                 let gone = DirectKey(path(&key));
+                if real.is_linked(&gone.0) {
+                    return None;
+                }
                 if self.keys.get(&gone) != Some(&map.number) {
                     continue;
                 }
@@ -153,7 +186,7 @@ impl DirectKeys {
                     continue;
                 }
                 let new = DirectKey(path(&key));
-                if self.keys.contains_key(&new) || self.is_related(&new) {
+                if real.is_linked(&new.0) || self.keys.contains_key(&new) || self.is_related(&new) {
                     return None;
                 }
                 delta.wanted.push(map.wanted(new.0, Kind::Direct));
@@ -220,7 +253,7 @@ mod tests {
     #[test]
     fn the_first_map_has_a_key_and_what_is_below_another_key_comes_later() {
         let maps = [view(0, &keys("/b /a/x /a-b")), view(1, &keys("/a /b /a/x/y /c"))];
-        let (wanted, direct) = select(&maps, &Table::default());
+        let (wanted, direct) = select(&maps, &Table::default(), &RealPaths::default());
         let shown: Vec<String> = wanted.iter().map(|w| format!("{} {}", w.path.display(), w.map)).collect();
         assert_eq!(shown, ["/b 0", "/a-b 0", "/a 1", "/c 1"]);
         let below = |at: &str| {
@@ -228,6 +261,32 @@ mod tests {
         };
         assert_eq!(below("/a"), [("/a/x".to_owned(), 0)]);
         assert_eq!(below("/a/x"), [("/a/x/y".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn keys_that_lead_to_the_same_place_by_way_of_a_link_are_one() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        let key = |path: &str| dir.path().join(path).to_str().unwrap().to_owned();
+        let before = [view(0, &[key("link/a")]), view(1, &[key("real/a"), key("real/b")])];
+        let real = RealPaths::default();
+        real.learn(&|each| for_each_mount_point(&before, each));
+        let (wanted, direct) = select(&before, &Table::default(), &real);
+        let shown: Vec<(String, u32)> = wanted.iter().map(|w| (w.path.to_str().unwrap().to_owned(), w.map)).collect();
+        assert_eq!(shown, [(key("real/a"), 0), (key("real/b"), 1)]);
+        let known = before.iter().map(|view| (view.number, view.entries.clone().unwrap())).collect();
+        let added = [view(0, &[key("link/a"), key("link/c")]), before[1].clone()];
+        real.add(&|each| for_each_added_key(&added, &known, each));
+        assert_eq!(real.real(&Path::new(&key("link/c")).into()), Path::new(&key("real/c")).into());
+        assert_eq!(direct.delta(&added, &known, &Table::default(), &real), None);
+        let removed = [before[0].clone(), view(1, &[key("real/b")])];
+        assert_eq!(direct.delta(&removed, &known, &Table::default(), &real), None);
+        let unlinked = [before[0].clone(), view(1, &[key("real/a"), key("real/b"), key("real/d")])];
+        assert!(direct.delta(&unlinked, &known, &Table::default(), &real).is_some_and(|delta| delta.wanted.len() == 1));
     }
 
     proptest! {
@@ -241,10 +300,10 @@ mod tests {
                 maps.iter().zip(0..).map(|(keys, number)| view(number, keys)).collect()
             };
             let (before, after) = (views(&old), views(&new[..old.len()]));
-            let (wanted, mut direct) = select(&before, &Table::default());
+            let (wanted, mut direct) = select(&before, &Table::default(), &RealPaths::default());
             let known = before.iter().map(|view| (view.number, view.entries.clone().unwrap())).collect();
-            if let Some(delta) = direct.delta(&after, &known, &Table::default()) {
-                let (expected, all) = select(&after, &Table::default());
+            if let Some(delta) = direct.delta(&after, &known, &Table::default(), &RealPaths::default()) {
+                let (expected, all) = select(&after, &Table::default(), &RealPaths::default());
                 let mut now: Vec<Wanted> = wanted.into_iter().filter(|w| !delta.unwanted.contains(&w.path)).collect();
                 now.extend(delta.wanted.iter().cloned());
                 let order = |mut list: Vec<Wanted>| {
