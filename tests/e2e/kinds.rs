@@ -316,6 +316,21 @@ fn failed_mount() {
 }
 
 #[case]
+fn failed_mount_is_logged_without_verbose() {
+    site::master("/mnt/auto /etc/auto.one\n");
+    put("/etc/auto.one", "a -fstype=slow :bad\n");
+    Rules { fail: vec!["bad".into()], ..Rules::default() }.set();
+    let mut daemon = Daemon::start(["-f"]);
+    daemon.ready(&["/mnt/auto"]);
+    visit::refuses("/mnt/auto/a", Errno::ENOENT);
+    daemon.says("failed to mount /mnt/auto/a: ");
+    let log = daemon.log();
+    let lines: Vec<&str> = log.lines().collect();
+    assert!(lines.len() == 1 && lines[0].contains(" of uid 0)"), "{log}");
+    daemon.stop();
+}
+
+#[case]
 fn foreign_file_system_in_the_way() {
     fs::create_dir_all("/mnt/taken").unwrap();
     let none: Option<&str> = None;

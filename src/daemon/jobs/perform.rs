@@ -1,16 +1,19 @@
 //! Carries out plans: the mount itself, and the offset mounts and submounts that belong to it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::{debug, error, info};
+use log::{debug, error};
 
 use super::{Means, offsets, placeholder, submount, trigger};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::tools::Tools;
 use crate::engine::{Done, EntryId, Reason, Requester};
+use crate::exec::Place;
 use crate::plan::{Action, Plan};
 use crate::record::Record;
+use crate::sys::procfs;
 use crate::text::Escaped;
 
 /// Carries out a plan if that cannot block. Returns `None` if it could block or has failed; then call [`later`], which returns the
@@ -35,13 +38,11 @@ pub(crate) fn now(
 pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Requester) -> Result<Done, Reason> {
     let tools = &means.tools;
     let place = Arc::new(means.mounts.place(at, who).ok_or_else(|| Record::new("the autofs mount is gone"))?);
-    let shown = Escaped::path(&plan.at);
     if let Action::Autofs(submount) = &plan.action {
         let made = submount::make(means, at.mount, &plan.at, submount).await;
-        return made.map(|submount| Done { submount: Some(submount), ..Done::default() }).map_err(|e| {
-            error!(target: &place.label, "failed to mount {shown}: {e}");
-            Record::new(e.to_string()).into()
-        });
+        return made
+            .map(|submount| Done { submount: Some(submount), ..Done::default() })
+            .map_err(|e| not_mounted(&plan.at, &place, Record::new(e.to_string())));
     }
     if !matches!(plan.action, Action::Nothing) {
         let begun = Instant::now();
@@ -49,8 +50,7 @@ pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Req
             debug!(target: &place.label, "{e}");
             // Without its root mount, the offsets are still mounted, unless the entry is strict.
             if plan.strict || plan.offsets.is_empty() {
-                info!(target: &place.label, "failed to mount {shown}");
-                return Err(e.record(begun.elapsed()).into());
+                return Err(not_mounted(&plan.at, &place, e.record(begun.elapsed())));
             }
         }
     }
@@ -73,8 +73,47 @@ pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Req
             true => tools.unmounter.remove(&place, false, false).await,
             false => tools.unmounter.clear(&place, false).await,
         };
-        info!(target: &place.label, "failed to mount {shown}");
-        return Err(Record::new(format!("{shown}: an offset of the multi-mount could not be mounted")).into());
+        return Err(not_mounted(&plan.at, &place, Record::new("an offset of the multi-mount could not be mounted")));
     }
     Ok(Done { offsets: made, submount: None })
+}
+
+/// Logs at every level that nothing is mounted at `path`. Returns the reason for the engine.
+fn not_mounted(path: &Path, place: &Place, record: Record) -> Reason {
+    error!(target: &place.label, "{}", failure(path, &record, place.who, procfs::name));
+    record.into()
+}
+
+/// Returns the line that says what failed, why and who asked for it. `name` finds the name of a process: it still waits for
+/// the answer, unless it was killed.
+fn failure(path: &Path, record: &Record, who: Requester, name: impl Fn(i32) -> String) -> String {
+    let reason = record.message.lines().next().unwrap_or_default();
+    let line = format!("failed to mount {}: {reason}", Escaped::path(path));
+    match i32::try_from(who.tgid) {
+        Ok(pid) if pid > 0 => {
+            let name = name(pid);
+            format!("{line} (for process {pid}, {}, of uid {})", Escaped(name.as_bytes()), who.uid)
+        }
+        // A part of a tree that is mounted again; no process asked for it.
+        _ => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_with_the_first_reason_and_the_requester() {
+        let record = Record::new("/sbin/mount.nfs: exit status 32: access denied by server\nand more\n");
+        let who = Requester { uid: 1000, gid: 100, pid: 4242, tgid: 4241 };
+        let line = failure(Path::new("/home/a\nb"), &record, who, |pid| format!("ls of {pid}"));
+        assert_eq!(
+            line,
+            "failed to mount /home/a\\x0ab: /sbin/mount.nfs: exit status 32: access denied by server (for process 4241, ls of \
+             4241, of uid 1000)"
+        );
+        let line = failure(Path::new("/home/a"), &Record::new("busy"), Requester::default(), |_| panic!("no process"));
+        assert_eq!(line, "failed to mount /home/a: busy");
+    }
 }
