@@ -55,7 +55,7 @@ pub use event::{Done, Event, Resolution, Shutdown};
 pub use id::{EntryId, Errno, JobId, Key, Kind, MountId, Reason, Requester, Tick, Token, Wanted};
 pub use limits::Limits;
 pub use negative::Failure;
-use negative::Negatives;
+use negative::NegativeCache;
 use stop::Stop;
 use timer::{Alarm, Timers};
 pub use transition::Transition;
@@ -77,7 +77,7 @@ pub struct Engine {
     vanished: HashMap<Arc<Path>, (Option<Tick>, Wanted)>,
     jobs: BTreeMap<JobId, EntryId>,
     timers: Timers,
-    negatives: Negatives,
+    negatives: NegativeCache,
     stop: Option<Stop>,
     /// No look for what is unused begins by itself.
     paused: bool,
@@ -99,7 +99,7 @@ impl Engine {
             vanished: HashMap::new(),
             jobs: BTreeMap::new(),
             timers: Timers::default(),
-            negatives: Negatives::new(limits.negatives),
+            negatives: NegativeCache::new(limits.negatives),
             stop: None,
             paused: false,
             last_mount: 0,

@@ -1,8 +1,9 @@
-//! Keys that failed a short while ago. The kernel remembers none: each lookup of a missing key is a packet.
+//! The negative cache: keys that failed a short while ago. The kernel keeps none, so each lookup of a missing key is a
+//! packet.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use super::{EntryId, MountId, Reason, Tick};
+use super::{EntryId, Key, MountId, Reason, Tick};
 
 /// Why a key failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,16 +37,17 @@ pub(super) struct Failed<'a> {
 
 /// The failed keys, at most as many as the limit says; the oldest go first.
 #[derive(Debug)]
-pub(super) struct Negatives {
+pub(super) struct NegativeCache {
     limit: usize,
     serial: u64,
-    records: HashMap<EntryId, Record>,
+    /// Sorted by mount, so that the records of one mount are found without searching all others.
+    records: BTreeMap<EntryId, Record>,
     queue: VecDeque<(u64, EntryId)>,
 }
 
-impl Negatives {
+impl NegativeCache {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, serial: 0, records: HashMap::new(), queue: VecDeque::new() }
+        Self { limit, serial: 0, records: BTreeMap::new(), queue: VecDeque::new() }
     }
 
     /// Remembers a failure for some seconds.
@@ -77,8 +79,9 @@ impl Negatives {
 
     /// The failed keys below one mount, with the moments until which they are remembered.
     pub(super) fn below(&self, now: Tick, mount: MountId) -> impl Iterator<Item = Failed<'_>> {
-        let of = move |(at, record): &(&EntryId, &Record)| at.mount == mount && record.until > now;
-        self.records.iter().filter(of).map(|(at, record)| Failed {
+        let first = EntryId { mount, key: Key::default() };
+        let records = self.records.range(first..).take_while(move |(at, _)| at.mount == mount);
+        records.filter(move |(_, record)| record.until > now).map(|(at, record)| Failed {
             at,
             failure: record.failure,
             reason: record.reason.as_ref(),
@@ -110,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_remembered_for_its_time() {
-        let mut negatives = Negatives::new(8);
+        let mut negatives = NegativeCache::new(8);
         negatives.insert(Tick(0), at("a"), 2, Failure::NotFound, None);
         assert_eq!(negatives.get(Tick(1999), &at("a")), Some((Failure::NotFound, None)));
         assert_eq!(negatives.get(Tick(2000), &at("a")), None);
@@ -120,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_oldest_give_way() {
-        let mut negatives = Negatives::new(2);
+        let mut negatives = NegativeCache::new(2);
         for key in ["a", "b", "a", "c"] {
             negatives.insert(Tick(0), at(key), 9, Failure::Invalid, None);
         }
