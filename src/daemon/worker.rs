@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -275,7 +275,8 @@ impl Worker {
     }
 
     /// Begins the jobs of one kind that are carried out together.
-    fn begin_together(self: &Rc<Self>, Together { attach, detach, check }: Together) {
+    fn begin_together(self: &Rc<Self>, Together { attach, detach, check, left }: Together) {
+        drop(left);
         if !attach.is_empty() {
             let (worker, making) = (Rc::clone(self), self.mounts.begin_attaching());
             spawn_local(async move {
@@ -329,7 +330,9 @@ impl Worker {
             }
             Effect::Perform { job, at, plan, who } => {
                 fault::point("resolved");
-                if let Some(outcome) = perform::now(&self.mounts, &self.tools.borrow(), &at, &plan, who) {
+                if let Some(outcome) =
+                    perform::now(&self.mounts, &self.tools.borrow(), &at, &plan, who, &mut together.left)
+                {
                     return Some(Event::Performed { job, outcome });
                 }
                 let making = self.mounts.begin_making();
@@ -520,6 +523,8 @@ struct Together {
     attach: Vec<(MountId, Wanted)>,
     detach: Vec<(MountId, bool)>,
     check: Vec<(JobId, EntryId)>,
+    /// Descriptors to close after the requests are answered.
+    left: Vec<OwnedFd>,
 }
 
 /// Logs the transitions of entries that the last event has brought.

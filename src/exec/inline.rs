@@ -31,6 +31,17 @@ impl Mounter {
     /// mount, open at least with `O_PATH`. Returns `None` if it cannot, or if it failed, and nothing was changed; then
     /// [`perform`](Self::perform) does it, or says why it does not work.
     pub fn try_now(&self, plan: &Plan, place: &Place, root: BorrowedFd<'_>) -> Option<Performed> {
+        self.try_now_and_leave(plan, place, root, &mut Vec::new())
+    }
+
+    /// The same, but descriptors that are to be closed are put into `left`: the request can be answered before that.
+    pub fn try_now_and_leave(
+        &self,
+        plan: &Plan,
+        place: &Place,
+        root: BorrowedFd<'_>,
+        left: &mut Vec<OwnedFd>,
+    ) -> Option<Performed> {
         if !self.in_process() || !plan.offsets.is_empty() {
             return None;
         }
@@ -64,7 +75,11 @@ impl Mounter {
             }
         }
         let done = match ready {
-            Ready::Bind(source, options) => mount::bind(source.as_fd(), site.target, options.flags, mount.propagation),
+            Ready::Bind(source, options) => {
+                let tree = mount::bind(source.as_fd(), site.target, options.flags, mount.propagation);
+                left.push(source);
+                tree.map(|tree| left.extend(tree))
+            }
             Ready::Tmpfs(options) => mount::mount(&mount.source, site.target, b"tmpfs", options.flags, &options.data),
         };
         if let Err(e) = done {

@@ -327,7 +327,7 @@ fn attempt(mount: &Mount, opened: &Opened, settings: &Settings, triggered: bool)
     let target = opened.mount_target();
     let done = match (Way::choose(mount, settings, exists), &source) {
         (Way::Bind(options), Some(Source::Open(source))) => {
-            mount::bind(source.as_fd(), target, options.flags, mount.propagation)
+            mount::bind(source.as_fd(), target, options.flags, mount.propagation).map(drop)
         }
         (Way::Bind(_), Some(Source::Failed(e))) => {
             let source =

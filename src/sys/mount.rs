@@ -69,16 +69,22 @@ pub fn mount(source: &[u8], target: Target<'_>, fstype: &[u8], flags: Flags, dat
 }
 
 /// Mounts the open directory `source` at `target` as a bind mount, with these flags besides those of its source. The
-/// flags hold from the first moment on (Linux 5.12). Does not wait.
+/// flags hold from the first moment on (Linux 5.12). Does not wait. Returns a descriptor of the new mount, if there is one
+/// to be closed: the caller may do something more urgent first.
 ///
 /// # Errors
 /// Those of open_tree(2), mount_setattr(2) and move_mount(2).
-pub fn bind(source: BorrowedFd<'_>, target: Target<'_>, flags: Flags, propagation: Propagation) -> io::Result<()> {
+pub fn bind(
+    source: BorrowedFd<'_>,
+    target: Target<'_>,
+    flags: Flags,
+    propagation: Propagation,
+) -> io::Result<Option<OwnedFd>> {
     let empty = OpenTreeFlags::AT_EMPTY_PATH;
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = match open_tree(source, "", empty | clone) {
         Ok(tree) => tree,
-        Err(Errno::NOSYS) => return bind_by_mount(source, target, flags, propagation),
+        Err(Errno::NOSYS) => return bind_by_mount(source, target, flags, propagation).map(|()| None),
         Err(e) => return Err(e.into()),
     };
     if !flags.is_empty() {
@@ -86,7 +92,7 @@ pub fn bind(source: BorrowedFd<'_>, target: Target<'_>, flags: Flags, propagatio
         match set_attributes(&tree, &MountAttr { set, clear, propagation: 0, userns: 0 }) {
             // Linux 5.2 to 5.11 have the one call without the other.
             Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
-                return bind_by_mount(source, target, flags, propagation);
+                return bind_by_mount(source, target, flags, propagation).map(|()| None);
             }
             done => done?,
         }
@@ -95,9 +101,10 @@ pub fn bind(source: BorrowedFd<'_>, target: Target<'_>, flags: Flags, propagatio
     // Only now: a mount that is attached to a shared one becomes shared.
     let attr = MountAttr { set: 0, clear: 0, propagation: propagation_flag(propagation).bits().into(), userns: 0 };
     match set_attributes(&tree, &attr) {
-        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => set_propagation(tree.as_fd(), propagation),
-        done => done,
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => set_propagation(tree.as_fd(), propagation)?,
+        done => done?,
     }
+    Ok(Some(tree))
 }
 
 /// Attaches the mount whose root `tree` is open on. A symbolic link at the target's name is not followed.

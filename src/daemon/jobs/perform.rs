@@ -1,5 +1,6 @@
 //! Carries out plans: the mount itself, and the offset mounts and submounts that belong to it.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,10 +25,11 @@ pub(crate) fn now(
     at: &EntryId,
     plan: &Plan,
     who: Requester,
+    left: &mut Vec<OwnedFd>,
 ) -> Option<Result<Done, Reason>> {
     let known = mounts.get(at.mount).filter(|known| !known.remote && plan.offsets.is_empty())?;
     let place = known.place(&at.key, who);
-    let performed = mounts.with_root(at.mount, |root| Ok(tools.mounter.try_now(plan, &place, root)));
+    let performed = mounts.with_root(at.mount, |root| Ok(tools.mounter.try_now_and_leave(plan, &place, root, left)));
     performed.ok().flatten().map(|_| Ok(Done::default()))
 }
 
