@@ -3,11 +3,11 @@
 //! Nothing here calls `stat` in a way that mounts what it looks at, and nothing follows a name without saying so. What
 //! may wait for a server says that too: the reactor thread may only call what may not.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
@@ -235,6 +235,18 @@ pub fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
         }
     }
     Ok(names)
+}
+
+/// Returns whether the directory `dir` has no entry `name`; `false` if it has more than `most` entries before that is known.
+pub fn lacks(dir: BorrowedFd<'_>, name: &OsStr, most: usize) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let entries = fs::Dir::new(fs::openat(dir, ".", flags, Mode::empty())?)?;
+    for (count, entry) in entries.enumerate() {
+        if count == most || entry?.file_name().to_bytes() == name.as_bytes() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The kind of a file system as its magic number, `statfs(2)`, tells it.

@@ -4,6 +4,7 @@ pub(crate) mod adopt;
 pub(crate) mod attacher;
 pub(crate) mod opener;
 pub(crate) mod top;
+mod vacant;
 pub(crate) mod watch;
 
 use std::rc::Rc;

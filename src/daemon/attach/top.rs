@@ -11,7 +11,7 @@ use log::{error, warn};
 
 use super::attacher::{AttachError, Attached, Attacher, Job};
 use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
-use super::{Attach, RETRY, adopt, read_table};
+use super::{Attach, RETRY, adopt, read_table, vacant};
 use crate::daemon::jobs::{Means, browse};
 use crate::daemon::mailbox::Report;
 use crate::daemon::maps::line::Line;
@@ -26,7 +26,7 @@ use crate::text::Escaped;
 /// Attaches top-level mounts: first those that can be reached for certain. Returns those
 /// on which a request of a dead owner is open.
 pub(crate) async fn attach(with: &Attach, wanted: Vec<(MountId, Wanted)>) -> Vec<(MountId, Wanted)> {
-    let table = read_table().await;
+    let table = table_for(with, &wanted).await;
     let own = with.means.mounts.inodes();
     let (doubtful, certain): (Vec<_>, Vec<_>) =
         wanted.into_iter().partition(|(_, wanted)| table.may_block(&wanted.path, &own));
@@ -35,6 +35,19 @@ pub(crate) async fn attach(with: &Attach, wanted: Vec<(MountId, Wanted)>) -> Vec
         blocked.extend(attach_together(with, wanted, &table, LITTLE_PATIENCE).await);
     }
     blocked
+}
+
+/// Reads the mount table for attaching mounts. Returns an empty one if it has nothing about them: they are added by a
+/// reload, and their mount points are free. At the start, mounts of an earlier worker may be there, also hidden ones.
+async fn table_for(with: &Attach, wanted: &[(MountId, Wanted)]) -> Arc<MountTable> {
+    if with.life.has_started() {
+        let paths: Vec<Arc<Path>> = wanted.iter().map(|(_, wanted)| Arc::clone(&wanted.path)).collect();
+        let vacant = tokio::task::spawn_blocking(move || vacant::all_vacant(paths.iter().map(|path| &**path)));
+        if vacant.await.unwrap_or(false) {
+            return Arc::new(MountTable::of(Vec::new()));
+        }
+    }
+    read_table().await
 }
 
 /// Tries to attach mounts until all are attached, or the daemon ends.
