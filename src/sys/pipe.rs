@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno as Os;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::fstatfs;
 
@@ -87,6 +88,17 @@ impl ReadEnd {
         // SAFETY: FIONREAD writes one int through the pointer, which is valid for the call.
         Os::result(unsafe { libc::ioctl(self.0.as_raw_fd(), libc::FIONREAD, &raw mut bytes) })?;
         Ok(usize::try_from(bytes).unwrap_or(0))
+    }
+
+    /// Returns whether a write end is open, also one in the kernel: an autofs mount on this pipe exists in some mount namespace.
+    ///
+    /// # Errors
+    /// Returns the errors of poll(2).
+    pub fn has_writer(&self) -> io::Result<bool> {
+        let mut ends = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
+        poll(&mut ends, PollTimeout::ZERO)?;
+        let [end] = &ends;
+        Ok(!end.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)))
     }
 
     /// Reads one packet into `buffer`, which should have [`packet::SIZE`](super::packet::SIZE) bytes or more.

@@ -197,12 +197,11 @@ impl Mounts {
         if by_device.get(&mount.dev) == Some(&id) {
             by_device.remove(&mount.dev);
         }
-        let mut pipes = self.pipes.borrow_mut();
-        if let Some(pipe) = pipes.get(mount.pipe) {
+        if let Some(pipe) = self.pipe(mount.pipe) {
             pipe.mounts.set(pipe.mounts.get().saturating_sub(1));
             // The pipe of a direct map is kept for keys that a reload adds.
             if pipe.mounts.get() == 0 && mount.kind == Kind::Indirect {
-                pipes.release(mount.pipe);
+                self.retire_pipe(mount.pipe);
             }
         }
         self.leaving.borrow_mut().remove(&id);

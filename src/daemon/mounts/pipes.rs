@@ -72,6 +72,11 @@ impl Pipe {
         self.read_end.readable().is_ok_and(|bytes| bytes == 0)
     }
 
+    /// Returns whether an autofs mount can still write to the pipe, for example one that exists only in another mount namespace.
+    pub(crate) fn has_writer(&self) -> bool {
+        self.read_end.has_writer().unwrap_or(false)
+    }
+
     /// Opens another write end, for another mount on the same pipe.
     pub(crate) fn write_end(&self) -> io::Result<OwnedFd> {
         self.read_end.write_end()

@@ -120,7 +120,20 @@ impl Mounts {
     pub(crate) fn release_unused_pipes(&self, shared: &[u32]) {
         let unused = |pipe: &&Rc<Pipe>| pipe.mounts.get() == 0 && !pipe.awaited.get() && !shared.contains(&pipe.number);
         let unused: Vec<u32> = self.pipes.borrow().iter().filter(unused).map(|pipe| pipe.number).collect();
-        unused.into_iter().for_each(|pipe| self.release_pipe(pipe));
+        unused.into_iter().for_each(|pipe| self.retire_pipe(pipe));
+    }
+
+    /// Closes a pipe that none of our mounts uses any more. A pipe to which another mount namespace's copy of a mount can still
+    /// write is read until the last copy is gone or catatonic, and closed then: the kernel does not answer a request that is in a
+    /// pipe whose read end is closed.
+    pub(super) fn retire_pipe(&self, number: u32) {
+        let Some(pipe) = self.pipe(number) else { return };
+        if !pipe.has_writer() {
+            self.release_pipe(number);
+        } else if !pipe.read.replace(true) {
+            // The receiver lives as long as the worker.
+            let _ = self.unread.send(pipe);
+        }
     }
 
     /// Sends a message to the keeper.
