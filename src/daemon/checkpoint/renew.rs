@@ -10,6 +10,7 @@ use log::{debug, error};
 use crate::daemon::attach::attacher::{Attacher, Job};
 use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
 use crate::daemon::jobs::trigger;
+use crate::daemon::mounts::roots::find_root;
 use crate::daemon::mounts::table::MountTable;
 use crate::daemon::worker::Worker;
 use crate::engine::{EntryPhase, EntryView, Kind, MountId, MountView};
@@ -67,8 +68,12 @@ async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
     };
     let path = job.path.clone();
     let renewed = tools.lanes.run(Lane::Umount, move || {
+        // A checkpoint since the last attempt has changed the device number. The mount is then still there under another one, and
+        // a new mount would only cover it.
+        let found = matches!(find_root(&attacher.control, &job.path, old), Ok(Some(_)));
         // `attacher` keeps a write end open, so that the pipe does not report its end between unmount and mount.
-        trigger::umount_trigger(&attacher.control, &job.path, old, false).then(|| attacher.run(vec![job]))
+        let gone = found && trigger::umount_trigger(&attacher.control, &job.path, old, false);
+        gone.then(|| attacher.run(vec![job]))
     });
     let Some(results) = renewed.await else { return Some(false) };
     let renewed = results.into_iter().next()?.1;
