@@ -1,6 +1,6 @@
 //! Map sources: where maps come from, and the master map that names them.
 //!
-//! A map is a [`MapSource`]. One file implements one kind; [`open`] is the only place that knows all of them. What every
+//! A map is a [`MapSource`]. One file implements one kind; `open` is the only place that knows all of them. What every
 //! kind needs is written once, as values of the same trait around it: [`Bounded`] gives a deadline and lets late work go
 //! on by itself, [`Cached`] keeps answers for a time, [`Chain`] asks the services of nsswitch.conf in order and
 //! [`Multi`] the parts of a `multi` map.

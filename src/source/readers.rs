@@ -41,7 +41,7 @@ impl Readers {
     /// Does `work` on a thread and waits for it as long as it takes.
     ///
     /// # Errors
-    /// [`TooMany`]: too many threads hang already.
+    /// `TooMany`: too many threads hang already.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, TooMany> {
         let place = self.places.acquire().await.ok();
         let hanging = Arc::clone(&self.hanging).try_acquire_owned().map_err(|_| TooMany)?;
