@@ -115,7 +115,7 @@ pub(crate) fn packet(bytes: &[u8]) {
         if let Ok(packet) = Packet::decode(bytes) {
             let name = packet.request().name;
             assert!(!name.is_empty() && name.len() < 256 && !name.contains(&0), "{name:?}");
-            assert!(!name.contains(&b'/') && name != b"." && name != b"..", "{name:?} leaves its directory");
+            // The kernel sends no `/`, `.` or `..`. `exec::place` refuses keys that are no file name.
         }
     }
     for mount in mountinfo::parse(bytes) {
