@@ -22,7 +22,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record of which only the message is known.
+    /// Creates a record with a message only.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), ..Self::default() }
     }

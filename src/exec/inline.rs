@@ -20,7 +20,7 @@ use crate::plan::{Action, Mount, Plan};
 use crate::sys::{mount, mount_id, path};
 use crate::text::Escaped;
 
-/// A mount of which everything that may wait has been done.
+/// A mount that is prepared: everything that may wait is done.
 enum Ready {
     Bind(OwnedFd, Options),
     Tmpfs(Options),

@@ -30,7 +30,7 @@ enum Part {
 }
 
 impl Entries {
-    /// Entries of which only the keys are known.
+    /// Creates entries that have keys only.
     pub fn of_keys(keys: impl IntoIterator<Item = Vec<u8>>) -> Self {
         Self { parts: vec![Part::Keys(keys.into_iter().map(Vec::into_boxed_slice).collect())] }
     }

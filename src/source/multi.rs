@@ -1,4 +1,4 @@
-//! A `multi` map: several maps, the first of which that has a key answers for it.
+//! A `multi` map: several maps. The first map that has a key answers for it.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! The identity of mounts: which mount a descriptor is on, and what it is mounted on.
 //!
-//! A path names a place, and whoever can write to a directory on the way decides which place that is. A mount id names a
+//! A path names a place, and any user who can write to a directory on the way decides which place that is. A mount id names a
 //! mount. statmount(2), Linux 6.8, answers by id; on older kernels the mount table is searched for it. Nothing here waits
 //! for a file system: both ask the kernel's list of mounts only.
 

@@ -66,7 +66,7 @@ impl Drop for Dead {
     }
 }
 
-/// `/mnt/good` is a map of which nothing hangs; the deadlines are short.
+/// `/mnt/good` has a map that never hangs; the deadlines are short.
 fn site(more: &str) {
     put("/etc/autofs.toml", "[deadlines]\nlookup = 2\nrequest = 8\n");
     put("/etc/auto.good", "one -fstype=tmpfs :one\nwho -fstype=tmpfs :${USER}\n* -fstype=tmpfs :&\n");
@@ -229,7 +229,7 @@ fn the_configuration() {
     everything_else_works(Daemon::serving(&["/mnt/good"]), "/etc/auto.master");
 }
 
-/// The C library reads this file, too: whoever asks it for a user waits, and nothing else.
+/// The C library reads this file, too: only processes that ask it for a user wait.
 #[case(seconds: 120)]
 fn nsswitch_conf() {
     site("/mnt/named auto.good\n");

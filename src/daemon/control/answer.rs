@@ -25,7 +25,7 @@ use crate::plan::Action;
 use crate::sys::children;
 use crate::text::Escaped;
 
-/// For the answer to be written to somebody who does not read.
+/// How long a client may take to read its answer.
 const DELIVERY: Duration = Duration::from_secs(1);
 
 /// Answers until the socket is gone.

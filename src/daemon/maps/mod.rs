@@ -85,7 +85,7 @@ impl InForce {
         self.master.as_ref()
     }
 
-    /// Takes note of a mount that an earlier worker has left, served by a map of which only the mount table tells.
+    /// Takes note of a mount that an earlier worker has left, served by a map that only the mount table names.
     pub(crate) fn inherit(&mut self, wanted: Wanted, line: Rc<Line>) {
         self.lines.insert(line.number, Rc::clone(&line));
         self.inherited.push((wanted, line));
