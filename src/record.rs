@@ -1,6 +1,8 @@
 //! Records of what failed: the one value from which the log line, the history and the metrics of a failure are made.
 
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use crate::text::Escaped;
@@ -25,6 +27,19 @@ impl Record {
     /// Creates a record with a message only.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), ..Self::default() }
+    }
+
+    /// Creates the record of an error after an attempt of this duration. Its errno is that of the first system call among the
+    /// error and its sources.
+    pub fn of(error: &(dyn Error + 'static), duration: Duration) -> Self {
+        let mut causes = std::iter::successors(Some(error), |cause| (*cause).source());
+        let errno = causes.find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+        Self { message: error.to_string(), errno, runs: Vec::new(), duration }
+    }
+
+    /// Returns the record with another duration.
+    pub fn lasting(self, duration: Duration) -> Self {
+        Self { duration, ..self }
     }
 }
 
@@ -81,5 +96,41 @@ impl fmt::Display for Exit {
             Self::Signal(signal) => write!(f, "killed by signal {signal}"),
             Self::Deadline => f.write_str("ended at its deadline"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read {path}: {source}")]
+    struct Outer {
+        path: &'static str,
+        source: io::Error,
+    }
+
+    #[test]
+    fn the_record_of_an_error_has_the_errno_of_its_cause() {
+        let error = Outer { path: "/a", source: io::Error::from_raw_os_error(libc::ESTALE) };
+        let record = Record::of(&error, Duration::from_millis(7));
+        assert_eq!((record.errno, record.duration), (Some(libc::ESTALE), Duration::from_millis(7)));
+        assert!(record.message.starts_with("cannot read /a: "), "{}", record.message);
+        let record = Record::of(&fmt::Error, Duration::ZERO);
+        assert_eq!(record.errno, None, "no system call failed");
+    }
+
+    #[test]
+    fn a_run_is_shown_with_the_first_line_that_says_something() {
+        let run = |exit, stderr: &[u8]| Run {
+            command: vec![b"/sbin/mount.x".to_vec(), b"a b".to_vec()],
+            exit,
+            stderr: stderr.to_vec(),
+            duration: Duration::ZERO,
+        };
+        let shown = run(Exit::Status(32), b"\nno such server\nsee mount(8)\n").to_string();
+        assert_eq!(shown, "/sbin/mount.x: exit status 32: no such server");
+        assert_eq!(run(Exit::Signal(9), b"").to_string(), "/sbin/mount.x: killed by signal 9");
+        assert_eq!(run(Exit::Deadline, b"\n\n").to_string(), "/sbin/mount.x: ended at its deadline");
     }
 }

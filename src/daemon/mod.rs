@@ -8,6 +8,7 @@ mod life;
 mod mailbox;
 mod maps;
 mod mounts;
+mod process_names;
 mod reload;
 mod requests;
 mod state;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::config::native::{self, When};
 use crate::daemon::attach::opener::Memory;
 use crate::daemon::maps::line::Line;
+use crate::daemon::process_names::ProcessNames;
 use crate::exec::dirs::Rules;
 use crate::exec::lanes::Lanes;
 use crate::exec::{self, Mounter, Unmounter};
@@ -33,6 +34,8 @@ pub(crate) struct Tools {
     pub(crate) blocked: Memory,
     /// The users for whom multi-mounts were mounted.
     pub(crate) requesters: Requesters,
+    /// The names of the processes whose requests are unanswered.
+    pub(crate) names: ProcessNames,
     /// Whether a placeholder is mounted where a multi-mount has no root.
     pub(crate) placeholder: bool,
     /// Whether autofs mounts get the option `ignore`.
@@ -48,6 +51,7 @@ impl Tools {
         control: Arc<Control>,
         lanes: Arc<Lanes>,
         requesters: Requesters,
+        names: ProcessNames,
     ) -> Self {
         let settings = Arc::new(settings(configuration));
         Self {
@@ -57,6 +61,7 @@ impl Tools {
             lanes,
             blocked: Memory::default(),
             requesters,
+            names,
             placeholder: wants_placeholder(configuration.native.mount.placeholder),
             ignore: configuration.conf.autofs.use_ignore_mount_option,
             rules: Rules {
@@ -69,7 +74,7 @@ impl Tools {
     /// Creates the tools for another configuration, with the same lanes, device and blocked paths.
     pub(crate) fn configured(&self, configuration: &Configuration) -> Self {
         let (control, lanes) = (Arc::clone(&self.control), Arc::clone(&self.lanes));
-        let new = Self::new(configuration, control, lanes, self.requesters.clone());
+        let new = Self::new(configuration, control, lanes, self.requesters.clone(), self.names.clone());
         Self { blocked: Arc::clone(&self.blocked), ..new }
     }
 

@@ -111,7 +111,7 @@ impl Worker {
         let requests = Requests::new(journal, unanswered);
         let (control, lanes) = (Arc::new(Control::open()?), Arc::new(Lanes::new(&configuration.native.limits)));
         let (mounts, unread) = Mounts::new(Arc::clone(&control), Pipes::new(inheritance.link, inheritance.pipes));
-        let tools = Tools::new(&configuration, control, Arc::clone(&lanes), requests.requesters());
+        let tools = Tools::new(&configuration, control, Arc::clone(&lanes), requests.requesters(), requests.names());
         let deadlines = &configuration.native.deadlines;
         let limits = Limits {
             request: u64::try_from(deadlines.request.as_millis()).unwrap_or(u64::MAX),
@@ -490,7 +490,16 @@ impl Receiver for Rc<Worker> {
             Routed::Answer(mount, token, error) => {
                 self.requests.answer(&self.mounts, &self.tools.borrow(), mount, token, error);
             }
-            Routed::Event(event) => self.event(event),
+            Routed::Event(event) => {
+                let asks = match &event {
+                    Event::Missing { token, who, .. } => Some((*token, who.tgid)),
+                    _ => None,
+                };
+                self.event(event);
+                if let Some((token, pid)) = asks {
+                    self.requests.keep_name(token, pid);
+                }
+            }
         }
     }
 

@@ -119,18 +119,6 @@ impl Failure {
 
     /// Makes the record of this failure, of an attempt that took `duration`.
     pub fn record(&self, duration: Duration) -> Record {
-        let runs = self.run().cloned().into_iter().collect();
-        Record { message: self.to_string(), errno: self.errno(), runs, duration }
-    }
-
-    /// Returns the error number of the system call that failed, if one did.
-    pub fn errno(&self) -> Option<i32> {
-        match self {
-            Self::Place { source, .. }
-            | Self::Source { source, .. }
-            | Self::Kernel { source, .. }
-            | Self::Start { source, .. } => source.raw_os_error(),
-            _ => None,
-        }
+        Record { runs: self.run().cloned().into_iter().collect(), ..Record::of(self, duration) }
     }
 }

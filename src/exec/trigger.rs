@@ -25,10 +25,10 @@ pub struct Trigger {
 #[derive(Debug, thiserror::Error)]
 pub enum TriggerError {
     /// There is no directory to mount on.
-    #[error(transparent)]
+    #[error("{0}")]
     Directory(#[from] DirError),
     /// The mount failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Mount(#[from] io::Error),
 }
 

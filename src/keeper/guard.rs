@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{error, info, warn};
+use log::{error, info};
 
 use super::handover::{Estate, Files, Legacy};
 use super::watchdog::{self, Seen, Verdict, Watchdog};
@@ -416,7 +416,9 @@ impl Guard {
             let retired = self.retire_by.take();
             match retired {
                 Some(_) => info!("another program goes on"),
-                None => warn!("the worker has died ({exit}); another one goes on"),
+                // The log has said already that it hangs and is killed.
+                None if self.given_up.is_some() => info!("the worker has ended ({exit}); another one goes on"),
+                None => error!("the worker has died ({exit}); another one goes on"),
             }
             // A worker that was stopped from outside and killed by us is as one that was killed from outside.
             let hung = self.given_up.take().is_some_and(|given_up| !given_up.stopped);

@@ -24,6 +24,7 @@ pub enum SourceError {
         /// The map.
         path: Arc<Path>,
         /// What the system said.
+        #[source]
         error: io::Error,
     },
     /// Something that is not read.
@@ -76,6 +77,7 @@ pub enum SourceError {
         /// The directory.
         path: Arc<Path>,
         /// What the system said.
+        #[source]
         error: io::Error,
     },
     /// The source has not answered by the deadline, or an earlier question to it is still open.

@@ -16,6 +16,7 @@ mod hangs;
 mod kinds;
 mod life;
 mod load;
+mod log;
 mod maps;
 mod names;
 mod neighbours;

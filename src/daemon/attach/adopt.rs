@@ -215,7 +215,7 @@ async fn adopt_entry(with: &Attach, entry: &Entry, mounts: &[&Mounted], table: &
     if !missing.is_empty() && !again {
         let (made, failed) = offsets::make(means, mount, &missing).await;
         done.offsets.extend(made);
-        if failed {
+        if !failed.is_empty() {
             spawn_local(remount_missing(with.clone(), mount, key.clone(), at.clone()));
         }
     }
@@ -326,7 +326,7 @@ async fn take_nested(
         )
     };
     let (path, kind, remote) = (job.path.clone(), job.kind, table.is_remote(&job.path));
-    let (_, result) = tokio::task::spawn_blocking(move || attacher.run(vec![job])).await.ok()?.pop()?;
+    let (_, result, _) = tokio::task::spawn_blocking(move || attacher.run(vec![job])).await.ok()?.pop()?;
     match result {
         Ok(Attached { pipe, dev, .. }) => {
             let new = NewMount { path, kind, dev, pipe, line, created: Made::default(), remote, found: true };

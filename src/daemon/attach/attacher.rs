@@ -138,10 +138,14 @@ pub(crate) struct Attacher {
 }
 
 impl Attacher {
-    /// Carries out all jobs in order, parents before children, and returns their results. Closes the write ends.
-    pub(crate) fn run(mut self, jobs: Vec<Job>) -> Vec<(MountId, Result<Attached, AttachError>)> {
+    /// Carries out all jobs in order, parents before children, and returns their results and durations. Closes the write ends.
+    pub(crate) fn run(mut self, jobs: Vec<Job>) -> Vec<(MountId, Result<Attached, AttachError>, Duration)> {
         let mut dirs = Maker::new(self.rules);
-        jobs.into_iter().map(|job| (job.id, self.attach(job, &mut dirs))).collect()
+        let mut attach = |job: Job| {
+            let (id, begun) = (job.id, Instant::now());
+            (id, self.attach(job, &mut dirs), begun.elapsed())
+        };
+        jobs.into_iter().map(&mut attach).collect()
     }
 
     fn open(&mut self, job: &Job, dev: u32) -> io::Result<OwnedFd> {

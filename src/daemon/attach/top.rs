@@ -80,11 +80,12 @@ async fn attach_together(
     let mounts = &with.means.mounts;
     let unknown: Reason = Record::new("the mount point was not attached").into();
     let mut missing: HashMap<MountId, Reason> = wanted.iter().map(|(id, _)| (*id, unknown.clone())).collect();
-    let Prepared { attacher, jobs, lines, nested } = prepare(&with.means, wanted, table, patience);
+    let Prepared { attacher, jobs, lines, nested, failed } = prepare(&with.means, wanted, table, patience);
+    missing.extend(failed);
     let pipes: Vec<u32> = jobs.iter().map(|job| job.pipe).collect();
     let results = tokio::task::spawn_blocking(move || attacher.run(jobs)).await.unwrap_or_default();
     let (mut attached, mut found, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
-    for (id, result) in results {
+    for (id, result, duration) in results {
         let Some((line, wanted)) = lines.get(&id) else { continue };
         match result {
             Ok(done) => {
@@ -101,7 +102,7 @@ async fn attach_together(
                     blocked.push((id, wanted.clone()));
                     missing.remove(&id);
                 } else {
-                    missing.insert(id, Record::new(e.to_string()).into());
+                    missing.insert(id, Record::of(&e, duration).into());
                 }
                 if !waits || patience < PATIENCE {
                     error!(target: &target(&wanted.path), "{e}");
@@ -135,6 +136,8 @@ struct Prepared {
     lines: HashMap<MountId, (Rc<Line>, Wanted)>,
     /// There are jobs for mounts below those that were asked for.
     nested: bool,
+    /// Mounts that have no job, with the reasons.
+    failed: Vec<(MountId, Reason)>,
 }
 
 fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable>, patience: Duration) -> Prepared {
@@ -145,7 +148,7 @@ fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable
         table.mounts().iter().filter_map(|line| Some((line.target.as_path(), line.speaks_through(&own)?))).collect();
     let (mut jobs, mut lines, mut write_ends) = (Vec::with_capacity(wanted.len()), HashMap::new(), HashMap::new());
     let named: HashSet<Arc<Path>> = wanted.iter().map(|(_, wanted)| wanted.path.clone()).collect();
-    let mut nested = false;
+    let (mut nested, mut failed) = (false, Vec::new());
     for (id, wanted) in wanted {
         let Some(line) = state.maps.lines.get(&wanted.map).map(Rc::clone) else { continue };
         let pipe = match live.get(&*wanted.path) {
@@ -158,7 +161,9 @@ fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable
         let pipe = match pipe {
             Ok(pipe) => pipe,
             Err(e) => {
-                error!(target: &target(&wanted.path), "{}: cannot make a control pipe: {e}", Escaped::path(&wanted.path));
+                let message = format!("{}: cannot make a control pipe: {e}", Escaped::path(&wanted.path));
+                error!(target: &target(&wanted.path), "{message}");
+                failed.push((id, Record { message, ..Record::of(&e, Duration::ZERO) }.into()));
                 continue;
             }
         };
@@ -201,6 +206,7 @@ fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable
         jobs,
         lines,
         nested,
+        failed,
     }
 }
 

@@ -16,7 +16,6 @@ use crate::daemon::tools::Tools;
 use crate::engine::{MountId, Reason, Shutdown};
 use crate::exec::lanes::Lane;
 use crate::logging::target;
-use crate::record::Record;
 use crate::sys::{mount, path};
 use crate::text::Escaped;
 
@@ -42,11 +41,11 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
     for jobs in jobs.chunks(share).map(<[_]>::to_vec) {
         let (lanes, control) = (Arc::clone(&tools.lanes), Arc::clone(&tools.control));
         let unmount = move || {
-            let gone = |(id, path, dev, lazy): (MountId, Arc<Path>, Option<u32>, bool)| {
-                let gone = dev.is_none_or(|dev| umount_trigger(&control, &path, dev, lazy));
-                (id, path, gone)
+            let unmount = |(id, path, dev, lazy): (MountId, Arc<Path>, Option<u32>, bool)| {
+                let result = dev.map_or(Ok(()), |dev| umount_trigger(&control, &path, dev, lazy));
+                (id, path, result)
             };
-            jobs.into_iter().map(gone).collect::<Vec<_>>()
+            jobs.into_iter().map(unmount).collect::<Vec<_>>()
         };
         shares.push(tokio::task::spawn_local(async move { lanes.run(Lane::Umount, unmount).await }));
     }
@@ -54,21 +53,17 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
     for share in shares {
         results.extend(share.await.unwrap_or_default());
     }
-    forget(mounts, tools, results.iter().filter(|(.., gone)| *gone).map(|(id, ..)| *id)).await;
-    for (id, path, gone) in &results {
+    forget(mounts, tools, results.iter().filter(|(.., result)| result.is_ok()).map(|(id, ..)| *id)).await;
+    for (id, path, result) in &results {
         let (label, shown) = (target(path), Escaped::path(path));
-        if *gone {
+        if result.is_ok() {
             info!(target: &label, "shut down path {shown}");
         } else {
             mounts.end_leaving(*id);
             error!(target: &label, "ask umount returned busy {shown}");
         }
     }
-    let outcome = |(id, path, gone): (MountId, Arc<Path>, bool)| match gone {
-        true => (id, Ok(())),
-        false => (id, Err(Record::new(format!("{} is in use", Escaped::path(&path))).into())),
-    };
-    results.into_iter().map(outcome).collect()
+    results.into_iter().map(|(id, _, result)| (id, result.map_err(Reason::from))).collect()
 }
 
 /// Leaves autofs mounts to the next daemon, and sets them catatonic, so that lookups of entries that are not mounted fail at

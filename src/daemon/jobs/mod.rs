@@ -16,11 +16,17 @@ pub(crate) mod trigger;
 pub(crate) mod unmount;
 
 use std::cell::RefCell;
+use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::daemon::mounts::Mounts;
 use crate::daemon::state::State;
 use crate::daemon::tools::Tools;
+use crate::exec::TriggerError;
+use crate::source::SourceError;
+use crate::text::Escaped;
 
 /// What jobs that make autofs mounts work with.
 #[derive(Debug, Clone)]
@@ -31,4 +37,24 @@ pub(crate) struct Means {
     pub(crate) state: Rc<RefCell<State>>,
     /// The tools.
     pub(crate) tools: Tools,
+}
+
+/// Why an offset mount or a submount could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MakeError {
+    /// The autofs mount above it was unmounted meanwhile.
+    #[error("the autofs mount above it is gone")]
+    Gone,
+    /// It has no control pipe.
+    #[error("cannot make a control pipe: {0}")]
+    Pipe(#[source] io::Error),
+    /// The map of a submount cannot be read.
+    #[error("{0}")]
+    Map(#[from] Arc<SourceError>),
+    /// autofs could not be mounted.
+    #[error("{0}")]
+    Trigger(#[from] TriggerError),
+    /// Another file system is mounted at the place of a submount.
+    #[error("{} is a mount point already", Escaped::path(.0))]
+    Taken(PathBuf),
 }

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,12 +10,12 @@ use log::{debug, error};
 
 use super::{Means, offsets, placeholder, submount, trigger};
 use crate::daemon::mounts::Mounts;
+use crate::daemon::process_names::ProcessNames;
 use crate::daemon::tools::Tools;
 use crate::engine::{Done, EntryId, Reason, Requester};
 use crate::exec::Place;
 use crate::plan::{Action, Plan};
 use crate::record::Record;
-use crate::sys::procfs;
 use crate::text::Escaped;
 
 /// Carries out a plan if that cannot block. Returns `None` if it could block or has failed; then call [`later`], which returns the
@@ -40,19 +41,19 @@ pub(crate) fn now(
 pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Requester) -> Result<Done, Reason> {
     let tools = &means.tools;
     let place = Arc::new(means.mounts.place(at, who).ok_or_else(|| Record::new("the autofs mount is gone"))?);
+    let begun = Instant::now();
     if let Action::Autofs(submount) = &plan.action {
         let made = submount::make(means, at.mount, &plan.at, submount).await;
         return made
             .map(|submount| Done { submount: Some(submount), ..Done::default() })
-            .map_err(|e| not_mounted(&plan.at, &place, Record::new(e.to_string())));
+            .map_err(|e| not_mounted(&plan.at, &place, Record::of(&e, begun.elapsed()), &tools.names));
     }
     if !matches!(plan.action, Action::Nothing) {
-        let begun = Instant::now();
         if let Err(e) = tools.mounter.perform(&plan, &place).await {
             debug!(target: &place.label, "{e}");
             // Without its root mount, the offsets are still mounted, unless the entry is strict.
             if plan.strict || plan.offsets.is_empty() {
-                return Err(not_mounted(&plan.at, &place, e.record(begun.elapsed())));
+                return Err(not_mounted(&plan.at, &place, e.record(begun.elapsed()), &tools.names));
             }
         }
     }
@@ -65,9 +66,9 @@ pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Req
         placeholder::seal(tools, &plan).await;
     }
     let useless = matches!(plan.action, Action::Nothing) && made.is_empty();
-    if (failed && plan.strict) || useless {
+    if (!failed.is_empty() && plan.strict) || useless {
         for (id, _) in made.iter().rev() {
-            trigger::remove(&means.mounts, tools, *id, false).await;
+            let _ = trigger::remove(&means.mounts, tools, *id, false).await;
         }
         // If this job has mounted nothing there, an existing mount is not ours.
         let ours = placeholder || !matches!(plan.action, Action::Nothing);
@@ -75,29 +76,27 @@ pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Req
             true => tools.unmounter.remove(&place, false, false).await,
             false => tools.unmounter.clear(&place, false).await,
         };
-        return Err(not_mounted(&plan.at, &place, Record::new("an offset of the multi-mount could not be mounted")));
+        let reason =
+            failed.into_iter().next().unwrap_or_else(|| Record::new("nothing of the multi-mount could be mounted"));
+        return Err(not_mounted(&plan.at, &place, reason.lasting(begun.elapsed()), &tools.names));
     }
     Ok(Done { offsets: made, submount: None })
 }
 
 /// Logs at every level that nothing is mounted at `path`. Returns the reason for the engine.
-fn not_mounted(path: &Path, place: &Place, record: Record) -> Reason {
-    error!(target: &place.label, "{}", failure(path, &record, place.who, procfs::name));
+fn not_mounted(path: &Path, place: &Place, record: Record, names: &ProcessNames) -> Reason {
+    error!(target: &place.label, "{}", failure(path, &record, place.who, |pid| names.get(pid)));
     record.into()
 }
 
-/// Returns the line that says what failed, why and who asked for it. `name` finds the name of a process: it still waits for
-/// the answer, unless it was killed.
-fn failure(path: &Path, record: &Record, who: Requester, name: impl Fn(i32) -> String) -> String {
+/// Returns the line that says what failed, why and who asked for it. `name` returns the name of a process.
+fn failure(path: &Path, record: &Record, who: Requester, name: impl Fn(u32) -> Rc<str>) -> String {
     let reason = record.message.lines().next().unwrap_or_default();
     let line = format!("failed to mount {}: {reason}", Escaped::path(path));
-    match i32::try_from(who.tgid) {
-        Ok(pid) if pid > 0 => {
-            let name = name(pid);
-            format!("{line} (for process {pid}, {}, of uid {})", Escaped(name.as_bytes()), who.uid)
-        }
+    match who.tgid {
         // A part of a tree that is mounted again; no process asked for it.
-        _ => line,
+        0 => line,
+        pid => format!("{line} (for process {pid}, {}, of uid {})", Escaped(name(pid).as_bytes()), who.uid),
     }
 }
 
@@ -109,7 +108,7 @@ mod tests {
     fn a_failure_is_one_line_with_the_first_reason_and_the_requester() {
         let record = Record::new("/sbin/mount.nfs: exit status 32: access denied by server\nand more\n");
         let who = Requester { uid: 1000, gid: 100, pid: 4242, tgid: 4241 };
-        let line = failure(Path::new("/home/a\nb"), &record, who, |pid| format!("ls of {pid}"));
+        let line = failure(Path::new("/home/a\nb"), &record, who, |pid| format!("ls of {pid}").into());
         assert_eq!(
             line,
             "failed to mount /home/a\\x0ab: /sbin/mount.nfs: exit status 32: access denied by server (for process 4241, ls of \

@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::{debug, error, info, warn};
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use crate::control::Outcome;
 use crate::daemon::maps::context::Context;
 use crate::daemon::maps::line::Line;
-use crate::engine::{Key, Kind, Requester, Resolution};
+use crate::engine::{Key, Kind, Reason, Requester, Resolution};
 use crate::logging::target;
 use crate::map::{Entry, Scope, User, reader};
 use crate::plan::{self, Host};
@@ -123,7 +124,14 @@ fn with_below(found: Resolution, below: Vec<Resolution>) -> Resolution {
 
 /// Asks what must be asked, and answers. Each source that is asked answers by a deadline.
 pub(crate) async fn later(question: Question) -> Resolution {
-    ask(&question).await
+    let begun = Instant::now();
+    let outcome = ask(&question).await;
+    let lasting = |reason: Reason| Arc::unwrap_or_clone(reason).lasting(begun.elapsed()).into();
+    match outcome {
+        Resolution::Invalid(reason) => Resolution::Invalid(lasting(reason)),
+        Resolution::Unavailable(reason) => Resolution::Unavailable(lasting(reason)),
+        outcome => outcome,
+    }
 }
 
 async fn ask(question: &Question) -> Resolution {
@@ -196,7 +204,7 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
         }
         Answer::Unavailable(reason) => {
             error!(target: &at, "{}: {reason}", Escaped::path(&question.at));
-            return Some(Resolution::Unavailable(Record::new(reason.to_string()).into()));
+            return Some(Resolution::Unavailable(Record::of(&reason, Duration::ZERO).into()));
         }
     };
     if facts.user.is_none() && found.entry.asks_for_user() {

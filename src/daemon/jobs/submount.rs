@@ -1,6 +1,5 @@
 //! Mounts submounts: indirect autofs mounts at an entry of another one, with a map of their own.
 
-use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Means, browse};
+use super::{MakeError, Means, browse};
 use crate::daemon::maps::line::Line;
 use crate::daemon::mounts::NewMount;
 use crate::engine::{Kind, MountId, Wanted};
@@ -64,18 +63,18 @@ pub(crate) async fn make(
     parent: MountId,
     at: &Path,
     submount: &Submount,
-) -> io::Result<(MountId, Wanted)> {
-    let line = line(means, parent, at, submount).ok_or(io::ErrorKind::NotFound)?;
+) -> Result<(MountId, Wanted), MakeError> {
+    let line = line(means, parent, at, submount).ok_or(MakeError::Gone)?;
     let Means { mounts, tools, .. } = means;
     let deadline = Instant::now() + means.state.borrow().context.lookup_deadline;
-    line.source.entries(&Pass::new(deadline)).await.map_err(|e| io::Error::other(e.to_string()))?;
-    let (number, pipe) = (mounts.number(), mounts.create_pipe()?);
-    let (write_end, options) = (mounts.write_end(pipe)?, tools.mount_options(&line));
+    line.source.entries(&Pass::new(deadline)).await?;
+    let (number, pipe) = (mounts.number(), mounts.create_pipe().map_err(MakeError::Pipe)?);
+    let (write_end, options) = (mounts.write_end(pipe).map_err(MakeError::Pipe)?, tools.mount_options(&line));
     let (path, name): (PathBuf, _) = (at.to_owned(), line.mount_source());
     let mounted = tools.lanes.run(Lane::Mount, move || {
         let mut maker = Maker::new(Rules { links: Links::None, user_parents: true });
         let made = mount_trigger(&mut maker, &path, &name, write_end.as_fd(), Kind::Indirect, options);
-        made.map_err(io::Error::other)?.ok_or_else(|| io::ErrorKind::ResourceBusy.into())
+        made?.ok_or(MakeError::Taken(path))
     });
     let mounted = mounted.await;
     fault::point("submount");

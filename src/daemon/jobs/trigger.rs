@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use log::{debug, info};
 
@@ -11,24 +12,28 @@ use crate::daemon::mounts::roots::find_root;
 use crate::daemon::mounts::{AutofsMount, Mounts};
 use crate::daemon::tools::Tools;
 use crate::engine::{Kind, MountId};
-use crate::exec;
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lane;
+use crate::exec::unmount_autofs;
 use crate::fault;
 use crate::logging::target;
+use crate::record::Record;
 use crate::sys::autofs::{self, Control};
 use crate::text::Escaped;
 
-/// Unmounts an offset mount or a submount. Returns `false` if it is in use.
-pub(crate) async fn remove(mounts: &Mounts, tools: &Tools, id: MountId, lazy: bool) -> bool {
-    let Some(AutofsMount { path, dev, .. }) = mounts.get(id) else { return true };
+/// Unmounts an offset mount or a submount.
+///
+/// # Errors
+/// Returns why it is still mounted.
+pub(crate) async fn remove(mounts: &Mounts, tools: &Tools, id: MountId, lazy: bool) -> Result<(), Record> {
+    let Some(AutofsMount { path, dev, .. }) = mounts.get(id) else { return Ok(()) };
     mounts.begin_leaving(id);
     let control = Arc::clone(&tools.control);
     let gone = tools.lanes.run(Lane::Umount, move || umount_trigger(&control, &path, dev, lazy)).await;
     fault::point("trigger gone");
     match gone {
-        true => forget(mounts, tools, [id]).await,
-        false => mounts.end_leaving(id),
+        Ok(()) => forget(mounts, tools, [id]).await,
+        Err(_) => mounts.end_leaving(id),
     }
     gone
 }
@@ -65,17 +70,22 @@ fn remove_all(mut left: Vec<Made>) -> Vec<Made> {
     }
 }
 
-/// Unmounts an autofs mount, unless something is mounted over it. Returns whether it is gone.
+/// Unmounts an autofs mount, unless something is mounted over it.
 ///
 /// With `lazy` it is set catatonic first. After a lazy unmount, the mount exists as long as a process is in it, but its requests
 /// cannot be answered by path, so lookups in it would block forever.
-pub(crate) fn umount_trigger(control: &Control, at: &Path, dev: u32, lazy: bool) -> bool {
+///
+/// # Errors
+/// Returns why it is still mounted.
+pub(crate) fn umount_trigger(control: &Control, at: &Path, dev: u32, lazy: bool) -> Result<(), Record> {
+    let begun = Instant::now();
     if lazy {
         silence(control, at, dev);
     }
-    exec::unmount_autofs(at, autofs::decode(dev), lazy)
-        .map_err(|e| debug!("cannot unmount the trigger {}: {e}", Escaped::path(at)))
-        .is_ok()
+    unmount_autofs(at, autofs::decode(dev), lazy).map_err(|e| {
+        debug!("cannot unmount the trigger {}: {e}", Escaped::path(at));
+        e.record(begun.elapsed())
+    })
 }
 
 /// Sets an autofs mount catatonic: waiting and later lookups fail with ENOENT. Errors are logged, and the mount stays as it is.

@@ -12,7 +12,6 @@ use crate::daemon::tools::Tools;
 use crate::engine::{EntryId, Layer, Reason, Requester};
 use crate::fault;
 use crate::logging::target;
-use crate::record::Record;
 use crate::text::Escaped;
 
 /// Unmounts the layers in their order, up to the first that does not go. Returns how many went, and why the next one did not.
@@ -34,8 +33,7 @@ pub(crate) async fn unmount(
     for (gone, layer) in layers.iter().enumerate() {
         let went = match layer {
             Layer::FileSystem { at, path } => unmount_entry(mounts, tools, at, path, lazy).await,
-            Layer::Trigger(id, _) if trigger::remove(mounts, tools, *id, lazy).await => Ok(()),
-            Layer::Trigger(_, path) => Err(Record::new(format!("{} is in use", Escaped::path(path))).into()),
+            Layer::Trigger(id, _) => trigger::remove(mounts, tools, *id, lazy).await.map_err(Reason::from),
         };
         if let Err(reason) = went {
             return (gone, Some(reason));
@@ -100,7 +98,7 @@ mod tests {
             Layer::Trigger(MountId(3), Path::new("/b").into()),
         ];
         let (gone, error) = unmount(&parts.mounts, &parts.tools, &entry(9, ""), &layers, false).await;
-        assert_eq!((gone, error.unwrap().message.as_str()), (1, "/ is in use"));
+        assert_eq!((gone, error.unwrap().message.as_str()), (1, "/ is not our autofs mount any more"));
         assert!(parts.mounts.get(MountId(1)).is_some() && !parts.mounts.is_leaving(MountId(1)));
     }
 

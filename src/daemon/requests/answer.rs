@@ -46,7 +46,11 @@ impl Requests {
         token: Token,
         error: Option<Errno>,
     ) {
-        let slot = self.slots.borrow_mut().remove(&token);
+        let served = self.served.borrow_mut().remove(&token);
+        if let Some(pid) = served.as_ref().and_then(|served| served.named) {
+            self.names.end(pid);
+        }
+        let slot = served.map(|served| served.slot);
         let Some(known) = mounts.get(mount) else {
             // The mount does not exist here any more, so the waiting process is in another mount namespace.
             for (dev, lost) in self.lost(mounts, slot) {

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use crate::daemon::process_names::ProcessNames;
 use crate::daemon::tools::Requesters;
 use crate::engine::Token;
 use crate::link::journal::{Journal, Slot, Unanswered};
@@ -29,8 +30,9 @@ pub(crate) use route::Routed;
 #[derive(Debug)]
 pub(crate) struct Requests {
     journal: Rc<RefCell<Journal>>,
-    /// The slot of each request that is being served.
-    slots: RefCell<HashMap<Token, Slot>>,
+    /// Each request that is being served.
+    served: RefCell<HashMap<Token, Served>>,
+    names: ProcessNames,
     /// Packets whose mount is not known, with the pipes that they came from.
     parked: RefCell<Vec<(Slot, u32)>>,
     /// Whether the mount table is being searched for the mounts of parked packets.
@@ -49,13 +51,22 @@ pub(crate) struct Requests {
     age: Cell<u32>,
 }
 
+/// A request that is being served.
+#[derive(Debug)]
+struct Served {
+    slot: Slot,
+    /// The process whose name is kept for it.
+    named: Option<u32>,
+}
+
 impl Requests {
     /// Takes up the journal with what an earlier worker has not answered. That is parked until its mounts are known.
     pub(crate) fn new(journal: Journal, unanswered: Vec<Unanswered>) -> Rc<Self> {
         let parked = unanswered.into_iter().map(|Unanswered { slot, pipe }| (slot, pipe)).collect();
         Rc::new(Self {
             journal: Rc::new(RefCell::new(journal)),
-            slots: RefCell::default(),
+            served: RefCell::default(),
+            names: ProcessNames::default(),
             parked: RefCell::new(parked),
             searching: Cell::default(),
             reading: Cell::default(),
@@ -72,6 +83,19 @@ impl Requests {
         Requesters::new(Rc::clone(&self.journal))
     }
 
+    /// Returns the names of the processes whose requests are unanswered.
+    pub(crate) fn names(&self) -> ProcessNames {
+        self.names.clone()
+    }
+
+    /// Keeps the name of the requester until the answer, if the request has not been answered yet.
+    pub(crate) fn keep_name(&self, token: Token, pid: u32) {
+        if let Some(served) = self.served.borrow_mut().get_mut(&token).filter(|served| served.named.is_none()) {
+            self.names.begin(pid);
+            served.named = Some(pid);
+        }
+    }
+
     /// Returns whether packets are being read, so that roots which are open are needed.
     pub(crate) fn is_reading(&self) -> bool {
         self.reading.get()
@@ -79,7 +103,7 @@ impl Requests {
 
     /// Returns whether no packet is being served. Parked ones may be there.
     pub(crate) fn none_served(&self) -> bool {
-        self.slots.borrow().is_empty()
+        self.served.borrow().is_empty()
     }
 
     /// Returns whether no packet is parked.
@@ -110,7 +134,9 @@ impl Requests {
     pub(crate) fn forget_all(&self, but: Option<Slot>) {
         self.age.set(self.age.get().wrapping_add(1));
         let parked = self.parked.take().into_iter().map(|(slot, _)| slot);
-        let slots: HashSet<Slot> = self.slots.take().into_values().chain(parked).collect();
+        let served = self.served.take().into_values().map(|served| served.slot);
+        let slots: HashSet<Slot> = served.chain(parked).collect();
+        self.names.clear();
         slots.into_iter().filter(|slot| Some(*slot) != but).for_each(|slot| self.forget(slot));
     }
 }

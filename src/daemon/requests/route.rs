@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, warn};
 
-use super::Requests;
+use super::{Requests, Served};
 use crate::daemon::mounts::Mounts;
 use crate::engine::{EntryId, Errno, Event, Key, MountId, Token};
 use crate::link::journal::Slot;
@@ -53,7 +53,7 @@ impl Requests {
             self.parked.borrow_mut().push((slot, pipe));
             return Routed::Parked;
         };
-        self.slots.borrow_mut().insert(request.token, slot);
+        self.served.borrow_mut().insert(request.token, Served { slot, named: None });
         mounts.begin_request(mount);
         if matches!(packet, Packet::Expire(_)) && u32::try_from(children::pid()) != Ok(request.who.tgid) {
             // The expire request was made by an earlier worker, which is dead. So the kernel no longer suspends lookups of this

@@ -188,11 +188,10 @@ fn an_unchanged_map_need_not_be_read_again() {
     let dir = Dir::new();
     dir.write("auto.master", "/a x\n+dir:@/d\n");
     dir.write("d/1.autofs", "/b x\n");
-    let changes: [&dyn Fn(); 3] = [
-        &|| dir.write("d/1.autofs", "/c x\n"),
-        &|| dir.write("d/2.autofs", "/d x\n"),
-        &|| fs::remove_file(dir.dir.path().join("d/1.autofs")).unwrap(),
-    ];
+    let changes: [&dyn Fn(); 3] =
+        [&|| dir.write("d/1.autofs", "/c x\n"), &|| dir.write("d/2.autofs", "/d x\n"), &|| {
+            fs::remove_file(dir.dir.path().join("d/1.autofs")).unwrap()
+        }];
     for change in changes {
         let master = current(&dir);
         change();
