@@ -16,7 +16,7 @@ use autofs::keeper;
 use autofs::link::Message;
 use autofs::link::journal::{self, Journal};
 use autofs::map::expand::expand;
-use autofs::map::{Item, Table, master, sun};
+use autofs::map::{Item, Macros, Scope, Table, amd as am_utils, master, sun};
 use autofs::source::{Index, Mode};
 use autofs::sys::memory::SharedMemory;
 use autofs::sys::mountinfo;
@@ -30,6 +30,7 @@ pub(crate) type Body = (&'static str, fn(&[u8]));
 pub(crate) const BODIES: &[Body] = &[
     ("map_lines", map_lines),
     ("master_map", master_map),
+    ("amd", amd),
     ("autofs_conf", autofs_conf),
     ("packet", packet),
     ("control", control),
@@ -76,6 +77,41 @@ fn entry(text: &[u8], key: &[u8]) {
         let printed = entry.to_bytes();
         let again = sun::parse(&expand(&printed, key, &|_| None, true), &place, &mut Vec::new());
         assert_eq!(again.as_ref(), Ok(&entry), "printed as {}", printed.escape_ascii());
+    }
+}
+
+/// An entry of am-utils, with the part before the first newline as the defaults of its map: whatever it asks is answered,
+/// with no and with yes.
+pub(crate) fn amd(text: &[u8]) {
+    let place = Position::new(&file(), 1, 1);
+    let split = text.iter().position(|&byte| byte == b'\n');
+    let (defaults, text) = split.map_or((None, text), |at| (Some(&text[..at]), &text[at + 1..]));
+    let defaults = defaults.and_then(|text| am_utils::parse(text, &place).ok());
+    let entry = match am_utils::parse(text, &place) {
+        Ok(entry) => entry,
+        Err(d) => return can_be_shown(&[d], text),
+    };
+    let (globals, settings) = (Macros::default(), am_utils::Settings::default());
+    let scope = Scope { globals: &globals, defines: &[], user: None };
+    for yes in [false, true] {
+        let mut answers = am_utils::Answers::default();
+        for round in 0.. {
+            let (key, path, map) = (b"key".as_slice(), b"/mnt/key".as_slice(), b"/etc/map".as_slice());
+            let (scope, settings, answers_now) = (&scope, &settings, answers.clone());
+            let request = am_utils::Request { key, path, map, kind: None, scope, settings, answers: &answers_now };
+            let evaluated = match am_utils::evaluate(&entry, defaults.as_ref(), &request) {
+                Ok(evaluated) => evaluated,
+                Err(d) => return can_be_shown(&[d], text),
+            };
+            can_be_shown(&evaluated.warnings, text);
+            if evaluated.needed.is_empty() {
+                break;
+            }
+            assert!(round < 4, "questions without an end: {:?}", evaluated.needed);
+            for question in evaluated.needed {
+                answers.insert(question, am_utils::Answer::Is(yes));
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A Sun entry goes through [`expand`](expand::expand), then [`sun::parse`]; what becomes of the [`Entry`] is the matter
 //! of [`plan`](crate::plan).
 
+pub mod amd;
 pub mod entry;
 pub mod expand;
 pub mod key;
