@@ -19,7 +19,7 @@ use autofs::exec::{
     Failure, Lanes, Method, Mounter, Performed, Place, Settings, TriggerError, Unmounter, mount_trigger, unmount_autofs,
 };
 use autofs::map::Propagation;
-use autofs::plan::{Action, Fsck, Mount, Plan};
+use autofs::plan::{Action, FsMount, Fsck, Plan};
 use autofs::sys::autofs::{Control, Options};
 use autofs::sys::packet::{self, Packet};
 use autofs::sys::pipe::ReadEnd;
@@ -231,7 +231,7 @@ impl World {
         (table(&self.path("home/away/x")).len(), table(&self.path("victim/x")).len())
     }
 
-    fn bind(&self, source: &str, options: &str) -> Mount {
+    fn bind(&self, source: &str, options: &str) -> FsMount {
         mount("bind", self.path(source).to_str().unwrap(), options)
     }
 
@@ -240,11 +240,11 @@ impl World {
         self.runtime.block_on(self.mounter().perform(&plan, place))
     }
 
-    fn perform_mount(&self, place: &Arc<Place>, mount: Mount) -> Result<Performed, Failure> {
+    fn perform_mount(&self, place: &Arc<Place>, mount: FsMount) -> Result<Performed, Failure> {
         self.perform(place, Action::Mount(vec![mount]))
     }
 
-    fn try_now(&self, place: &Place, mount: Mount) -> Option<Performed> {
+    fn try_now(&self, place: &Place, mount: FsMount) -> Option<Performed> {
         let root = path::open(&place.root).unwrap();
         self.mounter().try_now(&plan(place, Action::Mount(vec![mount])), place, root.as_fd())
     }
@@ -265,9 +265,9 @@ fn plan(place: &Place, action: Action) -> Plan {
     Plan { at: place.path(), action, offsets: Vec::new(), strict: false }
 }
 
-fn mount(fstype: &str, source: &str, options: &str) -> Mount {
+fn mount(fstype: &str, source: &str, options: &str) -> FsMount {
     let propagation = Propagation::Slave;
-    Mount { fstype: fstype.into(), source: source.into(), options: options.into(), propagation, fsck: None }
+    FsMount { fstype: fstype.into(), source: source.into(), options: options.into(), propagation, fsck: None }
 }
 
 /// The lines of the mount table for `path`.
@@ -332,7 +332,7 @@ fn propagation_is_as_said(w: &World) {
     for (number, (propagation, tag)) in wanted.into_iter().enumerate() {
         for now in [true, false] {
             let place = w.place(&format!("{number}{now}"));
-            let mount = Mount { propagation, ..w.bind("source/a", "ro") };
+            let mount = FsMount { propagation, ..w.bind("source/a", "ro") };
             if now {
                 assert_eq!(w.try_now(&place, mount), Some(Performed::Now));
             } else {
@@ -498,7 +498,7 @@ fn fsck_can_refuse(w: &World) {
     w.program("fsck.ext4", "printf '%s\\n' \"$*\" >>/tmp/fsck; exit 4");
     w.program("mount.ext4", "mount -n -t tmpfs $1 $2");
     let k = w.place("k");
-    let ext4 = |fsck| Mount { fsck: Some(fsck), ..mount("ext4", "/dev/null", "") };
+    let ext4 = |fsck| FsMount { fsck: Some(fsck), ..mount("ext4", "/dev/null", "") };
     let failure = w.perform_mount(&k, ext4(Fsck::Preen)).unwrap_err();
     assert!(matches!(failure, Failure::Fsck { .. }), "{failure}");
     assert!(!k.path().exists());
@@ -539,7 +539,7 @@ fn mount_makes_all_if_told_so(w: &World) {
     let mounter = with_command(w, Method::Command);
     w.program("mount.nfs", "exit 1");
     for (key, mount) in [
-        ("b", Mount { propagation: Propagation::Private, ..w.bind("source/a", "ro") }),
+        ("b", FsMount { propagation: Propagation::Private, ..w.bind("source/a", "ro") }),
         ("t", mount("tmpfs", "none", "size=1m")),
         ("n", mount("nfs", "srv:/x", "soft")),
     ] {

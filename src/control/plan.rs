@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
     use crate::map::{Propagation, SourceKind};
-    use crate::plan::Mount;
+    use crate::plan::FsMount;
 
     fn spec(kind: Option<SourceKind>, name: &[u8]) -> SourceSpec {
         SourceSpec { kind, format: None, name: name.to_vec(), parts: Vec::new() }
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn a_plan_becomes_a_tree_of_attempts() {
         let leaf = |at: &str, action| Plan { at: at.into(), action, offsets: Vec::new(), strict: false };
-        let mount = Mount {
+        let mount = FsMount {
             fstype: b"nfs".to_vec(),
             source: b"srv:/x".to_vec(),
             options: b"ro".to_vec(),

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::daemon::attach::{adopt, top};
 use crate::daemon::jobs::detach;
-use crate::daemon::maps::line::Line;
+use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::maps::wanted::{Delta, View, for_each_added_key, for_each_mount_point, select};
 use crate::daemon::mounts::AutofsMount;
 use crate::daemon::worker::Worker;
@@ -251,7 +251,7 @@ type Read = (u32, Result<Arc<Entries>, Arc<SourceError>>);
 /// The maps that are being read.
 struct Loading {
     tasks: JoinSet<Read>,
-    lines: HashMap<u32, (Rc<Line>, Position)>,
+    lines: HashMap<u32, (Rc<ConfiguredMap>, Position)>,
     reload: bool,
 }
 
@@ -261,13 +261,13 @@ impl Loading {
         let state = worker.state.borrow();
         let mut loading = Self { tasks: JoinSet::new(), lines: HashMap::new(), reload };
         let deadline = Instant::now() + state.context.lookup_deadline;
-        for (line, place) in state.maps.configured() {
-            if line.usable.get() && line.source.freshness() == Freshness::Unchanged {
-                loading.say(line);
+        for (map, place) in state.maps.configured() {
+            if map.usable.get() && map.source.freshness() == Freshness::Unchanged {
+                loading.say(map);
                 continue;
             }
-            let (number, source) = (line.number, Arc::clone(&line.source));
-            loading.lines.insert(number, (Rc::clone(line), place.clone()));
+            let (number, source) = (map.number, Arc::clone(&map.source));
+            loading.lines.insert(number, (Rc::clone(map), place.clone()));
             loading.tasks.spawn(async move { (number, source.entries(&Pass::new(deadline)).await) });
         }
         loading
@@ -277,26 +277,26 @@ impl Loading {
         self.tasks.is_empty()
     }
 
-    fn say(&self, line: &Line) {
+    fn say(&self, map: &ConfiguredMap) {
         if self.reload {
-            let path = Escaped(&line.mount_point);
-            info!(target: &line.label(Path::new("")), "re-reading map for {path}");
+            let path = Escaped(&map.mount_point);
+            info!(target: &map.label(Path::new("")), "re-reading map for {path}");
         }
     }
 
     /// Waits for a map to be read, until `deadline`.
     async fn next(&mut self, worker: &Worker, deadline: Instant) -> bool {
         let Ok(Some(Ok((number, read)))) = timeout_at(deadline, self.tasks.join_next()).await else { return false };
-        let Some((line, place)) = self.lines.remove(&number) else { return true };
+        let Some((map, place)) = self.lines.remove(&number) else { return true };
         match read {
             Ok(_) => {
-                self.say(&line);
+                self.say(&map);
                 let mut state = worker.state.borrow_mut();
-                state.maps.changed |= !line.usable.replace(true);
-                state.logger.set_mount(Path::new(OsStr::from_bytes(&line.mount_point)), line.options.verbosity);
+                state.maps.changed |= !map.usable.replace(true);
+                state.logger.set_mount(Path::new(OsStr::from_bytes(&map.mount_point)), map.options.verbosity);
             }
             Err(e) => {
-                let path = Escaped(&line.mount_point);
+                let path = Escaped(&map.mount_point);
                 error!("{place}: failed to read map for {path}: {e}");
                 if e.is_transient() {
                     incomplete(worker);
@@ -323,7 +323,7 @@ impl Loading {
 async fn check_unsettled(worker: Rc<Worker>) {
     worker.life.pause(SETTLED).await;
     let unsettled = |worker: &Worker| {
-        worker.state.borrow().maps.served().any(|line| line.source.freshness() == Freshness::MayHaveChanged)
+        worker.state.borrow().maps.served().any(|map| map.source.freshness() == Freshness::MayHaveChanged)
     };
     if !worker.is_stopping() && unsettled(&worker) {
         Box::pin(load(&worker, false, false)).await;
@@ -354,8 +354,8 @@ async fn load(worker: &Rc<Worker>, reload: bool, look_again: bool) {
         }
         return;
     }
-    for (line, _) in loading.lines.values() {
-        warn!("the map for {} is not read yet; the others are served", Escaped(&line.mount_point));
+    for (map, _) in loading.lines.values() {
+        warn!("the map for {} is not read yet; the others are served", Escaped(&map.mount_point));
     }
     incomplete(worker);
     let worker = Rc::clone(worker);
@@ -442,8 +442,8 @@ async fn all_wanted(worker: &Rc<Worker>) -> Selected {
 async fn find_real_paths(worker: &Rc<Worker>, views: &Arc<Vec<View>>) {
     let (unread, real, lanes) = {
         let state = worker.state.borrow();
-        let unread = state.maps.configured().map(|(line, _)| line).filter(|line| !line.usable.get() && !line.direct());
-        let unread: Vec<Vec<u8>> = unread.map(|line| line.mount_point.clone()).collect();
+        let unread = state.maps.configured().map(|(map, _)| map).filter(|map| !map.usable.get() && !map.direct());
+        let unread: Vec<Vec<u8>> = unread.map(|map| map.mount_point.clone()).collect();
         (unread, Arc::clone(&state.real), Arc::clone(&state.context.lanes))
     };
     let views = Arc::clone(views);
@@ -503,7 +503,7 @@ async fn delta(worker: &Rc<Worker>) -> Option<(Delta, Vec<u32>)> {
 
 /// Tells the engine all that is wanted, and waits until what is new is mounted.
 async fn want(worker: &Rc<Worker>, wanted: Vec<Wanted>) {
-    worker.event(Event::Want(wanted));
+    worker.event(Event::Configure(wanted));
     worker.mounts.settled().await;
     top::release_unused(&worker.attach().means);
     // The maps and the mount table have been in memory more than once.
@@ -513,8 +513,8 @@ async fn want(worker: &Rc<Worker>, wanted: Vec<Wanted>) {
 /// Brings the directories of keys up to date, where they are shown: those of the maps that have changed.
 async fn browse(worker: &Rc<Worker>, changed: &[u32]) {
     let shown = |mount: &AutofsMount| {
-        let is_shown = mount.kind == Kind::Indirect && mount.line.browse();
-        is_shown && (changed.is_empty() || changed.contains(&mount.line.number))
+        let is_shown = mount.kind == Kind::Indirect && mount.map.browse();
+        is_shown && (changed.is_empty() || changed.contains(&mount.map.number))
     };
     for id in worker.mounts.filter_map(|id, mount| shown(mount).then_some(id)) {
         worker.browse(id).await;

@@ -55,25 +55,25 @@ impl State {
 
     /// Returns the pipes that the direct mounts of the master map's lines share.
     pub(crate) fn shared_pipes(&self) -> Vec<u32> {
-        self.maps.served().filter_map(|line| line.pipe.get()).collect()
+        self.maps.served().filter_map(|map| map.pipe.get()).collect()
     }
 
     /// Returns what is to be asked for a lookup.
     pub(crate) fn question(&self, mount: &AutofsMount, key: Key, who: Requester) -> resolve::Question {
         let (at, kind) = (mount.entry(&key), mount.kind);
         let below = if kind == Kind::Direct { self.below(&at, who) } else { Vec::new() };
-        let (line, context) = (Rc::clone(&mount.line), Rc::clone(&self.context));
+        let (map, context) = (Rc::clone(&mount.map), Rc::clone(&self.context));
         let written = if kind == Kind::Direct { self.real.written(&at) } else { None };
-        resolve::Question { line, context, at, written, kind, key, who, below }
+        resolve::Question { map, context, at, written, kind, key, who, below }
     }
 
     /// The questions for the direct keys that stand below another one.
     fn below(&self, at: &Path, who: Requester) -> Vec<resolve::Question> {
-        let question = |(at, line): &(Arc<Path>, u32)| {
-            let (line, context) = (Rc::clone(self.maps.lines.get(line)?), Rc::clone(&self.context));
+        let question = |(at, map): &(Arc<Path>, u32)| {
+            let (map, context) = (Rc::clone(self.maps.by_number.get(map)?), Rc::clone(&self.context));
             let (at, below) = (at.to_path_buf(), self.below(at, who));
             let (written, kind, key) = (self.real.written(&at), Kind::Direct, Key::default());
-            Some(resolve::Question { line, context, at, written, kind, key, who, below })
+            Some(resolve::Question { map, context, at, written, kind, key, who, below })
         };
         self.maps.direct.nested.get(at).map(|nested| nested.iter().filter_map(question).collect()).unwrap_or_default()
     }

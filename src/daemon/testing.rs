@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::maps::line::Line;
+use super::maps::configured_map::ConfiguredMap;
 use super::mounts::pipes::{Pipe, Pipes};
 use super::mounts::{Mounts, NewMount};
 use super::requests::{Receiver, Requests};
@@ -61,9 +61,9 @@ impl Parts {
 
     /// Makes a mount known that writes to `pipe`.
     pub(crate) fn insert(&self, id: u32, path: &str, kind: Kind, dev: u32, pipe: u32) {
-        let (line, created) = (line(path), Made::default());
+        let (map, created) = (map(path), Made::default());
         let path = std::path::Path::new(path).into();
-        let new = NewMount { path, kind, dev, pipe, line, created, remote: false, found: false };
+        let new = NewMount { path, kind, dev, pipe, map, created, remote: false, found: false };
         self.mounts.insert(MountId(id), new);
     }
 
@@ -79,13 +79,13 @@ fn names() -> Arc<Names> {
 }
 
 /// A line of the master map for a mount point, with the map `m`, which is not there.
-pub(crate) fn line(mount_point: &str) -> Rc<Line> {
+pub(crate) fn map(mount_point: &str) -> Rc<ConfiguredMap> {
     let spec = SourceSpec { kind: None, format: None, name: b"/nonexistent/m".to_vec(), parts: Vec::new() };
     let notices = Arc::new(Notices::keep());
     let environment = Arc::new(Environment { names: names(), readers: Readers::new(1), notices });
     let source = open(&spec, Mode::Indirect, &environment);
     let source = (source, Arc::clone(&environment.names));
-    Rc::new(Line::new(1, mount_point.as_bytes().to_vec(), spec, MasterOptions::default(), source))
+    Rc::new(ConfiguredMap::new(1, mount_point.as_bytes().to_vec(), spec, MasterOptions::default(), source))
 }
 
 /// What the kernel asks for.

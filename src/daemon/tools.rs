@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::config::native::{self, When};
 use crate::daemon::attach::opener::Memory;
-use crate::daemon::maps::line::Line;
+use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::process_names::ProcessNames;
 use crate::exec::dirs::Rules;
 use crate::exec::lanes::Lanes;
@@ -79,8 +79,8 @@ impl Tools {
     }
 
     /// Returns the options for the autofs mounts of a line of the master map.
-    pub(crate) fn mount_options(&self, line: &Line) -> autofs::Options {
-        autofs::Options { timeout: line.timeout(), strictexpire: line.options.strictexpire, ignore: self.ignore }
+    pub(crate) fn mount_options(&self, map: &ConfiguredMap) -> autofs::Options {
+        autofs::Options { timeout: map.timeout(), strictexpire: map.options.strictexpire, ignore: self.ignore }
     }
 }
 

@@ -356,8 +356,8 @@ impl Worker {
             })),
             Effect::Attach { mount, wanted } => together.attach.push((mount, wanted)),
             Effect::Update { mount, wanted } => {
-                let line = self.state.borrow().maps.lines.get(&wanted.map).map(Rc::clone);
-                line.into_iter().for_each(|line| top::update(&self.mounts, &self.tools.borrow(), mount, line, &wanted));
+                let map = self.state.borrow().maps.by_number.get(&wanted.map).map(Rc::clone);
+                map.into_iter().for_each(|map| top::update(&self.mounts, &self.tools.borrow(), mount, map, &wanted));
             }
             Effect::Detach { mount, lazy } => together.detach.push((mount, lazy)),
             Effect::Exit { how, left } => self.life.end(how, left),
@@ -520,8 +520,8 @@ impl Receiver for Rc<Worker> {
         if pipe.mounts.get() == 0 {
             self.mounts.release_pipe(pipe.number);
             let state = self.state.borrow();
-            let shared = state.maps.lines.values().filter(|line| line.pipe.get() == Some(pipe.number));
-            shared.for_each(|line| line.pipe.set(None));
+            let shared = state.maps.by_number.values().filter(|map| map.pipe.get() == Some(pipe.number));
+            shared.for_each(|map| map.pipe.set(None));
         }
     }
 }

@@ -93,7 +93,7 @@ pub enum Event {
         mount: MountId,
     },
     /// The configuration was read: these top-level mounts are wanted, in this order, and no others.
-    Want(Vec<Wanted>),
+    Configure(Vec<Wanted>),
     /// Some of the top-level mounts that are wanted have changed; the others stay. Only while nothing
     /// [is unsettled](super::Engine::is_unsettled).
     Change {
@@ -112,7 +112,7 @@ pub enum Event {
         at: EntryId,
     },
     /// Mount again the offset triggers that are missing below this entry, if nothing is going on there.
-    Mend {
+    RemountTriggers {
         /// The entry.
         at: EntryId,
         /// The missing triggers: a plan without a mount of its own.

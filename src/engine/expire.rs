@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    Done, Effect, Engine, Entry, EntryId, Errno, JobId, Layer, Phase, Piece, Reason, Repair, Requester, Shutdown, Token,
+    Done, Effect, Engine, Entry, EntryId, Errno, JobId, Layer, Phase, Piece, Reason, Remount, Requester, Shutdown,
+    Token,
 };
 use crate::plan::{Action, Plan};
 
@@ -55,8 +56,8 @@ impl Engine {
         if gone < pieces.len() {
             // At the end, too: what stays is as it was, and the next start takes it over whole.
             let forced = self.stop.as_ref().is_some_and(|stop| stop.how == Shutdown::Forced);
-            let repairs = if forced { Vec::new() } else { self.repairs(lost) };
-            return self.repair(at, repairs);
+            let remounts = if forced { Vec::new() } else { self.remounts(lost) };
+            return self.remount(at, remounts);
         }
         let expire = self.update(&at, |entry| {
             entry.phase = Phase::Idle;
@@ -89,8 +90,8 @@ impl Engine {
     }
 
     /// What is to be mounted again: the triggers of entries that still stand.
-    fn repairs(&self, lost: BTreeMap<EntryId, Vec<Lost>>) -> Vec<Repair> {
-        let repair = |(at, lost): (EntryId, Vec<Lost>)| {
+    fn remounts(&self, lost: BTreeMap<EntryId, Vec<Lost>>) -> Vec<Remount> {
+        let remount = |(at, lost): (EntryId, Vec<Lost>)| {
             let mount = self.tree.mount(at.mount)?;
             let entry = mount.entry(&at.key).filter(|entry| entry.occupied())?;
             let offsets: Option<Vec<_>> = lost.into_iter().map(|Lost(plan)| plan).collect();
@@ -103,30 +104,30 @@ impl Engine {
                 // A submount is all that its entry has.
                 None => entry.plan.clone()?,
             };
-            Some(Repair { at, plan })
+            Some(Remount { at, plan })
         };
-        lost.into_iter().filter_map(repair).collect()
+        lost.into_iter().filter_map(remount).collect()
     }
 
     /// Mounts triggers again that are missing below an entry, if it is mounted and all is quiet there.
-    pub(super) fn mend_quiet(&mut self, at: EntryId, plan: Arc<Plan>) {
+    pub(super) fn remount_triggers(&mut self, at: EntryId, plan: Arc<Plan>) {
         let serves = self.tree.top_of(at.mount).is_some_and(|top| top.state().serves());
         let stands = self.tree.entry(&at).is_some_and(|entry| matches!(entry.phase, Phase::Mounted));
         let may = serves && stands && !self.paused && self.stop.is_none();
         if may && self.tree.held(&at).is_none() && self.quiet(&at) {
-            self.repair(at.clone(), vec![Repair { at, plan }]);
+            self.remount(at.clone(), vec![Remount { at, plan }]);
         }
     }
 
-    /// Goes on with the repairs of an entry that was unmounted halfway; when there are none, it is mounted as before.
-    fn repair(&mut self, at: EntryId, mut repairs: Vec<Repair>) {
-        while repairs.last().is_some_and(|repair| self.tree.entry(&repair.at).is_none()) {
-            repairs.pop();
+    /// Goes on with the remounts of an entry that was unmounted halfway; when there are none, it is mounted as before.
+    fn remount(&mut self, at: EntryId, mut remounts: Vec<Remount>) {
+        while remounts.last().is_some_and(|remount| self.tree.entry(&remount.at).is_none()) {
+            remounts.pop();
         }
-        if let Some(repair) = repairs.last() {
-            let (place, plan) = (repair.at.clone(), repair.plan.clone());
+        if let Some(remount) = remounts.last() {
+            let (place, plan) = (remount.at.clone(), remount.plan.clone());
             let job = self.new_job(&at);
-            self.update(&at, |entry| entry.phase = Phase::Restoring(job, repairs));
+            self.update(&at, |entry| entry.phase = Phase::Remounting(job, remounts));
             self.effects.push(Effect::Perform { job, at: place, plan, who: Requester::default() });
             return self.settle(&at);
         }
@@ -145,15 +146,15 @@ impl Engine {
         self.serve(&at);
     }
 
-    /// One repair has ended (or failed: then that trigger is missing until the entry is mounted anew).
-    pub(super) fn restored(&mut self, at: EntryId, mut repairs: Vec<Repair>, done: Done) {
-        if let Some(Repair { at: place, .. }) = repairs.pop() {
+    /// One remount has ended (or failed: then that trigger is missing until the entry is mounted anew).
+    pub(super) fn remounted(&mut self, at: EntryId, mut remounts: Vec<Remount>, done: Done) {
+        if let Some(Remount { at: place, .. }) = remounts.pop() {
             self.install(&place, done);
             if place != at {
                 self.settle(&place);
             }
         }
-        self.repair(at, repairs);
+        self.remount(at, remounts);
     }
 
     /// Returns whether no job runs and no lookup waits at an entry and in the tree below it.
@@ -309,7 +310,8 @@ mod tests {
     fn a_tree_is_mended_when_nothing_goes_on_there() {
         let mut stage = tree();
         let mount = stage.id("/net");
-        let mend = |key: &[u8]| Event::Mend { at: EntryId { mount, key: key.into() }, plan: plan("/net/srv", &[]) };
+        let mend =
+            |key: &[u8]| Event::RemountTriggers { at: EntryId { mount, key: key.into() }, plan: plan("/net/srv", &[]) };
         stage.missing("#5", 1);
         stage.said();
         stage.event(mend(b"srv"));

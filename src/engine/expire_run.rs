@@ -220,7 +220,7 @@ mod tests {
         let mut stage = Stage::new(&["/home"]);
         let mut wanted = super::super::stage::wanted("/home", super::Kind::Indirect);
         wanted.timeout = 0;
-        stage.event(Event::Want(vec![wanted]));
+        stage.event(Event::Configure(vec![wanted]));
         stage.mount("/home/joe", Done::default());
         assert_eq!(stage.engine.deadline(), None);
     }

@@ -9,12 +9,11 @@ use std::sync::Arc;
 
 use crate::record::Record;
 
-/// One autofs mount of ours, for its life; device and inode numbers are no identity, as a restore changes them.
+/// Identifies an autofs mount of ours during its life. Device and inode numbers do not, because a restore changes them.
 ///
-/// The engine deals the numbers of top-level mounts out, in [`Effect::Attach`](super::Effect::Attach); they have the
-/// high bit set. The shell deals those of offset triggers and submounts out, in [`Done`](super::Done); they have it
-/// not. Neither deals a number twice. No packet of an autofs mount may reach the engine before the event or effect
-/// that brings its number.
+/// [`MountIds`] allocates them: those of top-level mounts in the engine, which brings them in
+/// [`Effect::Attach`](super::Effect::Attach), those of offset mounts and submounts in the shell, which returns them in
+/// [`Done`](super::Done). No packet of an autofs mount may reach the engine before the event or effect with its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MountId(pub u32);
 
@@ -25,6 +24,37 @@ impl MountId {
     /// Returns whether this is the number of a top-level mount.
     pub const fn is_top(self) -> bool {
         self.0 & Self::TOP != 0
+    }
+}
+
+/// Allocates ids of autofs mounts.
+#[derive(Debug)]
+pub struct MountIds {
+    last: u32,
+    /// The high bit of all ids.
+    kind: u32,
+}
+
+impl MountIds {
+    /// Creates the allocator of ids for top-level mounts.
+    pub const fn top() -> Self {
+        Self { last: 0, kind: MountId::TOP }
+    }
+
+    /// Creates the allocator of ids for offset mounts and submounts.
+    pub const fn nested() -> Self {
+        Self { last: 0, kind: 0 }
+    }
+
+    /// Returns an id that no mount has. After 2^31 ids the numbers begin again, so `is_used` is asked for each.
+    pub fn allocate(&mut self, is_used: impl Fn(MountId) -> bool) -> MountId {
+        loop {
+            self.last = self.last.wrapping_add(1) & !MountId::TOP;
+            let id = MountId(self.kind | self.last);
+            if !is_used(id) {
+                return id;
+            }
+        }
     }
 }
 
@@ -164,4 +194,21 @@ pub struct Wanted {
     pub timeout: u64,
     /// Seconds for which a failed key fails at once.
     pub negative_timeout: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_both_kinds_are_distinct_and_no_used_one_is_allocated() {
+        let (mut top, mut nested) = (MountIds::top(), MountIds::nested());
+        assert_eq!((top.allocate(|_| false), nested.allocate(|_| false)), (MountId(MountId::TOP | 1), MountId(1)));
+        top.last = !MountId::TOP - 1;
+        nested.last = !MountId::TOP - 1;
+        let next =
+            |ids: &mut MountIds| [(); 3].map(|()| ids.allocate(|id| id.0 & !MountId::TOP == 1).0 & !MountId::TOP);
+        assert_eq!(next(&mut top), [!MountId::TOP, 0, 2], "they begin again");
+        assert!(nested.allocate(|_| false).0 == !MountId::TOP && !nested.allocate(|_| false).is_top());
+    }
 }

@@ -20,7 +20,7 @@ pub struct Limits {
     /// A timeout is looked at so many times while it runs.
     pub expire_divisor: u64,
     /// How many failed keys are remembered.
-    pub negatives: usize,
+    pub negative_cache: usize,
 }
 
 impl Limits {
@@ -40,7 +40,7 @@ impl Default for Limits {
             loop_limit: 10,
             loop_window: 2_000,
             expire_divisor: 4,
-            negatives: 65_536,
+            negative_cache: 65_536,
         }
     }
 }

@@ -22,9 +22,9 @@
 //! Offset triggers begin with mounting, as their plan is known. A job that takes too long is disowned: its lookups fail
 //! with ETIMEDOUT and the entry stays in its phase, so that nothing else begins there, until the result comes.
 //!
-//! A new worker begins with a `Want` of all top-level mounts that it has found attached, whether they are configured or not.
+//! A new worker begins with a `Configure` of all top-level mounts that it has found attached, whether they are configured or not.
 //! Then follow `Attached` and `Adopted` events from the mount table (parents before children), the unanswered requests as
-//! `Missing` and `Expire`, and finally a `Want` of the configured mounts, which removes all others.
+//! `Missing` and `Expire`, and finally a `Configure` of the configured mounts, which removes all others.
 
 mod checkpoint;
 mod effect;
@@ -52,14 +52,14 @@ use std::sync::Arc;
 
 pub use effect::{Effect, Layer};
 pub use event::{Done, Event, Resolution, Shutdown};
-pub use id::{EntryId, Errno, JobId, Key, Kind, MountId, Reason, Requester, Tick, Token, Wanted};
+pub use id::{EntryId, Errno, JobId, Key, Kind, MountId, MountIds, Reason, Requester, Tick, Token, Wanted};
 pub use limits::Limits;
 pub use negative::Failure;
 use negative::NegativeCache;
 use stop::Stop;
 use timer::{Alarm, Timers};
 pub use transition::Transition;
-use tree::{Askers, Entry, Mount, Phase, Piece, Repair, Stage, State, Top, Tree, Waiter};
+use tree::{Askers, Entry, Mount, Phase, Piece, Remount, Stage, State, Top, Tree, Waiter};
 pub use view::{EntryPhase, EntryView, MountState, MountView};
 
 /// The state machine. The same events bring the same effects in the same order, so a history can be played again:
@@ -77,13 +77,13 @@ pub struct Engine {
     vanished: HashMap<Arc<Path>, (Option<Tick>, Wanted)>,
     jobs: BTreeMap<JobId, EntryId>,
     timers: Timers,
-    negatives: NegativeCache,
+    negative_cache: NegativeCache,
     stop: Option<Stop>,
     /// No look for what is unused begins by itself.
     paused: bool,
-    last_mount: u32,
+    ids: MountIds,
     last_job: u64,
-    /// Counts the `Want`s.
+    /// Counts the `Configure`s.
     generation: u32,
 }
 
@@ -99,10 +99,10 @@ impl Engine {
             vanished: HashMap::new(),
             jobs: BTreeMap::new(),
             timers: Timers::default(),
-            negatives: NegativeCache::new(limits.negatives),
+            negative_cache: NegativeCache::new(limits.negative_cache),
             stop: None,
             paused: false,
-            last_mount: 0,
+            ids: MountIds::top(),
             last_job: 0,
             generation: 0,
         }
@@ -134,12 +134,12 @@ impl Engine {
             Event::Adopted { at, plan, done } => self.adopted(at, plan, done),
             Event::Detached { mount, outcome } => self.detached(mount, outcome),
             Event::Vanished { mount } => self.vanish(mount),
-            Event::Want(wanted) => self.want(wanted),
+            Event::Configure(wanted) => self.configure(wanted),
             Event::Change { wanted, unwanted } => self.change(wanted, &unwanted),
-            Event::Forget => self.negatives.clear(),
+            Event::Forget => self.negative_cache.clear(),
             Event::Prune => self.prune(),
             Event::Unmount { at } => self.unmount_quiet(&at),
-            Event::Mend { at, plan } => self.mend_quiet(at, plan),
+            Event::RemountTriggers { at, plan } => self.remount_triggers(at, plan),
             Event::Pause(paused) => self.pause(paused),
             Event::Stop(how) => self.shut_down(how),
             Event::Restored | Event::Timer => {}
@@ -222,15 +222,10 @@ impl Engine {
         Some(top)
     }
 
-    /// A number for a new top-level mount.
+    /// Returns the id for a new top-level mount.
     fn new_mount(&mut self) -> MountId {
-        loop {
-            self.last_mount = self.last_mount.wrapping_add(1);
-            let id = MountId(MountId::TOP | self.last_mount);
-            if self.tree.mount(id).is_none() {
-                return id;
-            }
-        }
+        let tree = &self.tree;
+        self.ids.allocate(|id| tree.mount(id).is_some())
     }
 
     /// A number for a job that begins at an entry.

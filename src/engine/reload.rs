@@ -6,7 +6,7 @@ use super::{Alarm, Effect, Engine, MountId, Reason, Stage, State, Top, Wanted};
 
 impl Engine {
     /// These top-level mounts are wanted, and no others.
-    pub(super) fn want(&mut self, wanted: Vec<Wanted>) {
+    pub(super) fn configure(&mut self, wanted: Vec<Wanted>) {
         if self.stop.is_some() {
             return;
         }
@@ -263,10 +263,10 @@ mod tests {
         stage.mount("/a/key", Done::default());
         let mut new = wanted("/a", Kind::Indirect);
         new.timeout = 8;
-        stage.event(Event::Want(vec![new.clone()]));
+        stage.event(Event::Configure(vec![new.clone()]));
         assert_eq!(stage.said(), ["update /a 8"]);
         assert_eq!(stage.engine.deadline(), Some(super::super::Tick(2_000)));
-        stage.event(Event::Want(vec![new]));
+        stage.event(Event::Configure(vec![new]));
         assert_eq!(stage.said(), [""; 0]);
     }
 
@@ -276,7 +276,7 @@ mod tests {
         stage.want(&["/a"]);
         let mut new = wanted("/a", Kind::Indirect);
         new.timeout = 8;
-        stage.event(Event::Want(vec![new]));
+        stage.event(Event::Configure(vec![new]));
         assert_eq!(stage.said(), ["attach /a"]);
         stage.attached("/a", true);
         assert_eq!(stage.said(), ["update /a 8"]);
@@ -286,7 +286,8 @@ mod tests {
     fn another_kind_waits_until_the_old_one_is_gone() {
         let mut stage = Stage::new(&["/a"]);
         stage.mount("/a/key", Done::default());
-        let want = |stage: &mut Stage, kind| stage.event(Event::Want(vec![wanted("/a", kind), wanted("/a/b", kind)]));
+        let want =
+            |stage: &mut Stage, kind| stage.event(Event::Configure(vec![wanted("/a", kind), wanted("/a/b", kind)]));
         want(&mut stage, Kind::Direct);
         stage.unmounted("/a/key", 1);
         stage.detached("/a", true);

@@ -51,7 +51,7 @@ impl Engine {
             }
             Some(_) => {}
             None => {
-                if let Some((_, reason)) = self.negatives.get(now, at) {
+                if let Some((_, reason)) = self.negative_cache.get(now, at) {
                     return Err((Errno::ENOENT, reason.cloned()));
                 }
             }
@@ -141,7 +141,7 @@ impl Engine {
         let at = self.jobs.remove(&job)?;
         let phase = self.update(&at, |entry| {
             entry.overdue = false;
-            let held = if entry.phase.holds_tree() { Phase::Restoring(job, Vec::new()) } else { Phase::Idle };
+            let held = if entry.phase.holds_tree() { Phase::Remounting(job, Vec::new()) } else { Phase::Idle };
             std::mem::replace(&mut entry.phase, held)
         })?;
         Some((at, phase))
@@ -177,7 +177,7 @@ impl Engine {
                 }
                 self.settle(&at);
             }
-            Some((at, Phase::Restoring(_, repairs))) => self.restored(at, repairs, outcome.unwrap_or_default()),
+            Some((at, Phase::Remounting(_, remounts))) => self.remounted(at, remounts, outcome.unwrap_or_default()),
             _ => {}
         }
     }
@@ -218,7 +218,7 @@ impl Engine {
     /// The entry is mounted, with this below it.
     fn stands(&mut self, at: &EntryId, plan: Option<Arc<Plan>>, done: Done) {
         let now = self.now;
-        self.negatives.remove(at);
+        self.negative_cache.remove(at);
         self.update(at, |entry| {
             entry.phase = Phase::Mounted;
             entry.plan = plan;
@@ -232,7 +232,7 @@ impl Engine {
     fn fail(&mut self, at: &EntryId, failure: Failure, reason: Option<Reason>) {
         self.refuse_all(at, Errno::ENOENT, reason.as_ref());
         if let Some(mount) = self.tree.mount(at.mount) {
-            self.negatives.insert(self.now, at.clone(), mount.negative_timeout, failure, reason);
+            self.negative_cache.insert(self.now, at.clone(), mount.negative_timeout, failure, reason);
         }
     }
 

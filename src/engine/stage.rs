@@ -111,7 +111,7 @@ impl Stage {
     }
 
     pub(super) fn want(&mut self, paths: &[&str]) {
-        self.event(Event::Want(paths.iter().map(|path| wanted(path, Kind::Indirect)).collect()));
+        self.event(Event::Configure(paths.iter().map(|path| wanted(path, Kind::Indirect)).collect()));
     }
 
     pub(super) fn attached(&mut self, path: &str, ok: bool) {

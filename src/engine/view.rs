@@ -150,7 +150,7 @@ impl<'a> MountView<'a> {
             let (plan, reason) = (entry.plan.as_ref(), entry.trouble.as_ref());
             EntryView { key, phase, overdue: entry.overdue, waiting: entry.waiting.len(), since, plan, reason }
         });
-        let failed = engine.negatives.below(engine.now, id);
+        let failed = engine.negative_cache.below(engine.now, id);
         let failed = failed.filter(|failed| mount.entry(&failed.at.key).is_none());
         let failed = failed.map(|Failed { at, failure, reason, until }| {
             let phase = EntryPhase::Failed(failure, until);

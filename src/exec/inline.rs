@@ -16,7 +16,7 @@ use super::way;
 use super::{Mounter, Performed, Place};
 use crate::engine::Kind;
 use crate::fault;
-use crate::plan::{Action, Mount, Plan};
+use crate::plan::{Action, FsMount, Plan};
 use crate::sys::{mount, mount_id, path};
 use crate::text::Escaped;
 
@@ -104,7 +104,7 @@ fn link(site: Site<'_>, text: &[u8], label: &str) -> Option<Performed> {
     Some(Performed::Now)
 }
 
-fn ready(mount: &Mount, path: &Path, strict: bool) -> Option<Ready> {
+fn ready(mount: &FsMount, path: &Path, strict: bool) -> Option<Ready> {
     match &*mount.fstype {
         b"bind" => {
             let source = Path::new(OsStr::from_bytes(&mount.source));

@@ -18,7 +18,7 @@ use super::stage::Stage;
 use super::way::{self, Way};
 use super::{Failure, Place, dirs};
 use crate::fault;
-use crate::plan::{Action, Fsck, Mount, Plan};
+use crate::plan::{Action, FsMount, Fsck, Plan};
 use crate::record::{Exit, Run};
 use crate::sys::path::{self, Magic};
 use crate::sys::process::Program;
@@ -118,7 +118,7 @@ impl Mounter {
     }
 
     /// Tries one mount of a plan.
-    async fn mount(&self, mount: &Mount, opened: &Arc<Opened>) -> Result<(), Failure> {
+    async fn mount(&self, mount: &FsMount, opened: &Arc<Opened>) -> Result<(), Failure> {
         if !way::is_type(&mount.fstype) {
             return Err(Failure::Type(mount.fstype.clone()));
         }
@@ -147,7 +147,7 @@ impl Mounter {
         &self,
         program: Program,
         stage: Option<Arc<Stage>>,
-        mount: &Mount,
+        mount: &FsMount,
         opened: &Arc<Opened>,
     ) -> Result<(), Failure> {
         let run = self.say_and_run(program, mount, opened).await?;
@@ -177,7 +177,7 @@ impl Mounter {
     async fn take_mount(
         &self,
         stage: &Option<Arc<Stage>>,
-        mount: &Mount,
+        mount: &FsMount,
         opened: &Arc<Opened>,
     ) -> Result<bool, Failure> {
         let (stage, opened) = (stage.clone(), Arc::clone(opened));
@@ -204,7 +204,7 @@ impl Mounter {
 
     /// Runs `fsck.TYPE` before a mount. Its exit status is a set of bits, of which 2 (reboot) and 4 (errors left) refuse the
     /// mount, fsck(8).
-    async fn check(&self, fsck: Fsck, mount: &Mount, opened: &Arc<Opened>) -> Result<(), Failure> {
+    async fn check(&self, fsck: Fsck, mount: &FsMount, opened: &Arc<Opened>) -> Result<(), Failure> {
         let how = match fsck {
             Fsck::Preen => "-p",
             Fsck::ReadOnly => "-n",
@@ -223,7 +223,7 @@ impl Mounter {
         }
     }
 
-    async fn say_and_run(&self, program: Program, mount: &Mount, opened: &Arc<Opened>) -> Result<Run, Failure> {
+    async fn say_and_run(&self, program: Program, mount: &FsMount, opened: &Arc<Opened>) -> Result<Run, Failure> {
         let call = Call {
             program,
             server: way::server(&mount.source).map(<[u8]>::to_vec),
@@ -240,7 +240,7 @@ impl Mounter {
     }
 
     /// Walks to the source in a process outside our group: for the group, automounts are bare directories.
-    async fn trigger(&self, mount: &Mount, opened: &Arc<Opened>) {
+    async fn trigger(&self, mount: &FsMount, opened: &Arc<Opened>) {
         let who = opened.place.who;
         let mut program = self.program(Path::new("/proc/self/exe")).outside();
         program = program.arg(WALK).arg(OsStr::from_bytes(&mount.source));
@@ -296,7 +296,7 @@ fn prepare(plan: &Plan, place: &Arc<Place>) -> Result<Option<(Arc<Opened>, bool)
 
 /// Makes a mount as far as that goes without a program. `triggered`: the automounts on the way to the source have been
 /// triggered.
-fn attempt(mount: &Mount, opened: &Opened, settings: &Settings, triggered: bool) -> Result<Attempt, Failure> {
+fn attempt(mount: &FsMount, opened: &Opened, settings: &Settings, triggered: bool) -> Result<Attempt, Failure> {
     let is_bind = mount.fstype == b"bind";
     let local = mount.source.starts_with(b"/") && memchr::memmem::find(&mount.fstype, b"cifs").is_none();
     let path = Path::new(OsStr::from_bytes(&mount.source));
@@ -381,7 +381,7 @@ fn open_strictly(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-fn report(mount: &Mount, opened: &Opened, failure: Option<&Failure>) {
+fn report(mount: &FsMount, opened: &Opened, failure: Option<&Failure>) {
     let label = &*opened.place.label;
     let module = way::module(&mount.fstype);
     let (source, fstype, path) = (Escaped(&mount.source), Escaped(&mount.fstype), Escaped::path(&opened.path));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::options::{self, Options};
 use super::settings::{Method, Settings};
-use crate::plan::Mount;
+use crate::plan::FsMount;
 use crate::sys::process::Program;
 
 /// A way to make one mount.
@@ -59,7 +59,7 @@ const IN_KERNEL: &[&[u8]] = &[
 
 impl Way {
     /// Chooses the way; `exists` tells whether a program exists.
-    pub(super) fn choose(mount: &Mount, settings: &Settings, exists: impl Fn(&Path) -> bool) -> Self {
+    pub(super) fn choose(mount: &FsMount, settings: &Settings, exists: impl Fn(&Path) -> bool) -> Self {
         if settings.method == Method::Command || is_tag(&mount.source) {
             return Self::Command;
         }
@@ -130,7 +130,7 @@ pub(super) fn server(source: &[u8]) -> Option<&[u8]> {
 }
 
 /// Makes the call of a helper, with the arguments that mount(8) would give it.
-pub(super) fn helper(program: &Path, subtype: bool, mount: &Mount, target: &Path, settings: &Settings) -> Program {
+pub(super) fn helper(program: &Path, subtype: bool, mount: &FsMount, target: &Path, settings: &Settings) -> Program {
     let mut call = Program::new(program, settings.mount_deadline, settings.grace);
     call = call.arg(OsStr::from_bytes(&mount.source)).arg(target);
     if is_nfs(&mount.fstype) {
@@ -148,7 +148,7 @@ pub(super) fn helper(program: &Path, subtype: bool, mount: &Mount, target: &Path
 }
 
 /// Makes the call of mount(8). With `staged`, the target is not the final place, so libmount must not remember it.
-pub(super) fn command(mount: &Mount, target: &Path, staged: bool, settings: &Settings) -> Program {
+pub(super) fn command(mount: &FsMount, target: &Path, staged: bool, settings: &Settings) -> Program {
     let mut call = Program::new(&settings.mount, settings.mount_deadline, settings.grace);
     if staged {
         call = call.arg("-n");
@@ -179,12 +179,12 @@ mod tests {
     use super::*;
     use crate::map::Propagation;
 
-    fn mount(fstype: &str, options: &str, source: &str) -> Mount {
+    fn mount(fstype: &str, options: &str, source: &str) -> FsMount {
         let propagation = Propagation::Slave;
-        Mount { fstype: fstype.into(), source: source.into(), options: options.into(), propagation, fsck: None }
+        FsMount { fstype: fstype.into(), source: source.into(), options: options.into(), propagation, fsck: None }
     }
 
-    fn way(mount: &Mount) -> String {
+    fn way(mount: &FsMount) -> String {
         let there = ["/sbin/mount.nfs", "/sbin/mount.fuse", "/sbin/mount.exfat"];
         let settings = Settings { sbin: "/sbin".into(), ..Settings::default() };
         match Way::choose(mount, &settings, |path| there.contains(&path.to_str().unwrap())) {

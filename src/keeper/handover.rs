@@ -20,7 +20,7 @@ pub(super) const VARIABLE: &str = "AUTOFS_HANDOVER";
 
 /// What was handed over.
 #[derive(Debug)]
-pub(super) struct Estate {
+pub(super) struct Handover {
     pub(super) journal: OwnedFd,
     /// The keeper's end of the socket, and the worker's.
     pub(super) socket: OwnedFd,
@@ -36,7 +36,7 @@ pub(super) struct Estate {
     pub(super) files: Files,
 }
 
-/// Why there is no estate.
+/// Why there is no handover.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandoverError {
     /// It is not for this process: an old environment.
@@ -52,7 +52,7 @@ pub(super) enum HandoverError {
 
 /// What is to be handed over.
 #[derive(Debug)]
-pub(super) struct Legacy<'a> {
+pub(super) struct OutgoingHandover<'a> {
     pub(super) journal: BorrowedFd<'a>,
     pub(super) socket: BorrowedFd<'a>,
     pub(super) link: BorrowedFd<'a>,
@@ -73,10 +73,10 @@ pub(super) struct Files {
     pub(super) pid_file: Option<PathBuf>,
 }
 
-impl Legacy<'_> {
+impl OutgoingHandover<'_> {
     /// Executes a program with this in place of the one that runs. Returns only when that fails; then nothing has
     /// changed.
-    pub(super) fn hand_over(&self, program: exec::Program<'_>) -> io::Error {
+    pub(super) fn hand_over(&self, program: exec::Executable<'_>) -> io::Error {
         let memory = match exec::memory(&self.encode()) {
             Ok(memory) => memory,
             Err(e) => return e,
@@ -117,7 +117,7 @@ impl Legacy<'_> {
     }
 }
 
-impl Estate {
+impl Handover {
     /// Reads the text and takes the descriptors. To be called once, before anything else is opened.
     pub(super) fn decode(text: &[u8]) -> Result<Self, HandoverError> {
         Self::decode_with(text, fds::inherit)
@@ -225,7 +225,7 @@ mod tests {
             flag: Some("/run/autofs-running".into()),
             pid_file: Some("/run/a b.pid".into()),
         };
-        let legacy = Legacy {
+        let handover = OutgoingHandover {
             journal: journal.as_fd(),
             socket: socket.as_fd(),
             link: link.as_fd(),
@@ -236,7 +236,7 @@ mod tests {
             stop: Some(Signal::Usr2),
             files: &files,
         };
-        let text = String::from_utf8(legacy.encode()).unwrap();
+        let text = String::from_utf8(handover.encode()).unwrap();
         // As over exec: they stay open, and nobody owns them.
         std::mem::forget((journal, socket, link, previous, held));
         (take(&text, numbers), files)
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn what_is_handed_over_arrives() {
-        let (taken, files) = handed_over(|text, numbers| (Estate::decode(text.as_bytes()).unwrap(), numbers));
+        let (taken, files) = handed_over(|text, numbers| (Handover::decode(text.as_bytes()).unwrap(), numbers));
         let (taken, numbers) = taken;
         let mut fds = vec![&taken.journal, &taken.socket, &taken.link, taken.previous.as_ref().unwrap()];
         fds.extend(taken.held.iter().map(|(_, fd)| fd));
@@ -259,10 +259,10 @@ mod tests {
         handed_over(|text, _| {
             let pid = format!("pid {}\n", children::pid());
             for wrong in [text.replace(&pid, "pid 1\n"), String::new()] {
-                assert!(matches!(Estate::decode(wrong.as_bytes()), Err(HandoverError::Elsewhere)), "{wrong}");
+                assert!(matches!(Handover::decode(wrong.as_bytes()), Err(HandoverError::Elsewhere)), "{wrong}");
             }
             let later = text.replace("handover 2", "handover 0");
-            assert!(matches!(Estate::decode(later.as_bytes()), Err(HandoverError::Unknown(_))));
+            assert!(matches!(Handover::decode(later.as_bytes()), Err(HandoverError::Unknown(_))));
         });
     }
 
@@ -272,7 +272,7 @@ mod tests {
             // Numbers of descriptors are left out: they would be taken from under the other tests.
             prop_assume!(!text.contains(|c: char| c.is_ascii_digit()));
             let head = format!("autofs-handover {VERSION}\npid {}\n", children::pid());
-            prop_assert!(Estate::decode((head + &text).as_bytes()).is_err());
+            prop_assert!(Handover::decode((head + &text).as_bytes()).is_err());
         }
     }
 }

@@ -6,8 +6,8 @@
 //! goes on; the processes that wait in the kernel notice the delay at most.
 
 mod flag;
-mod guard;
 mod handover;
+mod run;
 mod start;
 mod watchdog;
 
@@ -16,5 +16,5 @@ pub use start::{Worker, run};
 /// Returns whether a new program could read `text` as the handover of an old one. Takes no descriptor: each one that the
 /// text names is replaced by one of `/dev/null`. For tests with any text.
 pub fn reads_handover(text: &[u8]) -> bool {
-    handover::Estate::decode_with(text, |_| Ok(std::fs::File::open("/dev/null")?.into())).is_ok()
+    handover::Handover::decode_with(text, |_| Ok(std::fs::File::open("/dev/null")?.into())).is_ok()
 }

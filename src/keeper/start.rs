@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::flag::{Flag, Taken};
-use super::guard::{Guard, PATIENCE, TABLE, Waiting};
-use super::handover::{Estate, Files, HandoverError};
+use super::handover::{Files, Handover, HandoverError};
+use super::run::{Keeper, PATIENCE, TABLE, Waiting};
 use crate::link::journal;
 use crate::link::{Inheritance, START_FAILED};
 use crate::logging::{self, Logger};
@@ -43,8 +43,8 @@ pub fn run(options: Options, worker: Worker) -> ExitCode {
     if let Err(e) = inherited::block_file_size_signal().and_then(|()| inherited::lift_limits()) {
         say!("{program}: cannot lift the limits of CPU time and file size: {e}");
     }
-    match Estate::take() {
-        Some(Ok(estate)) => return ExitCode::from(go_on(options, estate, worker)),
+    match Handover::take() {
+        Some(Ok(handover)) => return ExitCode::from(go_on(options, handover, worker)),
         Some(Err(e @ HandoverError::Elsewhere)) => say!("{program}: {e}"),
         Some(Err(e)) => {
             say!("{program}: {e}");
@@ -197,33 +197,33 @@ fn keep(options: Options, starter: Option<File>, worker: Worker) -> u8 {
         flag: flag.as_ref().map(|flag| flag.path().to_owned()),
         pid_file: pid_file.as_ref().map(|file| file.0.clone()),
     };
-    let guard = children::adopt_orphans()
+    let keeper = children::adopt_orphans()
         .and_then(|()| Signals::block())
-        .and_then(|signals| Guard::new(signals, journal::create()?, files));
-    let guard = match guard {
-        Ok(guard) => guard,
+        .and_then(|signals| Keeper::new(signals, journal::create()?, files));
+    let keeper = match keeper {
+        Ok(keeper) => keeper,
         Err(e) => {
             say!("{program}: cannot set up the keeper: {e}");
             status.tell(START_FAILED);
             return START_FAILED;
         }
     };
-    live(options, guard, status, (pid_file, flag), worker)
+    live(options, keeper, status, (pid_file, flag), worker)
 }
 
 /// In place of the program before.
-fn go_on(options: Options, estate: Estate, worker: Worker) -> u8 {
+fn go_on(options: Options, handover: Handover, worker: Worker) -> u8 {
     let program = Escaped(&options.program);
-    let Files { flag, pid_file, program: path } = estate.files.clone();
+    let Files { flag, pid_file, program: path } = handover.files.clone();
     // What was executed by its descriptor is called by the number of that, up to Linux 6.13.
     if let Some(Ok(name)) = path.file_name().map(|name| CString::new(name.as_bytes())) {
         let _ = children::set_name(&name);
     }
-    let guard = Signals::block().and_then(|signals| Guard::resume(signals, estate));
-    match guard {
-        Ok(guard) => {
+    let keeper = Signals::block().and_then(|signals| Keeper::resume(signals, handover));
+    match keeper {
+        Ok(keeper) => {
             let status = Status { starter: None, notify: false };
-            live(options, guard, status, (pid_file.map(PidFile), flag.map(Flag::inherited)), worker)
+            live(options, keeper, status, (pid_file.map(PidFile), flag.map(Flag::inherited)), worker)
         }
         Err(e) => {
             say!("{program}: cannot set up the keeper: {e}");
@@ -245,14 +245,14 @@ fn begin_anew(options: Options, worker: Worker) -> u8 {
 
 fn live(
     options: Options,
-    guard: Guard,
+    keeper: Keeper,
     mut status: Status,
     files: (Option<PidFile>, Option<Flag>),
     worker: Worker,
 ) -> u8 {
     let sink = if options.foreground { logging::Sink::Stderr } else { logging::Sink::Syslog };
     let logger = logging::install(sink, options.verbosity);
-    match guard.run(&mut status) {
+    match keeper.run(&mut status) {
         Ok(code) => {
             status.tell(code);
             drop(files);

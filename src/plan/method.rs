@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::context::{Context, Facts};
 use super::mount::{bind, mount};
-use super::{Action, Mount, nfs, submount};
+use super::{Action, FsMount, nfs, submount};
 use crate::map::{Location, OptionList, Pseudo};
 use crate::text::{Diagnostic, Escaped};
 
@@ -83,7 +83,7 @@ fn secure(options: &mut OptionList) {
 /// Binds have to be of some other directory; with `link`, one that comes first becomes a symbolic link.
 fn check_binds(ctx: &Context<'_>, at: &Path, action: Action, link: bool) -> Result<Action, Diagnostic> {
     let Action::Mount(mut mounts) = action else { return Ok(action) };
-    let is_bind = |m: &Mount| m.fstype == b"bind";
+    let is_bind = |m: &FsMount| m.fstype == b"bind";
     if let Some(relative) = mounts.iter().find(|m| is_bind(m) && !m.source.starts_with(b"/")) {
         let message = format!("{} is no directory of this machine", Escaped(&relative.source));
         return Err(ctx.error("plan::bind", message).help("write :/path"));

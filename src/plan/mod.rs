@@ -65,7 +65,7 @@ pub enum Action {
     /// Nothing but directories for the offsets: a multi-mount without a root.
     Nothing,
     /// Mounts, tried in order until one succeeds (replicas; a local bind before its NFS way).
-    Mount(Vec<Mount>),
+    Mount(Vec<FsMount>),
     /// A symbolic link in place of the directory, to this text.
     Symlink(Vec<u8>),
     /// Another indirect autofs mount with a map of its own.
@@ -74,7 +74,7 @@ pub enum Action {
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount {
+pub struct FsMount {
     /// `bind`, or the type as the kernel or a helper `mount.TYPE` knows it.
     pub fstype: Vec<u8>,
     /// What is mounted; the path for a bind.

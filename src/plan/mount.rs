@@ -1,16 +1,16 @@
 //! Single mounts of a plan: by type, and bind mounts.
 
 use super::context::Context;
-use super::{Fsck, Mount};
+use super::{FsMount, Fsck};
 use crate::map::{OptionList, Propagation};
 
 /// A mount by type, with a check of the device before where that is the custom.
-pub(super) fn mount(fstype: &[u8], source: Vec<u8>, options: &OptionList) -> Mount {
+pub(super) fn mount(fstype: &[u8], source: Vec<u8>, options: &OptionList) -> FsMount {
     let fsck = match fstype {
         b"ext2" | b"ext3" | b"ext4" => Some(if options.read_only() { Fsck::ReadOnly } else { Fsck::Preen }),
         _ => None,
     };
-    Mount {
+    FsMount {
         fstype: fstype.to_vec(),
         source,
         options: options.as_bytes().to_vec(),
@@ -20,8 +20,8 @@ pub(super) fn mount(fstype: &[u8], source: Vec<u8>, options: &OptionList) -> Mou
 }
 
 /// A bind mount of a directory of this machine.
-pub(super) fn bind(ctx: &Context<'_>, path: &[u8], options: &OptionList) -> Mount {
-    Mount {
+pub(super) fn bind(ctx: &Context<'_>, path: &[u8], options: &OptionList) -> FsMount {
+    FsMount {
         fstype: b"bind".to_vec(),
         source: path.to_vec(),
         options: options.as_bytes().to_vec(),

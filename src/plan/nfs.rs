@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::context::{Context, Facts, Host, Wishes};
 use super::mount::{bind, mount};
-use super::{Action, Mount};
+use super::{Action, FsMount};
 use crate::map::known::options::look_like_options;
 use crate::map::{Location, OptionList};
 use crate::text::{Diagnostic, Escaped};
@@ -36,7 +36,7 @@ pub(super) fn action(
     first: bool,
 ) -> Result<Action, Diagnostic> {
     let mut near = Vec::new();
-    let mut far: Vec<(u64, Mount)> = Vec::new();
+    let mut far: Vec<(u64, FsMount)> = Vec::new();
     let locations = with_blanks(locations);
     for text in &locations {
         let Some(replicas) = replicas(text) else {

@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use super::{Action, Fsck, Mount, Plan, Submount};
+use super::{Action, FsMount, Fsck, Plan, Submount};
 use crate::map::{Format, MasterOptions, Propagation, SourceKind, SourceSpec};
 use crate::text::Escaped;
 
@@ -40,7 +40,7 @@ impl Plan {
     }
 }
 
-impl fmt::Display for Mount {
+impl fmt::Display for FsMount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", Escaped(&self.fstype), Escaped(&self.source))?;
         if !self.options.is_empty() {

@@ -16,7 +16,7 @@ const LONGEST: u64 = 1 << 20;
 
 /// A program file.
 #[derive(Debug, Clone, Copy)]
-pub enum Program<'a> {
+pub enum Executable<'a> {
     /// By its path.
     Path(&'a Path),
     /// Opened; its path may be gone.
@@ -27,7 +27,7 @@ pub enum Program<'a> {
 /// more. `keep`: descriptors that stay open; all others should have CLOEXEC set. Returns only when it has failed, and
 /// then nothing has changed. For a process with one thread.
 pub fn become_program(
-    program: Program<'_>,
+    program: Executable<'_>,
     arguments: &[OsString],
     variable: (&str, &str),
     keep: &[BorrowedFd<'_>],
@@ -44,7 +44,7 @@ pub fn become_program(
 }
 
 fn execute(
-    program: Program<'_>,
+    program: Executable<'_>,
     arguments: &[OsString],
     (name, value): (&str, &str),
 ) -> io::Result<std::convert::Infallible> {
@@ -58,8 +58,8 @@ fn execute(
         .collect::<io::Result<_>>()?;
     let arguments: Vec<CString> = arguments.iter().map(|a| text(a.as_bytes())).collect::<io::Result<_>>()?;
     Ok(match program {
-        Program::Path(path) => execve(&text(path.as_os_str().as_bytes())?, &arguments, &environment)?,
-        Program::File(file) => fexecve(file, &arguments, &environment)?,
+        Executable::Path(path) => execve(&text(path.as_os_str().as_bytes())?, &arguments, &environment)?,
+        Executable::File(file) => fexecve(file, &arguments, &environment)?,
     })
 }
 
@@ -138,9 +138,11 @@ mod tests {
         let kept = memory(b"").unwrap();
         let arguments = ["x".into()];
         let variable = ("AUTOFS_TEST", "1");
-        for program in
-            [Program::Path(Path::new("/")), Program::Path(Path::new("/no/such\0")), Program::File(kept.as_fd())]
-        {
+        for program in [
+            Executable::Path(Path::new("/")),
+            Executable::Path(Path::new("/no/such\0")),
+            Executable::File(kept.as_fd()),
+        ] {
             become_program(program, &arguments, variable, &[kept.as_fd()]);
             let flags = nix::fcntl::fcntl(&kept, nix::fcntl::FcntlArg::F_GETFD).unwrap();
             assert_eq!(flags, nix::libc::FD_CLOEXEC);

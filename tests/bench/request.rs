@@ -88,7 +88,7 @@ impl Served {
         let mut effects = Vec::new();
         let path = Path::new("/home").into();
         let wanted = Wanted { path, kind: Kind::Indirect, map: 1, timeout: 600, negative_timeout: 60 };
-        engine.handle(Tick(0), Event::Want(vec![wanted]), &mut effects);
+        engine.handle(Tick(0), Event::Configure(vec![wanted]), &mut effects);
         let [Effect::Attach { mount, .. }] = *effects else { return None };
         engine.handle(Tick(0), Event::Attached { mount, outcome: Ok(()) }, &mut effects);
         let plan = make_plan(b"-fstype=bind :/export/home/&", &Macros::default(), &MasterOptions::default())?;
@@ -159,7 +159,7 @@ fn engine_want_the_same(bencher: Bencher<'_, '_>, mounts: usize) {
     };
     let all: Vec<Wanted> = (0..mounts).map(wanted).collect();
     let mut effects = Vec::new();
-    engine.handle(Tick(0), Event::Want(all.clone()), &mut effects);
+    engine.handle(Tick(0), Event::Configure(all.clone()), &mut effects);
     for effect in std::mem::take(&mut effects) {
         if let Effect::Attach { mount, .. } = effect {
             engine.handle(Tick(0), Event::Attached { mount, outcome: Ok(()) }, &mut effects);
@@ -167,7 +167,7 @@ fn engine_want_the_same(bencher: Bencher<'_, '_>, mounts: usize) {
     }
     bencher.with_inputs(|| all.clone()).bench_local_values(|all| {
         let mut effects = Vec::new();
-        engine.handle(Tick(1), Event::Want(all), &mut effects);
+        engine.handle(Tick(1), Event::Configure(all), &mut effects);
         assert!(effects.is_empty());
     });
 }

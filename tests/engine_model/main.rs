@@ -73,7 +73,7 @@ pub(crate) enum Op {
         key: u8,
     },
     /// What is missing of a tree is to be mounted again; when the shell looked, all was.
-    Mend {
+    RemountTriggers {
         mount: u8,
         key: u8,
     },
@@ -93,7 +93,7 @@ impl From<u32> for Op {
             85..87 => Self::Reload { mask: a },
             87 => Self::Forget,
             88 | 89 => Self::Prune,
-            90 => Self::Mend { mount: a, key: b },
+            90 => Self::RemountTriggers { mount: a, key: b },
             91 | 92 => Self::Crash,
             93 | 94 => Self::Insist { mount: a, key: b },
             96 => Self::Restore,

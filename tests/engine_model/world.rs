@@ -55,7 +55,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let limits = Limits { request: 10_000, unmount: 12_000, loop_limit: 3, negatives: 8, ..Limits::default() };
+        let limits = Limits { request: 10_000, unmount: 12_000, loop_limit: 3, negative_cache: 8, ..Limits::default() };
         let mut world = Self {
             engine: Engine::new(limits),
             limits,
@@ -102,13 +102,13 @@ impl World {
             }
             self.packet(token);
         }
-        self.event(Event::Want(self.wanted.clone()));
+        self.event(Event::Configure(self.wanted.clone()));
     }
 
     fn take_over(&mut self) {
         let tops = self.kernel.autofs.iter().filter(|(_, autofs)| autofs.owner.is_none());
         let tops: Vec<_> = tops.map(|(number, autofs)| (*number, autofs.wanted.clone())).collect();
-        self.event(Event::Want(tops.iter().map(|(_, wanted)| wanted.clone()).collect()));
+        self.event(Event::Configure(tops.iter().map(|(_, wanted)| wanted.clone()).collect()));
         while let Some(Effect::Attach { mount, wanted }) = self.work.pop() {
             let (number, _) = tops.iter().find(|(_, top)| top.path == wanted.path).unwrap();
             self.tops.insert(mount, *number);
@@ -219,7 +219,7 @@ impl World {
             Op::ByHand { which, lazy } => self.by_hand(which, lazy),
             Op::Reload { mask } => {
                 self.wanted = configuration(mask);
-                self.event(Event::Want(self.wanted.clone()));
+                self.event(Event::Configure(self.wanted.clone()));
             }
             Op::Forget => self.event(Event::Forget),
             Op::Prune => self.event(Event::Prune),
@@ -238,12 +238,12 @@ impl World {
                     self.event(Event::Unmount { at: EntryId { mount, key } });
                 }
             }
-            Op::Mend { mount, key } => {
+            Op::RemountTriggers { mount, key } => {
                 let at = self.pick(mount, key).and_then(|at| Some((self.id(at.0)?, at)));
                 if let Some((mount, at)) = at {
                     let whole = (*self.kernel.whole(&at)).clone();
                     let plan = Arc::new(Plan { action: Action::Nothing, ..whole });
-                    self.event(Event::Mend { at: EntryId { mount, key: at.1 }, plan });
+                    self.event(Event::RemountTriggers { at: EntryId { mount, key: at.1 }, plan });
                 }
             }
             Op::Stop(how) => {
@@ -514,7 +514,7 @@ impl World {
         for mask in [mask & 0b11, mask].into_iter().skip(usize::from(mask & 0b1100 == 0)) {
             self.drain();
             self.wanted = configuration(mask);
-            self.event(Event::Want(self.wanted.clone()));
+            self.event(Event::Configure(self.wanted.clone()));
             for _ in 0..6 {
                 self.drain();
                 self.pass(61_000);

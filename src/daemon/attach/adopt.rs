@@ -20,7 +20,7 @@ use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
 use super::{Attach, RETRY, read_table};
 use crate::daemon::jobs::{Means, offsets, resolve, submount};
 use crate::daemon::mailbox::Report;
-use crate::daemon::maps::line::Line;
+use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::mounts::table::{MountTable, Mounted};
 use crate::daemon::mounts::{AutofsMount, NewMount};
 use crate::engine::{Done, EntryId, Event, Key, Kind, MountId, Requester, Resolution, Wanted};
@@ -62,7 +62,7 @@ pub(crate) async fn inherited(means: &Means) {
             place: Position::whole(&shown_in),
         };
         let environment = Arc::clone(&state.context.environment);
-        let known = state.maps.line_of(&entry, &state.configuration.conf.autofs, &state.options, &environment);
+        let known = state.maps.map_of(&entry, &state.configuration.conf.autofs, &state.options, &environment);
         let wanted = Wanted {
             path: line.target.as_path().into(),
             kind: shown.kind,
@@ -195,7 +195,7 @@ async fn adopt_entry(with: &Attach, entry: &Entry, mounts: &[&Mounted], table: &
             }
             Kind::Indirect => {
                 let Some(Action::Autofs(submount)) = plan.as_deref().map(|p| &p.action) else { continue };
-                let Some(sub) = submount::line(means, mount, &line.target, submount) else { continue };
+                let Some(sub) = submount::configured_map(means, mount, &line.target, submount) else { continue };
                 let deadline = Instant::now() + means.state.borrow().context.lookup_deadline;
                 if let Err(e) = sub.source.entries(&Pass::new(deadline)).await {
                     warn!("{e}");
@@ -248,7 +248,7 @@ async fn remount_missing(with: Attach, mount: MountId, key: Key, at: PathBuf) {
             return;
         }
         let plan = Arc::new(Plan { offsets, ..nothing(&at) });
-        with.mailbox.event(Event::Mend { at: EntryId { mount, key: key.clone() }, plan });
+        with.mailbox.event(Event::RemountTriggers { at: EntryId { mount, key: key.clone() }, plan });
     }
 }
 
@@ -289,21 +289,21 @@ async fn take_nested(
     means: &Means,
     entry: &Entry,
     found: &Mounted,
-    line: Option<Rc<Line>>,
+    map: Option<Rc<ConfiguredMap>>,
     table: &Arc<MountTable>,
     complete: &mut bool,
 ) -> Option<MountId> {
     let Means { mounts, tools, .. } = means;
-    let (attacher, job, line, id) = {
+    let (attacher, job, map, id) = {
         let above = mounts.get(entry.mount)?;
-        let kind = if line.is_some() { Kind::Indirect } else { Kind::Offset };
-        let line = line.unwrap_or(above.line);
-        let (own, options) = (mounts.inodes(), tools.mount_options(&line));
+        let kind = if map.is_some() { Kind::Indirect } else { Kind::Offset };
+        let map = map.unwrap_or(above.map);
+        let (own, options) = (mounts.inodes(), tools.mount_options(&map));
         let live = found.speaks_through(&own);
         if let Some(pipe) = live.filter(|_| found.autofs.is_some_and(|shown| shown.timeout == options.timeout)) {
-            let (id, path, dev) = (mounts.number(), Arc::<Path>::from(found.target.as_path()), found.dev);
+            let (id, path, dev) = (mounts.new_id(), Arc::<Path>::from(found.target.as_path()), found.dev);
             let remote = table.is_remote(&path);
-            let new = NewMount { path, kind, dev, pipe, line, created: Made::default(), remote, found: true };
+            let new = NewMount { path, kind, dev, pipe, map, created: Made::default(), remote, found: true };
             mounts.insert(id, new);
             return Some(id);
         }
@@ -313,7 +313,7 @@ async fn take_nested(
             (None, _) => above.pipe,
         };
         let write_ends = mounts.write_end(pipe).ok().map(|end| (pipe, end)).into_iter().collect();
-        let id = mounts.number();
+        let id = mounts.new_id();
         let (table, opener) = (Arc::clone(table), Opener::new(Arc::clone(&tools.blocked)));
         let patience = if entry.again { PATIENCE } else { LITTLE_PATIENCE };
         let path = found.target.as_path().into();
@@ -321,7 +321,7 @@ async fn take_nested(
         (
             Attacher { control: Arc::clone(&tools.control), opener, table, own, rules: tools.rules, write_ends },
             job,
-            line,
+            map,
             id,
         )
     };
@@ -329,7 +329,7 @@ async fn take_nested(
     let (_, result, _) = tokio::task::spawn_blocking(move || attacher.run(vec![job])).await.ok()?.pop()?;
     match result {
         Ok(Attached { pipe, dev, .. }) => {
-            let new = NewMount { path, kind, dev, pipe, line, created: Made::default(), remote, found: true };
+            let new = NewMount { path, kind, dev, pipe, map, created: Made::default(), remote, found: true };
             mounts.insert(id, new);
             Some(id)
         }

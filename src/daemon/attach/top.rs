@@ -14,7 +14,7 @@ use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
 use super::{Attach, RETRY, adopt, read_table, vacant};
 use crate::daemon::jobs::{Means, browse};
 use crate::daemon::mailbox::Report;
-use crate::daemon::maps::line::Line;
+use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::mounts::table::{MountTable, Mounted};
 use crate::daemon::mounts::{Mounts, NewMount};
 use crate::daemon::tools::Tools;
@@ -86,13 +86,13 @@ async fn attach_together(
     let results = tokio::task::spawn_blocking(move || attacher.run(jobs)).await.unwrap_or_default();
     let (mut attached, mut found, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
     for (id, result, duration) in results {
-        let Some((line, wanted)) = lines.get(&id) else { continue };
+        let Some((map, wanted)) = lines.get(&id) else { continue };
         match result {
             Ok(done) => {
                 if done.found {
                     found.push(id);
                 }
-                register(mounts, done, line, wanted);
+                register(mounts, done, map, wanted);
                 attached.push(id);
                 missing.remove(&id);
             }
@@ -133,7 +133,7 @@ async fn attach_together(
 struct Prepared {
     attacher: Attacher,
     jobs: Vec<Job>,
-    lines: HashMap<MountId, (Rc<Line>, Wanted)>,
+    lines: HashMap<MountId, (Rc<ConfiguredMap>, Wanted)>,
     /// There are jobs for mounts below those that were asked for.
     nested: bool,
     /// Mounts that have no job, with the reasons.
@@ -150,10 +150,10 @@ fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable
     let named: HashSet<Arc<Path>> = wanted.iter().map(|(_, wanted)| wanted.path.clone()).collect();
     let (mut nested, mut failed) = (false, Vec::new());
     for (id, wanted) in wanted {
-        let Some(line) = state.maps.lines.get(&wanted.map).map(Rc::clone) else { continue };
+        let Some(map) = state.maps.by_number.get(&wanted.map).map(Rc::clone) else { continue };
         let pipe = match live.get(&*wanted.path) {
             Some(pipe) => Ok(*pipe),
-            None => match line.pipe.get().filter(|_| wanted.kind == Kind::Direct) {
+            None => match map.pipe.get().filter(|_| wanted.kind == Kind::Direct) {
                 Some(pipe) => Ok(pipe),
                 None => mounts.create_pipe(),
             },
@@ -167,16 +167,16 @@ fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable
                 continue;
             }
         };
-        if wanted.kind == Kind::Direct && line.pipe.get().is_none() {
-            line.pipe.set(Some(pipe));
+        if wanted.kind == Kind::Direct && map.pipe.get().is_none() {
+            map.pipe.set(Some(pipe));
         }
         jobs.push(Job {
             id,
             path: wanted.path.clone(),
             kind: wanted.kind,
-            source: line.mount_source(),
-            options: tools.mount_options(&line),
-            mode: line.options.mode,
+            source: map.mount_source(),
+            options: tools.mount_options(&map),
+            mode: map.options.mode,
             pipe,
             patience,
         });
@@ -185,12 +185,12 @@ fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable
             let kind = below.autofs.map_or(Kind::Offset, |shown| shown.kind);
             let pipe = if kind == Kind::Offset { Ok(pipe) } else { mounts.create_pipe() };
             let Ok(pipe) = pipe else { continue };
-            let (id, path, source) = (mounts.number(), below.target.as_path().into(), Vec::new());
-            let options = tools.mount_options(&line);
+            let (id, path, source) = (mounts.new_id(), below.target.as_path().into(), Vec::new());
+            let options = tools.mount_options(&map);
             jobs.push(Job { id, path, kind, source, options, mode: None, pipe, patience: LITTLE_PATIENCE });
             nested = true;
         }
-        lines.insert(id, (line, wanted));
+        lines.insert(id, (map, wanted));
     }
     for job in &jobs {
         if let Entry::Vacant(vacant) = write_ends.entry(job.pipe) {
@@ -225,11 +225,11 @@ fn orphans_below<'t>(
     table.below(path).filter(of_the_same)
 }
 
-fn register(mounts: &Mounts, done: Attached, line: &Rc<Line>, wanted: &Wanted) {
+fn register(mounts: &Mounts, done: Attached, map: &Rc<ConfiguredMap>, wanted: &Wanted) {
     let Attached { id, pipe, dev, created, found } = done;
-    let (path, kind, line) = (wanted.path.clone(), wanted.kind, Rc::clone(line));
-    line.announce(&path, kind, wanted.timeout);
-    let new = NewMount { path, kind, dev, pipe, line, created, remote: false, found };
+    let (path, kind, map) = (wanted.path.clone(), wanted.kind, Rc::clone(map));
+    map.announce(&path, kind, wanted.timeout);
+    let new = NewMount { path, kind, dev, pipe, map, created, remote: false, found };
     mounts.insert(id, new);
 }
 
@@ -240,8 +240,8 @@ pub(crate) fn release_unused(means: &Means) {
 }
 
 /// Gives a mount that is there new options and another map.
-pub(crate) fn update(mounts: &Mounts, tools: &Tools, mount: MountId, line: Rc<Line>, wanted: &Wanted) {
-    mounts.change(mount, |mount| mount.line = line);
+pub(crate) fn update(mounts: &Mounts, tools: &Tools, mount: MountId, map: Rc<ConfiguredMap>, wanted: &Wanted) {
+    mounts.change(mount, |mount| mount.map = map);
     if let Err(e) = mounts.with_root(mount, |root| tools.control.set_timeout(root, wanted.timeout)) {
         warn!(target: &target(&wanted.path), "{}: cannot set the timeout: {e}", Escaped::path(&wanted.path));
     }

@@ -50,9 +50,9 @@ async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
             id,
             path: Arc::clone(&mount.path),
             kind: mount.kind,
-            source: mount.line.mount_source(),
-            options: tools.mount_options(&mount.line),
-            mode: mount.line.options.mode.filter(|_| mount.kind == Kind::Indirect),
+            source: mount.map.mount_source(),
+            options: tools.mount_options(&mount.map),
+            mode: mount.map.options.mode.filter(|_| mount.kind == Kind::Indirect),
             pipe: mount.pipe,
             patience: LITTLE_PATIENCE,
         };

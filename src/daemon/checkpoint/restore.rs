@@ -82,7 +82,7 @@ async fn reconnect(worker: &Rc<Worker>, ids: Vec<(Arc<Path>, MountId)>) -> Vec<M
     let job = |(_, id): (Arc<Path>, MountId)| {
         let mount = worker.mounts.get(id)?;
         let write_end = worker.mounts.write_end(mount.pipe).ok()?;
-        Some((id, mount.path, mount.dev, write_end, mount.line.timeout()))
+        Some((id, mount.path, mount.dev, write_end, mount.map.timeout()))
     };
     let (jobs, control): (Vec<_>, _) = (ids.into_iter().filter_map(job).collect(), tools.control);
     let reconnect = move || {

@@ -17,7 +17,7 @@ use crate::daemon::checkpoint::restore;
 use crate::daemon::control::serve::Asked;
 use crate::daemon::jobs::resolve;
 use crate::daemon::life::{Phase, UPGRADE_UNDER_WAY};
-use crate::daemon::maps::line::Line;
+use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::worker::Worker;
 use crate::engine::{EntryId, EntryPhase, EntryView, Event, Kind, Requester, Shutdown};
 use crate::logging::target;
@@ -79,8 +79,8 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
                 return set_level_of_direct_maps(worker, *level).then_some(Answer::Done).ok_or_else(|| no_such(path));
             }
             let real = worker.state.borrow().real.translate(path.as_path());
-            let line = worker.mounts.serving(&real).ok_or_else(|| no_such(path))?.1.line;
-            let at = if line.direct() { &*real } else { Path::new(OsStr::from_bytes(&line.mount_point)) };
+            let map = worker.mounts.serving(&real).ok_or_else(|| no_such(path))?.1.map;
+            let at = if map.direct() { &*real } else { Path::new(OsStr::from_bytes(&map.mount_point)) };
             worker.state.borrow().logger.set_mount(at, Some((*level).into()));
             // Whatever the level is now: who reads the log must know.
             error!(target: &target(at), "{} logging set for {}", level.name(), Escaped::path(at));
@@ -123,17 +123,17 @@ fn no_such(path: &Bytes) -> ControlError {
     ControlError::NoSuchMount { path: path.clone() }
 }
 
-fn maps(line: &Line) -> Vec<Bytes> {
-    vec![Bytes(plan::map_name(&line.spec))]
+fn maps(map: &ConfiguredMap) -> Vec<Bytes> {
+    vec![Bytes(plan::map_name(&map.spec))]
 }
 
 fn status(worker: &Rc<Worker>) -> Status {
     let state = worker.state.borrow();
-    let mount_points = state.maps.served().map(|line| {
+    let mount_points = state.maps.served().map(|map| {
         let (mut mounted, mut waiting) = (0, 0);
         worker.view(|engine| {
             for view in engine.mounts() {
-                if worker.mounts.get(view.id).is_none_or(|mount| mount.line.number != line.number) {
+                if worker.mounts.get(view.id).is_none_or(|mount| mount.map.number != map.number) {
                     continue;
                 }
                 for entry in view.entries() {
@@ -142,12 +142,12 @@ fn status(worker: &Rc<Worker>) -> Status {
                 }
             }
         });
-        let path = PathBuf::from(OsStr::from_bytes(&line.mount_point));
+        let path = PathBuf::from(OsStr::from_bytes(&map.mount_point));
         MountPoint {
-            path: Bytes(line.mount_point.clone()),
-            kind: if line.direct() { MountKind::Direct } else { MountKind::Indirect },
-            maps: maps(line),
-            timeout: line.timeout(),
+            path: Bytes(map.mount_point.clone()),
+            kind: if map.direct() { MountKind::Direct } else { MountKind::Indirect },
+            maps: maps(map),
+            timeout: map.timeout(),
             mounted,
             waiting,
             log_level: state.logger.level(&path).into(),
@@ -174,7 +174,7 @@ fn mounts(worker: &Worker) -> Mounts {
                 let Some((fstype, source)) = entry.plan.and_then(|plan| shown(&plan.action)) else { continue };
                 mounts.push(Mounted {
                     path: Bytes(mount.entry(entry.key).as_os_str().as_bytes().to_vec()),
-                    mount_point: Bytes(mount.line.mount_point.clone()),
+                    mount_point: Bytes(mount.map.mount_point.clone()),
                     fstype: Bytes(fstype),
                     source: Bytes(source),
                 });
@@ -198,7 +198,7 @@ fn shown(action: &Action) -> Option<(Vec<u8>, Vec<u8>)> {
 /// Sets the log level of all direct mounts. Returns whether there are any.
 fn set_level_of_direct_maps(worker: &Worker, level: Level) -> bool {
     let logger = worker.state.borrow().logger;
-    let paths = worker.mounts.filter_map(|_, mount| mount.line.direct().then(|| mount.path.clone()));
+    let paths = worker.mounts.filter_map(|_, mount| mount.map.direct().then(|| mount.path.clone()));
     paths.iter().for_each(|path| logger.set_mount(path, Some(level.into())));
     if !paths.is_empty() {
         error!("{} logging set for /-", level.name());
@@ -220,7 +220,7 @@ fn expire(worker: &Rc<Worker>, path: &Bytes) -> Result<Answer, ControlError> {
 }
 
 async fn explain(worker: &Rc<Worker>, path: &Bytes, who: Requester) -> Result<Answer, ControlError> {
-    let (question, line) = {
+    let (question, map) = {
         let real = worker.state.borrow().real.translate(path.as_path());
         let (_, mount) = worker.mounts.serving(&real).ok_or_else(|| no_such(path))?;
         let key = mount.key_of(&real).unwrap_or_default();
@@ -229,15 +229,15 @@ async fn explain(worker: &Rc<Worker>, path: &Bytes, who: Requester) -> Result<An
                 message: "a mount point has no entry: name a path below it".to_owned(),
             });
         }
-        (worker.state.borrow().question(&mount, key, who), Rc::clone(&mount.line))
+        (worker.state.borrow().question(&mount, key, who), Rc::clone(&mount.map))
     };
     let explained = resolve::explain(question.clone()).await;
     Ok(Answer::Explanation(Explanation {
         path: path.clone(),
-        mount_point: Bytes(line.mount_point.clone()),
+        mount_point: Bytes(map.mount_point.clone()),
         kind: if question.kind == Kind::Indirect { MountKind::Indirect } else { MountKind::Direct },
         key: Bytes(question.name().to_vec()),
-        maps: maps(&line),
+        maps: maps(&map),
         outcome: explained.outcome,
         place: explained.place.map(|place| Bytes(place.to_string().into_bytes())),
         entry: explained.entry.map(Bytes),

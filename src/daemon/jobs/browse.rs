@@ -20,12 +20,12 @@ use crate::text::Escaped;
 
 /// Makes the directories of all keys below a mount with browsing. Returns those that are no keys.
 pub(crate) async fn fill(mount: &AutofsMount, tools: &Tools) -> Option<Extra> {
-    if mount.kind != Kind::Indirect || !mount.line.browse() {
+    if mount.kind != Kind::Indirect || !mount.map.browse() {
         return None;
     }
     let path = &mount.path;
     let root = tools.control.open_mount(path, mount.dev);
-    let entries = mount.line.source.known_entries()?;
+    let entries = mount.map.source.known_entries()?;
     let filled = tools.lanes.run(Lane::Mount, move || make(root?, &entries)).await;
     match filled {
         Ok((root, names)) => Some(Extra { root, names }),

@@ -42,10 +42,10 @@ pub(crate) async fn make(means: &Means, parent: MountId, plans: &[Arc<Plan>]) ->
 async fn make_one(means: &Means, parent: MountId, plan: &Arc<Plan>) -> Result<Option<MountId>, MakeError> {
     let Means { mounts, tools, .. } = means;
     let known = mounts.get(parent).ok_or(MakeError::Gone)?;
-    let (line, pipe, number) = (known.line, known.pipe, mounts.number());
+    let (map, pipe, number) = (known.map, known.pipe, mounts.new_id());
     let write_end = mounts.write_end(pipe).map_err(MakeError::Pipe)?;
-    let (options, source) = (tools.mount_options(&line), line.mount_source());
-    let (at, timeout) = (plan.at.clone(), line.timeout());
+    let (options, source) = (tools.mount_options(&map), map.mount_source());
+    let (at, timeout) = (plan.at.clone(), map.timeout());
     let mounted = tools.lanes.run(Lane::Mount, move || {
         // The content of the file system is not trusted, so no symbolic link in it is followed.
         let mut maker = Maker::new(Rules { links: Links::None, user_parents: true });
@@ -53,9 +53,9 @@ async fn make_one(means: &Means, parent: MountId, plan: &Arc<Plan>) -> Result<Op
     });
     let Some(Trigger { dev, created, remote }) = mounted.await? else { return Ok(None) };
     fault::point("offset");
-    line.announce(&plan.at, Kind::Offset, timeout);
+    map.announce(&plan.at, Kind::Offset, timeout);
     let path = plan.at.as_path().into();
-    let new = NewMount { path, kind: Kind::Offset, dev, pipe, line, created, remote, found: false };
+    let new = NewMount { path, kind: Kind::Offset, dev, pipe, map, created, remote, found: false };
     mounts.insert(number, new);
     mounts.set_plan(number, Arc::clone(plan));
     Ok(Some(number))

@@ -16,7 +16,7 @@ use crate::exec::Place;
 use crate::exec::lanes::Lane;
 use crate::logging::target;
 use crate::map::Propagation;
-use crate::plan::{Action, Mount, Plan};
+use crate::plan::{Action, FsMount, Plan};
 use crate::sys::{mount, path};
 use crate::text::Escaped;
 
@@ -30,7 +30,7 @@ pub(crate) async fn make(tools: &Tools, plan: &Plan, place: &Arc<Place>) -> bool
     if tools.lanes.run(Lane::Mount, move || there.is_mounted()).await {
         return false;
     }
-    let tmpfs = Mount {
+    let tmpfs = FsMount {
         fstype: b"tmpfs".to_vec(),
         source: b"autofs".to_vec(),
         options: b"size=4k,mode=755".to_vec(),

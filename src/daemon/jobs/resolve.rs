@@ -16,8 +16,8 @@ use log::{debug, error, info, warn};
 use tokio::time::Instant;
 
 use crate::control::Outcome;
+use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::maps::context::Context;
-use crate::daemon::maps::line::Line;
 use crate::engine::{Key, Kind, Reason, Requester, Resolution};
 use crate::logging::target;
 use crate::map::{Entry, Scope, User, reader};
@@ -29,7 +29,7 @@ use crate::text::Escaped;
 /// What is asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
-    pub(crate) line: Rc<Line>,
+    pub(crate) map: Rc<ConfiguredMap>,
     pub(crate) context: Rc<Context>,
     /// Where it is to be mounted.
     pub(crate) at: PathBuf,
@@ -68,7 +68,7 @@ impl Question {
             key: self.name().into(),
             who: Some(Arc::new(User { uid: self.who.uid, gid: self.who.gid, ..User::default() })),
             globals: Arc::clone(&self.context.macros),
-            defines: self.line.options.defines.as_slice().into(),
+            defines: self.map.options.defines.as_slice().into(),
             pass: Pass::new(self.deadline()),
         }
     }
@@ -96,7 +96,7 @@ pub(crate) fn log_failure(at: &Path, outcome: &Resolution) {
 
 /// Answers from memory. Returns `None` if something must be asked.
 pub(crate) fn now(question: &Question) -> Option<Resolution> {
-    let answer = question.line.source.cached(question.name())?;
+    let answer = question.map.source.cached(question.name())?;
     let mut facts = Facts::default();
     if matches!(&answer, Answer::Found(found) if found.entry.asks_for_user()) {
         facts.user = Some(question.context.sources.users.cached(question.who.uid, question.who.gid)?);
@@ -135,7 +135,7 @@ pub(crate) async fn later(question: Question) -> Resolution {
 }
 
 async fn ask(question: &Question) -> Resolution {
-    let answer = question.line.source.lookup(&question.ask()).await;
+    let answer = question.map.source.lookup(&question.ask()).await;
     let facts = match &answer {
         Answer::Found(found) => match find_out(question, found).await {
             Ok(facts) => facts,
@@ -147,7 +147,7 @@ async fn ask(question: &Question) -> Resolution {
         _ => Facts::default(),
     };
     if matches!(&answer, Answer::Found(found) if found.stale) {
-        debug!(target: &question.target(), "{}: {} is as it was read before", question.target(), question.line.source.id());
+        debug!(target: &question.target(), "{}: {} is as it was read before", question.target(), question.map.source.id());
     }
     let found = resolution(question, answer, &facts).unwrap_or_else(|| {
         let reason = format!("{}: not all that the entry depends on could be found out", question.target());
@@ -243,9 +243,9 @@ fn with_entry<T>(
     user: Option<&User>,
     then: impl FnOnce(&Entry, &plan::Context<'_>) -> T,
 ) -> Result<T, Box<crate::text::Diagnostic>> {
-    let Question { line, context, at, kind, who, .. } = question;
+    let Question { map, context, at, kind, who, .. } = question;
     let ids = User { uid: who.uid, gid: who.gid, ..User::default() };
-    let options = found.options(&line.options);
+    let options = found.options(&map.options);
     let scope = Scope { globals: &context.macros, defines: &options.defines, user: Some(user.unwrap_or(&ids)) };
     let slashify = options.slashify_colons.unwrap_or(true);
     let mut warnings = Vec::new();
@@ -260,7 +260,7 @@ fn with_entry<T>(
         global: &context.global_options,
         append_options: context.settings.append_options,
         hosts_map: false,
-        dice: if line.options.random { throw_dice() } else { plan::Dice::default() },
+        dice: if map.options.random { throw_dice() } else { plan::Dice::default() },
         place: &found.place,
     };
     Ok(then(&entry, &ctx))
@@ -273,7 +273,7 @@ fn throw_dice() -> plan::Dice {
 
 /// Answers with the reasons. Nothing is mounted, nothing goes to the log.
 pub(crate) async fn explain(question: Question) -> Explained {
-    let source = &question.line.source;
+    let source = &question.map.source;
     let mut explained =
         Explained { outcome: Outcome::NotFound, place: None, entry: None, plan: None, notes: Vec::new() };
     let answer = source.lookup(&question.ask()).await;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{MakeError, Means, browse};
-use crate::daemon::maps::line::Line;
+use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::mounts::NewMount;
 use crate::engine::{Kind, MountId, Wanted};
 use crate::exec::dirs::{Links, Maker, Rules};
@@ -19,9 +19,14 @@ use crate::fault;
 use crate::plan::Submount;
 use crate::source::{Mode, Pass, open};
 
-/// Makes the line of a submount, for its own map. Returns `None` if the autofs mount above it is gone.
-pub(crate) fn line(means: &Means, parent: MountId, at: &Path, submount: &Submount) -> Option<Rc<Line>> {
-    let parent = means.mounts.get(parent)?.line;
+/// Makes the configured map of a submount. Returns `None` if the autofs mount above it is gone.
+pub(crate) fn configured_map(
+    means: &Means,
+    parent: MountId,
+    at: &Path,
+    submount: &Submount,
+) -> Option<Rc<ConfiguredMap>> {
+    let parent = means.mounts.get(parent)?.map;
     let mut state = means.state.borrow_mut();
     let environment = Arc::clone(&state.context.environment);
     let source = open(&submount.source, Mode::Indirect, &environment);
@@ -29,28 +34,28 @@ pub(crate) fn line(means: &Means, parent: MountId, at: &Path, submount: &Submoun
     options.timeout = options.timeout.or(parent.options.timeout);
     options.negative_timeout = options.negative_timeout.or(parent.options.negative_timeout);
     options.browse = options.browse.or(parent.options.browse);
-    let number = state.maps.line_number();
+    let number = state.maps.map_number();
     let mount_point = at.as_os_str().as_bytes().to_vec();
-    let line = Rc::new(Line::new(
+    let map = Rc::new(ConfiguredMap::new(
         number,
         mount_point,
         submount.source.clone(),
         options,
         (source, Arc::clone(&environment.names)),
     ));
-    state.maps.forget_unused_lines();
-    state.maps.lines.insert(number, Rc::clone(&line));
-    Some(line)
+    state.maps.forget_unused();
+    state.maps.by_number.insert(number, Rc::clone(&map));
+    Some(map)
 }
 
 /// Returns what the engine is told of a submount.
-pub(crate) fn wanted(line: &Line, at: &Path) -> Wanted {
+pub(crate) fn wanted(map: &ConfiguredMap, at: &Path) -> Wanted {
     Wanted {
         path: at.into(),
         kind: Kind::Indirect,
-        map: line.number,
-        timeout: line.timeout(),
-        negative_timeout: line.negative_timeout(),
+        map: map.number,
+        timeout: map.timeout(),
+        negative_timeout: map.negative_timeout(),
     }
 }
 
@@ -64,13 +69,13 @@ pub(crate) async fn make(
     at: &Path,
     submount: &Submount,
 ) -> Result<(MountId, Wanted), MakeError> {
-    let line = line(means, parent, at, submount).ok_or(MakeError::Gone)?;
+    let map = configured_map(means, parent, at, submount).ok_or(MakeError::Gone)?;
     let Means { mounts, tools, .. } = means;
     let deadline = Instant::now() + means.state.borrow().context.lookup_deadline;
-    line.source.entries(&Pass::new(deadline)).await?;
-    let (number, pipe) = (mounts.number(), mounts.create_pipe().map_err(MakeError::Pipe)?);
-    let (write_end, options) = (mounts.write_end(pipe).map_err(MakeError::Pipe)?, tools.mount_options(&line));
-    let (path, name): (PathBuf, _) = (at.to_owned(), line.mount_source());
+    map.source.entries(&Pass::new(deadline)).await?;
+    let (number, pipe) = (mounts.new_id(), mounts.create_pipe().map_err(MakeError::Pipe)?);
+    let (write_end, options) = (mounts.write_end(pipe).map_err(MakeError::Pipe)?, tools.mount_options(&map));
+    let (path, name): (PathBuf, _) = (at.to_owned(), map.mount_source());
     let mounted = tools.lanes.run(Lane::Mount, move || {
         let mut maker = Maker::new(Rules { links: Links::None, user_parents: true });
         let made = mount_trigger(&mut maker, &path, &name, write_end.as_fd(), Kind::Indirect, options);
@@ -85,10 +90,10 @@ pub(crate) async fn make(
             return Err(e);
         }
     };
-    let wanted = self::wanted(&line, at);
-    line.announce(at, Kind::Indirect, wanted.timeout);
+    let wanted = self::wanted(&map, at);
+    map.announce(at, Kind::Indirect, wanted.timeout);
     let (path, kind) = (Arc::clone(&wanted.path), Kind::Indirect);
-    let new = NewMount { path, kind, dev, pipe, line, created, remote: false, found: false };
+    let new = NewMount { path, kind, dev, pipe, map, created, remote: false, found: false };
     mounts.insert(number, new);
     if let Some(known) = mounts.get(number) {
         // The engine knows nothing of it yet, and nothing is in it that could be removed.

@@ -49,7 +49,7 @@ pub(crate) async fn unmount(
 async fn unmount_entry(mounts: &Mounts, tools: &Tools, at: &EntryId, path: &Path, lazy: bool) -> Result<(), Reason> {
     let Some(mount) = mounts.get(at.mount) else { return Ok(()) };
     let place = Arc::new(mount.place(&at.key, Requester::default()));
-    let keep = mount.line.browse() && mount.line.source.known_entries().is_some_and(|e| e.has_key(&at.key.0));
+    let keep = mount.map.browse() && mount.map.source.known_entries().is_some_and(|e| e.has_key(&at.key.0));
     let (label, shown) = (target(path), Escaped::path(path));
     info!(target: &label, "expiring path {shown}");
     fault::point("expiring");

@@ -1,7 +1,7 @@
-//! The maps in force: the lines of the master map, the maps of submounts, and what they want mounted.
+//! The maps in force: the by_number of the master map, the maps of submounts, and what they want mounted.
 
+pub(crate) mod configured_map;
 pub(crate) mod context;
-pub(crate) mod line;
 pub(crate) mod wanted;
 
 use std::collections::{HashMap, HashSet};
@@ -19,24 +19,24 @@ use crate::options::Options;
 use crate::source::master::{Master, Status};
 use crate::source::{Entries, Environment, Mode, open};
 use crate::text::Position;
-use line::Line;
+use configured_map::ConfiguredMap;
 use wanted::{DirectKeys, View};
 
 /// The configured maps.
 #[derive(Debug, Default)]
 pub(crate) struct InForce {
     /// All maps by number, those of submounts included.
-    pub(crate) lines: HashMap<u32, Rc<Line>>,
-    /// The lines of the master map, in its order.
+    pub(crate) by_number: HashMap<u32, Rc<ConfiguredMap>>,
+    /// The by_number of the master map, in its order.
     order: Vec<Ordered>,
     master: Option<Arc<Master>>,
     /// The keys of direct maps that are in force.
     pub(crate) direct: Arc<DirectKeys>,
     /// Mounts of earlier workers that no map names yet, as long as it is not known whether one does.
-    inherited: Vec<(Wanted, Rc<Line>)>,
+    inherited: Vec<(Wanted, Rc<ConfiguredMap>)>,
     /// Everything that the configuration and the master map name was read.
     pub(crate) complete: bool,
-    /// The lines are others than those that the engine was told of.
+    /// The by_number are others than those that the engine was told of.
     pub(crate) changed: bool,
     next_line: u32,
 }
@@ -52,20 +52,20 @@ struct Ordered {
 
 impl InForce {
     /// Deals out the number of a map.
-    pub(crate) fn line_number(&mut self) -> u32 {
+    pub(crate) fn map_number(&mut self) -> u32 {
         self.next_line = self.next_line.wrapping_add(1);
         self.next_line
     }
 
-    /// Returns the lines of the master map that are served, in its order, and what earlier workers have left.
-    pub(crate) fn served(&self) -> impl Iterator<Item = &Rc<Line>> {
-        let configured = self.configured().map(|(line, _)| line).filter(|line| line.usable.get());
-        configured.chain(self.inherited.iter().map(|(_, line)| line))
+    /// Returns the by_number of the master map that are served, in its order, and what earlier workers have left.
+    pub(crate) fn served(&self) -> impl Iterator<Item = &Rc<ConfiguredMap>> {
+        let configured = self.configured().map(|(map, _)| map).filter(|map| map.usable.get());
+        configured.chain(self.inherited.iter().map(|(_, map)| map))
     }
 
-    /// Returns the lines of the master map in its order, and where each is written.
-    pub(crate) fn configured(&self) -> impl Iterator<Item = (&Rc<Line>, &Position)> {
-        self.order.iter().filter_map(|ordered| Some((self.lines.get(&ordered.number)?, &ordered.place)))
+    /// Returns the by_number of the master map in its order, and where each is written.
+    pub(crate) fn configured(&self) -> impl Iterator<Item = (&Rc<ConfiguredMap>, &Position)> {
+        self.order.iter().filter_map(|ordered| Some((self.by_number.get(&ordered.number)?, &ordered.place)))
     }
 
     /// Returns whether a map is a line of the master map; the others are those of submounts.
@@ -74,10 +74,10 @@ impl InForce {
     }
 
     /// Forgets the maps of submounts that are gone.
-    pub(crate) fn forget_unused_lines(&mut self) {
+    pub(crate) fn forget_unused(&mut self) {
         let order = &self.order;
         let is_configured = |number| order.iter().any(|ordered| ordered.number == number);
-        self.lines.retain(|number, line| Rc::strong_count(line) > 1 || is_configured(*number));
+        self.by_number.retain(|number, map| Rc::strong_count(map) > 1 || is_configured(*number));
     }
 
     /// Returns the master map in force.
@@ -86,9 +86,9 @@ impl InForce {
     }
 
     /// Takes note of a mount that an earlier worker has left, served by a map that only the mount table names.
-    pub(crate) fn inherit(&mut self, wanted: Wanted, line: Rc<Line>) {
-        self.lines.insert(line.number, Rc::clone(&line));
-        self.inherited.push((wanted, line));
+    pub(crate) fn inherit(&mut self, wanted: Wanted, map: Rc<ConfiguredMap>) {
+        self.by_number.insert(map.number, Rc::clone(&map));
+        self.inherited.push((wanted, map));
     }
 
     /// Returns the mounts that earlier workers have left and no map names yet.
@@ -104,103 +104,104 @@ impl InForce {
         options: &Options,
         environment: &Arc<Environment>,
     ) {
-        let submounts: Vec<Rc<Line>> =
-            self.lines.values().filter(|line| !self.is_configured(line.number)).map(Rc::clone).collect();
-        let mut known: HashMap<(Vec<u8>, SourceSpec), Vec<Rc<Line>>> = HashMap::new();
-        for (line, _) in self.configured() {
-            let key = (line.mount_point.clone(), line.spec.clone());
-            known.entry(key).or_default().push(Rc::clone(line));
+        let submounts: Vec<Rc<ConfiguredMap>> =
+            self.by_number.values().filter(|map| !self.is_configured(map.number)).map(Rc::clone).collect();
+        let mut known: HashMap<(Vec<u8>, SourceSpec), Vec<Rc<ConfiguredMap>>> = HashMap::new();
+        for (map, _) in self.configured() {
+            let key = (map.mount_point.clone(), map.spec.clone());
+            known.entry(key).or_default().push(Rc::clone(map));
         }
         let mut order = Vec::new();
-        let mut lines: HashMap<u32, Rc<Line>> = submounts.into_iter().map(|line| (line.number, line)).collect();
+        let mut by_number: HashMap<u32, Rc<ConfiguredMap>> =
+            submounts.into_iter().map(|map| (map.number, map)).collect();
         let direct = master.table.direct.iter().zip(0..).map(|(entry, n)| (entry, Some(n)));
         for (entry, direct) in master.table.indirect.iter().map(|entry| (entry, None)).chain(direct) {
             let same = known.get_mut(&(entry.mount_point.clone(), entry.source.clone()));
             let same = same.filter(|same| !same.is_empty()).map(|same| same.remove(0));
-            let line = self.line(entry, same, effective(&entry.options, settings, options), environment);
-            order.push(Ordered { number: line.number, direct, place: entry.place.clone() });
-            lines.insert(line.number, line);
+            let map = self.map(entry, same, effective(&entry.options, settings, options), environment);
+            order.push(Ordered { number: map.number, direct, place: entry.place.clone() });
+            by_number.insert(map.number, map);
         }
         if master.status == Status::Partial {
             // What cannot be read now may name them.
-            for line in known.into_values().flatten() {
-                let direct = line.direct().then_some(master.table.direct.len());
-                order.push(Ordered { number: line.number, direct, place: Position::whole(Path::new("-")) });
-                lines.insert(line.number, line);
+            for map in known.into_values().flatten() {
+                let direct = map.direct().then_some(master.table.direct.len());
+                order.push(Ordered { number: map.number, direct, place: Position::whole(Path::new("-")) });
+                by_number.insert(map.number, map);
             }
         }
-        (self.order, self.lines, self.master) = (order, lines, Some(Arc::new(master)));
+        (self.order, self.by_number, self.master) = (order, by_number, Some(Arc::new(master)));
     }
 
     /// Returns the map of an entry of the master map: `known`, which serves the same mount point from the same map, if
     /// nothing has changed, else a new one.
-    fn line(
+    fn map(
         &mut self,
         entry: &MasterEntry,
-        known: Option<Rc<Line>>,
+        known: Option<Rc<ConfiguredMap>>,
         options: MasterOptions,
         environment: &Arc<Environment>,
-    ) -> Rc<Line> {
-        let same_names = |line: &&Rc<Line>| *line.names == *environment.names;
-        if let Some(line) = known.as_ref().filter(|line| line.options == options).filter(same_names) {
-            return Rc::clone(line);
+    ) -> Rc<ConfiguredMap> {
+        let same_names = |map: &&Rc<ConfiguredMap>| *map.names == *environment.names;
+        if let Some(map) = known.as_ref().filter(|map| map.options == options).filter(same_names) {
+            return Rc::clone(map);
         }
-        let number = self.line_number();
+        let number = self.map_number();
         let (mount_point, spec) = (entry.mount_point.clone(), entry.source.clone());
         // The same map with other options: what is known of it, and the pipe of its mounts, stay.
         let source = match known.as_ref().filter(same_names) {
-            Some(line) => Arc::clone(&line.source),
+            Some(map) => Arc::clone(&map.source),
             None => open(&spec, if entry.direct { Mode::Direct } else { Mode::Indirect }, environment),
         };
         let names = Arc::clone(&environment.names);
-        let line = Line::new(number, mount_point, spec, options, (source, names));
+        let map = ConfiguredMap::new(number, mount_point, spec, options, (source, names));
         if let Some(known) = known {
-            line.pipe.set(known.pipe.get());
-            line.usable.set(known.usable.get());
-            line.entries.replace(known.entries.borrow().clone());
+            map.pipe.set(known.pipe.get());
+            map.usable.set(known.usable.get());
+            map.entries.replace(known.entries.borrow().clone());
         }
-        Rc::new(line)
+        Rc::new(map)
     }
 
     /// Makes a map of what the mount table shows of an autofs mount.
-    pub(crate) fn line_of(
+    pub(crate) fn map_of(
         &mut self,
         entry: &MasterEntry,
         settings: &Settings,
         options: &Options,
         environment: &Arc<Environment>,
-    ) -> Rc<Line> {
-        let same = |line: &&Rc<Line>| line.mount_point == entry.mount_point && line.spec == entry.source;
-        let known = self.inherited.iter().map(|(_, line)| line).find(same).map(Rc::clone);
-        let line = self.line(entry, known, effective(&entry.options, settings, options), environment);
-        line.usable.set(true);
-        line
+    ) -> Rc<ConfiguredMap> {
+        let same = |map: &&Rc<ConfiguredMap>| map.mount_point == entry.mount_point && map.spec == entry.source;
+        let known = self.inherited.iter().map(|(_, map)| map).find(same).map(Rc::clone);
+        let map = self.map(entry, known, effective(&entry.options, settings, options), environment);
+        map.usable.set(true);
+        map
     }
 
     /// Returns whether entries were read that are not in force.
     pub(crate) fn has_changed(&self) -> bool {
-        self.configured().any(|(line, _)| line.usable.get() && line.has_changed())
+        self.configured().any(|(map, _)| map.usable.get() && map.has_changed())
     }
 
     /// Takes what was read last in force. Returns the maps as they are now, and the entries that were in force before.
     pub(crate) fn take_entries(&mut self) -> (Vec<View>, HashMap<u32, Arc<Entries>>) {
         let (mut views, mut before) = (Vec::new(), HashMap::new());
         for ordered in &self.order {
-            let Some(line) = self.lines.get(&ordered.number).filter(|line| line.usable.get()) else { continue };
-            let new = line.source.known_entries();
-            let old = line.entries.replace(new.clone());
+            let Some(map) = self.by_number.get(&ordered.number).filter(|map| map.usable.get()) else { continue };
+            let new = map.source.known_entries();
+            let old = map.entries.replace(new.clone());
             if let Some(old) = old {
                 let same = new.as_ref().is_some_and(|new| new.is_same(&old));
                 if !same {
-                    before.insert(line.number, old);
+                    before.insert(map.number, old);
                 }
             }
             views.push(View {
-                number: line.number,
-                path: Path::new(OsStr::from_bytes(&line.mount_point)).into(),
+                number: map.number,
+                path: Path::new(OsStr::from_bytes(&map.mount_point)).into(),
                 direct: ordered.direct,
-                timeout: line.timeout(),
-                negative_timeout: line.negative_timeout(),
+                timeout: map.timeout(),
+                negative_timeout: map.negative_timeout(),
                 entries: new,
             });
         }
@@ -212,16 +213,17 @@ impl InForce {
     pub(crate) fn add_inherited(&mut self, wanted: &mut Vec<Wanted>, real: &RealPaths) -> Vec<Wanted> {
         let named: HashSet<&Path> = wanted.iter().map(|wanted| &*wanted.path).collect();
         let whole = self.master.as_ref().is_some_and(|master| matches!(master.status, Status::Read));
-        let unread: Vec<Rc<Line>> =
-            self.configured().map(|(line, _)| line).filter(|line| !line.usable.get()).map(Rc::clone).collect();
-        let may_be_named =
-            |(_, line): &(Wanted, Rc<Line>)| !whole || unread.iter().any(|unread| unread.serves_the_same(line, real));
+        let unread: Vec<Rc<ConfiguredMap>> =
+            self.configured().map(|(map, _)| map).filter(|map| !map.usable.get()).map(Rc::clone).collect();
+        let may_be_named = |(_, map): &(Wanted, Rc<ConfiguredMap>)| {
+            !whole || unread.iter().any(|unread| unread.serves_the_same(map, real))
+        };
         let unnamed = std::mem::take(&mut self.inherited).into_iter().filter(|(old, _)| !named.contains(&*old.path));
         let (kept, given_up): (Vec<_>, Vec<_>) = unnamed.partition(may_be_named);
         self.inherited = kept;
         wanted.extend(self.inherited.iter().map(|(wanted, _)| wanted.clone()));
-        for (_, line) in &self.inherited {
-            self.lines.entry(line.number).or_insert_with(|| Rc::clone(line));
+        for (_, map) in &self.inherited {
+            self.by_number.entry(map.number).or_insert_with(|| Rc::clone(map));
         }
         given_up.into_iter().map(|(wanted, _)| wanted).collect()
     }

@@ -36,7 +36,7 @@ pub(crate) fn locate(mounts: &Mounts, ignore: bool) -> Located {
     let mut located = Located::default();
     mounts.forget_devices();
     for (id, path, kind, strictexpire) in
-        mounts.filter_map(|id, mount| Some((id, mount.path.clone(), mount.kind, mount.line.options.strictexpire)))
+        mounts.filter_map(|id, mount| Some((id, mount.path.clone(), mount.kind, mount.map.options.strictexpire)))
     {
         let Some(line) = line_of(kind, table.at(&path), &own) else {
             if !mounts.is_leaving(id) {

@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::daemon::maps::line::Line;
-use crate::engine::{EntryId, Key, Kind, MountId, Requester};
+use crate::daemon::maps::configured_map::ConfiguredMap;
+use crate::engine::{EntryId, Key, Kind, MountId, MountIds, Requester};
 use crate::exec::Place;
 use crate::exec::dirs::Made;
 use crate::plan::Plan;
@@ -41,7 +41,7 @@ pub(crate) struct AutofsMount {
     /// The number of the pipe that it writes to.
     pub(crate) pipe: u32,
     /// The line of the master map it belongs to.
-    pub(crate) line: Rc<Line>,
+    pub(crate) map: Rc<ConfiguredMap>,
     /// Whether it is mounted on a network file system, so that opening its root may block.
     pub(crate) remote: bool,
     /// Whether a restore has dropped `strictexpire` or `ignore`. If so, it is remounted when nothing is mounted on it.
@@ -71,7 +71,7 @@ impl AutofsMount {
             dev: autofs::decode(self.dev),
             key: key.clone(),
             who,
-            label: self.line.label(&self.path),
+            label: self.map.label(&self.path),
         }
     }
 }
@@ -88,7 +88,7 @@ pub(crate) struct NewMount {
     /// The number of the pipe that it writes to.
     pub(crate) pipe: u32,
     /// The line of the master map it belongs to.
-    pub(crate) line: Rc<Line>,
+    pub(crate) map: Rc<ConfiguredMap>,
     /// The directories that were created for it.
     pub(crate) created: Made,
     /// Whether it is mounted on a network file system.
@@ -133,7 +133,7 @@ pub(crate) struct Mounts {
     attaching: Rc<Cell<usize>>,
     /// Notified when an attach has ended.
     attached: Rc<Notify>,
-    next: Cell<u32>,
+    ids: RefCell<MountIds>,
     /// Receives the pipes that have a writer but no reading task yet.
     unread: mpsc::UnboundedSender<Rc<Pipe>>,
 }
@@ -156,23 +156,22 @@ impl Mounts {
             making: Rc::default(),
             attaching: Rc::default(),
             attached: Rc::default(),
-            next: Cell::new(1),
+            ids: RefCell::new(MountIds::nested()),
             unread,
         };
         (Rc::new(mounts), read)
     }
 
     /// Returns a new id for an offset mount or a submount.
-    pub(crate) fn number(&self) -> MountId {
-        let next = self.next.get();
-        self.next.set(next.wrapping_add(1));
-        MountId(next & !MountId::TOP)
+    pub(crate) fn new_id(&self) -> MountId {
+        let rows = self.rows.borrow();
+        self.ids.borrow_mut().allocate(|id| rows.contains_key(&id))
     }
 
     /// Adds an autofs mount. Its packets are read from now on, and served when the engine knows the mount and its entries. Must
     /// be called before the engine is told about the mount.
     pub(crate) fn insert(&self, id: MountId, new: NewMount) {
-        let NewMount { path, kind, dev, pipe, line, created, remote, found } = new;
+        let NewMount { path, kind, dev, pipe, map, created, remote, found } = new;
         if found {
             self.adopting.borrow_mut().insert(id);
         }
@@ -185,7 +184,7 @@ impl Mounts {
                 let _ = self.unread.send(Rc::clone(pipe));
             }
         }
-        let mount = AutofsMount { path, kind, dev, pipe, line, remote, lacks_options: false };
+        let mount = AutofsMount { path, kind, dev, pipe, map, remote, lacks_options: false };
         self.rows.borrow_mut().insert(id, Box::new(Row { mount, created, root: None, unanswered: 0 }));
     }
 
@@ -417,12 +416,12 @@ impl Drop for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::testing::{Parts, line};
+    use crate::daemon::testing::{Parts, map};
     use crate::sys::mountinfo;
 
     fn mount(kind: Kind, path: &str) -> AutofsMount {
-        let (path, line) = (Path::new(path).into(), line("/m"));
-        AutofsMount { path, kind, dev: 1, pipe: 1, line, remote: false, lacks_options: false }
+        let (path, map) = (Path::new(path).into(), map("/m"));
+        AutofsMount { path, kind, dev: 1, pipe: 1, map, remote: false, lacks_options: false }
     }
 
     #[test]
@@ -516,14 +515,6 @@ mod tests {
         assert!(mounts.is_busy() && mounts.is_leaving(MountId(1)));
         mounts.end_leaving(MountId(1));
         assert!(!mounts.is_busy());
-    }
-
-    #[tokio::test]
-    async fn numbers_of_the_shell_are_never_those_of_the_engine() {
-        let parts = Parts::new();
-        parts.mounts.next.set(u32::MAX);
-        let numbers = [(); 3].map(|()| parts.mounts.number());
-        assert!(numbers.iter().all(|id| !id.is_top()), "{numbers:?}");
     }
 
     #[tokio::test]

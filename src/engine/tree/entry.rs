@@ -30,7 +30,7 @@ pub(in crate::engine) enum Phase {
     Unmounting(JobId, Vec<Piece>),
     /// The unmount stopped halfway; the triggers that are gone are mounted again, one place after the other, the last
     /// of the list now. The entry that was to be unmounted keeps this phase for all of them.
-    Restoring(JobId, Vec<Repair>),
+    Remounting(JobId, Vec<Remount>),
 }
 
 impl Phase {
@@ -41,7 +41,7 @@ impl Phase {
             | Self::Performing(job, _)
             | Self::Checking(job)
             | Self::Unmounting(job, _)
-            | Self::Restoring(job, _) => Some(*job),
+            | Self::Remounting(job, _) => Some(*job),
         }
     }
 
@@ -54,13 +54,13 @@ impl Phase {
             Self::Mounted => EntryPhase::Mounted,
             Self::Checking(_) => EntryPhase::Checking,
             Self::Unmounting(..) => EntryPhase::Unmounting,
-            Self::Restoring(..) => EntryPhase::Remounting,
+            Self::Remounting(..) => EntryPhase::Remounting,
         }
     }
 
     /// Returns whether the tree below is being taken down (or put up again): nothing else may begin there.
     pub(in crate::engine) fn holds_tree(&self) -> bool {
-        matches!(self, Self::Unmounting(..) | Self::Restoring(..))
+        matches!(self, Self::Unmounting(..) | Self::Remounting(..))
     }
 }
 
@@ -75,7 +75,7 @@ pub(in crate::engine) enum Piece {
 
 /// Triggers to be mounted again below an entry.
 #[derive(Debug)]
-pub(in crate::engine) struct Repair {
+pub(in crate::engine) struct Remount {
     pub(in crate::engine) at: EntryId,
     pub(in crate::engine) plan: Arc<Plan>,
 }
@@ -118,7 +118,7 @@ impl Entry {
     /// Returns whether something is mounted there that may have to be unmounted.
     pub(in crate::engine) fn occupied(&self) -> bool {
         let mounted =
-            matches!(self.phase, Phase::Mounted | Phase::Checking(_) | Phase::Unmounting(..) | Phase::Restoring(..));
+            matches!(self.phase, Phase::Mounted | Phase::Checking(_) | Phase::Unmounting(..) | Phase::Remounting(..));
         mounted || !self.children.is_empty()
     }
 

@@ -14,7 +14,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(super) use entry::{Askers, Entry, Phase, Piece, Repair, Waiter};
+pub(super) use entry::{Askers, Entry, Phase, Piece, Remount, Waiter};
 pub(super) use mount::{Mount, Site, Stage, State, Top};
 use paths::Paths;
 use tally::Tally;

@@ -20,7 +20,7 @@ pub(in crate::engine) struct Mount {
     /// The top-level mount of its tree; itself, if it is one.
     pub(in crate::engine) top: MountId,
     /// None: it is a top-level mount. Boxed, as there may be thousands of those.
-    pub(in crate::engine) below: Option<Box<Below>>,
+    pub(in crate::engine) below: Option<Box<Nested>>,
     pub(super) entries: BTreeMap<Key, Entry>,
     /// The occupied entries.
     pub(super) occupied: Tally,
@@ -53,7 +53,7 @@ impl Mount {
             kind,
             negative_timeout,
             top: self.top,
-            below: Some(Box::new(Below { owner: owner.clone(), depth: self.depth() + 1, plan })),
+            below: Some(Box::new(Nested { owner: owner.clone(), depth: self.depth() + 1, plan })),
             entries: BTreeMap::new(),
             occupied: Tally::default(),
             expiring: false,
@@ -110,7 +110,7 @@ impl Mount {
 
 /// What only a mount below an entry has.
 #[derive(Debug)]
-pub(in crate::engine) struct Below {
+pub(in crate::engine) struct Nested {
     /// The entry it is mounted on.
     pub(in crate::engine) owner: EntryId,
     depth: usize,
@@ -129,7 +129,7 @@ pub(in crate::engine) enum Site {
 pub(in crate::engine) struct Top {
     pub(in crate::engine) wanted: Wanted,
     pub(super) state: State,
-    /// The last `Want` that named it.
+    /// The last `Configure` that named it.
     pub(in crate::engine) generation: u32,
     /// `wanted` has changed while it was being attached, which the shell was not told.
     pub(in crate::engine) changed: bool,

@@ -25,7 +25,7 @@ pub(crate) async fn check(worker: &Rc<Worker>) -> Vec<Check> {
     let wish = |mount: &AutofsMount| Wish {
         path: mount.path.to_path_buf(),
         kind: mount.kind,
-        options: tools.ignore || mount.line.options.strictexpire,
+        options: tools.ignore || mount.map.options.strictexpire,
     };
     let known = Known {
         device: tools.control.has_device(),

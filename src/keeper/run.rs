@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use log::{error, info};
 
-use super::handover::{Estate, Files, Legacy};
+use super::handover::{Files, Handover, OutgoingHandover};
 use super::watchdog::{self, Seen, Verdict, Watchdog};
 use crate::link::channel::SIZE;
 use crate::link::journal;
 use crate::link::{Inheritance, Link, Message, Pulse, START_FAILED};
 use crate::sys::children::{self, Exit, Fork, Reaped, Signal};
-use crate::sys::exec::{self, Program};
+use crate::sys::exec::{self, Executable};
 use crate::sys::memory::SharedMemory;
 use crate::sys::signals::{Request, Signals};
 use crate::sys::{fds, procfs};
@@ -68,7 +68,7 @@ struct GivenUp {
 }
 
 /// The keeper.
-pub(super) struct Guard {
+pub(super) struct Keeper {
     signals: Signals,
     socket: OwnedFd,
     link: OwnedFd,
@@ -103,7 +103,7 @@ pub(super) struct Guard {
     stop: Option<Signal>,
 }
 
-impl Guard {
+impl Keeper {
     /// The keeper of a new daemon.
     pub(super) fn new(signals: Signals, journal: SharedMemory, files: Files) -> io::Result<Self> {
         let ends = fds::pair()?;
@@ -145,11 +145,11 @@ impl Guard {
     }
 
     /// The keeper of a daemon whose program has been replaced. Its worker is of the program before.
-    pub(super) fn resume(signals: Signals, estate: Estate) -> io::Result<Self> {
-        let Estate { journal, socket, link, held, worker, workers, previous, stop, files } = estate;
+    pub(super) fn resume(signals: Signals, handover: Handover) -> io::Result<Self> {
+        let Handover { journal, socket, link, held, worker, workers, previous, stop, files } = handover;
         let journal = SharedMemory::open(journal)?;
         journal::check(&journal)?;
-        let mut guard = Self {
+        let mut keeper = Self {
             worker,
             workers,
             previous,
@@ -158,13 +158,13 @@ impl Guard {
             ever_served: true,
             ..Self::with(signals, journal, files, (socket, link))?
         };
-        guard.held.extend(held);
+        keeper.held.extend(held);
         if let Some(worker) = worker {
-            guard.due = None;
-            guard.retire_by = Some(Instant::now() + RETIRE);
+            keeper.due = None;
+            keeper.retire_by = Some(Instant::now() + RETIRE);
             let _ = children::kill(worker, Signal::Alarm);
         }
-        Ok(guard)
+        Ok(keeper)
     }
 
     /// Runs until the daemon ends, and returns its exit status. In a worker it returns what the worker is to do with
@@ -291,7 +291,7 @@ impl Guard {
         let program = self.files.program.clone();
         let own = self.has_room().and_then(|()| exec::own_program());
         let e = match own {
-            Ok(own) => self.hand_over(Program::Path(&program), Some(own.as_fd())),
+            Ok(own) => self.hand_over(Executable::Path(&program), Some(own.as_fd())),
             Err(e) => e,
         };
         error!("{} cannot take over: {e}; this program goes on", Escaped::path(&program));
@@ -311,12 +311,12 @@ impl Guard {
     fn fall_back(&mut self) {
         let Some(previous) = self.previous.take() else { return };
         error!("no worker of the new program serves: the program before takes over again");
-        let e = self.hand_over(Program::File(previous.as_fd()), None);
+        let e = self.hand_over(Executable::File(previous.as_fd()), None);
         error!("the program before cannot take over: {e}");
     }
 
-    fn hand_over(&self, program: Program<'_>, previous: Option<BorrowedFd<'_>>) -> io::Error {
-        let legacy = Legacy {
+    fn hand_over(&self, program: Executable<'_>, previous: Option<BorrowedFd<'_>>) -> io::Error {
+        let handover = OutgoingHandover {
             journal: self.journal.as_fd(),
             socket: self.socket.as_fd(),
             link: self.link.as_fd(),
@@ -327,7 +327,7 @@ impl Guard {
             stop: self.stop,
             files: &self.files,
         };
-        legacy.hand_over(program)
+        handover.hand_over(program)
     }
 
     /// In the new worker: what it takes over.
@@ -464,12 +464,12 @@ mod tests {
     }
 
     /// A keeper without a worker; in a thread of its own, as it blocks the signals of its thread.
-    fn with_guard(test: impl FnOnce(&mut Guard, &mut Starter) + Send) {
+    fn with_keeper(test: impl FnOnce(&mut Keeper, &mut Starter) + Send) {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 let journal = SharedMemory::create(4.try_into().unwrap()).unwrap();
-                let mut guard = Guard::new(Signals::block().unwrap(), journal, Files::default()).unwrap();
-                test(&mut guard, &mut Starter(0));
+                let mut keeper = Keeper::new(Signals::block().unwrap(), journal, Files::default()).unwrap();
+                test(&mut keeper, &mut Starter(0));
             });
             thread.join().unwrap();
         });
@@ -477,22 +477,22 @@ mod tests {
 
     #[test]
     fn a_program_that_has_not_served_yet_is_not_replaced() {
-        with_guard(|guard, starter| {
-            assert!(!guard.may_be_replaced(), "nobody has served");
-            let link = Link::new(guard.link.try_clone().unwrap());
+        with_keeper(|keeper, starter| {
+            assert!(!keeper.may_be_replaced(), "nobody has served");
+            let link = Link::new(keeper.link.try_clone().unwrap());
             link.send(Message::Started).unwrap();
-            drain(guard, starter);
-            assert!(guard.may_be_replaced());
-            guard.previous = Some(read_end());
-            assert!(!guard.may_be_replaced(), "the program before would be lost");
+            drain(keeper, starter);
+            assert!(keeper.may_be_replaced());
+            keeper.previous = Some(read_end());
+            assert!(!keeper.may_be_replaced(), "the program before would be lost");
             link.send(Message::Started).unwrap();
-            drain(guard, starter);
-            assert!(guard.may_be_replaced());
+            drain(keeper, starter);
+            assert!(keeper.may_be_replaced());
         });
     }
 
-    fn drain(guard: &mut Guard, starter: &mut Starter) {
-        while guard.receive(starter) {}
+    fn drain(keeper: &mut Keeper, starter: &mut Starter) {
+        while keeper.receive(starter) {}
     }
 
     fn read_end() -> OwnedFd {
@@ -501,20 +501,20 @@ mod tests {
 
     #[test]
     fn pipes_are_held_by_number_until_they_are_dropped() {
-        with_guard(|guard, starter| {
-            let link = Link::new(guard.link.try_clone().unwrap());
+        with_keeper(|keeper, starter| {
+            let link = Link::new(keeper.link.try_clone().unwrap());
             for number in [1, 2, 2, 3] {
                 link.hold(number, read_end().as_fd()).unwrap();
             }
             for message in [Message::Drop(1), Message::Drop(9), Message::Started] {
                 link.send(message).unwrap();
             }
-            drain(guard, starter);
-            assert_eq!(guard.held.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3]);
-            assert_eq!((starter.0, guard.ever_served, guard.ending), (1, true, None));
+            drain(keeper, starter);
+            assert_eq!(keeper.held.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3]);
+            assert_eq!((starter.0, keeper.ever_served, keeper.ending), (1, true, None));
             link.send(Message::Ending(7)).unwrap();
-            drain(guard, starter);
-            assert_eq!(guard.ending, Some(7));
+            drain(keeper, starter);
+            assert_eq!(keeper.ending, Some(7));
         });
     }
 
@@ -523,28 +523,28 @@ mod tests {
         if fds::raise_limit(TABLE as u64 + 256).unwrap().1 < TABLE as u64 + 128 {
             return;
         }
-        with_guard(|guard, starter| {
-            let (link, pipe) = (Link::new(guard.link.try_clone().unwrap()), read_end());
+        with_keeper(|keeper, starter| {
+            let (link, pipe) = (Link::new(keeper.link.try_clone().unwrap()), read_end());
             for number in 0..TABLE as u32 + 40 {
                 link.hold(number, pipe.as_fd()).unwrap();
-                guard.receive(starter);
+                keeper.receive(starter);
             }
-            assert_eq!((guard.held.len(), guard.held[TABLE - 1].0), (TABLE, TABLE as u32 - 1));
+            assert_eq!((keeper.held.len(), keeper.held[TABLE - 1].0), (TABLE, TABLE as u32 - 1));
             link.send(Message::Drop(5)).unwrap();
             link.hold(u32::MAX, pipe.as_fd()).unwrap();
-            drain(guard, starter);
-            assert_eq!((guard.held.len(), guard.held[TABLE - 1].0), (TABLE, u32::MAX));
+            drain(keeper, starter);
+            assert_eq!((keeper.held.len(), keeper.held[TABLE - 1].0), (TABLE, u32::MAX));
         });
     }
 
     #[test]
     fn a_worker_that_never_served_comes_back_ever_more_slowly() {
-        with_guard(|guard, _| {
+        with_keeper(|keeper, _| {
             let mut waits = Vec::new();
             for _ in 0..20 {
-                guard.begun = Instant::now();
-                guard.postpone();
-                waits.push(guard.due.unwrap() - guard.begun);
+                keeper.begun = Instant::now();
+                keeper.postpone();
+                waits.push(keeper.due.unwrap() - keeper.begun);
             }
             assert!(waits.is_sorted());
             assert_eq!((waits[0], waits[19]), BACK_OFF);
@@ -553,13 +553,13 @@ mod tests {
 
     #[test]
     fn without_a_daemon_that_serves_there_is_no_upgrade() {
-        with_guard(|guard, _| {
+        with_keeper(|keeper, _| {
             // If it were tried, this process would become another one.
-            guard.files.program = "/bin/false".into();
-            guard.become_new();
-            (guard.ever_served, guard.stop) = (true, Some(Signal::Term));
-            guard.become_new();
-            guard.fall_back();
+            keeper.files.program = "/bin/false".into();
+            keeper.become_new();
+            (keeper.ever_served, keeper.stop) = (true, Some(Signal::Term));
+            keeper.become_new();
+            keeper.fall_back();
         });
     }
 
@@ -570,8 +570,8 @@ mod tests {
         fn nothing_that_a_worker_says_does_harm(
             said in prop::collection::vec((prop::collection::vec(any::<u8>(), 1..40), 0..3u8, any::<bool>()), 0..60),
         ) {
-            with_guard(|guard, starter| {
-                let socket = guard.link.try_clone().unwrap();
+            with_keeper(|keeper, starter| {
+                let socket = keeper.link.try_clone().unwrap();
                 for (mut bytes, like, with_pipe) in said {
                     if like > 0 {
                         // Almost one of ours: all is right but the kind, or the length.
@@ -583,13 +583,13 @@ mod tests {
                     let pipe = read_end();
                     fds::send(socket.as_fd(), &bytes, with_pipe.then(|| pipe.as_fd())).unwrap();
                     drop(pipe);
-                    drain(guard, starter);
+                    drain(keeper, starter);
                 }
-                guard.held.clear();
+                keeper.held.clear();
                 let link = Link::new(socket);
                 link.hold(1, read_end().as_fd()).unwrap();
-                drain(guard, starter);
-                assert_eq!(guard.held.len(), 1, "and what comes after is understood");
+                drain(keeper, starter);
+                assert_eq!(keeper.held.len(), 1, "and what comes after is understood");
             });
         }
     }

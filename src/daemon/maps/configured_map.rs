@@ -17,7 +17,7 @@ use crate::text::Escaped;
 
 /// A line of the master map, or the map of a submount.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct ConfiguredMap {
     /// Identifies the map to the engine: [`Wanted::map`](crate::engine::Wanted). A line that a reload finds again keeps its
     /// number.
     pub(crate) number: u32,
@@ -41,7 +41,7 @@ pub(crate) struct Line {
     label: Arc<str>,
 }
 
-impl Line {
+impl ConfiguredMap {
     /// Makes a map for which nothing is mounted yet.
     pub(crate) fn new(
         number: u32,
@@ -86,7 +86,7 @@ impl Line {
 
     /// Returns whether it serves the same mount points from the map of the same name.
     pub(crate) fn serves_the_same(&self, other: &Self, real: &RealPaths) -> bool {
-        let place = |line: &Self| real.translate(Path::new(OsStr::from_bytes(&line.mount_point)));
+        let place = |map: &Self| real.translate(Path::new(OsStr::from_bytes(&map.mount_point)));
         place(self) == place(other) && self.mount_source() == other.mount_source()
     }
 
