@@ -16,7 +16,7 @@ use autofs::keeper;
 use autofs::link::Message;
 use autofs::link::journal::{self, Journal};
 use autofs::map::expand::expand;
-use autofs::map::{Item, Macros, Scope, Table, amd as am_utils, master, sun};
+use autofs::map::{Format, Item, Macros, Scope, Table, amd as am_utils, master, program, sun};
 use autofs::source::{Index, Mode};
 use autofs::sys::memory::SharedMemory;
 use autofs::sys::mountinfo;
@@ -36,6 +36,7 @@ pub(crate) const BODIES: &[Body] = &[
     ("control", control),
     ("handover", handover),
     ("journal", journal),
+    ("program_output", program_output),
 ];
 
 fn file() -> Arc<Path> {
@@ -68,6 +69,27 @@ pub(crate) fn map_lines(text: &[u8]) {
         }
     }
     entry(text, b"key");
+}
+
+/// The output of a program map: its entry is parsed like one of a file, and what follows a complete one does not count. Keys
+/// that it lists can be keys.
+pub(crate) fn program_output(output: &[u8]) {
+    for format in [Format::Sun, Format::Amd] {
+        let found = program::entry(output, b"key", format);
+        if program::is_complete(output) {
+            assert_eq!(found, program::entry(&[output, b"more\n"].concat(), b"key", format), "{format:?}");
+        }
+        if let Some(text) = found {
+            assert!(!text.trim_ascii().is_empty(), "a blank entry");
+            entry(&text, b"key");
+        }
+    }
+    for (direct, key) in
+        [true, false].into_iter().flat_map(|d| program::keys(output, d).into_iter().map(move |k| (d, k)))
+    {
+        assert_eq!(key.contains(&b'/'), direct, "{}", key.escape_ascii());
+        assert!(!key.is_empty() && !key.iter().any(u8::is_ascii_control), "{}", key.escape_ascii());
+    }
 }
 
 fn entry(text: &[u8], key: &[u8]) {

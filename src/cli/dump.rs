@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::reading::Reader;
-use crate::map::{MasterEntry, MasterOptions, SourceSpec, Table};
+use crate::map::{Macros, MasterEntry, MasterOptions, SourceSpec, Table};
 use crate::options::Options;
 use crate::source::master;
-use crate::source::{Answer, Description, MapSource, Mode};
+use crate::source::{Answer, Description, MapSource, Mode, machine};
 use crate::text::Diagnostic;
 
 /// Prints all maps with a heading, or only the entries of `map` (type and name). What is wrong goes to stderr.
@@ -63,7 +64,7 @@ fn mount_points(table: &Table) -> Vec<&[MasterEntry]> {
 }
 
 /// Opens and reads the map of a line. Returns `None` if it cannot be read.
-fn source(entry: &MasterEntry, reader: &Reader) -> Option<std::sync::Arc<dyn MapSource>> {
+fn source(entry: &MasterEntry, reader: &Reader) -> Option<Arc<dyn MapSource>> {
     let source = reader.open(&entry.source, if entry.direct { Mode::Direct } else { Mode::Indirect });
     let (entries, diagnostics) = reader.entries(&*source);
     complain(&diagnostics);
@@ -76,16 +77,28 @@ fn source(entry: &MasterEntry, reader: &Reader) -> Option<std::sync::Arc<dyn Map
     }
 }
 
-/// The keys of a map with their entries, in the order of the map; a wildcard comes last.
-fn entries(table: &Table, number: usize, entry: &MasterEntry, source: &dyn MapSource) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// The keys of a map with their entries, in the order of the map; a wildcard comes last. A program that lists its keys is
+/// asked for each of them.
+fn entries(
+    table: &Table,
+    number: usize,
+    entry: &MasterEntry,
+    source: &dyn MapSource,
+    reader: &Reader,
+) -> Vec<(Vec<u8>, Vec<u8>)> {
     let hidden = |key: &[u8]| entry.direct && table.hides(number, key);
     let mut keys = source.known_entries().map(|entries| entries.keys()).unwrap_or_default();
     if !entry.direct {
         keys.push(b"*".to_vec());
     }
+    let globals = Arc::new(Macros::predefined(&machine()));
+    let ask = |key: &[u8]| match source.known(key) {
+        None if key != b"*" => reader.lookup(source, key, &globals),
+        known => known,
+    };
     keys.into_iter()
         .filter(|key| !hidden(key))
-        .filter_map(|key| match source.known(&key) {
+        .filter_map(|key| match ask(&key) {
             Some(Answer::Found(found)) => Some((key, found.entry.text().into_owned())),
             _ => None,
         })
@@ -108,7 +121,7 @@ fn all(out: &mut dyn Write, table: &Table, reader: &Reader) -> io::Result<()> {
                 [] => describe(out, &source.describe(), &line.options)?,
                 parts => describe_parts(out, parts)?,
             }
-            let entries = entries(table, number, line, &*source);
+            let entries = entries(table, number, line, &*source, reader);
             if entries.is_empty() {
                 out.write_all(b"  no keys found in map\n")?;
             }
@@ -171,7 +184,7 @@ fn one(out: &mut dyn Write, table: &Table, reader: &Reader, kind: &[u8], name: &
             if !kinds.any(|kind| kind == wanted.0) || map_word(&description.map) != wanted.1 {
                 continue;
             }
-            let entries = entries(table, number, line, &*source);
+            let entries = entries(table, number, line, &*source, reader);
             if entries.is_empty() {
                 return out.write_all(b"no keys found in map\n");
             }

@@ -6,10 +6,13 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-use crate::map::SourceSpec;
+use crate::map::{Macros, SourceSpec};
 use crate::source::configuration::{Configuration, ConfigurationFiles, ReadConfiguration};
 use crate::source::master::{MasterFiles, Reading};
-use crate::source::{Entries, Environment, MapSource, Master, Mode, Names, Notices, Pass, Readers, SourceError, open};
+use crate::source::{
+    Answer, Ask, Entries, Environment, MapSource, Master, Mode, Names, Notices, Pass, Programs, Readers, Rules,
+    SourceError, Users, open,
+};
 use crate::text::Diagnostic;
 
 /// How long one file, or one map with all that it includes, may take.
@@ -31,10 +34,22 @@ impl Reader {
     /// # Errors
     /// The kernel refuses what is needed to wait for files.
     pub(super) fn new() -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (names, notices) = (Arc::default(), Arc::new(Notices::keep()));
-        let environment = Arc::new(Environment { names, readers: Readers::new(WIDTH), notices });
+        let programs = Arc::new(Programs::new(WIDTH, Arc::new(Users::new(WIDTH))));
+        let environment = Arc::new(Environment { names, readers: Readers::new(WIDTH), programs, notices });
         Ok(Self { runtime: Some(runtime), environment })
+    }
+
+    /// Runs no program from now on: program maps that list their keys have none.
+    pub(super) fn run_nothing(&self) {
+        self.environment.programs.set_rules(Rules { run: false, ..Rules::default() });
+    }
+
+    /// Asks a map for one key, for nobody in particular.
+    pub(super) fn lookup(&self, source: &dyn MapSource, key: &[u8], globals: &Arc<Macros>) -> Option<Answer> {
+        let ask = Ask { globals: Arc::clone(globals), ..Ask::new(key, Instant::now() + DEADLINE) };
+        self.wait(source.lookup(&ask))
     }
 
     /// Finds maps by these names from now on.

@@ -29,6 +29,8 @@ pub struct Native {
     pub security: Security,
     /// `[helpers]`
     pub helpers: Helpers,
+    /// `[programs]`
+    pub programs: Programs,
 }
 
 /// What is refused where users can write.
@@ -69,6 +71,27 @@ pub enum SourceLinks {
 pub struct Helpers {
     /// Names of variables of the daemon's own environment that programs get, beside PATH and LANG.
     pub environment: Vec<String>,
+}
+
+/// Program maps.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Programs {
+    /// For how long the output of a program is given again without running it.
+    pub keep: Keep,
+}
+
+/// For how long something is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// For the negative timeout of the mount point, as automount does.
+    #[default]
+    NegativeTimeout,
+    /// For `positive_timeout` of autofs.conf.
+    PositiveTimeout,
+    /// Not at all.
+    Never,
 }
 
 /// How file systems are mounted.
@@ -155,6 +178,9 @@ pub struct Limits {
     /// Unmounts.
     #[serde(deserialize_with = "count")]
     pub umounts: NonZeroU32,
+    /// Programs of program maps.
+    #[serde(deserialize_with = "count")]
+    pub programs: NonZeroU32,
     /// Mounts from one server, so that a dead one cannot take all places.
     #[serde(deserialize_with = "count")]
     pub per_server: NonZeroU32,
@@ -163,7 +189,14 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let limit = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
-        Self { mounts: limit(64), lookups: limit(64), expires: limit(16), umounts: limit(32), per_server: limit(16) }
+        Self {
+            mounts: limit(64),
+            lookups: limit(64),
+            expires: limit(16),
+            umounts: limit(32),
+            programs: limit(64),
+            per_server: limit(16),
+        }
     }
 }
 
@@ -298,7 +331,7 @@ mod tests {
             ("[mount]\nmehtod = 1", "2:1: unknown field `mehtod`: expected `method` or `placeholder`"),
             (
                 "[amd]",
-                "1:2: unknown field `amd`: expected one of `mount`, `deadlines`, `limits`, `exit`, `log`, `security`, `helpers`",
+                "1:2: unknown field `amd`: expected one of `mount`, `deadlines`, `limits`, `exit`, `log`, `security`, `helpers`, `programs`",
             ),
             ("[limits]\nmounts = 0", "2:10: invalid value: integer `0`: expected a whole number, 1 or more"),
             ("[deadlines]\nmount = -5", "2:9: invalid value: integer `-5`: expected a whole number, 1 or more"),

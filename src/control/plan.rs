@@ -79,7 +79,7 @@ mod tests {
     use crate::plan::FsMount;
 
     fn spec(kind: Option<SourceKind>, name: &[u8]) -> SourceSpec {
-        SourceSpec { kind, format: None, name: name.to_vec(), parts: Vec::new() }
+        SourceSpec { kind, format: None, name: name.to_vec(), parts: Vec::new(), lists: false }
     }
 
     #[test]

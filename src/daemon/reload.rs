@@ -259,6 +259,9 @@ impl Loading {
     /// Begins to read all maps that may have changed.
     fn begin(worker: &Rc<Worker>, reload: bool) -> Self {
         let state = worker.state.borrow();
+        if reload {
+            state.maps.by_number.values().for_each(|map| map.source.forget());
+        }
         let mut loading = Self { tasks: JoinSet::new(), lines: HashMap::new(), reload };
         let deadline = Instant::now() + state.context.lookup_deadline;
         for (map, place) in state.maps.configured() {

@@ -80,9 +80,14 @@ fn names() -> Arc<Names> {
 
 /// A line of the master map for a mount point, with the map `m`, which is not there.
 pub(crate) fn map(mount_point: &str) -> Rc<ConfiguredMap> {
-    let spec = SourceSpec { kind: None, format: None, name: b"/nonexistent/m".to_vec(), parts: Vec::new() };
+    let spec = SourceSpec { name: b"/nonexistent/m".to_vec(), ..SourceSpec::default() };
     let notices = Arc::new(Notices::keep());
-    let environment = Arc::new(Environment { names: names(), readers: Readers::new(1), notices });
+    let environment = Arc::new(Environment {
+        names: names(),
+        readers: Readers::new(1),
+        programs: crate::source::Programs::of_tests(),
+        notices,
+    });
     let source = open(&spec, Mode::Indirect, &environment);
     let source = (source, Arc::clone(&environment.names));
     Rc::new(ConfiguredMap::new(1, mount_point.as_bytes().to_vec(), spec, MasterOptions::default(), source))

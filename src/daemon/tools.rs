@@ -1,7 +1,6 @@
 //! The tools of jobs: control device, lanes, mounter. They are handles and cheap to clone.
 
 use std::cell::RefCell;
-use std::ffi::OsString;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -111,12 +110,6 @@ impl Requesters {
     }
 }
 
-/// Returns those of these variables that are set in the environment of this process.
-fn environment(names: &[String]) -> Vec<(OsString, OsString)> {
-    let usable = |name: &&String| !name.is_empty() && !name.contains(['=', '\0']);
-    names.iter().filter(usable).filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect()
-}
-
 fn settings(configuration: &Configuration) -> exec::Settings {
     let settings = &configuration.conf.autofs;
     let deadlines = &configuration.native.deadlines;
@@ -129,7 +122,7 @@ fn settings(configuration: &Configuration) -> exec::Settings {
         umount_deadline: bounded(settings.umount_wait.map_or(deadlines.umount, Duration::from_secs)),
         grace: bounded(deadlines.helper_kill),
         verbose: settings.mount_verbose,
-        environment: environment(&configuration.native.helpers.environment),
+        environment: crate::source::variables(&configuration.native.helpers.environment),
         strict_sources: configuration.native.security.source_links == native::SourceLinks::Root,
         ..exec::Settings::default()
     }

@@ -112,7 +112,7 @@ impl<'a> Scope<'a> {
     }
 
     /// UID GID USER GROUP HOME SHOST with their values, as far as they are known: a program map gets them too.
-    pub fn request_variables(&self) -> impl Iterator<Item = (&'static str, Cow<'a, [u8]>)> {
+    pub fn request_variables(&self) -> impl Iterator<Item = (&'static str, Cow<'a, [u8]>)> + use<'a> {
         let scope = *self;
         ["UID", "GID", "USER", "GROUP", "HOME", "SHOST"]
             .into_iter()

@@ -59,7 +59,11 @@ pub fn read(text: &[u8], file: &Arc<Path>) -> (Vec<Item>, Vec<Diagnostic>) {
 /// Parses one line. What works, but probably not as meant, is added to `warnings`.
 pub fn parse(line: &Line<'_>, warnings: &mut Vec<Diagnostic>) -> Result<Item, Diagnostic> {
     if line.is_include() {
-        return parse_include(line).map(Item::Include);
+        let include = parse_include(line)?;
+        if include.source.kind == Some(SourceKind::Program) {
+            return Err(include_error(line, "a program map cannot be included", INCLUDED));
+        }
+        return Ok(Item::Include(include));
     }
     let mount_point = mount_point(line)?;
     let mut words = Words::new(&line.entry);
@@ -71,27 +75,29 @@ pub fn parse(line: &Line<'_>, warnings: &mut Vec<Diagnostic>) -> Result<Item, Di
 
 /// The map that an include line `+map` names, in a master map or a mount map.
 pub fn parse_include(line: &Line<'_>) -> Result<Include, Diagnostic> {
-    use SourceKind::{Dir, File, Ldap, Ldaps, Nis, NisPlus, Sss, Yp};
+    use SourceKind::{Dir, File, Ldap, Ldaps, Nis, NisPlus, Program, Sss, Yp};
     let word = unquote(line.key.get(1..).unwrap_or_default());
-    let error = |message: String, help: &str| {
-        let message = format!("syntax error in map near [ {} ]: {message}", Escaped(&line.key));
-        Err(line.key_error("master::include", 0..line.key.len(), message).help(help))
-    };
+    let error = |message: String, help: &str| Err(include_error(line, &message, help));
     if word.is_empty() {
         return error("include of no map".to_owned(), "write +map without a blank");
     }
     match SourceSpec::parse(&word) {
         Err(e) => error(e.to_string(), &e.help()),
         Ok(source) => match source.kind {
-            None | Some(Dir | File | Ldap | Ldaps | Nis | NisPlus | Sss | Yp) => {
+            None | Some(Dir | File | Ldap | Ldaps | Nis | NisPlus | Program | Sss | Yp) => {
                 Ok(Include { source, place: line.key_place() })
             }
-            Some(kind) => error(
-                format!("a {} map cannot be included", kind.name()),
-                "includes are of type file, dir, sss, yp, nis, nisplus, ldap or ldaps",
-            ),
+            Some(kind) => error(format!("a {} map cannot be included", kind.name()), INCLUDED),
         },
     }
+}
+
+/// What can be included in a master map; a mount map can also include programs.
+const INCLUDED: &str = "includes are of type file, dir, sss, yp, nis, nisplus, ldap or ldaps";
+
+fn include_error(line: &Line<'_>, message: &str, help: &str) -> Diagnostic {
+    let message = format!("syntax error in map near [ {} ]: {message}", Escaped(&line.key));
+    line.key_error("master::include", 0..line.key.len(), message).help(help)
 }
 
 fn mount_point(line: &Line<'_>) -> Result<Vec<u8>, Diagnostic> {
@@ -132,7 +138,9 @@ fn source(
             return Err(Flaw::new("master::map", first..words.at, "a directory is no map", help));
         }
         options::parse(words, false, options, line, warnings)?;
-        return Ok(source);
+        let lists = std::mem::take(&mut options.list);
+        warnings.extend((lists && !source.may_be_program()).then(|| no_list(line)));
+        return Ok(SourceSpec { lists, ..source });
     }
     words.at = at;
     let mut parts = Vec::new();
@@ -140,15 +148,13 @@ fn source(
         words.skip_blanks();
         let start = words.at;
         let (mut part, _) = one_source(words, source.format)?;
-        if part.kind.is_none() && part.name.starts_with(b"/") {
-            // Never a program here, whatever its permissions say.
-            part.kind = Some(SourceKind::File);
-        }
         if matches!(part.kind, Some(SourceKind::Multi | SourceKind::Dir | SourceKind::Null)) {
             let help = "the parts of a multi map are maps of their own";
             return Err(Flaw::new("master::multi", start..words.at, "no part of a multi map", help));
         }
         let more = options::parse(words, true, options, line, warnings)?;
+        part.lists = std::mem::take(&mut options.list);
+        warnings.extend((part.lists && !part.may_be_program()).then(|| no_list(line)));
         let own = MasterOptions {
             mount_options: std::mem::take(&mut options.mount_options),
             defines: std::mem::take(&mut options.defines),
@@ -160,6 +166,12 @@ fn source(
             return Ok(SourceSpec { parts, ..source });
         }
     }
+}
+
+/// The warning that `list` stands behind a map that is no program.
+fn no_list(line: &Line<'_>) -> Diagnostic {
+    let message = "the option list means something for program maps only";
+    Diagnostic::warning("master::list", line.key_place(), message).help("leave it out")
 }
 
 /// One map: `[type[,format]:]name`, or the old `type[,format] name`; and, for `multi`, where its first part starts.
@@ -202,7 +214,7 @@ fn one_source(words: &mut Words<'_>, format: Option<Format>) -> Result<(SourceSp
     if name.is_empty() && kind != SourceKind::Multi {
         return Err(no_map(word));
     }
-    Ok((SourceSpec { kind: Some(kind), format: own_format.or(format), name, parts: Vec::new() }, start))
+    Ok((SourceSpec { kind: Some(kind), format: own_format.or(format), name, parts: Vec::new(), lists: false }, start))
 }
 
 /// Options in the place of the map, with the map behind them.
@@ -258,13 +270,14 @@ mod tests {
             Some(Format::Amd) => ",amd",
             Some(Format::Hesiod) => ",hesiod",
         };
+        let list = if s.lists { " list" } else { "" };
         let parts: Vec<String> =
             s.parts.iter().map(|(s, o)| format!("{}{}", print_source(s), print_options(o))).collect();
         match s.kind {
-            None => name,
+            None => format!("{name}{list}"),
             Some(k @ (SourceKind::Hosts | SourceKind::Null)) => format!("-{}", k.name()),
             Some(SourceKind::Multi) => format!("multi{format} {}", parts.join(" -- ")),
-            Some(k) => format!("{}{format}:{name}", k.name()),
+            Some(k) => format!("{}{format}:{name}{list}", k.name()),
         }
     }
 
@@ -325,6 +338,8 @@ mod tests {
             ("/m \"file:/etc/v l.map\" ro", "/m file:/etc/v\\ l.map ro"),
             ("/m program:/etc/vl.sh -ro", "/m program:/etc/vl.sh ro"),
             ("/m exec:/etc/vl.sh", "/m program:/etc/vl.sh"),
+            ("/m program:/etc/vl.sh -ro --list", "/m program:/etc/vl.sh list ro"),
+            ("/m multi /etc/a -- exec:/etc/b list", "/m multi /etc/a -- program:/etc/b list"),
             ("/m userdir:x", "/m userdir:x"),
             ("/m yp:auto.home", "/m yp:auto.home"),
             ("/m nis auto.home", "/m nis:auto.home"),
@@ -386,7 +401,7 @@ mod tests {
             ("/m x ro\r\n", "/m x ro"),
             // Several maps.
             ("/m multi file:/a -ro -- file:/b -soft", "/m multi file:/a ro -- file:/b soft"),
-            ("/m multi,sun: a -- /b -t 5 -DX=y", "/m multi,sun a -- file,sun:/b -DX=y --timeout=5"),
+            ("/m multi,sun: a -- /b -t 5 -DX=y", "/m multi,sun a -- /b -DX=y --timeout=5"),
             ("/m multi:a -- yp b ro", "/m multi a -- yp:b ro"),
             // Includes.
             ("+auto.master", "+auto.master"),
@@ -559,7 +574,7 @@ mod tests {
             let defines = defines.into_iter().map(|(n, v)| (n.into_bytes(), v.into_bytes())).collect();
             MasterOptions {
                 timeout, negative_timeout, browse, nobind, symlink, strictexpire, propagation, random, use_weight_only,
-                verbosity, mode, defines, slashify_colons, mount_options: words.join(",").into_bytes(), arguments: Vec::new(),
+                verbosity, mode, list: false, defines, slashify_colons, mount_options: words.join(",").into_bytes(), arguments: Vec::new(),
             }
         }
     }
@@ -571,6 +586,7 @@ mod tests {
         ) {
             let source = SourceSpec {
                 kind: Some(SourceKind::File), format: Some(Format::Sun), name: name.into_bytes(), parts: Vec::new(),
+                lists: false,
             };
             let place = Position::new(&file(), 1, 1);
             let entry = MasterEntry { mount_point: point.into_bytes(), direct: false, source, options, place };

@@ -119,6 +119,7 @@ fn option(words: &mut Words<'_>, part: Range<usize>, options: &mut MasterOptions
     match words.get(&part) {
         b"-g" | b"--ghost" | b"browse" | b"-browse" | b"--browse" => options.browse = Some(true),
         b"nobrowse" | b"-nobrowse" | b"--nobrowse" => options.browse = Some(false),
+        b"list" | b"-list" | b"--list" => options.list = true,
         b"nobind" | b"-nobind" | b"--nobind" => options.nobind = true,
         b"symlink" | b"-symlink" | b"--symlink" => options.symlink = true,
         b"strictexpire" | b"-strictexpire" | b"--strictexpire" => options.strictexpire = true,

@@ -102,7 +102,7 @@ impl Format {
 }
 
 /// A map as it is named: `[type[,format]:]name [arguments]`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct SourceSpec {
     /// The type, if one is written; without, a path is a file (or program) and a name goes through nsswitch.
     pub kind: Option<SourceKind>,
@@ -112,6 +112,8 @@ pub struct SourceSpec {
     pub name: Vec<u8>,
     /// The parts of a `multi` map; else empty.
     pub parts: Vec<(SourceSpec, MasterOptions)>,
+    /// `list`: a program lists its keys when it is called without an argument.
+    pub lists: bool,
 }
 
 /// Why a word names no map.
@@ -158,12 +160,18 @@ impl ParseError {
 }
 
 impl SourceSpec {
+    /// Returns whether the map may be a program: it is called one, or its permissions decide.
+    pub fn may_be_program(&self) -> bool {
+        matches!(self.kind, None | Some(SourceKind::Program))
+    }
+
     /// The map that `word` names, without quotes or escapes: `[type[,format]:]name`, `-hosts` or `-null`.
     ///
     /// A colon alone makes no type: a name as `server:ou=auto.home` is one for LDAP.
     pub fn parse(word: &[u8]) -> Result<Self, ParseError> {
         let text = |bytes| Escaped::start_of(bytes).to_string();
-        let named = |kind, format, name: &[u8]| Self { kind, format, name: name.to_vec(), parts: Vec::new() };
+        let named =
+            |kind, format, name: &[u8]| Self { kind, format, name: name.to_vec(), parts: Vec::new(), lists: false };
         match word {
             b"-hosts" => return Ok(named(Some(SourceKind::Hosts), None, b"")),
             b"-null" => return Ok(named(Some(SourceKind::Null), None, b"")),
@@ -250,6 +258,8 @@ pub struct MasterOptions {
     pub verbosity: Option<Verbosity>,
     /// `--mode`: permission bits of the mount point.
     pub mode: Option<u32>,
+    /// `list`: the program lists its keys. Only while a line is read; then the map has it, see [`SourceSpec::lists`].
+    pub list: bool,
     /// `-DNAME=VALUE`, in order.
     pub defines: Vec<(Vec<u8>, Vec<u8>)>,
     /// `--slashify-colons` or `--no-slashify-colons`.

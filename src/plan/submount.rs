@@ -23,9 +23,13 @@ pub(super) fn action(ctx: &Context<'_>, options: &OptionList, locations: &[Locat
     let consumed = |word: &[u8]| matches!(word, b"strictexpire" | b"hosts") || Pseudo::of(word).is_some();
     own.mount_options = options.filter(|word| !consumed(word)).as_bytes().to_vec();
     let source = match locations {
-        _ if options.contains(b"hosts") => {
-            SourceSpec { kind: Some(SourceKind::Hosts), format: None, name: Vec::new(), parts: Vec::new() }
-        }
+        _ if options.contains(b"hosts") => SourceSpec {
+            kind: Some(SourceKind::Hosts),
+            format: None,
+            name: Vec::new(),
+            parts: Vec::new(),
+            lists: false,
+        },
         [Location(text)] => source(ctx, text)?,
         [] => {
             return Err(ctx.error("plan::submount", "no map for the submount").help("write -fstype=autofs file:/path"));

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -19,6 +20,10 @@ pub struct Ask {
     pub globals: Arc<Macros>,
     /// `-DNAME=VALUE` of the master map line.
     pub defines: Arc<[(Vec<u8>, Vec<u8>)]>,
+    /// The autofs mount that the answer is for.
+    pub mount_point: Option<Arc<Path>>,
+    /// For how long a failed key of that mount is not asked for again.
+    pub negative_timeout: Duration,
     /// The deadline, and the files that were looked at so far.
     pub pass: Pass,
 }
@@ -27,7 +32,8 @@ impl Ask {
     /// A question that nobody in particular asks.
     pub fn new(key: &[u8], deadline: Instant) -> Self {
         let (globals, defines) = (Arc::default(), Arc::from([]));
-        Self { key: key.into(), who: None, globals, defines, pass: Pass::new(deadline) }
+        let (mount_point, negative_timeout) = (None, Duration::ZERO);
+        Self { key: key.into(), who: None, globals, defines, mount_point, negative_timeout, pass: Pass::new(deadline) }
     }
 
     /// The same question to an included map, see [`Pass::part`].

@@ -216,4 +216,8 @@ impl MapSource for Bounded {
     fn describe(&self) -> Description {
         self.source.describe()
     }
+
+    fn forget(&self) {
+        self.source.forget();
+    }
 }

@@ -126,4 +126,11 @@ impl MapSource for Cached {
     fn describe(&self) -> Description {
         self.source.describe()
     }
+
+    fn forget(&self) {
+        let now = Instant::now();
+        // What is old is still better than nothing.
+        self.lock().answers.values_mut().for_each(|(_, until)| *until = now);
+        self.source.forget();
+    }
 }

@@ -37,6 +37,7 @@ impl KeySearch {
             // Nothing was read there: a missing file decides nothing.
             Answer::NotFound if !source.exists() => Outcome::Unknown,
             Answer::NotFound => Outcome::NotFound,
+            Answer::Unavailable(why) if why.of_key().is_some() => Outcome::NotFound,
             Answer::Unavailable(why) if !source.exists() && !why.is_transient() => Outcome::Unknown,
             Answer::Unavailable(_) => Outcome::Unavail,
         };
@@ -143,5 +144,9 @@ impl MapSource for Chain {
         let found = self.links.iter().filter(|(_, source)| source.exists());
         let instances = found.map(|(_, source)| service(&**source)).collect();
         Description { kind: None, instances, map: self.id.name.to_vec() }
+    }
+
+    fn forget(&self) {
+        self.links.iter().for_each(|(_, source)| source.forget());
     }
 }

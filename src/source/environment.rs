@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{Names, Readers};
+use super::{Names, Programs, Readers};
 use crate::map::System;
 use crate::sys::user;
 use crate::text::{Diagnostic, Severity};
@@ -17,6 +17,8 @@ pub struct Environment {
     pub names: Arc<Names>,
     /// Where blocking work is done.
     pub readers: Readers,
+    /// What program maps run.
+    pub programs: Arc<Programs>,
     /// What is wrong with the maps.
     pub notices: Arc<Notices>,
 }
@@ -24,7 +26,8 @@ pub struct Environment {
 impl Environment {
     /// An environment that shares threads and notices with `self` but finds maps by other names.
     pub fn with_names(&self, names: Arc<Names>) -> Self {
-        Self { names, readers: self.readers.clone(), notices: Arc::clone(&self.notices) }
+        let (programs, notices) = (Arc::clone(&self.programs), Arc::clone(&self.notices));
+        Self { names, readers: self.readers.clone(), programs, notices }
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::record::Record;
 use crate::text::Escaped;
 
 use super::SourceId;
@@ -104,6 +105,35 @@ pub enum SourceError {
         /// The map.
         name: Vec<u8>,
     },
+    /// Nothing that can be run is at the path of a program map.
+    #[error("program map {} missing or not executable", Escaped::path(.path))]
+    Program {
+        /// The map.
+        path: Arc<Path>,
+    },
+    /// A file that is run and not read, as its owner may execute it.
+    #[error("{} is a program", Escaped::path(.path))]
+    Executable {
+        /// The map.
+        path: Arc<Path>,
+    },
+    /// A program was called for one key, and has failed.
+    #[error("{}", .0.message)]
+    Key(Box<Record>),
+    /// A program was asked for its keys, and has failed.
+    #[error("program map {} does not list its keys: {why}", Escaped::path(.path))]
+    List {
+        /// The map.
+        path: Arc<Path>,
+        /// What it did instead.
+        why: String,
+    },
+    /// The names of the requester, which a program needs, cannot be found out.
+    #[error("map {}: the user database does not answer", Escaped(.name))]
+    Users {
+        /// The map.
+        name: Vec<u8>,
+    },
     /// A map that this version cannot read.
     #[error("map {}: {what} are not supported yet", Escaped(.name))]
     Unsupported {
@@ -115,11 +145,20 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// Returns the record of the failure if it is one of a single key: the source answers, and may have other keys.
+    pub fn of_key(&self) -> Option<&Record> {
+        match self {
+            Self::Key(record) => Some(record),
+            _ => None,
+        }
+    }
+
     /// Returns whether asking again may help although nothing changes on disk.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Read { .. } | Self::Changing { .. } | Self::Directory { .. } => true,
             Self::Late { .. } | Self::Hangs { .. } | Self::TooManyHang { .. } => true,
+            Self::List { .. } | Self::Users { .. } => true,
             Self::Missing { .. }
             | Self::NotAFile { .. }
             | Self::TooLong { .. }
@@ -128,6 +167,9 @@ impl SourceError {
             | Self::TooDeep { .. }
             | Self::NoDirectory { .. }
             | Self::NotFound { .. }
+            | Self::Program { .. }
+            | Self::Executable { .. }
+            | Self::Key(_)
             | Self::Unsupported { .. } => false,
         }
     }

@@ -25,12 +25,15 @@ mod multi;
 pub mod names;
 mod null;
 mod open;
+mod program;
+mod programs;
 mod readers;
 mod sources;
 mod store;
 #[cfg(test)]
 mod testing;
 mod unsupported;
+mod untyped;
 mod users;
 
 use std::borrow::Cow;
@@ -57,10 +60,13 @@ pub use multi::Multi;
 pub use names::{NSSWITCH_CONF, Names};
 pub use null::NullMap;
 pub use open::open;
+pub use program::ProgramMap;
+pub use programs::{Keep, Programs, Rules, variables};
 pub use readers::Readers;
 pub use sources::Sources;
 pub use store::Store;
 pub use unsupported::Unsupported;
+pub use untyped::Untyped;
 pub use users::Users;
 
 use crate::map::{MasterOptions, RawEntry};
@@ -105,6 +111,10 @@ pub trait MapSource: fmt::Debug + Send + Sync {
 
     /// Describes the source for dumps and status.
     fn describe(&self) -> Description;
+
+    /// Drops answers that are kept for a time only, so that the next lookup asks the service. What was read as a whole stays
+    /// in force.
+    fn forget(&self) {}
 }
 
 /// What identifies a source: the kind of service and the name of the map there.

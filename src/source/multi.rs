@@ -118,4 +118,8 @@ impl MapSource for Multi {
     fn describe(&self) -> Description {
         Description { kind: Some("multi"), instances: Vec::new(), map: Vec::new() }
     }
+
+    fn forget(&self) {
+        self.parts.iter().for_each(|part| part.source.forget());
+    }
 }

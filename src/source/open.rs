@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::file::Trail;
 use super::multi::Part;
 use super::{
-    Bounded, Bounds, Chain, DirectoryMap, Environment, FileMap, MapSource, Mode, Multi, NullMap, Origin, Unsupported,
+    Bounded, Bounds, Chain, DirectoryMap, Environment, FileMap, MapSource, Mode, Multi, NullMap, Origin, ProgramMap,
+    Unsupported, Untyped,
 };
 use crate::config::nsswitch::Service;
 use crate::map::{Format, SourceKind, SourceSpec};
@@ -39,6 +40,7 @@ impl Opener<'_> {
         };
         match (spec.format, spec.kind) {
             (_, Some(SourceKind::Null)) => Arc::new(NullMap::default()),
+            (_, Some(SourceKind::Program)) => Arc::new(self.program(spec, true)),
             (Some(Format::Amd), _) => unsupported("am-utils maps"),
             (Some(Format::Hesiod), _) | (_, Some(SourceKind::Hesiod)) => unsupported("Hesiod maps"),
             (_, Some(SourceKind::File)) => self.file(spec, Origin::Typed),
@@ -49,7 +51,6 @@ impl Opener<'_> {
                 self.bounded(DirectoryMap::new(path, self.mode, Arc::clone(self.trail), self.environment))
             }
             (_, Some(SourceKind::Multi)) => self.multi(spec),
-            (_, Some(SourceKind::Program)) => unsupported("program maps"),
             (_, Some(SourceKind::Sss)) => unsupported("sss maps"),
             (_, Some(SourceKind::Yp | SourceKind::Nis)) => unsupported("NIS maps"),
             (_, Some(SourceKind::NisPlus)) => unsupported("NIS+ maps"),
@@ -65,7 +66,19 @@ impl Opener<'_> {
 
     fn file(self, spec: &SourceSpec, origin: Origin) -> Arc<dyn MapSource> {
         let path = self.environment.names.path(&spec.name);
-        self.bounded(FileMap::new(path, self.mode, origin, Arc::clone(self.trail), self.environment))
+        let map = FileMap::new(path, self.mode, origin, Arc::clone(self.trail), self.environment);
+        match origin {
+            Origin::Typed => self.bounded(map),
+            Origin::Path | Origin::Name => {
+                Arc::new(Untyped::new(map, self.program(spec, false), &self.environment.notices))
+            }
+        }
+    }
+
+    /// The map that a program has. `typed` says whether the master map calls it a program.
+    fn program(self, spec: &SourceSpec, typed: bool) -> ProgramMap {
+        let path = self.environment.names.path(&spec.name);
+        ProgramMap::new(path, self.mode, spec.format.unwrap_or_default(), typed, spec.lists, self.environment)
     }
 
     /// The maps of one name that the services of nsswitch.conf have.

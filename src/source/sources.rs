@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::configuration::ConfigurationFiles;
 use super::master::MasterFiles;
-use super::{Environment, Hosts, Names, Notices, Readers, Users};
+use super::{Environment, Hosts, Names, Notices, Programs, Readers, Users};
 use crate::config::native::Limits;
 
 /// Threads that read configuration files.
@@ -21,6 +21,8 @@ pub struct Sources {
     pub users: Arc<Users>,
     /// The name service for servers.
     pub hosts: Arc<Hosts>,
+    /// What program maps run.
+    pub programs: Arc<Programs>,
     /// What is wrong with maps goes to the log.
     pub notices: Arc<Notices>,
     /// Threads that read maps.
@@ -41,13 +43,21 @@ impl Sources {
     /// What a worker with these limits reads with.
     pub fn new(configuration: Arc<ConfigurationFiles>, notices: Arc<Notices>, limits: &Limits) -> Self {
         let width = usize::try_from(limits.lookups.get()).unwrap_or(Readers::WIDEST);
-        let master =
-            Environment { names: Arc::default(), readers: Readers::new(CONFIGURATION), notices: Arc::clone(&notices) };
+        let users = Arc::new(Users::new(width));
+        let at_a_time = usize::try_from(limits.programs.get()).unwrap_or(Programs::WIDEST);
+        let programs = Arc::new(Programs::new(at_a_time, Arc::clone(&users)));
+        let master = Environment {
+            names: Arc::default(),
+            readers: Readers::new(CONFIGURATION),
+            programs: Arc::clone(&programs),
+            notices: Arc::clone(&notices),
+        };
         Self {
             configuration,
             master: Arc::new(MasterFiles::new(&master)),
-            users: Arc::new(Users::new(width)),
+            users,
             hosts: Arc::new(Hosts::new(width)),
+            programs,
             notices,
             readers: Readers::new(width),
         }
@@ -55,7 +65,7 @@ impl Sources {
 
     /// Returns what maps are opened with that are found by `names`.
     pub fn environment(&self, names: &Arc<Names>) -> Arc<Environment> {
-        let (readers, notices) = (self.readers.clone(), Arc::clone(&self.notices));
-        Arc::new(Environment { names: Arc::clone(names), readers, notices })
+        let (readers, programs) = (self.readers.clone(), Arc::clone(&self.programs));
+        Arc::new(Environment { names: Arc::clone(names), readers, programs, notices: Arc::clone(&self.notices) })
     }
 }

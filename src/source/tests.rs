@@ -37,7 +37,8 @@ impl Dir {
     pub(super) fn opened(&self, spec: &SourceSpec, mode: Mode) -> Map {
         let names = Names { directory: self.0.path().into(), ..Names::default() };
         let (names, readers, notices) = (Arc::new(names), Readers::new(4), Arc::new(Notices::keep()));
-        let environment = Arc::new(Environment { names, readers, notices });
+        let environment =
+            Arc::new(Environment { names, readers, programs: crate::source::Programs::of_tests(), notices });
         let source = open(spec, mode, &environment);
         Map { source, environment }
     }
@@ -64,6 +65,10 @@ impl Map {
 
     pub(super) fn cached(&self, key: &str) -> Option<Answer> {
         self.source.cached(key.as_bytes())
+    }
+
+    pub(super) fn programs(&self) -> &crate::source::Programs {
+        &self.environment.programs
     }
 
     pub(super) fn is_fresh(&self) -> bool {
@@ -197,7 +202,8 @@ fn a_multi_map_has_the_keys_of_all_its_parts() {
         (spec, MasterOptions { mount_options: options.into(), ..MasterOptions::default() })
     };
     let parts = vec![part("a", "ro"), part("none", ""), part("b", "soft")];
-    let spec = SourceSpec { kind: Some(crate::map::SourceKind::Multi), format: None, name: Vec::new(), parts };
+    let spec =
+        SourceSpec { kind: Some(crate::map::SourceKind::Multi), format: None, name: Vec::new(), parts, lists: false };
     let map = dir.opened(&spec, Mode::Indirect);
     assert_eq!(ask_all(&map, &["x", "y", "z", "w"]), ["one", "one", "two", "any"]);
     map.load().unwrap();

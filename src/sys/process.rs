@@ -28,12 +28,18 @@ const OUTPUT_LIMIT: usize = 64 << 10;
 /// After SIGKILL: a process that waits for a dead server inside the kernel does not end by it.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
+/// For how long a program is waited for that is being written.
+const WRITTEN: Duration = Duration::from_millis(500);
+
 /// A program, ready to run.
 #[derive(Debug)]
 pub struct Program {
     command: tokio::process::Command,
     deadline: Duration,
     grace: Duration,
+    output_limit: usize,
+    /// It is ended when nobody waits for it any more.
+    bound: bool,
 }
 
 /// How a program ended, and what it said.
@@ -41,7 +47,7 @@ pub struct Program {
 pub struct Ended {
     /// How it ended.
     pub exit: Exit,
-    /// Its standard output, at most 64 KiB.
+    /// Its standard output, at most as much as [`Program::output_limit`] says.
     pub stdout: Vec<u8>,
     /// Its standard error, at most 64 KiB.
     pub stderr: Vec<u8>,
@@ -63,7 +69,7 @@ impl Program {
         let mut command = tokio::process::Command::new(path);
         command.env_clear().env("PATH", PATH).env("LANG", "C");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { command, deadline, grace }
+        Self { command, deadline, grace, output_limit: OUTPUT_LIMIT, bound: false }
     }
 
     /// With one more argument.
@@ -94,6 +100,27 @@ impl Program {
         self
     }
 
+    /// In this working directory.
+    #[must_use]
+    pub fn directory(mut self, path: &Path) -> Self {
+        self.command.current_dir(path);
+        self
+    }
+
+    /// Keeps so many bytes of its standard output, instead of 64 KiB.
+    #[must_use]
+    pub fn output_limit(mut self, bytes: usize) -> Self {
+        self.output_limit = bytes;
+        self
+    }
+
+    /// Kills it, with the processes that it has started, if the future that runs it is dropped.
+    #[must_use]
+    pub fn bound(mut self) -> Self {
+        self.bound = true;
+        self
+    }
+
     /// As this user and group, without any supplementary group.
     #[must_use]
     pub fn as_user(mut self, uid: u32, gid: u32) -> Self {
@@ -107,14 +134,16 @@ impl Program {
         std::iter::once(command.get_program()).chain(command.get_args()).map(OsStr::to_owned).collect()
     }
 
-    /// Runs it to its end. An error: it could not be started. If the future is dropped, the program goes on.
+    /// Runs it to its end. An error: it could not be started. If the future is dropped, the program goes on, unless it is
+    /// [bound](Self::bound) to it.
     pub async fn run(self) -> io::Result<Ended> {
-        let Self { mut command, deadline, grace } = self;
+        let Self { mut command, deadline, grace, output_limit, bound } = self;
         let end = Instant::now() + deadline;
         // The caller of posix_spawn(3) stands still until the program is loaded: not here, where all else would, too.
-        let mut child = tokio::task::spawn_blocking(move || command.spawn()).await.map_err(io::Error::other)??;
-        let mut stdout = Pipe::new(child.stdout.take());
-        let mut stderr = Pipe::new(child.stderr.take());
+        let mut child = tokio::task::spawn_blocking(move || spawn(&mut command)).await.map_err(io::Error::other)??;
+        let unattended = Unattended(child.id().filter(|_| bound).and_then(|pid| i32::try_from(pid).ok()));
+        let mut stdout = Pipe::new(child.stdout.take(), output_limit);
+        let mut stderr = Pipe::new(child.stderr.take(), OUTPUT_LIMIT);
         let how = loop {
             tokio::select! {
                 status = child.wait() => break exit_of(status?),
@@ -126,8 +155,42 @@ impl Program {
                 }
             }
         };
+        unattended.disarm();
         // A server that the program has left behind may hold the pipes open: what is not there by now is not waited for.
         Ok(Ended { exit: how, stdout: stdout.rest(), stderr: stderr.rest() })
+    }
+}
+
+/// Starts a program. One whose file is open for writing cannot be started, so it is tried for some time: whoever copies a new
+/// version over the old one is soon done.
+fn spawn(command: &mut tokio::process::Command) -> io::Result<Child> {
+    let end = std::time::Instant::now() + WRITTEN;
+    loop {
+        match command.spawn() {
+            Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy && std::time::Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            spawned => return spawned,
+        }
+    }
+}
+
+/// The pid of a program that is to be killed when nobody waits for its end any more, as when this process ends.
+struct Unattended(Option<i32>);
+
+impl Unattended {
+    /// The program has ended: its number may be another's.
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unattended {
+    fn drop(&mut self) {
+        // Not reaped yet, so the number is still its own.
+        for process in self.0.map(descendants).unwrap_or_default().into_iter().filter_map(open_pid) {
+            send(&process, Signal::KILL);
+        }
     }
 }
 
@@ -143,15 +206,17 @@ fn exit_of(status: ExitStatus) -> Exit {
 struct Pipe<P> {
     pipe: Option<P>,
     text: Vec<u8>,
+    /// Bytes that are kept.
+    limit: usize,
 }
 
 impl<P: AsyncRead + AsFd + Unpin> Pipe<P> {
-    fn new(pipe: Option<P>) -> Self {
-        Self { pipe, text: Vec::new() }
+    fn new(pipe: Option<P>, limit: usize) -> Self {
+        Self { pipe, text: Vec::new(), limit }
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        let room = OUTPUT_LIMIT - self.text.len();
+        let room = self.limit.saturating_sub(self.text.len());
         self.text.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
 
@@ -174,7 +239,7 @@ impl<P: AsyncRead + AsFd + Unpin> Pipe<P> {
             // tokio's ends of pipes do not block.
             match nix::unistd::read(pipe.as_fd(), &mut buffer) {
                 Ok(0) | Err(_) => self.pipe = None,
-                Ok(n) if self.text.len() < OUTPUT_LIMIT => self.keep(buffer.get(..n).unwrap_or_default()),
+                Ok(n) if self.text.len() < self.limit => self.keep(buffer.get(..n).unwrap_or_default()),
                 Ok(_) => break,
             }
         }
@@ -277,6 +342,31 @@ mod tests {
         assert!(begin.elapsed() < GRACE + Duration::from_secs(2));
         let pid = String::from_utf8(ended.stdout).unwrap();
         assert!(std::fs::read_dir(format!("/proc/{}", pid.trim())).is_err());
+    }
+
+    #[test]
+    fn a_bound_program_ends_with_the_future_and_so_do_its_children() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let script = format!("sleep 1000 & echo $$ $! >{}; wait", file.path().display());
+        let program = Program::new(Path::new("/bin/sh"), LONG * 10, GRACE).arg("-c").arg(script).bound();
+        let pids = || std::fs::read_to_string(file.path()).unwrap();
+        runtime.block_on(async {
+            let running = tokio::spawn(program.run());
+            while !pids().ends_with('\n') {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            running.abort();
+            assert!(running.await.is_err());
+        });
+        let end = std::time::Instant::now() + LONG * 4;
+        for pid in pids().split_whitespace() {
+            let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            while !stat().is_empty() && !stat().contains(") Z ") {
+                assert!(std::time::Instant::now() < end, "process {pid} runs on");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod log;
 mod maps;
 mod names;
 mod neighbours;
+mod programs;
 mod reload;
 mod traps;
 

@@ -40,7 +40,7 @@ pub(crate) fn plan_of(path: &Path, key: &Key) -> Arc<Plan> {
     let plan = |at: PathBuf, action, offsets| Arc::new(Plan { at, action, offsets, strict: false });
     let mount = || Action::Mount(Vec::new());
     let submount = || {
-        let source = SourceSpec { kind: None, format: None, name: Vec::new(), parts: Vec::new() };
+        let source = SourceSpec { kind: None, format: None, name: Vec::new(), parts: Vec::new(), lists: false };
         Action::Autofs(Submount { source, options: MasterOptions::default() })
     };
     let leaf = |name: &str, action| plan(path.join(name), action, vec![]);

@@ -57,7 +57,7 @@ pub(crate) async fn inherited(means: &Means) {
         let entry = MasterEntry {
             mount_point: if direct { b"/-".to_vec() } else { line.target.as_os_str().as_bytes().to_vec() },
             direct,
-            source: SourceSpec { kind: None, format: None, name: line.source.clone(), parts: Vec::new() },
+            source: SourceSpec { kind: None, format: None, name: line.source.clone(), parts: Vec::new(), lists: false },
             options: MasterOptions { timeout: Some(shown.timeout), ..MasterOptions::default() },
             place: Position::whole(&shown_in),
         };

@@ -62,6 +62,12 @@ impl Question {
         Instant::now() + self.context.lookup_deadline
     }
 
+    /// Returns the path of the autofs mount below which it is to be mounted, or of the direct mount.
+    fn mount_point(&self) -> Option<Arc<Path>> {
+        let path = if self.kind == Kind::Indirect { self.at.parent()? } else { &self.at };
+        Some(path.into())
+    }
+
     /// Returns the question for the source of the map.
     fn ask(&self) -> Ask {
         Ask {
@@ -69,6 +75,8 @@ impl Question {
             who: Some(Arc::new(User { uid: self.who.uid, gid: self.who.gid, ..User::default() })),
             globals: Arc::clone(&self.context.macros),
             defines: self.map.options.defines.as_slice().into(),
+            mount_point: self.mount_point(),
+            negative_timeout: Duration::from_secs(self.map.negative_timeout()),
             pass: Pass::new(self.deadline()),
         }
     }
@@ -204,7 +212,10 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
         }
         Answer::Unavailable(reason) => {
             error!(target: &at, "{}: {reason}", Escaped::path(&question.at));
-            return Some(Resolution::Unavailable(Record::of(&reason, Duration::ZERO).into()));
+            return Some(match reason.of_key() {
+                Some(record) => Resolution::Invalid(record.clone().into()),
+                None => Resolution::Unavailable(Record::of(&reason, Duration::ZERO).into()),
+            });
         }
     };
     if facts.user.is_none() && found.entry.asks_for_user() {

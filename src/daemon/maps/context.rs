@@ -4,12 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Settings;
+use crate::config::{Settings, native};
 use crate::exec::lanes::Lanes;
 use crate::map::{Macros, OptionList};
 use crate::options::Options;
 use crate::source::configuration::Configuration;
-use crate::source::{self, Environment, Sources};
+use crate::source::{self, Environment, Keep, Rules, Sources};
 
 /// What lookups are answered with. A reload makes a new one; lookups under way keep theirs.
 #[derive(Debug)]
@@ -39,6 +39,7 @@ impl Context {
         sources: &Rc<Sources>,
     ) -> Self {
         let settings = configuration.conf.autofs.clone();
+        sources.programs.set_rules(rules(configuration));
         let mut macros = Macros::predefined(&source::machine());
         for (name, value) in &options.defines {
             macros.define(name, value);
@@ -52,6 +53,22 @@ impl Context {
             lanes: Arc::clone(lanes),
             settings,
         }
+    }
+}
+
+/// How program maps are run with a configuration.
+fn rules(configuration: &Configuration) -> Rules {
+    let settings = &configuration.conf.autofs;
+    Rules {
+        environment: source::variables(&configuration.native.helpers.environment),
+        standard_names: settings.force_standard_program_map_env,
+        grace: bounded(configuration.native.deadlines.helper_kill),
+        keep: match configuration.native.programs.keep {
+            native::Keep::NegativeTimeout => Keep::Negative,
+            native::Keep::PositiveTimeout => Keep::For(bounded(Duration::from_secs(settings.positive_timeout))),
+            native::Keep::Never => Keep::For(Duration::ZERO),
+        },
+        run: true,
     }
 }
 

@@ -30,7 +30,7 @@ use read::Content;
 pub(super) use seen::Seen;
 
 /// A map file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FileMap {
     file: Arc<File>,
 }
@@ -96,6 +96,16 @@ impl FileMap {
         let id = SourceId { kind: "file", name: path.as_os_str().as_bytes().into() };
         let (state, reading, environment) = (Mutex::default(), Flight::default(), Arc::clone(environment));
         Self { file: Arc::new(File { id, path, mode, origin, trail, environment, state, reading }) }
+    }
+
+    /// Returns whether the file was a program when it was looked at last.
+    pub(super) fn is_program(&self) -> bool {
+        matches!(self.file.state().trouble.as_deref(), Some(SourceError::Executable { .. }))
+    }
+
+    /// Returns whether the file may be another than the one that was looked at last. Never waits.
+    pub(super) fn may_differ(&self) -> bool {
+        self.file.state().seen.may_differ(&self.file.path)
     }
 }
 
@@ -180,6 +190,10 @@ impl MapSource for FileMap {
         let typed = self.file.origin == Origin::Typed;
         let (kind, instances) = if typed { (Some("file"), Vec::new()) } else { (None, found) };
         Description { kind, instances, map: self.file.path.as_os_str().as_bytes().to_vec() }
+    }
+
+    fn forget(&self) {
+        self.file.state().includes.iter().for_each(|include| include.source.forget());
     }
 }
 
@@ -267,6 +281,10 @@ impl File {
                     Err(error) => (seen, error),
                 }
             }
+            Err((seen, error @ SourceError::Executable { .. })) => {
+                // From now on it is run, not read.
+                return (State { seen, trouble: Some(Arc::new(error)), ..State::default() }, Vec::new());
+            }
             Err((seen, error)) => (seen, error),
         };
         let mut said = Vec::new();
@@ -289,9 +307,8 @@ impl File {
             _ => {}
         }
         if self.origin != Origin::Typed && opened.stamp.is_executable() {
-            let name = self.path.as_os_str().as_bytes().to_vec();
-            let seen = if opened.local { Seen::Version(opened.stamp) } else { Seen::Remote(opened.stamp) };
-            return Err((seen, SourceError::Unsupported { name, what: "program maps" }));
+            let seen = Seen::version(opened.stamp, true, opened.local);
+            return Err((seen, SourceError::Executable { path: Arc::clone(&self.path) }));
         }
         drop(opened);
         read::read(&self.path, old.index.is_some().then_some(QUIET)).map(Some).map_err(failed)

@@ -42,6 +42,11 @@ impl Stamp {
         self.mode & 0o100 != 0
     }
 
+    /// Whether anybody may execute the file, and so root.
+    pub fn can_be_run(&self) -> bool {
+        self.mode & 0o111 != 0
+    }
+
     /// How long ago the content changed; `None` when the clock says: in the future.
     pub fn age(&self, now: SystemTime) -> Option<Duration> {
         let since_epoch = Duration::from_secs(u64::try_from(self.ctime.0).ok()?);

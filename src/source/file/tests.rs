@@ -92,12 +92,16 @@ fn an_execute_bit_makes_a_program_of_a_map_without_a_type() {
     let untyped = dir.source("@/map", Mode::Indirect);
     assert_eq!(ask(&untyped, "a"), "one");
     fs::set_permissions(dir.path("map"), fs::Permissions::from_mode(0o755)).unwrap();
-    let error = dir.source("@/map", Mode::Indirect).load().unwrap_err().to_string();
-    assert!(error.ends_with("program maps are not supported yet"), "{error}");
-    assert!(dir.source("map", Mode::Indirect).load().is_err());
-    assert_eq!(ask(&dir.source("file:@/map", Mode::Indirect), "a"), "one");
-    assert!(said(&dir, &untyped)[0].contains("program maps are not supported yet"));
-    assert_eq!(ask(&untyped, "a"), "one", "what was read before stays in force");
+    dir.write("map", "#!/bin/sh\necho run $1\n");
+    for map in [&untyped, &dir.source("@/map", Mode::Indirect), &dir.source("map", Mode::Indirect)] {
+        assert_eq!(ask(map, "a"), "run a");
+        assert!(keys(map).is_empty());
+        assert_eq!((said(&dir, map), ask(map, "b")), (vec![], "run b".into()));
+    }
+    let typed = dir.source("file:@/map", Mode::Indirect);
+    assert_eq!(ask(&typed, "echo"), "run $1");
+    fs::set_permissions(dir.path("map"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(ask(&untyped, "echo"), "run $1");
 }
 
 /// While a map is rewritten all the time, in place and by rename, each answer is from one whole version.

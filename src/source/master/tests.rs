@@ -35,7 +35,12 @@ impl Dir {
 
     fn read_with(&self, name: &[u8], underscore: bool, replaces: bool) -> Master {
         let (names, readers, notices) = (Arc::new(self.names.clone()), Readers::new(2), Arc::new(Notices::keep()));
-        let files = Arc::new(MasterFiles::new(&Environment { names: Arc::clone(&names), readers, notices }));
+        let files = Arc::new(MasterFiles::new(&Environment {
+            names: Arc::clone(&names),
+            readers,
+            programs: crate::source::Programs::of_tests(),
+            notices,
+        }));
         let deadline = Instant::now() + Duration::from_secs(60);
         wait(Master::read(name, underscore, Reading { files, names, replaces, deadline }))
     }

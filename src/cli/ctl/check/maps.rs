@@ -83,7 +83,7 @@ impl<'a> Maps<'a> {
         self.is_alone = true;
         let name = file.as_os_str().as_bytes().to_vec();
         self.want(Wanted {
-            spec: SourceSpec { kind: Some(SourceKind::File), format: None, name, parts: Vec::new() },
+            spec: SourceSpec { kind: Some(SourceKind::File), format: None, name, parts: Vec::new(), lists: false },
             mode,
             options: MasterOptions::default(),
             at: "/mount/point".into(),

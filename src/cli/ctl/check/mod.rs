@@ -52,6 +52,7 @@ struct Check {
 impl Check {
     fn new() -> std::io::Result<Self> {
         let mut reader = Reader::new()?;
+        reader.run_nothing();
         // What is wrong with the configuration is reported only when it is checked itself.
         let (configuration, _) = reader.configuration();
         Ok(Self { reader, configuration, report: Report::default() })
