@@ -22,7 +22,8 @@ use autofs::sys::autofs::{AUTOFS_SUPER_MAGIC, Control, Expired, How, Options, mo
 use autofs::sys::children::{self, Exit, Fork, Signal};
 use autofs::sys::memory::SharedMemory;
 use autofs::sys::mount::Target;
-use autofs::sys::mount_events::{Changes, MountEvents};
+use autofs::sys::mount_events::{Changes, Known, MountEvents};
+use autofs::sys::mount_id;
 use autofs::sys::mountinfo::{self, AutofsOptions};
 use autofs::sys::packet::{self, Packet};
 use autofs::sys::pipe::{Read, ReadEnd};
@@ -570,17 +571,24 @@ fn mounts_by_fanotify() {
         Err(e) if e.raw_os_error() == Some(Os::EINVAL as i32) => return,
         Err(e) => panic!("{e}"),
     };
-    assert_eq!(events.drain().unwrap(), Changes::Gone(0));
+    assert_eq!(events.drain().unwrap(), Changes::Known(Known::default()));
     for name in ["/mnt/a", "/mnt/b"] {
         fs::create_dir(name).unwrap();
         mount_tmpfs(name.as_ref());
     }
-    assert_eq!(fds::poll([events.as_fd()], Some(Duration::ZERO)).unwrap(), [false], "what comes is not told");
+    assert_eq!(fds::poll([events.as_fd()], Some(secs(5))).unwrap(), [true]);
+    let Changes::Known(Known { gone: 0, come }) = events.drain().unwrap() else { panic!("two mounts have come") };
+    let places: Vec<_> = come.iter().copied().map(mount_id::place).collect();
+    assert_eq!(places, ["/mnt/a", "/mnt/b"].map(|at| mount_id::Place::At { path: at.into(), autofs: false }));
     for name in ["/mnt/a", "/mnt/b"] {
         umount2(name, MntFlags::empty()).unwrap();
     }
     assert_eq!(fds::poll([events.as_fd()], Some(secs(5))).unwrap(), [true]);
-    assert_eq!(events.drain().unwrap(), Changes::Gone(2));
+    assert_eq!(events.drain().unwrap(), Changes::Known(Known { gone: 2, come: Vec::new() }));
+    assert_eq!(
+        come.into_iter().map(mount_id::place).collect::<Vec<_>>(),
+        [mount_id::Place::Gone, mount_id::Place::Gone]
+    );
     assert_eq!(fds::poll([events.as_fd()], Some(Duration::ZERO)).unwrap(), [false]);
 }
 

@@ -87,6 +87,18 @@ pub struct Status {
     pub rest: Option<Rest>,
     /// The mount points in the order of the master map.
     pub mount_points: Vec<MountPoint>,
+    /// The mount points and autofs mounts that are not as the maps want them, by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+}
+
+/// A mount point or an autofs mount that is not as the maps want it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The path.
+    pub path: Bytes,
+    /// What is wrong.
+    pub reason: String,
 }
 
 /// The state of a daemon that is quiesced for a checkpoint.

@@ -14,7 +14,7 @@ pub mod protocol;
 
 pub use answer::{
     Answer, Check, Checks, Description, Explanation, Info, MountKind, MountPoint, Mounted, Mounts, Outcome, Pong,
-    Quiesced, Rest, Status, Verdict,
+    Problem, Quiesced, Rest, Status, Verdict,
 };
 pub use bytes::Bytes;
 pub use call::{Call, Level, Mode, Quiesce, Umount};

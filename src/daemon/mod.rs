@@ -16,6 +16,7 @@ mod state;
 mod testing;
 mod tools;
 mod upgrade;
+mod verify;
 mod worker;
 
 use std::path::Path;
@@ -40,11 +41,11 @@ use crate::source::configuration::Configuration;
 use crate::sys::{fds, heap, signals};
 
 pub(crate) use attach::opener::{ARGUMENT as OPENER, main as open_for_others};
-use attach::watch;
 use checkpoint::{renew, restore};
 use control::{answer, serve};
 use jobs::detach;
 pub(crate) use upgrade::{ARGUMENT as UPGRADE_CHECK, check as check_upgrade};
+use verify::watch;
 use worker::{Next, Worker};
 
 /// The stack of a thread that does blocking work: it parses nothing and recurses nowhere.
@@ -115,9 +116,7 @@ async fn live(
     spawn_local(signals.serve(Rc::clone(&worker), on_exit));
     spawn_local(Rc::clone(&worker).read_pipes(channels.unread));
     spawn_local(go_on(Rc::clone(&worker), channels.next));
-    let vanished = Rc::clone(&worker);
-    let (mounts, life) = (Rc::clone(&worker.mounts), Rc::clone(&worker.life));
-    spawn_local(watch::watch(mounts, life, move |id| vanished.vanished(id)));
+    spawn_local(watch::watch(Rc::clone(&worker)));
     spawn_local(restore::watch(Rc::clone(&worker)));
     spawn_local(reload::retry_unread(Rc::clone(&worker)));
     let socket = Path::new(SOCKET);

@@ -21,6 +21,7 @@ use crate::daemon::jobs::detach;
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::maps::wanted::{Delta, View, for_each_added_key, for_each_mount_point, select};
 use crate::daemon::mounts::AutofsMount;
+use crate::daemon::verify::{Heal, verify};
 use crate::daemon::worker::Worker;
 use crate::engine::{Engine, Event, Kind, MountState, Shutdown, Wanted};
 use crate::exec::lanes::{Lane, Lanes};
@@ -170,6 +171,8 @@ pub(crate) async fn configuration(files: &ConfigurationFiles) -> Configuration {
 async fn read_again(worker: &Rc<Worker>) {
     let (name, _) = master_name(worker);
     info!("re-reading master map {}", Escaped(&name));
+    verify(worker, Heal::All).await;
+    worker.mounts.forget_failures();
     let (before, files) = {
         let state = worker.state.borrow();
         (state.configuration.clone(), Arc::clone(&state.context.sources.configuration))
@@ -181,9 +184,10 @@ async fn read_again(worker: &Rc<Worker>) {
     let changed = worker.configure(read.configuration);
     let unsettled = {
         let state = worker.state.borrow();
-        // What waits to go is tried again whether files have changed or not.
+        // What waits to go or to come is tried again whether files have changed or not.
         let pending = |engine: &Engine| engine.mounts().any(|mount| mount.state() == MountState::Pending);
-        !state.maps.complete || worker.view(pending)
+        let absent = |engine: &Engine| engine.absent().next().is_some();
+        !state.maps.complete || worker.view(pending) || worker.view(absent)
     };
     let current = worker.state.borrow().maps.master().is_some_and(|master| master.is_current());
     if changed || unsettled || !current {

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 use tokio::sync::{Notify, mpsc};
@@ -81,6 +81,8 @@ pub(crate) struct Worker {
     pub(crate) socket: Cell<Option<serve::Identity>>,
     /// Told when something could not be read: it is to be tried again.
     pub(crate) incomplete: Notify,
+    /// When the mounts were compared with the mount table last.
+    pub(crate) verified: Cell<Instant>,
     /// Held while the engine is told what the maps want.
     pub(crate) applying: tokio::sync::Mutex<()>,
     next: mpsc::UnboundedSender<Next>,
@@ -132,6 +134,7 @@ impl Worker {
             program: inheritance.program,
             socket: Cell::new(None),
             incomplete: Notify::new(),
+            verified: Cell::new(Instant::now()),
             applying: tokio::sync::Mutex::new(()),
             next,
         };
@@ -430,6 +433,14 @@ impl Worker {
                 debug!(target: &target(path), "{} stays as it is: {e}", Escaped::path(path));
             }
         }
+    }
+
+    /// Takes note that nobody reaches an autofs mount at its mount point any more. It stays mounted where it is, and its
+    /// place is free for another one.
+    pub(crate) fn displaced(self: &Rc<Self>, mount: MountId) {
+        self.event(Event::Vanished { mount });
+        drop(self.mounts.remove(mount));
+        top::release_unused(&self.means());
     }
 
     /// Returns whether this process was restored from a checkpoint since the last time that this was asked.

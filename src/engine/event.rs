@@ -87,11 +87,13 @@ pub enum Event {
         /// Why it is still mounted, if it is.
         outcome: Result<(), Reason>,
     },
-    /// An autofs mount of ours has disappeared: it was unmounted by hand.
+    /// An autofs mount of ours has disappeared: it was unmounted by hand, or nobody can reach it any more.
     Vanished {
         /// The autofs mount.
         mount: MountId,
     },
+    /// Something was unmounted or moved: top-level mounts that could not be attached are tried again.
+    Retry,
     /// The configuration was read: these top-level mounts are wanted, in this order, and no others.
     Configure(Vec<Wanted>),
     /// Some of the top-level mounts that are wanted have changed; the others stay. Only while nothing

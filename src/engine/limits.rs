@@ -12,6 +12,8 @@ pub struct Limits {
     pub grace: u64,
     /// Time until a top-level mount that was unmounted from outside is mounted again.
     pub reattach: u64,
+    /// The longest time until a top-level mount that cannot be attached is tried again.
+    pub reattach_most: u64,
     /// How often a process may ask within `loop_window` for what is mounted already. The kernel repeats a lookup 40
     /// times when READY has not brought a mount into the asker's mount namespace.
     pub loop_limit: u32,
@@ -37,6 +39,7 @@ impl Default for Limits {
             unmount: 60_000,
             grace: 5_000,
             reattach: 1_000,
+            reattach_most: 60_000,
             loop_limit: 10,
             loop_window: 2_000,
             expire_divisor: 4,

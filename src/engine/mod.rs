@@ -26,6 +26,7 @@
 //! Then follow `Attached` and `Adopted` events from the mount table (parents before children), the unanswered requests as
 //! `Missing` and `Expire`, and finally a `Configure` of the configured mounts, which removes all others.
 
+mod absent;
 mod checkpoint;
 mod effect;
 mod event;
@@ -50,6 +51,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+use absent::Absent;
 pub use effect::{Effect, Layer};
 pub use event::{Done, Event, Resolution, Shutdown};
 pub use id::{EntryId, Errno, JobId, Key, Kind, MountId, MountIds, Reason, Requester, Tick, Token, Wanted};
@@ -73,8 +75,8 @@ pub struct Engine {
     tree: Tree,
     /// New mounts that wait until another one is attached or gone.
     behind: HashMap<MountId, Vec<Wanted>>,
-    /// Autofs mounts that were unmounted from outside, and when they are attached again.
-    vanished: HashMap<Arc<Path>, (Option<Tick>, Wanted)>,
+    /// Top-level mounts that are wanted and not there.
+    absent: BTreeMap<Arc<Path>, Absent>,
     jobs: BTreeMap<JobId, EntryId>,
     timers: Timers,
     negative_cache: NegativeCache,
@@ -96,7 +98,7 @@ impl Engine {
             effects: Vec::new(),
             tree: Tree::default(),
             behind: HashMap::new(),
-            vanished: HashMap::new(),
+            absent: BTreeMap::new(),
             jobs: BTreeMap::new(),
             timers: Timers::default(),
             negative_cache: NegativeCache::new(limits.negative_cache),
@@ -134,6 +136,7 @@ impl Engine {
             Event::Adopted { at, plan, done } => self.adopted(at, plan, done),
             Event::Detached { mount, outcome } => self.detached(mount, outcome),
             Event::Vanished { mount } => self.vanish(mount),
+            Event::Retry => self.retry_absent(),
             Event::Configure(wanted) => self.configure(wanted),
             Event::Change { wanted, unwanted } => self.change(wanted, &unwanted),
             Event::Forget => self.negative_cache.clear(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Alarm, Effect, Engine, MountId, Reason, Stage, State, Top, Wanted};
+use super::{Effect, Engine, MountId, Reason, Stage, State, Top, Wanted};
 
 impl Engine {
     /// These top-level mounts are wanted, and no others.
@@ -12,7 +12,7 @@ impl Engine {
         }
         self.generation = self.generation.wrapping_add(1);
         self.behind.clear();
-        self.forget_vanished();
+        self.forget_absent();
         let (mut new, mut kept) = (Vec::new(), 0);
         for wanted in wanted {
             match self.tree.at(&wanted.path) {
@@ -39,7 +39,7 @@ impl Engine {
     /// Returns whether mounts come or go, or wait for others that do: then only all that is wanted tells what to do.
     pub fn is_unsettled(&self) -> bool {
         let serve = self.tree.tops().all(|(_, top)| top.state() == State::Serving);
-        !serve || !self.behind.is_empty() || !self.vanished.is_empty()
+        !serve || !self.behind.is_empty() || !self.absent.is_empty()
     }
 
     /// These mounts are wanted besides the others, and those are not wanted any more.
@@ -47,6 +47,7 @@ impl Engine {
         if self.stop.is_some() {
             return;
         }
+        unwanted.iter().for_each(|path| self.forget_absent_at(path));
         let gone = unwanted.iter().filter_map(|path| self.tree.at(path)).collect();
         self.leave(gone);
         wanted.sort_by_cached_key(|wanted| wanted.path.components().count());
@@ -120,7 +121,12 @@ impl Engine {
 
     /// Attaches a new mount, as soon as what is at its path or above it is neither coming nor going, and what is below
     /// it is not going: it would be covered.
-    fn attach(&mut self, wanted: Wanted) {
+    pub(super) fn attach(&mut self, wanted: Wanted) {
+        self.attach_again(wanted, 0);
+    }
+
+    /// Attaches a mount for which this has failed `failures` times in a row.
+    pub(super) fn attach_again(&mut self, wanted: Wanted, failures: u32) {
         let settled = |id: &MountId| self.tree.top(*id).is_none_or(|top| top.state() == State::Serving);
         let path = &*wanted.path;
         let above = path.ancestors().filter_map(|path| self.tree.at(path)).find(|id| !settled(id));
@@ -132,9 +138,12 @@ impl Engine {
         if self.tree.at(&wanted.path).is_some() {
             return;
         }
+        self.forget_absent_at(&wanted.path);
         let id = self.new_mount();
         self.effects.push(Effect::Attach { mount: id, wanted: wanted.clone() });
-        self.tree.insert_top(id, Top::new(wanted, self.generation));
+        let mut top = Top::new(wanted, self.generation);
+        top.failures = failures;
+        self.tree.insert_top(id, top);
     }
 
     /// Attaches what has waited for a mount.
@@ -152,7 +161,11 @@ impl Engine {
             State::Abandoned => true,
             State::Serving | State::Leaving(_) => return,
         };
-        if outcome.is_err() {
+        if let Err(reason) = outcome {
+            if !leave {
+                let (wanted, failures) = (top.wanted.clone(), top.failures + 1);
+                self.miss(wanted, Some(reason), failures);
+            }
             return self.depart(id);
         }
         let wanted = top.wanted.clone();
@@ -162,41 +175,6 @@ impl Engine {
         }
         self.reconfigure(id, wanted);
         self.release(id);
-    }
-
-    /// Handles an autofs mount that was unmounted from outside.
-    pub(super) fn vanish(&mut self, id: MountId) {
-        let Some(top) = self.tree.top(id) else {
-            let owner = self.tree.mount(id).and_then(|mount| mount.owner().cloned());
-            self.drop_below(id);
-            if let Some(owner) = owner {
-                self.settle(&owner);
-            }
-            return;
-        };
-        if top.state().serves() && self.stop.is_none() {
-            let wanted = top.wanted.clone();
-            let mut alarm = None;
-            let path = wanted.path.clone();
-            let at = self.now.after(self.limits.reattach);
-            self.timers.reset(&mut alarm, Some(at), || Alarm::Reattach(path.clone()));
-            self.vanished.insert(path, (alarm, wanted));
-        }
-        self.depart(id);
-    }
-
-    /// The time has come to attach a mount again that vanished.
-    pub(super) fn reattach(&mut self, path: &Path) {
-        if let Some((_, wanted)) = self.vanished.remove(path) {
-            self.attach(wanted);
-        }
-    }
-
-    /// What has vanished is not attached again.
-    pub(super) fn forget_vanished(&mut self) {
-        for (path, (mut alarm, _)) in std::mem::take(&mut self.vanished) {
-            self.timers.reset(&mut alarm, None, || Alarm::Reattach(path));
-        }
     }
 }
 
@@ -359,22 +337,5 @@ mod tests {
         assert_eq!(stage.said(), ["detach /a/b"]);
         stage.detached("/a/b", true);
         assert_eq!(stage.said(), ["attach /a"]);
-    }
-
-    #[test]
-    fn a_vanished_mount_comes_back_but_not_at_once() {
-        let mut stage = Stage::new(&["/a"]);
-        stage.mount("/a/key", Done::default());
-        stage.missing("/a/new", 1);
-        let mount = stage.id("/a");
-        stage.event(Event::Vanished { mount });
-        assert_eq!(stage.said(), ["resolve /a/new", "fail 1 ENOENT"]);
-        stage.pass(1_000);
-        assert_eq!(stage.said(), ["attach /a"]);
-        stage.attached("/a", true);
-        let mount = stage.id("/a");
-        stage.event(Event::Vanished { mount });
-        stage.want(&[]);
-        assert_eq!((stage.said(), stage.engine.deadline()), (vec![], None));
     }
 }

@@ -22,7 +22,7 @@ impl Engine {
                 self.timers.reset(&mut alarm, Some(self.now.after(self.limits.grace)), || Alarm::Grace);
                 self.stop = Some(Stop { how, exited: false, alarm });
                 self.behind.clear();
-                self.forget_vanished();
+                self.forget_absent();
                 for id in self.tree.top_ids() {
                     self.cancel_run(id);
                     self.reset_tick(id);

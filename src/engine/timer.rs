@@ -13,7 +13,7 @@ pub(super) enum Alarm {
     Entry(EntryId),
     /// A top-level mount: look for unused mounts, or try again to remove it.
     Tick(MountId),
-    /// Mount an autofs mount again that was unmounted from outside.
+    /// Attach a top-level mount again that is not there.
     Reattach(Arc<Path>),
     /// The end of the daemon waits no longer for running requests.
     Grace,

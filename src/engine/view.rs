@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::plan::Plan;
 
 use super::negative::Failed;
-use super::{Engine, EntryId, Failure, Key, Kind, Mount, MountId, Reason, Stage, State, Tick, Top};
+use super::{Engine, EntryId, Failure, Key, Kind, Mount, MountId, Reason, Stage, State, Tick, Top, Wanted};
 
 /// The state of an autofs mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -133,6 +133,12 @@ impl<'a> MountView<'a> {
     /// top-level mount.
     pub fn timeout(&self) -> u64 {
         self.engine.tree.top(self.mount.top).map_or(0, |top| top.wanted.timeout)
+    }
+
+    /// Returns how a top-level mount is wanted. `None` for triggers and submounts, and for mounts that are not served.
+    pub fn wanted(&self) -> Option<&'a Wanted> {
+        let top = self.engine.tree.top(self.id).filter(|top| top.state() == State::Serving)?;
+        Some(&top.wanted)
     }
 
     /// Why a mount that is not wanted any more could not be unmounted.

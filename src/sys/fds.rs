@@ -5,12 +5,13 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno as Os;
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
 };
+use nix::sys::stat::Mode;
 
 /// A message that came over a socket of [`pair`].
 #[derive(Debug)]
@@ -203,6 +204,18 @@ pub fn close_inherited() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns how many open files the soft limit permits, and how many of these numbers are free at its end: all from the lowest
+/// number on that is not in use.
+///
+/// # Errors
+/// Returns the errors of getrlimit(2) and fcntl(2): EMFILE if none is free.
+pub fn room() -> io::Result<(u64, u64)> {
+    let limit: u64 = getrlimit(Resource::RLIMIT_NOFILE).map(|(soft, _)| soft as _)?;
+    let some = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let lowest = u64::try_from(some.as_raw_fd()).unwrap_or_default();
+    Ok((limit, limit.saturating_sub(lowest)))
 }
 
 /// Raises the soft limit of open files to `wanted`, or as near to it as the hard limit and our rights allow; it never

@@ -1,8 +1,8 @@
-//! Notifications of unmounts in this mount namespace.
+//! Notifications of mounts and unmounts in this mount namespace.
 //!
-//! fanotify(7) reports each unmount since Linux 6.15 (FAN_REPORT_MNT). Before that, the mount table can only be polled for
+//! fanotify(7) reports each of them since Linux 6.15 (FAN_REPORT_MNT). Before that, the mount table can only be polled for
 //! changes (proc_pid_mountinfo(5)). In both cases there is one descriptor: wait until it is readable, then call
-//! [`MountEvents::drain`]. New mounts are not reported.
+//! [`MountEvents::drain`].
 
 use std::io;
 use std::mem::size_of;
@@ -16,15 +16,26 @@ use nix::sys::stat::Mode;
 // <linux/fanotify.h> of 6.15; libc has none of them yet.
 const FAN_REPORT_MNT: libc::c_uint = 0x4000;
 const FAN_MARK_MNTNS: libc::c_uint = 0x110;
+const FAN_MNT_ATTACH: u64 = 0x0100_0000;
 const FAN_MNT_DETACH: u64 = 0x0200_0000;
+const FAN_EVENT_INFO_TYPE_MNT: u8 = 7;
 
 /// The result of [`MountEvents::drain`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changes {
-    /// This number of mounts were unmounted or moved.
-    Gone(usize),
+    /// What has changed.
+    Known(Known),
     /// Unknown changes: the mount table must be read.
     Unknown,
+}
+
+/// The mounts that have come and gone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Known {
+    /// How many mounts were unmounted or moved away.
+    pub gone: usize,
+    /// The mounts that were mounted, or moved to another place, by the ids that no other mount ever gets.
+    pub come: Vec<u64>,
 }
 
 /// The source of notifications.
@@ -61,7 +72,7 @@ impl MountEvents {
         // SAFETY: a new descriptor that nothing else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(raw) };
         let namespace = open("/proc/self/ns/mnt", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-        let (flags, mask) = (libc::FAN_MARK_ADD | FAN_MARK_MNTNS, FAN_MNT_DETACH);
+        let (flags, mask) = (libc::FAN_MARK_ADD | FAN_MARK_MNTNS, FAN_MNT_ATTACH | FAN_MNT_DETACH);
         // SAFETY: both descriptors are open, and without a path the namespace itself is marked.
         Os::result(unsafe {
             libc::fanotify_mark(fd.as_raw_fd(), flags, mask, namespace.as_raw_fd(), std::ptr::null())
@@ -105,27 +116,31 @@ impl AsFd for MountEvents {
 }
 
 fn drain_fanotify(fd: BorrowedFd<'_>) -> io::Result<Changes> {
-    let mut gone = Some(0usize);
+    let mut known = Some(Known::default());
     let mut buffer = [0; 4096];
     loop {
         match nix::unistd::read(fd, &mut buffer) {
             Ok(0) | Err(Os::EAGAIN) => break,
             Ok(count) => {
-                gone = gone.zip(events(buffer.get(..count).unwrap_or_default())).map(|(before, now)| before + now)
+                let new = events(buffer.get(..count).unwrap_or_default());
+                known = known.zip(new).map(|(before, new)| Known {
+                    gone: before.gone + new.gone,
+                    come: [before.come, new.come].concat(),
+                });
             }
             Err(Os::EINTR) => continue,
             Err(e) => return Err(e.into()),
         }
     }
-    Ok(gone.map_or(Changes::Unknown, Changes::Gone))
+    Ok(known.map_or(Changes::Unknown, Changes::Known))
 }
 
 const METADATA: usize = size_of::<libc::fanotify_event_metadata>();
 
-/// Counts events: a `fanotify_event_metadata` each, and records after it that make no difference to us. `None`: some
-/// were lost (the queue was full), or are not understood.
-fn events(mut bytes: &[u8]) -> Option<usize> {
-    let mut count = 0;
+/// Reads events: a `fanotify_event_metadata` each, and a record with the id of the mount. `None`: some were lost (the queue
+/// was full), or are not understood.
+fn events(mut bytes: &[u8]) -> Option<Known> {
+    let mut known = Known::default();
     while !bytes.is_empty() {
         let length = u32::from_ne_bytes(field(bytes, 0)?) as usize;
         if length < METADATA || length > bytes.len() {
@@ -133,12 +148,19 @@ fn events(mut bytes: &[u8]) -> Option<usize> {
         }
         let (event, rest) = bytes.split_at(length);
         bytes = rest;
-        if u64::from_ne_bytes(field(event, 8)?) & FAN_MNT_DETACH == 0 {
+        let mask = u64::from_ne_bytes(field(event, 8)?);
+        if mask & (FAN_MNT_ATTACH | FAN_MNT_DETACH) == 0 {
             return None;
         }
-        count += 1;
+        known.gone += usize::from(mask & FAN_MNT_DETACH != 0);
+        if mask & FAN_MNT_ATTACH != 0 {
+            if event.get(METADATA) != Some(&FAN_EVENT_INFO_TYPE_MNT) {
+                return None;
+            }
+            known.come.push(u64::from_ne_bytes(field(event, METADATA + 8)?));
+        }
     }
-    Some(count)
+    Some(known)
 }
 
 fn field<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
@@ -164,11 +186,14 @@ mod tests {
 
     #[test]
     fn events_of_mounts() {
-        assert_eq!(events(&[]), Some(0));
-        let one = event(FAN_MNT_DETACH, &MOUNT);
-        assert_eq!(one.len(), 40);
-        assert_eq!(events(&[one.clone(), one.clone()].concat()), Some(2));
-        assert_eq!(events(&one[..30]), None);
+        assert_eq!(events(&[]), Some(Known::default()));
+        let (gone, come) = (event(FAN_MNT_DETACH, &MOUNT), event(FAN_MNT_ATTACH, &MOUNT));
+        let moved = event(FAN_MNT_ATTACH | FAN_MNT_DETACH, &MOUNT);
+        assert_eq!(gone.len(), 40);
+        let id = 0x0403_0201;
+        assert_eq!(events(&[gone.clone(), come, moved].concat()), Some(Known { gone: 2, come: vec![id, id] }));
+        assert_eq!(events(&gone[..30]), None);
+        assert_eq!(events(&event(FAN_MNT_ATTACH, &[])), None);
     }
 
     #[test]

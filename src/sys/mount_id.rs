@@ -4,9 +4,11 @@
 //! mount. statmount(2), Linux 6.8, answers by id; on older kernels the mount table is searched for it. Nothing here waits
 //! for a file system: both ask the kernel's list of mounts only.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
@@ -21,6 +23,7 @@ const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
 /// linux/mount.h: the parts of an answer of statmount(2).
 const STATMOUNT_SB_BASIC: u64 = 0x1;
 const STATMOUNT_MNT_BASIC: u64 = 0x2;
+const STATMOUNT_MNT_POINT: u64 = 0x10;
 const STATMOUNT_FS_TYPE: u64 = 0x20;
 
 /// The number of statmount(2). System calls since 5.1 have their numbers in one order on all machines; libc does not
@@ -49,7 +52,9 @@ struct Answer {
     fs_type: u32,
     mnt_id: u64,
     mnt_parent_id: u64,
-    other: [u8; 456],
+    before: [u8; 52],
+    mnt_point: u32,
+    other: [u8; 400],
     strings: [u8; 128],
 }
 
@@ -73,7 +78,9 @@ fn statmount(mnt_id: u64, mask: u64) -> Option<Answer> {
         fs_type: 0,
         mnt_id: 0,
         mnt_parent_id: 0,
-        other: [0; 456],
+        before: [0; 52],
+        mnt_point: 0,
+        other: [0; 400],
         strings: [0; 128],
     };
     // SAFETY: both pointers live during the call; the kernel reads `size` bytes of the first and writes at most the
@@ -96,6 +103,40 @@ pub fn fs_type(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
     let answer = statmount(unique_id(fd)?, STATMOUNT_FS_TYPE)?;
     let text = answer.strings.get(usize::try_from(answer.fs_type).ok()?..)?;
     Some(CStr::from_bytes_until_nul(text).ok()?.to_bytes().to_vec())
+}
+
+/// Where a mount is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// At this mount point.
+    At {
+        /// The mount point.
+        path: PathBuf,
+        /// Whether it is an autofs mount.
+        autofs: bool,
+    },
+    /// It is not in this mount namespace any more.
+    Gone,
+    /// The kernel cannot tell (before Linux 6.8), or the path has more than a hundred bytes.
+    Unknown,
+}
+
+/// Returns where the mount with this id is that no other mount ever gets. Never waits.
+pub fn place(id: u64) -> Place {
+    let Some(answer) = statmount(id, STATMOUNT_MNT_POINT | STATMOUNT_FS_TYPE) else {
+        return match io::Error::last_os_error().raw_os_error() {
+            Some(libc::ENOENT) => Place::Gone,
+            _ => Place::Unknown,
+        };
+    };
+    let string = |offset: u32| {
+        let text = answer.strings.get(usize::try_from(offset).ok()?..)?;
+        Some(CStr::from_bytes_until_nul(text).ok()?.to_bytes())
+    };
+    match (string(answer.mnt_point), string(answer.fs_type)) {
+        (Some(path), Some(fstype)) => Place::At { path: OsStr::from_bytes(path).into(), autofs: fstype == b"autofs" },
+        _ => Place::Unknown,
+    }
 }
 
 /// As [`fs_type`], but reads the mount table on kernels before 6.8, which takes milliseconds with many mounts.

@@ -158,6 +158,8 @@ pub fn build() {
         files.push((&theirs, &THEIRS[1..]));
     }
     files.push((&program, "usr/sbin/automount"));
+    let ctl = PathBuf::from(env!("CARGO_BIN_EXE_autofsctl"));
+    files.push((&ctl, "usr/bin/autofsctl"));
     for (file, at) in files {
         let at = root.join(at);
         _ = fs::remove_file(&at);

@@ -10,6 +10,7 @@
 mod common;
 
 mod broken;
+mod covers;
 mod crash;
 mod expire;
 mod hangs;

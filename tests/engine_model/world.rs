@@ -273,7 +273,7 @@ impl World {
         };
         let all = self.tops.values().filter(|number| self.kernel.autofs.contains_key(*number)).count();
         let quiet = self.work.is_empty() && self.runs.is_empty() && self.engine.mounts().all(idle);
-        if quiet && all == self.wanted.len() && !self.stopping {
+        if quiet && all == self.wanted.len() && self.engine.absent().next().is_none() && !self.stopping {
             assert_eq!(self.engine.deadline(), None, "something wakes an idle daemon");
         }
     }

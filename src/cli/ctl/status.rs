@@ -4,12 +4,15 @@ use super::client::ClientError;
 use super::exit::Exit;
 use super::table::{Align, Table, duration};
 use super::{Session, mounts};
-use crate::control::{Answer, Bytes, Call, Mode, MountKind, MountPoint, Status};
+use crate::control::{Answer, Bytes, Call, Mode, MountKind, MountPoint, Problem, Status};
+use crate::text::Escaped;
 
 /// Shows all mount points.
 pub(super) fn all(session: &Session) -> Result<Exit, ClientError> {
     let status = ask(session)?;
-    session.show(&status, || heading(&status) + &rows(&status.mount_points, session.bold));
+    session.show(&status, || {
+        heading(&status) + &rows(&status.mount_points, session.bold) + &problems(&status.problems, session.bold)
+    });
     Ok(Exit::Yes)
 }
 
@@ -19,6 +22,10 @@ pub(super) fn one(session: &Session, path: &Bytes) -> Result<Exit, ClientError> 
     if let Some(point) = status.mount_points.iter().find(|point| point.path == *path) {
         session.show(point, || rows(std::slice::from_ref(point), session.bold));
         return Ok(Exit::Yes);
+    }
+    if let Some(problem) = status.problems.iter().find(|problem| problem.path == *path) {
+        session.show(problem, || format!("{path}: {}\n", problem.reason));
+        return Ok(Exit::No);
     }
     let mounted = mounts::ask(session)?;
     match mounted.mounts.iter().find(|mount| mount.path == *path) {
@@ -92,6 +99,18 @@ fn rows(points: &[MountPoint], bold: bool) -> String {
     table.render(bold)
 }
 
+/// Returns the table of what is not as the maps want it, or nothing.
+fn problems(problems: &[Problem], bold: bool) -> String {
+    if problems.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new([("PROBLEM", Align::Left), ("REASON", Align::Left)]);
+    for problem in problems {
+        table.push([problem.path.to_string(), Escaped(problem.reason.as_bytes()).to_string()]);
+    }
+    format!("\n{}", table.render(bold))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,13 +142,17 @@ mod tests {
             restores: 0,
             rest: None,
             mount_points: vec![point, direct],
+            problems: vec![Problem { path: Bytes(b"/x".to_vec()), reason: "covered".into() }],
         };
         assert_eq!(
-            heading(&status) + &rows(&status.mount_points, false),
+            heading(&status) + &rows(&status.mount_points, false) + &problems(&status.problems, false),
             "automount 1.0  pid 812  up 3d 4h  2 mount points  62 mounted  maps read 2h ago\n\
              MOUNT  TYPE      TIMEOUT  MOUNTED  WAITING  MAP\n\
              /home  indirect      10m       31        0  file:/etc/auto.home x\\x1b\n\
-             /-     direct        off       31        0  auto.direct\n"
+             /-     direct        off       31        0  auto.direct\n\
+             \n\
+             PROBLEM  REASON\n\
+             /x       covered\n"
         );
     }
 }

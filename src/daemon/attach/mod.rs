@@ -5,7 +5,6 @@ pub(crate) mod attacher;
 pub(crate) mod opener;
 pub(crate) mod top;
 mod vacant;
-pub(crate) mod watch;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use crate::daemon::jobs::{Means, browse};
 use crate::daemon::mailbox::Report;
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::mounts::table::{MountTable, Mounted};
-use crate::daemon::mounts::{Mounts, NewMount};
+use crate::daemon::mounts::{Mounts, NewMount, pipes};
 use crate::daemon::tools::Tools;
 use crate::engine::{Event, Kind, MountId, Reason, Wanted};
 use crate::logging::target;
@@ -32,9 +32,29 @@ pub(crate) async fn attach(with: &Attach, wanted: Vec<(MountId, Wanted)>) -> Vec
         wanted.into_iter().partition(|(_, wanted)| table.may_block(&wanted.path, &own));
     let mut blocked = Vec::new();
     for wanted in [certain, doubtful] {
-        blocked.extend(attach_together(with, wanted, &table, LITTLE_PATIENCE).await);
+        for some in shares(wanted) {
+            blocked.extend(attach_together(with, some, &table, LITTLE_PATIENCE).await);
+        }
     }
     blocked
+}
+
+/// Divides mounts into as many shares as the limit of open files makes necessary. The direct mounts of a map have one pipe.
+fn shares(wanted: Vec<(MountId, Wanted)>) -> Vec<Vec<(MountId, Wanted)>> {
+    let most = pipes::at_once().unwrap_or(1);
+    let mut shares: Vec<Vec<_>> = Vec::new();
+    let mut pipes = 0;
+    for (id, wanted) in wanted {
+        pipes += usize::from(wanted.kind == Kind::Indirect);
+        if shares.is_empty() || pipes > most {
+            shares.push(Vec::new());
+            pipes = 1;
+        }
+        if let Some(last) = shares.last_mut() {
+            last.push((id, wanted));
+        }
+    }
+    shares
 }
 
 /// Reads the mount table for attaching mounts. Returns an empty one if it has nothing about them: they are added by a
@@ -80,8 +100,9 @@ async fn attach_together(
     let mounts = &with.means.mounts;
     let unknown: Reason = Record::new("the mount point was not attached").into();
     let mut missing: HashMap<MountId, Reason> = wanted.iter().map(|(id, _)| (*id, unknown.clone())).collect();
-    let Prepared { attacher, jobs, lines, nested, failed } = prepare(&with.means, wanted, table, patience);
-    missing.extend(failed);
+    let Prepared { attacher, jobs, lines, nested, refused } = prepare(&with.means, wanted, table, patience);
+    log_refused(mounts, &refused);
+    missing.extend(refused.into_iter().map(|(id, _, reason)| (id, reason)));
     let pipes: Vec<u32> = jobs.iter().map(|job| job.pipe).collect();
     let results = tokio::task::spawn_blocking(move || attacher.run(jobs)).await.unwrap_or_default();
     let (mut attached, mut found, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
@@ -104,7 +125,7 @@ async fn attach_together(
                 } else {
                     missing.insert(id, Record::of(&e, duration).into());
                 }
-                if !waits || patience < PATIENCE {
+                if (!waits || patience < PATIENCE) && mounts.fails(&wanted.path, &e.to_string()) {
                     error!(target: &target(&wanted.path), "{e}");
                 }
             }
@@ -129,6 +150,18 @@ async fn attach_together(
     blocked
 }
 
+/// Logs that mount points cannot be mounted because they get no control pipe: once for all of them, as this concerns many or
+/// none.
+fn log_refused(mounts: &Mounts, refused: &[(MountId, Arc<Path>, Reason)]) {
+    let Some((_, path, reason)) = refused.first() else { return };
+    if mounts.fails(&Path::new("").into(), &reason.message) {
+        let (path, reason) = (Escaped::path(path), &reason.message);
+        error!(
+            "{path} and other mount points cannot be mounted: {reason}. They are tried again; `autofsctl status` lists them"
+        );
+    }
+}
+
 /// What is needed to attach some mounts.
 struct Prepared {
     attacher: Attacher,
@@ -136,8 +169,8 @@ struct Prepared {
     lines: HashMap<MountId, (Rc<ConfiguredMap>, Wanted)>,
     /// There are jobs for mounts below those that were asked for.
     nested: bool,
-    /// Mounts that have no job, with the reasons.
-    failed: Vec<(MountId, Reason)>,
+    /// Those that get no control pipe, and why.
+    refused: Vec<(MountId, Arc<Path>, Reason)>,
 }
 
 fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable>, patience: Duration) -> Prepared {
@@ -148,7 +181,7 @@ fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable
         table.mounts().iter().filter_map(|line| Some((line.target.as_path(), line.speaks_through(&own)?))).collect();
     let (mut jobs, mut lines, mut write_ends) = (Vec::with_capacity(wanted.len()), HashMap::new(), HashMap::new());
     let named: HashSet<Arc<Path>> = wanted.iter().map(|(_, wanted)| wanted.path.clone()).collect();
-    let (mut nested, mut failed) = (false, Vec::new());
+    let (mut nested, mut refused) = (false, Vec::new());
     for (id, wanted) in wanted {
         let Some(map) = state.maps.by_number.get(&wanted.map).map(Rc::clone) else { continue };
         let pipe = match live.get(&*wanted.path) {
@@ -161,9 +194,7 @@ fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable
         let pipe = match pipe {
             Ok(pipe) => pipe,
             Err(e) => {
-                let message = format!("{}: cannot make a control pipe: {e}", Escaped::path(&wanted.path));
-                error!(target: &target(&wanted.path), "{message}");
-                failed.push((id, Record { message, ..Record::of(&e, Duration::ZERO) }.into()));
+                refused.push((id, wanted.path.clone(), Record::of(&e, Duration::ZERO).into()));
                 continue;
             }
         };
@@ -206,7 +237,7 @@ fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable
         jobs,
         lines,
         nested,
-        failed,
+        refused,
     }
 }
 

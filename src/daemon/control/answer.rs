@@ -1,5 +1,6 @@
 //! Answering what comes by the control socket.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -12,12 +13,13 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::control::{Answer, Bytes, Call, ControlError, Explanation, MountKind, MountPoint, Mounted, Mounts};
-use crate::control::{Checks, Level, Pong, Status, plan};
+use crate::control::{Checks, Level, Pong, Problem, Status, plan};
 use crate::daemon::checkpoint::restore;
 use crate::daemon::control::serve::Asked;
 use crate::daemon::jobs::resolve;
 use crate::daemon::life::{Phase, UPGRADE_UNDER_WAY};
 use crate::daemon::maps::configured_map::ConfiguredMap;
+use crate::daemon::verify::{Heal, verify};
 use crate::daemon::worker::Worker;
 use crate::engine::{EntryId, EntryPhase, EntryView, Event, Kind, Requester, Shutdown};
 use crate::logging::target;
@@ -27,6 +29,12 @@ use crate::text::Escaped;
 
 /// How long a client may take to read its answer.
 const DELIVERY: Duration = Duration::from_secs(1);
+
+/// How long a verification of the mounts is good enough for `status`.
+const VERIFIED: Duration = Duration::from_secs(1);
+
+/// How long `status` waits for a verification.
+const VERIFY_WITHIN: Duration = Duration::from_secs(3);
 
 /// Answers until the socket is gone.
 pub(crate) async fn answer(worker: Rc<Worker>, mut asked: mpsc::Receiver<Asked>) {
@@ -52,7 +60,10 @@ pub(crate) async fn answer(worker: Rc<Worker>, mut asked: mpsc::Receiver<Asked>)
 async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError> {
     match &asked.call {
         Call::Ping => Ok(Answer::Pong(Pong { version: version(), pid: keeper() })),
-        Call::Status => Ok(Answer::Status(status(worker))),
+        Call::Status => {
+            verify_for_status(worker).await;
+            Ok(Answer::Status(status(worker)))
+        }
         Call::Mounts => Ok(Answer::Mounts(mounts(worker))),
         Call::Upgrade => match crate::daemon::upgrade::upgrade(worker).await {
             Ok(()) => Ok(Answer::Done),
@@ -127,6 +138,38 @@ fn maps(map: &ConfiguredMap) -> Vec<Bytes> {
     vec![Bytes(plan::map_name(&map.spec))]
 }
 
+/// Verifies the mounts, unless that was done just now: a directory above a mount point can be renamed without an event.
+async fn verify_for_status(worker: &Rc<Worker>) {
+    let since = worker.verified.get().elapsed();
+    if worker.life.phase() == Phase::Serving && since > VERIFIED {
+        let _ = timeout(VERIFY_WITHIN, verify(worker, Heal::Safely)).await;
+    }
+}
+
+/// Returns the mount points that are not as the maps want them.
+fn problems(worker: &Worker) -> Vec<Problem> {
+    let state = worker.state.borrow();
+    let shown = |path: &Path| state.real.written(path).unwrap_or_else(|| path.into());
+    let mut problems: BTreeMap<Bytes, String> = BTreeMap::new();
+    let mut add = |path: &Path, reason: String| {
+        let path = shown(path);
+        problems.insert(Bytes(path.as_os_str().as_bytes().to_vec()), reason);
+    };
+    for (path, trouble) in worker.mounts.filter_map(|_, mount| Some((mount.path.clone(), mount.trouble.clone()?))) {
+        add(&path, trouble.to_string());
+    }
+    worker.view(|engine| {
+        for (wanted, reason) in engine.absent() {
+            let reason = reason.map_or("not mounted: it was unmounted from outside".to_owned(), |reason| {
+                let message = reason.message.lines().next().unwrap_or_default();
+                format!("not mounted: {message}")
+            });
+            add(&wanted.path, reason);
+        }
+    });
+    problems.into_iter().map(|(path, reason)| Problem { path, reason }).collect()
+}
+
 fn status(worker: &Rc<Worker>) -> Status {
     let state = worker.state.borrow();
     let mount_points = state.maps.served().map(|map| {
@@ -161,6 +204,7 @@ fn status(worker: &Rc<Worker>) -> Status {
         restores: worker.life.restores(),
         rest: worker.life.shown_rest(),
         mount_points: mount_points.collect(),
+        problems: problems(worker),
     }
 }
 
@@ -220,7 +264,7 @@ fn expire(worker: &Rc<Worker>, path: &Bytes) -> Result<Answer, ControlError> {
 }
 
 async fn explain(worker: &Rc<Worker>, path: &Bytes, who: Requester) -> Result<Answer, ControlError> {
-    let (question, map) = {
+    let (question, map, trouble) = {
         let real = worker.state.borrow().real.translate(path.as_path());
         let (_, mount) = worker.mounts.serving(&real).ok_or_else(|| no_such(path))?;
         let key = mount.key_of(&real).unwrap_or_default();
@@ -229,9 +273,14 @@ async fn explain(worker: &Rc<Worker>, path: &Bytes, who: Requester) -> Result<An
                 message: "a mount point has no entry: name a path below it".to_owned(),
             });
         }
-        (worker.state.borrow().question(&mount, key, who), Rc::clone(&mount.map))
+        let trouble = mount.trouble.clone();
+        (worker.state.borrow().question(&mount, key, who), Rc::clone(&mount.map), trouble)
     };
-    let explained = resolve::explain(question.clone()).await;
+    let mut explained = resolve::explain(question.clone()).await;
+    let shown = Escaped(&map.mount_point);
+    explained
+        .notes
+        .extend(trouble.map(|trouble| format!("nobody can reach the autofs mount for this path ({shown}): {trouble}")));
     Ok(Answer::Explanation(Explanation {
         path: path.clone(),
         mount_point: Bytes(map.mount_point.clone()),

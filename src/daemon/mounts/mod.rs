@@ -46,6 +46,10 @@ pub(crate) struct AutofsMount {
     pub(crate) remote: bool,
     /// Whether a restore has dropped `strictexpire` or `ignore`. If so, it is remounted when nothing is mounted on it.
     pub(crate) lacks_options: bool,
+    /// The mount id in the mount table, once it was seen there. A restore changes it.
+    pub(crate) mount_id: Option<u32>,
+    /// Why it cannot be reached at its mount point, if so.
+    pub(crate) trouble: Option<Arc<str>>,
 }
 
 impl AutofsMount {
@@ -124,6 +128,8 @@ pub(crate) struct Mounts {
     adopting: RefCell<HashSet<MountId>>,
     /// Directories that were created for removed mounts and that other mounts still need.
     left_over: RefCell<Vec<Made>>,
+    /// Why top-level mounts could not be attached, as it was logged, so that it is logged once.
+    failures: RefCell<HashMap<Arc<Path>, String>>,
     /// Mounts whose roots are open.
     opened: RefCell<Vec<MountId>>,
     /// Number of mounts that we have unmounted since the mount table was last compared.
@@ -151,6 +157,7 @@ impl Mounts {
             leaving: RefCell::default(),
             adopting: RefCell::default(),
             left_over: RefCell::default(),
+            failures: RefCell::default(),
             opened: RefCell::default(),
             unmounted: Cell::default(),
             making: Rc::default(),
@@ -175,6 +182,7 @@ impl Mounts {
         if found {
             self.adopting.borrow_mut().insert(id);
         }
+        self.failures.borrow_mut().remove(&path);
         self.by_device.borrow_mut().insert(dev, id);
         if let Some(pipe) = self.pipes.borrow().get(pipe) {
             pipe.mounts.set(pipe.mounts.get() + 1);
@@ -184,7 +192,8 @@ impl Mounts {
                 let _ = self.unread.send(Rc::clone(pipe));
             }
         }
-        let mount = AutofsMount { path, kind, dev, pipe, map, remote, lacks_options: false };
+        let (mount_id, trouble) = (None, None);
+        let mount = AutofsMount { path, kind, dev, pipe, map, remote, lacks_options: false, mount_id, trouble };
         self.rows.borrow_mut().insert(id, Box::new(Row { mount, created, root: None, unanswered: 0 }));
     }
 
@@ -266,6 +275,7 @@ impl Mounts {
         let mut by_device = self.by_device.borrow_mut();
         if let Some(row) = self.rows.borrow_mut().get_mut(&id) {
             let old = std::mem::replace(&mut row.mount.dev, dev);
+            row.mount.mount_id = None;
             if by_device.get(&old) == Some(&id) {
                 by_device.remove(&old);
             }
@@ -346,6 +356,17 @@ impl Mounts {
         self.left_over.borrow_mut().extend(made);
     }
 
+    /// Takes note of why a top-level mount cannot be attached. Returns whether that is not what was said of it last.
+    pub(crate) fn fails(&self, path: &Arc<Path>, reason: &str) -> bool {
+        let said = self.failures.borrow_mut().insert(Arc::clone(path), reason.to_owned());
+        said.as_deref() != Some(reason)
+    }
+
+    /// Forgets why mounts could not be attached: it is to be logged again.
+    pub(crate) fn forget_failures(&self) {
+        self.failures.borrow_mut().clear();
+    }
+
     /// Counts a mount that we have unmounted.
     pub(crate) fn count_unmounted(&self) {
         self.unmounted.set(self.unmounted.get() + 1);
@@ -421,7 +442,17 @@ mod tests {
 
     fn mount(kind: Kind, path: &str) -> AutofsMount {
         let (path, map) = (Path::new(path).into(), map("/m"));
-        AutofsMount { path, kind, dev: 1, pipe: 1, map, remote: false, lacks_options: false }
+        AutofsMount {
+            path,
+            kind,
+            dev: 1,
+            pipe: 1,
+            map,
+            remote: false,
+            lacks_options: false,
+            mount_id: None,
+            trouble: None,
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::io::unix::AsyncFd;
 use crate::daemon::requests::readable::{self, Number};
 use crate::fault;
 use crate::link::{Link, Message};
+use crate::sys::fds;
 use crate::sys::pipe::ReadEnd;
 
 /// A control pipe.
@@ -83,6 +84,23 @@ impl Pipe {
     }
 }
 
+/// Returns how many of `limit` open files are kept for everything but control pipes: requests, helpers, maps.
+fn reserve(limit: u64) -> u64 {
+    const RESERVE: u64 = 64;
+    RESERVE.min(limit / 4)
+}
+
+/// Returns how many control pipes can be created, and about how many can have their write ends open at the same time.
+///
+/// # Errors
+/// Returns the errors of finding out.
+pub(crate) fn at_once() -> io::Result<usize> {
+    let (limit, room) = fds::room()?;
+    // A pipe has two ends for a moment.
+    let at_once = room.saturating_sub(reserve(limit)) / 2;
+    Ok(usize::try_from(at_once).unwrap_or(usize::MAX).max(1))
+}
+
 /// All pipes.
 #[derive(Debug)]
 pub(crate) struct Pipes {
@@ -108,6 +126,10 @@ impl Pipes {
     pub(crate) fn create(&mut self) -> io::Result<Rc<Pipe>> {
         let number = self.next;
         self.next = self.next.wrapping_add(1);
+        let (limit, room) = fds::room()?;
+        if room < reserve(limit) {
+            return Err(io::Error::other(format!("the limit of {limit} open files leaves no room for a control pipe")));
+        }
         let (read_end, _write_end) = ReadEnd::create()?;
         self.link.hold(number, read_end.as_fd())?;
         fault::point("hold");

@@ -1,7 +1,7 @@
 //! A snapshot of the mount table, with queries for attaching.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,10 @@ use crate::sys::mountinfo::{self, AutofsOptions};
 /// A line of the mount table.
 #[derive(Debug, Clone)]
 pub(crate) struct Mounted {
+    /// The mount id.
+    pub(crate) id: u32,
+    /// The id of the mount that it is mounted on.
+    parent: u32,
     /// The mount point.
     pub(crate) target: PathBuf,
     /// The file system type.
@@ -28,6 +32,8 @@ pub(crate) struct Mounted {
 impl From<mountinfo::Entry<'_>> for Mounted {
     fn from(entry: mountinfo::Entry<'_>) -> Self {
         Self {
+            id: entry.id,
+            parent: entry.parent,
             target: entry.path().to_owned(),
             fstype: entry.fstype.to_vec(),
             source: entry.source.to_vec(),
@@ -50,11 +56,13 @@ impl Mounted {
     }
 }
 
-/// All lines. Those with the same mount point are in the order in which they were mounted.
+/// All mounts that a path leads to. Those with the same mount point are in the order in which they lie on each other.
 #[derive(Debug)]
 pub(crate) struct MountTable {
     /// In [`order`].
     by_target: Vec<Mounted>,
+    /// The mounts that no path leads to, because something was mounted over a directory above them later.
+    hidden: Vec<Mounted>,
     /// Whether any of them is a direct or offset mount that is not catatonic.
     triggers: bool,
 }
@@ -68,6 +76,44 @@ fn order(a: &Path, b: &Path) -> Ordering {
     parts(a).cmp(parts(b))
 }
 
+/// Walks to each mount point as the kernel does, from one mount to the one on it. Returns the mounts in the order in which
+/// they lie on each other, and those that the walk does not come by. `sorted` is in [`order`].
+fn walk(sorted: Vec<Mounted>) -> (Vec<Mounted>, Vec<Mounted>) {
+    let ids: HashSet<u32> = sorted.iter().map(|line| line.id).collect();
+    let (mut seen, mut hidden) = (Vec::with_capacity(sorted.len()), Vec::new());
+    // The way to the mount point: each directory with a mount, and the topmost mount there.
+    let mut way: Vec<(PathBuf, u32)> = Vec::new();
+    let mut rest = sorted.into_iter().peekable();
+    while let Some(first) = rest.next() {
+        let target = first.target.clone();
+        let mut here = vec![first];
+        while let Some(next) = rest.next_if(|line| line.target == target) {
+            here.push(next);
+        }
+        while way.last().is_some_and(|(above, _)| !target.starts_with(above)) {
+            way.pop();
+        }
+        // What the root directory is on is not in the table of a process in a chroot.
+        let mut top = way.last().map(|(_, id)| *id);
+        let is_on = |line: &Mounted, top: Option<u32>| match top {
+            Some(id) => line.parent == id && line.id != id,
+            None => line.parent == line.id || !ids.contains(&line.parent),
+        };
+        let mut found = false;
+        while let Some(index) = here.iter().position(|line| is_on(line, top)) {
+            let line = here.remove(index);
+            top = Some(line.id);
+            seen.push(line);
+            found = true;
+        }
+        if let Some(top) = top.filter(|_| found) {
+            way.push((target, top));
+        }
+        hidden.append(&mut here);
+    }
+    (seen, hidden)
+}
+
 impl MountTable {
     /// Reads the mount table. May take milliseconds with many mounts.
     pub(crate) fn read() -> io::Result<Self> {
@@ -78,8 +124,19 @@ impl MountTable {
     /// Creates a table from lines.
     pub(crate) fn of(mut mounts: Vec<Mounted>) -> Self {
         mounts.sort_by(|a, b| order(&a.target, &b.target));
-        let triggers = mounts.iter().any(Mounted::is_trigger);
-        Self { by_target: mounts, triggers }
+        let (by_target, hidden) = walk(mounts);
+        let triggers = by_target.iter().any(Mounted::is_trigger);
+        Self { by_target, hidden, triggers }
+    }
+
+    /// Returns the mounts that no path leads to.
+    pub(crate) fn hidden(&self) -> &[Mounted] {
+        &self.hidden
+    }
+
+    /// Returns what covers a hidden mount: the topmost mount at the deepest directory above it.
+    pub(crate) fn cover(&self, hidden: &Mounted) -> Option<&Mounted> {
+        hidden.target.ancestors().find_map(|at| self.at(at).last())
     }
 
     /// Returns all lines, parents before children.
@@ -137,20 +194,48 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_lies_below_is_found_by_component() {
-        let mounts = ["/a", "/a/b", "/a-b", "/a/b/c", "/a", "/b"].map(|path| Mounted {
-            target: path.into(),
+    /// Returns a table of mounts with their ids, what they are on, and their mount points.
+    fn table(mounts: &[(u32, u32, &str)]) -> MountTable {
+        let line = |(id, parent, target): &(u32, u32, &str)| Mounted {
+            id: *id,
+            parent: *parent,
+            target: target.into(),
             fstype: b"tmpfs".to_vec(),
             source: Vec::new(),
-            dev: 1,
+            dev: *id,
             autofs: None,
-        });
-        let table = MountTable::of(mounts.to_vec());
+        };
+        MountTable::of(mounts.iter().map(line).collect())
+    }
+
+    #[test]
+    fn what_lies_below_is_found_by_component() {
+        let mounts = [(1, 0, "/"), (2, 1, "/a"), (3, 5, "/a/b"), (4, 1, "/a-b"), (6, 3, "/a/b/c"), (5, 2, "/a")];
+        let table = table(&[&mounts[..], &[(7, 1, "/b")]].concat());
         let below: Vec<_> = table.below(Path::new("/a")).map(|m| m.target.to_str().unwrap()).collect();
         assert_eq!(below, ["/a/b", "/a/b/c"]);
-        assert_eq!(table.at(Path::new("/a")).len(), 2);
-        assert!(table.at(Path::new("/c")).is_empty());
-        assert!(table.has_mount(Path::new("/b"), 2) && !table.has_mount(Path::new("/b"), 1));
+        assert_eq!(table.at(Path::new("/a")).iter().map(|line| line.id).collect::<Vec<_>>(), [2, 5]);
+        assert!(table.at(Path::new("/c")).is_empty() && table.hidden().is_empty());
+        assert!(table.has_mount(Path::new("/b"), 2) && !table.has_mount(Path::new("/b"), 7));
+    }
+
+    #[test]
+    fn what_is_covered_from_above_is_hidden() {
+        // 4 is mounted over the directory of 3, which has 5 on it; 6 is on 4, at the place of 3.
+        let table =
+            table(&[(1, 0, "/"), (2, 1, "/x"), (3, 2, "/x/d/k"), (5, 3, "/x/d/k/s"), (4, 2, "/x/d"), (6, 4, "/x/d/k")]);
+        let seen: Vec<u32> = table.mounts().iter().map(|line| line.id).collect();
+        assert_eq!(seen, [1, 2, 4, 6]);
+        let hidden: Vec<u32> = table.hidden().iter().map(|line| line.id).collect();
+        assert_eq!(hidden, [3, 5]);
+        assert_eq!(table.cover(&table.hidden()[1]).map(|line| line.id), Some(6));
+    }
+
+    #[test]
+    fn in_a_chroot_the_first_mounts_are_on_one_that_is_not_shown() {
+        let table = table(&[(2, 1, "/a"), (3, 2, "/a/b"), (4, 1, "/c")]);
+        assert_eq!(table.mounts().len(), 3);
+        // The root of the initial mount namespace is on itself.
+        assert_eq!(self::table(&[(1, 1, "/"), (2, 1, "/a")]).mounts().len(), 2);
     }
 }

@@ -145,6 +145,8 @@ pub(in crate::engine) struct Top {
     pub(super) below: BTreeSet<MountId>,
     /// Why it could not be unmounted.
     pub(in crate::engine) trouble: Option<Reason>,
+    /// How often in a row it could not be attached before.
+    pub(in crate::engine) failures: u32,
 }
 
 impl Top {
@@ -160,6 +162,7 @@ impl Top {
             in_flight: Tally::default(),
             below: BTreeSet::new(),
             trouble: None,
+            failures: 0,
         }
     }
 }

@@ -1,0 +1,258 @@
+//! Mount points that cannot be reached or mounted for a while: covered, occupied, moved, renamed.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::Signal;
+use nix::sys::statfs::{AUTOFS_SUPER_MAGIC, statfs};
+
+use super::common::daemon::Daemon;
+use super::common::site;
+use super::common::suite::case;
+use super::common::world::put;
+use super::common::{output, secs, table, visit, wait_for};
+
+fn tmpfs(at: &str) {
+    mount(Some("cover"), at, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+}
+
+fn unmount(at: &str) {
+    umount2(at, MntFlags::empty()).unwrap();
+}
+
+/// Waits until a file system other than autofs is reached at a path.
+#[track_caller]
+fn comes(path: &str) {
+    let reached = || {
+        visit::enter(path).ok()?;
+        let above = fs::metadata(Path::new(path).parent()?).ok()?.dev();
+        let is_autofs = statfs(path).ok()?.filesystem_type() == AUTOFS_SUPER_MAGIC;
+        (fs::metadata(path).ok()?.dev() != above && !is_autofs).then_some(())
+    };
+    wait_for(&format!("a file system at {path}"), secs(10), reached);
+}
+
+/// Returns what `autofsctl` prints with these arguments.
+fn ask(arguments: &[&str]) -> String {
+    let said = output(Command::new("autofsctl").args(arguments), secs(10)).expect("an answer of autofsctl");
+    String::from_utf8_lossy(&said.stdout).into_owned()
+}
+
+/// Waits until `autofsctl status` names a problem of this path that contains `reason`.
+#[track_caller]
+fn is_shown(path: &str, reason: &str) {
+    let shown = |status: &str| status.lines().any(|line| line.starts_with(path) && line.contains(reason));
+    wait_for(&format!("{path}: {reason}"), secs(10), || shown(&ask(&["status"])).then_some(()));
+}
+
+/// Waits until `autofsctl status` shows no problem.
+#[track_caller]
+fn all_is_well() {
+    wait_for("no problem in the status", secs(10), || (!ask(&["status"]).contains("PROBLEM")).then_some(()));
+}
+
+/// `/mnt/disk/auto` and the direct mount `/mnt/disk/one`.
+fn below_a_disk() {
+    put("/etc/auto.any", "* -fstype=tmpfs,size=64k :k&\n");
+    site::master("/mnt/disk/auto /etc/auto.any\n");
+    site::and_direct(&["/mnt/disk/one"]);
+    fs::create_dir_all("/mnt/disk").unwrap();
+}
+
+/// What is mounted over a parent is shown, and goes again.
+#[case]
+fn a_parent_for_a_while() {
+    below_a_disk();
+    let daemon = Daemon::serving(&["/mnt/disk/auto", "/mnt/disk/one"]);
+    visit::serves("/mnt/disk/auto/a");
+    tmpfs("/mnt/disk");
+    is_shown("/mnt/disk/auto", "covered");
+    is_shown("/mnt/disk/one", "a file system of type tmpfs was mounted over /mnt/disk");
+    assert!(ask(&["explain", "/mnt/disk/one"]).contains("covered"));
+    daemon.says("/mnt/disk/one is covered");
+    assert!(visit::enter("/mnt/disk/auto/a").is_err());
+    unmount("/mnt/disk");
+    all_is_well();
+    visit::serves("/mnt/disk/auto/a");
+    visit::serves("/mnt/disk/one");
+    daemon.stop();
+    assert_eq!(table::below("/mnt/disk"), []);
+}
+
+/// A reload mounts in what covers the parent now.
+#[case]
+fn a_parent_until_a_reload() {
+    below_a_disk();
+    let mut daemon = Daemon::serving(&["/mnt/disk/auto", "/mnt/disk/one"]);
+    tmpfs("/mnt/disk");
+    is_shown("/mnt/disk/one", "covered");
+    daemon.signal(Signal::SIGHUP);
+    comes("/mnt/disk/one");
+    comes("/mnt/disk/auto/a");
+    all_is_well();
+    daemon.stop();
+}
+
+/// The same over a restart, of the whole daemon and of the worker.
+#[case]
+fn a_parent_over_a_restart() {
+    below_a_disk();
+    let daemon = Daemon::serving(&["/mnt/disk/auto", "/mnt/disk/one"]);
+    daemon.kill();
+    tmpfs("/mnt/disk");
+    let daemon = Daemon::start(["-f", "-v"]);
+    comes("/mnt/disk/one");
+    visit::serves("/mnt/disk/one");
+    visit::serves("/mnt/disk/auto/a");
+    daemon.stop();
+}
+
+/// A parent that is unmounted and mounted again has the directories of the mount points: they are mounted there without
+/// being asked.
+#[case]
+fn a_parent_that_is_mounted_again() {
+    below_a_disk();
+    put("/world/disk/auto/.keep", "");
+    fs::create_dir("/world/disk/one").unwrap();
+    let bind = || mount(Some("/world/disk"), "/mnt/disk", None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    bind();
+    let daemon = Daemon::serving(&["/mnt/disk/auto", "/mnt/disk/one"]);
+    umount2("/mnt/disk", MntFlags::MNT_DETACH).unwrap();
+    wait_for("the mounts below", secs(10), || (table::below("/mnt/disk").len() == 2).then_some(()));
+    bind();
+    comes("/mnt/disk/one");
+    visit::serves("/mnt/disk/one");
+    comes("/mnt/disk/auto/a");
+    all_is_well();
+    daemon.stop();
+}
+
+/// Another file system on an indirect mount.
+#[case]
+fn an_indirect_mount_itself() {
+    site::any_key();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    tmpfs("/mnt/auto");
+    is_shown("/mnt/auto", "mounted on it");
+    unmount("/mnt/auto");
+    all_is_well();
+    visit::serves("/mnt/auto/a");
+    daemon.stop();
+}
+
+/// What is in the way at the start goes later: a mount is noticed, a file is tried again.
+#[case]
+fn occupied_at_the_start() {
+    site::any_key();
+    site::master("/mnt/auto /etc/auto.any\n/mnt/taken /etc/auto.any\n/mnt/file /etc/auto.any\n");
+    fs::create_dir_all("/mnt/taken").unwrap();
+    tmpfs("/mnt/taken");
+    put("/mnt/file", "");
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    is_shown("/mnt/taken", "already mounted as other than autofs");
+    is_shown("/mnt/file", "not mounted");
+    unmount("/mnt/taken");
+    wait_for("the mount by itself", secs(10), || table::autofs("/mnt/taken"));
+    visit::serves("/mnt/taken/a");
+    fs::remove_file("/mnt/file").unwrap();
+    daemon.signal(Signal::SIGHUP);
+    wait_for("the mount by a reload", secs(10), || table::autofs("/mnt/file"));
+    visit::serves("/mnt/file/a");
+    all_is_well();
+    assert_eq!(daemon.log().matches("already mounted as other than autofs").count(), 1, "said once");
+    daemon.stop();
+}
+
+/// A reload mounts where a foreign file system is hidden under what covers its parent; that one stays as it is.
+#[case]
+fn a_foreign_mount_under_the_cover() {
+    site::any_key();
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    fs::create_dir_all("/mnt/disk/own").unwrap();
+    tmpfs("/mnt/disk/own");
+    put("/mnt/disk/own/file", "");
+    tmpfs("/mnt/disk");
+    site::master("/mnt/auto /etc/auto.any\n/mnt/disk/own /etc/auto.any\n");
+    daemon.signal(Signal::SIGHUP);
+    comes("/mnt/disk/own/a");
+    visit::serves("/mnt/disk/own/a");
+    umount2("/mnt/disk", MntFlags::MNT_DETACH).unwrap();
+    is_shown("/mnt/disk/own", "already mounted as other than autofs");
+    assert!(fs::exists("/mnt/disk/own/file").unwrap());
+    unmount("/mnt/disk/own");
+    comes("/mnt/disk/own/a");
+    daemon.stop();
+}
+
+/// A directory above a mount point is renamed: the idle mount is made again at its path.
+#[case]
+fn a_renamed_parent() {
+    below_a_disk();
+    let mut daemon = Daemon::serving(&["/mnt/disk/auto", "/mnt/disk/one"]);
+    visit::serves("/mnt/disk/auto/a");
+    let busy = fs::File::open("/mnt/disk/auto/a").unwrap();
+    fs::rename("/mnt/disk", "/mnt/old").unwrap();
+    is_shown("/mnt/disk/auto", "moved to /mnt/old/auto");
+    comes("/mnt/disk/one");
+    visit::serves("/mnt/old/auto/a");
+    drop(busy);
+    daemon.signal(Signal::SIGHUP);
+    comes("/mnt/disk/auto/a");
+    all_is_well();
+    daemon.stop();
+    assert_eq!(table::below("/mnt/old"), []);
+    assert_eq!(table::below("/mnt/disk"), []);
+}
+
+/// A hard limit of 256 open files, and 300 mount points: as many as fit are served, one line tells of the others, and they
+/// come when there is room.
+#[case(seconds: 120)]
+fn more_mount_points_than_open_files() {
+    put("/etc/auto.any", "* -fstype=tmpfs,size=64k :k&\n");
+    let lines = |most: u32| (0..most).map(|n| format!("/mnt/many/{n} /etc/auto.any\n")).collect::<String>();
+    site::master(&lines(300));
+    let mut command = Command::new("setpriv");
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.args(["--bounding-set=-sys_resource", "--inh-caps=-sys_resource", "sh", "-c"]);
+    command.arg("ulimit -n 256 && exec automount -f -v");
+    let mut daemon = Daemon::spawn(command);
+    daemon.says("cannot be mounted: the limit of 256 open files leaves no room for a control pipe");
+    let served = || table::below("/mnt/many").len();
+    wait_for("as many as fit", secs(10), || (served() >= 120).then_some(()));
+    let status = ask(&["status"]);
+    assert!(status.lines().filter(|line| line.contains("leaves no room for a control pipe")).count() > 50, "{status}");
+    for n in [0, 60, 119] {
+        visit::serves(format!("/mnt/many/{n}/a"));
+    }
+    assert_eq!(daemon.log().matches("leaves no room").count(), 1, "{}", daemon.log());
+    // Fewer lines make room for the others.
+    let lines: String = lines(300).lines().skip(200).map(|line| format!("{line}\n")).collect();
+    site::master(&lines);
+    daemon.signal(Signal::SIGHUP);
+    wait_for("the others", secs(20), || visit::enter("/mnt/many/299/a").ok());
+    comes("/mnt/many/299/a");
+    comes("/mnt/many/250/a");
+    all_is_well();
+    daemon.stop();
+}
+
+/// An entry that was unmounted by hand is not counted as mounted.
+#[case]
+fn an_entry_unmounted_by_hand() {
+    site::any_key();
+    site::and_direct(&["/mnt/one"]);
+    let daemon = Daemon::serving(&["/mnt/auto", "/mnt/one"]);
+    for path in ["/mnt/auto/a", "/mnt/auto/b", "/mnt/one"] {
+        visit::serves(path);
+    }
+    assert!(ask(&["status"]).contains("3 mounted"));
+    unmount("/mnt/auto/a");
+    unmount("/mnt/one");
+    wait_for("one that is mounted", secs(10), || ask(&["status"]).contains("1 mounted").then_some(()));
+    visit::serves("/mnt/auto/a");
+    visit::serves("/mnt/one");
+    daemon.stop();
+}
