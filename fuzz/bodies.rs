@@ -17,6 +17,7 @@ use autofs::link::Message;
 use autofs::link::journal::{self, Journal};
 use autofs::map::expand::expand;
 use autofs::map::{Format, Item, Macros, Scope, Table, amd as am_utils, master, program, sun};
+use autofs::rpc::{self, Records, mountd, rpcbind};
 use autofs::source::{Index, Mode};
 use autofs::sys::memory::SharedMemory;
 use autofs::sys::mountinfo;
@@ -33,6 +34,7 @@ pub(crate) const BODIES: &[Body] = &[
     ("amd", amd),
     ("autofs_conf", autofs_conf),
     ("packet", packet),
+    ("rpc", rpc),
     ("control", control),
     ("handover", handover),
     ("journal", journal),
@@ -179,6 +181,38 @@ pub(crate) fn packet(bytes: &[u8]) {
     for mount in mountinfo::parse(bytes) {
         _ = mount.autofs();
         _ = mount.path();
+    }
+}
+
+/// What a server sends: a stream of messages, however it is cut, and a message with each kind of results. The reply to the
+/// call with the transaction ID that the first four bytes say.
+pub(crate) fn rpc(bytes: &[u8]) {
+    const LIMIT: usize = 4096;
+    let messages = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let (mut records, mut messages) = (Records::new(LIMIT), Vec::new());
+        for piece in pieces {
+            records.push(piece);
+            loop {
+                match records.message() {
+                    Ok(Some(message)) => messages.push(message),
+                    Ok(None) => break,
+                    Err(_) => return messages,
+                }
+            }
+        }
+        messages
+    };
+    let whole = messages(&mut std::iter::once(bytes));
+    assert_eq!(whole, messages(&mut bytes.chunks(3)));
+    for message in whole.iter().map(Vec::as_slice).chain([bytes]) {
+        assert!(message.len() <= LIMIT.max(bytes.len()));
+        let Some(xid) = message.first_chunk::<4>() else { continue };
+        let Ok(results) = rpc::reply(message, u32::from_be_bytes(*xid)) else { continue };
+        _ = rpcbind::port(results);
+        assert_ne!(rpcbind::address_port(results), Ok(Some(0)));
+        if let Ok(exports) = mountd::exports(results) {
+            assert!(exports.iter().map(|path| path.len() + 8).sum::<usize>() < results.len());
+        }
     }
 }
 

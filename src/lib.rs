@@ -23,6 +23,7 @@ pub mod engine;
 pub mod map;
 pub mod plan;
 pub mod record;
+pub mod rpc;
 pub mod text;
 
 // The shell.

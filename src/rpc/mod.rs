@@ -1,0 +1,27 @@
+//! ONC RPC, as RFC 5531 has it, for the few calls that an automounter makes: the codec, without I/O.
+//!
+//! [`Call::encode`] makes a message, [`reply`] reads what came back; [`Records`] cuts a TCP stream into messages. Arguments
+//! and results of the programs are in [`rpcbind`] and [`mountd`]; of NFS only the procedure NULL is called, which has
+//! neither.
+//!
+//! Replies come from machines that may lie. All lengths and counts have a limit, nothing is allocated for a length that a
+//! message merely claims, and decoding takes time in proportion to the bytes that have arrived.
+
+mod message;
+pub mod mountd;
+mod record;
+pub mod rpcbind;
+mod xdr;
+
+pub use message::{Call, Credentials, Refusal, ReplyError, Unix, reply};
+pub use record::{RecordTooLong, Records, mark};
+pub use xdr::{Reader, Writer, XdrError};
+
+/// The procedure that every program has, without arguments and results.
+pub const NULL: u32 = 0;
+
+/// The program number of NFS.
+pub const NFS: u32 = 100_003;
+
+/// The port on which NFS version 4 is served, and other versions by custom.
+pub const NFS_PORT: u16 = 2049;
