@@ -80,6 +80,8 @@ pub struct Engine {
     jobs: BTreeMap<JobId, EntryId>,
     timers: Timers,
     negative_cache: NegativeCache,
+    /// When the log has last named a process that keeps asking for what is mounted.
+    asker_logged: Option<Tick>,
     stop: Option<Stop>,
     /// No look for what is unused begins by itself.
     paused: bool,
@@ -102,6 +104,7 @@ impl Engine {
             jobs: BTreeMap::new(),
             timers: Timers::default(),
             negative_cache: NegativeCache::new(limits.negative_cache),
+            asker_logged: None,
             stop: None,
             paused: false,
             ids: MountIds::top(),

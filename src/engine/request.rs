@@ -8,6 +8,9 @@ use super::{
 };
 use crate::plan::Plan;
 
+/// Milliseconds between two log lines about processes that keep asking for what is mounted.
+const ASKERS_LOGGED: u64 = 10_000;
+
 impl Engine {
     /// A lookup waits, and has waited that many milliseconds before the engine was told.
     pub(super) fn missing(&mut self, at: EntryId, token: Token, who: Requester, waited: u64) {
@@ -41,8 +44,15 @@ impl Engine {
             Some(entry) if matches!(entry.phase, Phase::Mounted | Phase::Checking(_)) => {
                 let path = mount.path.clone();
                 if self.update(at, |entry| entry.askers.ask(who.tgid, now, &limits)) == Some(true) {
-                    log::info!(
+                    // A container may start a process for each lookup.
+                    let quiet = self.asker_logged.is_some_and(|last| now.since(last) < ASKERS_LOGGED);
+                    let level = if quiet { log::Level::Debug } else { log::Level::Info };
+                    if !quiet {
+                        self.asker_logged = Some(now);
+                    }
+                    log::log!(
                         target: &path.to_string_lossy(),
+                        level,
                         "process {} keeps asking for what is mounted: it is in a mount namespace that our mounts do not reach",
                         who.tgid
                     );

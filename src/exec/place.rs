@@ -240,43 +240,60 @@ fn autofs_path(dev: u64) -> io::Result<Option<PathBuf>> {
     Ok(line.map(|line| line.path().to_owned()))
 }
 
+/// What is left of an autofs mount that was unmounted: its file system, which copies of the mount in other mount namespaces may
+/// still use, and lookups in them may wait for.
+#[derive(Debug, Default)]
+pub struct Unmounted {
+    /// The root of the file system, and the copy of the mount that keeps it (Linux 5.2).
+    held: Option<(OwnedFd, OwnedFd)>,
+}
+
+impl Unmounted {
+    /// Returns the root of the file system, open for ioctls. `None` if it was unmounted earlier or the kernel cannot copy mounts.
+    pub fn root(&self) -> Option<BorrowedFd<'_>> {
+        self.held.as_ref().map(|(root, _)| root.as_fd())
+    }
+}
+
 /// Unmounts the autofs mount with the device number `dev`, which is (or was, if a user has renamed a directory above it)
-/// at `at`. That it does not exist any more is no error. May wait.
+/// at `at`. That it does not exist any more is no error. May wait. Returns what is left of it.
 ///
 /// # Errors
 /// [`Failure::Covered`]: something is mounted over it. [`Failure::Kernel`]: it is in use.
-pub fn unmount_autofs(at: &Path, dev: u64, lazy: bool) -> Result<(), Failure> {
+pub fn unmount_autofs(at: &Path, dev: u64, lazy: bool) -> Result<Unmounted, Failure> {
     if at.parent().is_none() {
         // Never a mount point of ours.
         return Err(Failure::Covered(at.to_owned()));
     }
-    match unmount_autofs_at(at, dev, lazy)? {
-        true => Ok(()),
-        false => match autofs_path(dev) {
-            Ok(Some(path)) if path != at && unmount_autofs_at(&path, dev, lazy)? => Ok(()),
-            Ok(Some(path)) => Err(Failure::Covered(path)),
-            Ok(None) => Ok(()),
-            Err(source) => Err(Failure::Place { path: at.to_owned(), source }),
-        },
+    if let Some(unmounted) = unmount_autofs_at(at, dev, lazy)? {
+        return Ok(unmounted);
+    }
+    match autofs_path(dev) {
+        Ok(Some(path)) if path != at => unmount_autofs_at(&path, dev, lazy)?.ok_or(Failure::Covered(path)),
+        Ok(Some(path)) => Err(Failure::Covered(path)),
+        Ok(None) => Ok(Unmounted::default()),
+        Err(source) => Err(Failure::Place { path: at.to_owned(), source }),
     }
 }
 
-/// Returns whether the autofs mount was on top at `at`, and with that unmounted.
-fn unmount_autofs_at(at: &Path, dev: u64, lazy: bool) -> Result<bool, Failure> {
-    let (Some(parent), Some(name)) = (at.parent(), at.file_name()) else { return Ok(false) };
+/// Unmounts the autofs mount if it is on top at `at`. Returns `None` if it is not.
+fn unmount_autofs_at(at: &Path, dev: u64, lazy: bool) -> Result<Option<Unmounted>, Failure> {
+    let (Some(parent), Some(name)) = (at.parent(), at.file_name()) else { return Ok(None) };
     let name = Path::new(name);
-    let Ok(dir) = path::open_exact(parent) else { return Ok(false) };
-    let Ok(top) = path::open_at_nofollow(dir.as_fd(), name) else { return Ok(false) };
+    let Ok(dir) = path::open_exact(parent) else { return Ok(None) };
+    let Ok(top) = path::open_at_nofollow(dir.as_fd(), name) else { return Ok(None) };
     if !path::fstat(top.as_fd()).is_ok_and(|found| found.dev == dev) {
-        return Ok(false);
+        return Ok(None);
     }
+    // An open root of the mount itself would keep it busy.
+    let held = mount::hold_by_copy(top.as_fd()).ok();
     let done = if lazy {
         mount::detach(top.as_fd())
     } else {
         drop(top);
         mount::unmount(dir.as_fd(), name, false)
     };
-    done.map(|()| true).map_err(|source| Failure::Kernel { path: at.to_owned(), source })
+    done.map(|()| Some(Unmounted { held })).map_err(|source| Failure::Kernel { path: at.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -107,6 +107,18 @@ pub fn bind(
     Ok(Some(tree))
 }
 
+/// Copies the mount whose root `top` is open on to a mount that is in no mount table (Linux 5.2). Opens its root for ioctls. The
+/// copy keeps the file system, but not the mount `top`, and ends with the two descriptors: that of the root, and that of the copy.
+///
+/// # Errors
+/// Those of open_tree(2) and open(2).
+pub fn hold_by_copy(top: BorrowedFd<'_>) -> io::Result<(OwnedFd, OwnedFd)> {
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let copy = open_tree(top, "", OpenTreeFlags::AT_EMPTY_PATH | clone)?;
+    let root = path::open_root(copy.as_fd())?;
+    Ok((root, copy))
+}
+
 /// Attaches the mount whose root `tree` is open on. A symbolic link at the target's name is not followed.
 fn attach(tree: BorrowedFd<'_>, target: Target<'_>) -> rustix::io::Result<()> {
     let mut how = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;

@@ -186,6 +186,12 @@ pub fn open_dir_at(dir: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
     Ok(fs::openat(dir, name, flags, Mode::empty())?)
 }
 
+/// Opens the directory that `dir` is open on again, for reading and ioctls. Triggers no automount.
+pub fn open_root(dir: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(fs::openat(dir, Path::new("."), flags, Mode::empty())?)
+}
+
 /// Opens the entry `name` of `dir` (`O_PATH`), or the symbolic link itself if it is one. Triggers no automount.
 pub fn open_at_nofollow(dir: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
     Ok(fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)

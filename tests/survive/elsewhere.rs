@@ -40,6 +40,13 @@ impl Copy {
         let status = wait_for("an answer in the other namespace", secs(20), || self.0.try_wait().unwrap());
         assert_eq!(status.code(), Some(errno as i32));
     }
+
+    /// Whether its copy of the autofs mount at this path has become catatonic.
+    fn is_catatonic(&self, path: &str) -> bool {
+        let table = fs::read_to_string(format!("/proc/{}/mountinfo", self.0.id())).unwrap();
+        let line = table.lines().find(|line| line.contains(&format!(" {path} ")) && line.contains(" - autofs "));
+        line.unwrap_or_else(|| panic!("{path} is not in {table}")).ends_with("pipe_ino=-1")
+    }
 }
 
 fn start() -> Daemon {
@@ -80,6 +87,28 @@ fn of_an_indirect_mount_that_a_reload_takes_away() {
     site::master("/mnt/auto /etc/auto.one --timeout=600\n/- /etc/auto.direct\n");
     daemon.signal(Signal::SIGHUP);
     gone("/mnt/gone");
+    copy.gets(Errno::ENOENT);
+    goes_on(daemon);
+}
+
+/// Copies become catatonic before a lookup in them sends a request: when the directory below a mount is removed, the kernel
+/// takes the copies out of all mount tables, and a request from there could not be answered.
+#[case]
+fn copies_are_catatonic_before_anything_is_asked_for_in_them() {
+    for path in ["/mnt/e", "/mnt/gone"] {
+        // The daemon does not remove directories that it has not made.
+        _ = fs::create_dir(path);
+    }
+    let mut daemon = start();
+    let copy = Copy::of("/mnt/gone/a");
+    site::master("/mnt/auto /etc/auto.one --timeout=600\n/- /etc/auto.direct\n");
+    put("/etc/auto.direct", "/mnt/d -fstype=tmpfs :d\n");
+    daemon.signal(Signal::SIGHUP);
+    for path in ["/mnt/e", "/mnt/gone"] {
+        gone(path);
+        wait_for("a catatonic copy", secs(10), || copy.is_catatonic(path).then_some(()));
+    }
+    assert!(!copy.is_catatonic("/mnt/auto"), "what stays is served");
     copy.gets(Errno::ENOENT);
     goes_on(daemon);
 }

@@ -1,6 +1,7 @@
 //! Finds the two processes of the daemon, and their properties.
 
 use std::fs;
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -49,4 +50,24 @@ pub fn memory(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse().unwrap_or_default()
+}
+
+/// Describes each task that the kernel holds in an autofs wait: where it stands, and the autofs mounts that it sees.
+pub fn held_by_autofs() -> Vec<String> {
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let tasks = pids.flat_map(|pid| {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        tasks.map(|task| task.path()).collect::<Vec<_>>()
+    });
+    let read = |task: &Path, name: &str| fs::read_to_string(task.join(name)).unwrap_or_default();
+    let held = tasks.filter(|task| read(task, "stack").contains("autofs"));
+    held.map(|task| {
+        let stack = read(&task, "stack");
+        let table = read(&task, "mountinfo");
+        let autofs: Vec<_> = table.lines().filter(|line| line.contains(" - autofs ")).collect();
+        let arguments = read(&task, "cmdline").replace('\0', " ");
+        format!("{} {arguments}\n{stack}{}", task.display(), autofs.join("\n"))
+    })
+    .collect()
 }

@@ -70,7 +70,11 @@ fn remove_all(mut left: Vec<Made>) -> Vec<Made> {
     }
 }
 
-/// Unmounts an autofs mount, unless something is mounted over it.
+/// Unmounts an autofs mount, unless something is mounted over it, and sets copies of it in other mount namespaces catatonic:
+/// waiting and later lookups in them fail with ENOENT.
+///
+/// This cannot wait until a lookup in a copy sends a request. When the directory below the mount is removed, the kernel takes the
+/// copies out of all mount tables, and the root that a lookup waits at is then out of reach.
 ///
 /// With `lazy` it is set catatonic first. After a lazy unmount, the mount exists as long as a process is in it, but its requests
 /// cannot be answered by path, so lookups in it would block forever.
@@ -82,10 +86,14 @@ pub(crate) fn umount_trigger(control: &Control, at: &Path, dev: u32, lazy: bool)
     if lazy {
         silence(control, at, dev);
     }
-    unmount_autofs(at, autofs::decode(dev), lazy).map_err(|e| {
+    let unmounted = unmount_autofs(at, autofs::decode(dev), lazy).map_err(|e| {
         debug!("cannot unmount the trigger {}: {e}", Escaped::path(at));
         e.record(begun.elapsed())
-    })
+    })?;
+    if let Some(Err(e)) = unmounted.root().map(|root| control.catatonic(root)) {
+        debug!(target: &target(at), "copies of {} cannot be set catatonic: {e}", Escaped::path(at));
+    }
+    Ok(())
 }
 
 /// Sets an autofs mount catatonic: waiting and later lookups fail with ENOENT. Errors are logged, and the mount stays as it is.
