@@ -19,6 +19,7 @@ mod upgrade;
 mod verify;
 mod worker;
 
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -70,6 +71,14 @@ pub fn run(options: Options, inheritance: Inheritance, logger: &'static Logger) 
             return START_FAILED;
         }
     };
+    // Before any thread is started: threads that have signals blocked would pass this on to the programs that they start.
+    let arrivals = match runtime.block_on(async { Arrivals::new() }) {
+        Ok(arrivals) => arrivals,
+        Err(e) => {
+            error!("cannot receive signals: {e}");
+            return START_FAILED;
+        }
+    };
     let (files, notices) = Sources::configuration();
     let configuration = runtime.block_on(reload::configuration(&files));
     let sources = Rc::new(Sources::new(files, notices, &configuration.native.limits));
@@ -78,10 +87,29 @@ pub fn run(options: Options, inheritance: Inheritance, logger: &'static Logger) 
     if let Err(e) = fds::raise_limit(configuration.conf.autofs.open_file_limit) {
         warn!("can't increase open file limit - continuing: {e}");
     }
-    let status = LocalSet::new().block_on(&runtime, live(options, configuration, logger, inheritance, sources));
+    let status =
+        LocalSet::new().block_on(&runtime, live(options, configuration, logger, inheritance, sources, arrivals));
     // A thread that hangs in a system call ends with the process.
     runtime.shutdown_background();
     status
+}
+
+/// The signals that the worker receives from now on.
+struct Arrivals {
+    retirement: Signal,
+    signals: Signals,
+}
+
+impl Arrivals {
+    /// Installs the handlers, and then unblocks the signals, which have been held back since the fork.
+    ///
+    /// # Errors
+    /// Returns the errors of sigaction(2) and sigprocmask(2).
+    fn new() -> io::Result<Self> {
+        let arrivals = Self { retirement: signal(SignalKind::alarm())?, signals: Signals::install()? };
+        signals::unblock()?;
+        Ok(arrivals)
+    }
 }
 
 async fn live(
@@ -90,16 +118,8 @@ async fn live(
     logger: &'static Logger,
     inheritance: Inheritance,
     sources: Rc<Sources>,
+    Arrivals { mut retirement, signals }: Arrivals,
 ) -> u8 {
-    let Ok(mut retirement) = signal(SignalKind::alarm()) else { return START_FAILED };
-    // Handlers first, then the signals that have been held back since the fork.
-    let signals = match Signals::install().and_then(|installed| signals::unblock().map(|()| installed)) {
-        Ok(signals) => signals,
-        Err(e) => {
-            error!("cannot receive signals: {e}");
-            return START_FAILED;
-        }
-    };
     let on_exit = match options.on_exit.unwrap_or(configuration.native.exit.on_exit) {
         OnExit::Clean => Shutdown::Clean,
         OnExit::Detach => Shutdown::Detach,
@@ -172,7 +192,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn install() -> std::io::Result<Self> {
+    fn install() -> io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             user1: signal(SignalKind::user_defined1())?,

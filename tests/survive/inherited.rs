@@ -1,5 +1,7 @@
 //! The daemon is started with ignored signals, resource limits or an unusual umask.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -8,6 +10,7 @@ use super::common::site;
 use super::common::stand_in::Rules;
 use super::common::suite::case;
 use super::common::visit;
+use super::common::world::put;
 use super::processes::kill_worker;
 
 /// Starts the daemon from a shell that has run `before`.
@@ -31,6 +34,29 @@ fn works_after(before: &str) {
     kill_worker(&daemon);
     visit::serves("/mnt/auto/b");
     visit::serves("/mnt/auto/other");
+    daemon.stop();
+}
+
+/// A mount helper has no signal blocked, in whatever thread it was started.
+#[case]
+fn helpers_have_no_signal_blocked() {
+    site::one_map("* -fstype=mask :&\n");
+    put(
+        "/sbin/mount.mask",
+        "#!/bin/sh\ngrep SigBlk /proc/self/status >> /world/masks\nexec mount -i -t tmpfs \"$1\" \"$2\"\n",
+    );
+    fs::set_permissions("/sbin/mount.mask", fs::Permissions::from_mode(0o755)).unwrap();
+    let daemon = start_after("true");
+    for round in 0..4 {
+        for key in 0..4 {
+            visit::serves(format!("/mnt/auto/{round}.{key}"));
+        }
+        kill_worker(&daemon);
+    }
+    let masks = fs::read_to_string("/world/masks").unwrap();
+    assert_eq!(masks.lines().count(), 16, "{masks}");
+    let blocked: Vec<_> = masks.lines().filter(|line| *line != "SigBlk:\t0000000000000000").collect();
+    assert_eq!(blocked, [""; 0]);
     daemon.stop();
 }
 
