@@ -152,21 +152,22 @@ fn one_entry_on_demand() {
     let daemon = Daemon::serving(&["/mnt/auto"]);
     let expire = |path: &[u8]| {
         let path = Some(Bytes(path.to_vec()));
-        ask(Path::new(SOCKET), Call::Expire { path }, secs(5)).unwrap();
+        ask(Path::new(SOCKET), Call::Expire { path }, secs(20)).map(drop).map_err(|e| e.to_string())
     };
     ["a", "b", "c"].iter().for_each(|key| visit::serves(format!("/mnt/auto/{key}")));
     let held = fs::File::create("/mnt/auto/c/file").unwrap();
-    expire(b"/mnt/auto/c/sub");
-    expire(b"/mnt/auto/none");
-    expire(b"/mnt/auto/a/sub");
-    gone("/mnt/auto/a", 5);
+    let busy = expire(b"/mnt/auto/c/sub").unwrap_err();
+    assert!(busy.contains("/mnt/auto/c/sub is still mounted: ") && busy.contains("busy"), "{busy}");
+    expire(b"/mnt/auto/none").unwrap();
+    expire(b"/mnt/auto/a/sub").unwrap();
+    assert!(!table::served("/mnt/auto/a"), "the answer comes after the unmount");
     assert!(table::served("/mnt/auto/b") && table::served("/mnt/auto/c"));
-    expire(b"/mnt/auto");
+    expire(b"/mnt/auto").unwrap();
     gone("/mnt/auto/b", 5);
     assert!(table::served("/mnt/auto/c"));
     drop(held);
-    expire(b"/mnt/auto/c");
-    gone("/mnt/auto/c", 5);
+    expire(b"/mnt/auto/c").unwrap();
+    assert!(!table::served("/mnt/auto/c"));
     visit::serves("/mnt/auto/a");
     daemon.stop();
 }

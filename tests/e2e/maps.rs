@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
+use autofs::cli::ctl::client::ask;
+use autofs::control::{Answer, Bytes, Call, SOCKET};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
@@ -44,6 +47,23 @@ fn a_changed_entry_is_seen_at_the_next_mount() {
         put("/etc/auto.one", format!("a -fstype=tmpfs :{n}\n"));
         assert_eq!(remount("/mnt/auto/a"), n.to_string(), "edits within the same second count");
     }
+    daemon.stop();
+}
+
+#[case]
+fn explain_says_what_is_mounted_from_before_an_edit() {
+    site::one_map("a -fstype=tmpfs :0\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let notes = || match ask(Path::new(SOCKET), Call::Explain { path: Bytes(b"/mnt/auto/a".to_vec()) }, secs(20)) {
+        Ok(Answer::Explanation(explanation)) => explanation.notes,
+        other => panic!("{other:?}"),
+    };
+    visit::serves("/mnt/auto/a");
+    assert_eq!(notes(), [""; 0]);
+    put("/etc/auto.one", "a -fstype=tmpfs :1\n");
+    assert_eq!(notes(), ["mounted now: tmpfs 0, from before the map was changed"]);
+    assert_eq!(remount("/mnt/auto/a"), "1");
+    assert_eq!(notes(), [""; 0]);
     daemon.stop();
 }
 

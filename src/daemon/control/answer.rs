@@ -23,7 +23,7 @@ use crate::daemon::verify::{Heal, verify};
 use crate::daemon::worker::Worker;
 use crate::engine::{EntryId, EntryPhase, EntryView, Event, Kind, Requester, Shutdown};
 use crate::logging::target;
-use crate::plan::Action;
+use crate::plan::{Action, Plan};
 use crate::sys::children;
 use crate::text::Escaped;
 
@@ -35,6 +35,12 @@ const VERIFIED: Duration = Duration::from_secs(1);
 
 /// How long `status` waits for a verification.
 const VERIFY_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long the answer to a call that unmounts one entry waits for the unmount. Less than the client waits.
+const UNMOUNT: Duration = Duration::from_secs(10);
+
+/// Interval between two looks at an entry that is being unmounted.
+const UNMOUNT_LOOK: Duration = Duration::from_millis(20);
 
 /// Answers until the socket is gone.
 pub(crate) async fn answer(worker: Rc<Worker>, mut asked: mpsc::Receiver<Asked>) {
@@ -84,7 +90,7 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
             worker.event(Event::Prune);
             Ok(Answer::Done)
         }
-        Call::Expire { path: Some(path) } => expire(worker, path),
+        Call::Expire { path: Some(path) } => expire(worker, path).await,
         Call::SetLogLevel { path, level } => {
             if path.as_path() == Path::new("/-") {
                 return set_level_of_direct_maps(worker, *level).then_some(Answer::Done).ok_or_else(|| no_such(path));
@@ -250,37 +256,85 @@ fn set_level_of_direct_maps(worker: &Worker, level: Level) -> bool {
     !paths.is_empty()
 }
 
-/// A mount point with all that is below it, or one entry of an indirect one.
-fn expire(worker: &Rc<Worker>, path: &Bytes) -> Result<Answer, ControlError> {
+/// Expires a mount point with all that is below it, or one entry of an indirect one. Waits for the end of a single unmount.
+///
+/// # Errors
+/// Returns why the entry is still mounted.
+async fn expire(worker: &Rc<Worker>, path: &Bytes) -> Result<Answer, ControlError> {
     let real = worker.state.borrow().real.translate(path.as_path());
     let (mount, known) = worker.mounts.serving(&real).ok_or_else(|| no_such(path))?;
     if let Some(key) = known.key_of(&real).filter(|_| known.kind == Kind::Indirect) {
-        worker.event(Event::Unmount { at: EntryId { mount, key } });
-        return Ok(Answer::Done);
+        let at = EntryId { mount, key };
+        worker.event(Event::Unmount { at: at.clone() });
+        return match timeout(UNMOUNT, unmounted(worker, &at)).await {
+            Ok(Ok(())) => Ok(Answer::Done),
+            Ok(Err(why)) => {
+                let message = format!("{} is still mounted: {why}", Escaped::path(path.as_path()));
+                Err(ControlError::Failed { message })
+            }
+            Err(_) => {
+                let message = format!("{} is still being unmounted", Escaped::path(path.as_path()));
+                Err(ControlError::Failed { message })
+            }
+        };
     }
     let worker = Rc::clone(worker);
     spawn_local(async move { worker.expire(mount, true).await });
     Ok(Answer::Done)
 }
 
+/// Waits until an entry is not being unmounted any more.
+///
+/// # Errors
+/// Returns why it is still mounted.
+async fn unmounted(worker: &Worker, at: &EntryId) -> Result<(), String> {
+    loop {
+        let state = worker.view(|engine| {
+            let entry = engine.mount(at.mount)?.entries().find(|entry| *entry.key == at.key)?;
+            Some((entry.phase, entry.reason.map(|reason| reason.message.clone())))
+        });
+        match state {
+            Some((EntryPhase::Unmounting | EntryPhase::Remounting, _)) => tokio::time::sleep(UNMOUNT_LOOK).await,
+            Some((EntryPhase::Mounted | EntryPhase::Checking, Some(why))) => return Err(why),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Says what is mounted at an entry, if its map has changed since it was mounted.
+fn differs(worker: &Worker, at: &EntryId, plan: Option<&Plan>) -> Option<String> {
+    let now = worker.view(|engine| {
+        let entry = engine.mount(at.mount)?.entries().find(|entry| *entry.key == at.key)?;
+        entry.since.and(entry.plan).and_then(|plan| shown(&plan.action))
+    })?;
+    let (fstype, source) = &now;
+    // With several servers, any of them may have been chosen.
+    let named = plan.is_some_and(|plan| match &plan.action {
+        Action::Mount(tried) => tried.iter().any(|mount| mount.fstype == *fstype && mount.source == *source),
+        action => shown(action).as_ref() == Some(&now),
+    });
+    (!named).then(|| format!("mounted now: {} {}, from before the map was changed", Escaped(fstype), Escaped(source)))
+}
+
 async fn explain(worker: &Rc<Worker>, path: &Bytes, who: Requester) -> Result<Answer, ControlError> {
-    let (question, map, trouble) = {
+    let (question, map, trouble, at) = {
         let real = worker.state.borrow().real.translate(path.as_path());
-        let (_, mount) = worker.mounts.serving(&real).ok_or_else(|| no_such(path))?;
+        let (id, mount) = worker.mounts.serving(&real).ok_or_else(|| no_such(path))?;
         let key = mount.key_of(&real).unwrap_or_default();
         if mount.kind == Kind::Indirect && key.0.is_empty() {
             return Err(ControlError::Failed {
                 message: "a mount point has no entry: name a path below it".to_owned(),
             });
         }
-        let trouble = mount.trouble.clone();
-        (worker.state.borrow().question(&mount, key, who), Rc::clone(&mount.map), trouble)
+        let (trouble, at) = (mount.trouble.clone(), EntryId { mount: id, key: key.clone() });
+        (worker.state.borrow().question(&mount, key, who), Rc::clone(&mount.map), trouble, at)
     };
     let mut explained = resolve::explain(question.clone()).await;
     let shown = Escaped(&map.mount_point);
     explained
         .notes
         .extend(trouble.map(|trouble| format!("nobody can reach the autofs mount for this path ({shown}): {trouble}")));
+    explained.notes.extend(differs(worker, &at, explained.plan.as_deref()));
     Ok(Answer::Explanation(Explanation {
         path: path.clone(),
         mount_point: Bytes(map.mount_point.clone()),
