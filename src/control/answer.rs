@@ -50,6 +50,7 @@ impl Answer {
             Call::Reload
             | Call::Upgrade
             | Call::Detach
+            | Call::Clean
             | Call::Expire { .. }
             | Call::SetLogLevel { .. }
             | Call::Resume => Self::Done,

@@ -27,6 +27,9 @@ pub enum Call {
     /// new program runs; the connection is closed when the old worker exits.
     #[serde(rename = "org.autofs-rs.Control.Upgrade")]
     Upgrade,
+    /// Unmounts what a dead daemon has left and no map names. Answered by `Done` when all of it is gone.
+    #[serde(rename = "org.autofs-rs.Control.Clean")]
+    Clean,
     /// Ends the daemon and leaves all mounts to the next start. Answered by `Done` when the shutdown has begun.
     #[serde(rename = "org.autofs-rs.Control.Detach")]
     Detach,
@@ -120,7 +123,7 @@ impl Call {
     pub fn is_privileged(&self) -> bool {
         match self {
             Self::Quiesce(_) | Self::Resume | Self::MigrateCheck => true,
-            Self::Upgrade | Self::Detach => true,
+            Self::Upgrade | Self::Detach | Self::Clean => true,
             Self::Reload | Self::Expire { .. } | Self::SetLogLevel { .. } | Self::Explain { .. } => true,
             Self::Ping | Self::Status | Self::Mounts | Self::GetInfo | Self::GetInterfaceDescription { .. } => false,
         }
@@ -225,7 +228,7 @@ mod tests {
     fn what_changes_something_or_shows_secrets_is_for_root() {
         assert!(!Call::Ping.is_privileged() && !Call::Status.is_privileged() && !Call::Mounts.is_privileged());
         let path = Bytes::default();
-        assert!(Call::Upgrade.is_privileged() && Call::Detach.is_privileged());
+        assert!(Call::Upgrade.is_privileged() && Call::Detach.is_privileged() && Call::Clean.is_privileged());
         assert!(Call::Reload.is_privileged() && Call::Expire { path: None }.is_privileged());
         assert!(Call::Explain { path: path.clone() }.is_privileged());
         assert!(Call::SetLogLevel { path, level: Level::Basic }.is_privileged());

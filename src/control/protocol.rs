@@ -176,6 +176,7 @@ mod tests {
             Call::Reload,
             Call::Upgrade,
             Call::Detach,
+            Call::Clean,
             Call::Expire { path: None },
             Call::Expire { path: Some(path.clone()) },
             Call::SetLogLevel { path: path.clone(), level: Level::Debug },

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::daemon::attach::{adopt, top};
 use crate::daemon::jobs::detach;
+use crate::daemon::left;
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::maps::wanted::{Delta, View, for_each_added_key, for_each_mount_point, select};
 use crate::daemon::mounts::AutofsMount;
@@ -112,6 +113,7 @@ pub(crate) async fn start(worker: &Rc<Worker>, again: bool) {
         }
     }
     load(worker, false, true).await;
+    left::tidy(worker).await;
 }
 
 /// Reads everything again. Only one reload runs at a time; a wish that comes meanwhile is served after it.
@@ -121,6 +123,7 @@ pub(crate) async fn reload(worker: Rc<Worker>) {
     }
     loop {
         read_again(&worker).await;
+        left::tidy(&worker).await;
         if !worker.life.end_reload() {
             break;
         }

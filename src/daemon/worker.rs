@@ -27,6 +27,7 @@ use crate::daemon::life::{Life, Phase, Quiescence};
 use crate::daemon::mailbox::{Mailbox, Report};
 use crate::daemon::mounts::locate::{Located, locate};
 use crate::daemon::mounts::pipes::{Pipe, Pipes};
+use crate::daemon::mounts::record::{self, Record};
 use crate::daemon::mounts::{AutofsMount, Making, Mounts};
 use crate::daemon::requests::{Receiver, Requests, Routed, find_mounts, serve as serve_pipe};
 use crate::daemon::state::State;
@@ -81,8 +82,10 @@ pub(crate) struct Worker {
     pub(crate) socket: Cell<Option<serve::Identity>>,
     /// Told when something could not be read: it is to be tried again.
     pub(crate) incomplete: Notify,
-    /// When the mounts were compared with the mount table last.
-    pub(crate) verified: Cell<Instant>,
+    /// When `status` has last had the mounts compared with the mount table.
+    pub(crate) verified: Cell<Option<Instant>>,
+    /// The autofs mounts that a dead daemon has left, as `status` has found them last.
+    pub(crate) left: RefCell<Vec<PathBuf>>,
     /// Held while the engine is told what the maps want.
     pub(crate) applying: tokio::sync::Mutex<()>,
     next: mpsc::UnboundedSender<Next>,
@@ -121,6 +124,10 @@ impl Worker {
             ..Limits::default()
         };
         let (next, nexts) = mpsc::unbounded_channel();
+        match Record::open(Path::new(record::FILE)) {
+            Ok(record) => mounts.set_record(record),
+            Err(e) => warn!("cannot keep a record of directories in {}: {e}", record::FILE),
+        }
         let worker = Self {
             engine: RefCell::new(Engine::new(limits)),
             mounts,
@@ -134,7 +141,8 @@ impl Worker {
             program: inheritance.program,
             socket: Cell::new(None),
             incomplete: Notify::new(),
-            verified: Cell::new(Instant::now()),
+            verified: Cell::default(),
+            left: RefCell::default(),
             applying: tokio::sync::Mutex::new(()),
             next,
         };
@@ -426,7 +434,11 @@ impl Worker {
         self.event(Event::Vanished { mount });
         let removed = self.mounts.remove(mount);
         top::release_unused(&self.means());
-        if let Some((known, _, Some(root))) = removed {
+        let Some((known, created, root)) = removed else { return };
+        if mount.is_top() && !created.is_empty() {
+            self.mounts.give_back([(known.path.clone(), created)]);
+        }
+        if let Some(root) = root {
             // Processes that are still in it are to get errors, not to wait.
             if let Err(e) = self.tools.borrow().control.catatonic(root.as_fd()) {
                 let path = &known.path;

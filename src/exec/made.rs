@@ -42,6 +42,24 @@ impl Made {
         matches!(&self.0, Dirs::All(dirs) if dirs.is_empty())
     }
 
+    /// Returns the directories with their inode numbers, parents before children.
+    pub fn dirs(&self) -> impl Iterator<Item = (&Path, u64)> {
+        let dirs = match &self.0 {
+            Dirs::One(dir) => std::slice::from_ref(dir),
+            Dirs::All(dirs) => dirs,
+        };
+        dirs.iter().map(|(path, ino)| (&**path, *ino))
+    }
+
+    /// Adds directories that were made for the same path later, and may have replaced some of these.
+    pub fn with(&self, later: &Self) -> Self {
+        let replaced = |path: &Path| later.dirs().any(|(new, _)| new == path);
+        let kept = self.dirs().filter(|(path, _)| !replaced(path));
+        let mut dirs: Vec<MadeDir> = kept.chain(later.dirs()).map(|(path, ino)| (path.into(), ino)).collect();
+        dirs.sort_by_key(|(path, _)| path.components().count());
+        dirs.into()
+    }
+
     /// Reuses the caller's `path` if the last directory has an equal one: with thousands of mounts that saves memory.
     pub fn sharing(mut self, path: &Arc<Path>) -> Self {
         let last = match &mut self.0 {
@@ -55,7 +73,7 @@ impl Made {
     }
 
     /// Removes the directories, the deepest first, up to the first one that is not empty or is no longer the one that was
-    /// made. Returns those that have to stay because they are not empty. Follows no symbolic link. May wait.
+    /// made. Returns those that have to stay because they are not empty, or something is mounted there. Follows no symbolic link. May wait.
     pub fn remove(self) -> Self {
         let mut dirs = match self.0 {
             Dirs::One(dir) => vec![dir],
@@ -69,7 +87,7 @@ impl Made {
             }
             match path::rmdir_at(parent.as_fd(), name.as_ref()) {
                 Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy) => {
                     dirs.push((dir, ino));
                     return dirs.into();
                 }

@@ -15,6 +15,7 @@ mod crash;
 mod expire;
 mod hangs;
 mod kinds;
+mod left;
 mod life;
 mod load;
 mod log;

@@ -69,6 +69,8 @@ enum Verb {
     Upgrade,
     /// End the daemon, and leave all mounts to the next start
     Detach,
+    /// Unmount what a dead daemon has left and no map names
+    Clean,
     /// Unmount unused entries
     Expire {
         /// Only this mount point, or only this entry
@@ -189,6 +191,7 @@ impl Session {
                 Ok(done)
             }
             Verb::Detach => self.order(Call::Detach),
+            Verb::Clean => self.order(Call::Clean),
             Verb::Expire { path } => {
                 let path = path.map(|path| absolute(&path)).transpose()?;
                 self.order(Call::Expire { path })

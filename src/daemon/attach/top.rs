@@ -31,30 +31,26 @@ pub(crate) async fn attach(with: &Attach, wanted: Vec<(MountId, Wanted)>) -> Vec
     let (doubtful, certain): (Vec<_>, Vec<_>) =
         wanted.into_iter().partition(|(_, wanted)| table.may_block(&wanted.path, &own));
     let mut blocked = Vec::new();
-    for wanted in [certain, doubtful] {
-        for some in shares(wanted) {
+    for mut wanted in [certain, doubtful] {
+        while !wanted.is_empty() {
+            let some = share(&mut wanted);
             blocked.extend(attach_together(with, some, &table, LITTLE_PATIENCE).await);
         }
     }
     blocked
 }
 
-/// Divides mounts into as many shares as the limit of open files makes necessary. The direct mounts of a map have one pipe.
-fn shares(wanted: Vec<(MountId, Wanted)>) -> Vec<Vec<(MountId, Wanted)>> {
-    let most = pipes::at_once().unwrap_or(1);
-    let mut shares: Vec<Vec<_>> = Vec::new();
+/// Takes as many of these mounts as the limit of open files permits to attach at once; all of them if it permits none, as
+/// they fail then. The direct mounts of a map have one pipe.
+fn share(wanted: &mut Vec<(MountId, Wanted)>) -> Vec<(MountId, Wanted)> {
+    let most = pipes::at_once().unwrap_or(0);
     let mut pipes = 0;
-    for (id, wanted) in wanted {
+    let enough = wanted.iter().position(|(_, wanted)| {
         pipes += usize::from(wanted.kind == Kind::Indirect);
-        if shares.is_empty() || pipes > most {
-            shares.push(Vec::new());
-            pipes = 1;
-        }
-        if let Some(last) = shares.last_mut() {
-            last.push((id, wanted));
-        }
-    }
-    shares
+        pipes > most
+    });
+    let rest = enough.filter(|_| most > 0).map(|enough| wanted.split_off(enough));
+    std::mem::replace(wanted, rest.unwrap_or_default())
 }
 
 /// Reads the mount table for attaching mounts. Returns an empty one if it has nothing about them: they are added by a
@@ -131,6 +127,7 @@ async fn attach_together(
             }
         }
     }
+    mounts.write_record();
     let now = if nested { &read_table().await } else { table };
     adopt::adopt_together(with, found, now).await;
     pipes.iter().filter_map(|pipe| mounts.pipe(*pipe)).for_each(|pipe| pipe.awaited.set(false));

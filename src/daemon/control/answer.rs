@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::error;
 use tokio::sync::mpsc;
@@ -17,6 +17,7 @@ use crate::control::{Checks, Level, Pong, Problem, Status, plan};
 use crate::daemon::checkpoint::restore;
 use crate::daemon::control::serve::Asked;
 use crate::daemon::jobs::resolve;
+use crate::daemon::left;
 use crate::daemon::life::{Phase, UPGRADE_UNDER_WAY};
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::verify::{Heal, verify};
@@ -82,6 +83,10 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
             worker.stop(Shutdown::Detach);
             Ok(Answer::Done)
         }
+        Call::Clean => match left::clean(worker).await {
+            Ok(()) => Ok(Answer::Done),
+            Err(message) => Err(ControlError::Failed { message }),
+        },
         Call::Reload => {
             spawn_local(crate::daemon::upgrade::hang_up(Rc::clone(worker)));
             Ok(Answer::Done)
@@ -146,9 +151,14 @@ fn maps(map: &ConfiguredMap) -> Vec<Bytes> {
 
 /// Verifies the mounts, unless that was done just now: a directory above a mount point can be renamed without an event.
 async fn verify_for_status(worker: &Rc<Worker>) {
-    let since = worker.verified.get().elapsed();
-    if worker.life.phase() == Phase::Serving && since > VERIFIED {
-        let _ = timeout(VERIFY_WITHIN, verify(worker, Heal::Safely)).await;
+    let is_fresh = worker.verified.get().is_some_and(|at| at.elapsed() <= VERIFIED);
+    if worker.life.phase() == Phase::Serving && !is_fresh {
+        worker.verified.set(Some(Instant::now()));
+        let look = async {
+            verify(worker, Heal::Safely).await;
+            worker.left.replace(left::find(worker).await);
+        };
+        let _ = timeout(VERIFY_WITHIN, look).await;
     }
 }
 
@@ -163,6 +173,10 @@ fn problems(worker: &Worker) -> Vec<Problem> {
     };
     for (path, trouble) in worker.mounts.filter_map(|_, mount| Some((mount.path.clone(), mount.trouble.clone()?))) {
         add(&path, trouble.to_string());
+    }
+    for path in worker.left.borrow().iter() {
+        let reason = "left by a daemon that has ended, and named by no map; `autofsctl clean` unmounts it";
+        add(path, reason.to_owned());
     }
     worker.view(|engine| {
         for (wanted, reason) in engine.absent() {

@@ -50,20 +50,23 @@ pub(super) async fn forget(mounts: &Mounts, tools: &Tools, ids: impl IntoIterato
             Kind::Direct => info!(target: &label, "umounted direct mount {shown}"),
             Kind::Offset => info!(target: &label, "umounted offset mount {shown}"),
         }
-        left.push(created);
+        left.push((path, created));
     }
-    left.retain(|made| !made.is_empty());
+    left.retain(|(_, made)| !made.is_empty());
     if !left.is_empty() {
-        mounts.leave_over(tools.lanes.run(Lane::Umount, move || remove_all(left)).await);
+        let paths: Vec<Arc<Path>> = left.iter().map(|(path, _)| path.clone()).collect();
+        let kept = tools.lanes.run(Lane::Umount, move || remove_all(left)).await;
+        mounts.record_removed(&paths, kept);
     }
 }
 
 /// Removes created directories. Returns those that cannot be removed yet: a directory above several mounts is removed with the
 /// last of them.
-fn remove_all(mut left: Vec<Made>) -> Vec<Made> {
+fn remove_all(mut left: Vec<(Arc<Path>, Made)>) -> Vec<(Arc<Path>, Made)> {
     loop {
         let before = left.len();
-        left = left.into_iter().map(Made::remove).filter(|made| !made.is_empty()).collect();
+        let removed = left.into_iter().map(|(path, made)| (path, made.remove()));
+        left = removed.filter(|(_, made)| !made.is_empty()).collect();
         if left.is_empty() || left.len() == before {
             return left;
         }

@@ -5,6 +5,7 @@
 
 pub(crate) mod locate;
 pub(crate) mod pipes;
+pub(crate) mod record;
 pub(crate) mod roots;
 pub(crate) mod table;
 
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use log::warn;
 use tokio::sync::{Notify, mpsc};
 
 use crate::daemon::maps::configured_map::ConfiguredMap;
@@ -27,6 +29,7 @@ use crate::sys::autofs::{self, Control};
 use crate::sys::packet::Request;
 
 use pipes::{Pipe, Pipes};
+use record::Record;
 use table::{MountTable, Mounted};
 
 /// An autofs mount of ours.
@@ -127,7 +130,9 @@ pub(crate) struct Mounts {
     /// Mounts that existed before this worker and whose entries are not known yet.
     adopting: RefCell<HashSet<MountId>>,
     /// Directories that were created for removed mounts and that other mounts still need.
-    left_over: RefCell<Vec<Made>>,
+    left_over: RefCell<Vec<(Arc<Path>, Made)>>,
+    /// The directories that were made for top-level mounts, for the next worker.
+    record: RefCell<Record>,
     /// Why top-level mounts could not be attached, as it was logged, so that it is logged once.
     failures: RefCell<HashMap<Arc<Path>, String>>,
     /// Mounts whose roots are open.
@@ -157,6 +162,7 @@ impl Mounts {
             leaving: RefCell::default(),
             adopting: RefCell::default(),
             left_over: RefCell::default(),
+            record: RefCell::default(),
             failures: RefCell::default(),
             opened: RefCell::default(),
             unmounted: Cell::default(),
@@ -182,6 +188,7 @@ impl Mounts {
         if found {
             self.adopting.borrow_mut().insert(id);
         }
+        let created = if id.is_top() { self.claim(&path, created) } else { created };
         self.failures.borrow_mut().remove(&path);
         self.by_device.borrow_mut().insert(dev, id);
         if let Some(pipe) = self.pipes.borrow().get(pipe) {
@@ -346,14 +353,59 @@ impl Mounts {
         self.is_making() || !self.leaving.borrow().is_empty()
     }
 
-    /// Removes and returns the directories that could not be removed with their mounts.
-    pub(crate) fn take_left_over(&self) -> Vec<Made> {
+    /// Removes and returns the directories that could not be removed with their mounts, by the paths of these.
+    pub(crate) fn take_left_over(&self) -> Vec<(Arc<Path>, Made)> {
         self.left_over.take()
     }
 
-    /// Stores directories that cannot be removed yet.
-    pub(crate) fn leave_over(&self, made: Vec<Made>) {
-        self.left_over.borrow_mut().extend(made);
+    /// Continues the record of directories that earlier workers have kept.
+    pub(crate) fn set_record(&self, record: Record) {
+        self.record.replace(record);
+    }
+
+    /// Adds what earlier workers have made for the top-level mount at `path`, and keeps it on record.
+    fn claim(&self, path: &Arc<Path>, created: Made) -> Made {
+        let mut record = self.record.borrow_mut();
+        let new = !created.is_empty();
+        let created = record.take(path, created);
+        if new {
+            record.note(path, &created);
+        }
+        created.sharing(path)
+    }
+
+    /// Writes the record of directories. Called after several mounts were made.
+    pub(crate) fn write_record(&self) {
+        if let Err(e) = self.record.borrow_mut().flush() {
+            warn!("cannot write {}: {e}; after a crash directories of mount points may be left", record::FILE);
+        }
+    }
+
+    /// Ends the record of directories with the daemon.
+    pub(crate) fn end_record(&self) {
+        self.record.borrow_mut().end();
+    }
+
+    /// Keeps on record what was made for mounts that are not there now.
+    pub(crate) fn give_back(&self, made: impl IntoIterator<Item = (Arc<Path>, Made)>) {
+        self.record.borrow_mut().give_back(made);
+    }
+
+    /// Takes from the record what belongs to none of the paths that `keep` selects.
+    pub(crate) fn take_unclaimed(&self, keep: impl Fn(&Path) -> bool) -> Vec<(Arc<Path>, Made)> {
+        self.record.borrow_mut().take_rest(keep)
+    }
+
+    /// Takes note that the directories made for the mounts at `paths` were removed, except `kept`, which cannot be removed
+    /// yet.
+    pub(crate) fn record_removed(&self, paths: &[Arc<Path>], kept: Vec<(Arc<Path>, Made)>) {
+        {
+            let mut record = self.record.borrow_mut();
+            paths.iter().for_each(|path| record.note(path, &Made::default()));
+            kept.iter().for_each(|(path, made)| record.note(path, made));
+        }
+        self.left_over.borrow_mut().extend(kept);
+        self.write_record();
     }
 
     /// Takes note of why a top-level mount cannot be attached. Returns whether that is not what was said of it last.

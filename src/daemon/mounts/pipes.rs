@@ -90,7 +90,7 @@ fn reserve(limit: u64) -> u64 {
     RESERVE.min(limit / 4)
 }
 
-/// Returns how many control pipes can be created, and about how many can have their write ends open at the same time.
+/// Returns for how many control pipes there is room, with both ends open at the same time.
 ///
 /// # Errors
 /// Returns the errors of finding out.
@@ -98,7 +98,7 @@ pub(crate) fn at_once() -> io::Result<usize> {
     let (limit, room) = fds::room()?;
     // A pipe has two ends for a moment.
     let at_once = room.saturating_sub(reserve(limit)) / 2;
-    Ok(usize::try_from(at_once).unwrap_or(usize::MAX).max(1))
+    Ok(usize::try_from(at_once).unwrap_or(usize::MAX))
 }
 
 /// All pipes.

@@ -46,7 +46,6 @@ pub(crate) enum Heal {
 
 /// Compares the mount table with what this worker knows, and puts right what it can.
 pub(crate) async fn verify(worker: &Rc<Worker>, heal: Heal) {
-    worker.verified.set(Instant::now());
     let rows = worker.mounts.filter_map(|id, mount| {
         let (path, troubled) = (mount.path.clone(), mount.trouble.is_some());
         Some(Row { id, path, kind: mount.kind, dev: mount.dev, mount_id: mount.mount_id, troubled })
