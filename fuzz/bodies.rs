@@ -16,7 +16,7 @@ use autofs::keeper;
 use autofs::link::Message;
 use autofs::link::journal::{self, Journal};
 use autofs::map::expand::expand;
-use autofs::map::{Format, Item, Macros, Scope, Table, amd as am_utils, master, program, sun};
+use autofs::map::{Format, Item, Macros, Scope, Table, amd as am_utils, master, program, sun, toml};
 use autofs::rpc::{self, Records, mountd, rpcbind};
 use autofs::source::{Index, Mode};
 use autofs::sys::memory::SharedMemory;
@@ -39,6 +39,7 @@ pub(crate) const BODIES: &[Body] = &[
     ("handover", handover),
     ("journal", journal),
     ("program_output", program_output),
+    ("toml_map", toml_map),
 ];
 
 fn file() -> Arc<Path> {
@@ -71,6 +72,24 @@ pub(crate) fn map_lines(text: &[u8]) {
         }
     }
     entry(text, b"key");
+}
+
+/// A map in TOML: it becomes one line for each place, and each entry is parsed like one of a Sun map.
+pub(crate) fn toml_map(text: &[u8]) {
+    let file = file();
+    let lines = toml::lines(text, &file);
+    can_be_shown(&lines.diagnostics, text);
+    assert_eq!(lines.text.iter().filter(|&&byte| byte == b'\n').count(), lines.places.len());
+    for mode in [Mode::Indirect, Mode::Direct] {
+        let Some(index) = Index::of_toml(&file, text, mode) else { continue };
+        can_be_shown(index.diagnostics(), text);
+        for offset in index.offsets() {
+            let key = index.key(offset).expect("an offset of the index has a key");
+            let raw = index.entry(offset).expect("an offset of the index has an entry");
+            assert!(lines.places.contains(&raw.place), "{} is no place of an entry", raw.place);
+            entry(raw.text.as_ref(), &key);
+        }
+    }
 }
 
 /// The output of a program map: its entry is parsed like one of a file, and what follows a complete one does not count. Keys

@@ -269,6 +269,7 @@ mod tests {
             Some(Format::Sun) => ",sun",
             Some(Format::Amd) => ",amd",
             Some(Format::Hesiod) => ",hesiod",
+            Some(Format::Toml) => ",toml",
         };
         let list = if s.lists { " list" } else { "" };
         let parts: Vec<String> =
@@ -458,7 +459,7 @@ mod tests {
             (
                 "/m file,xml:/x",
                 "1:4: syntax error in map near [ file,xml:/x ]: unknown map format \"xml\": \
-              map formats are sun, amd and hesiod",
+              map formats are sun, amd, hesiod and toml",
             ),
             (
                 "/m x --timeout=5m ro",

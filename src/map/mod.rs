@@ -19,6 +19,7 @@ pub mod reader;
 pub mod spec;
 pub mod sun;
 pub mod table;
+pub mod toml;
 pub(crate) mod words;
 
 pub use entry::{Body, Entry, Location, Part};

@@ -71,6 +71,18 @@ pub fn entry(
             let expanded = expand(text, key, &|name| scope.lookup(name), slashify_colons);
             sun::parse(&expanded, place, warnings).map_err(Box::new)
         }
+        Format::Toml => {
+            let expanded = expand(text, key, &|name| scope.lookup(name), slashify_colons);
+            let from = warnings.len();
+            let entry = sun::parse(&expanded, place, warnings);
+            // The columns of the line that was made of the entry are not those of the file.
+            let in_file = |d: &mut Diagnostic| (d.place, d.length, d.excerpt) = (place.clone(), 0, None);
+            warnings.iter_mut().skip(from).for_each(in_file);
+            entry.map_err(|mut error| {
+                in_file(&mut error);
+                Box::new(error)
+            })
+        }
         Format::Amd => unsupported("am-utils"),
         Format::Hesiod => unsupported("Hesiod"),
     }

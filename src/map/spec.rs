@@ -87,6 +87,8 @@ pub enum Format {
     Amd,
     /// Hesiod's file system records.
     Hesiod,
+    /// TOML, of files only.
+    Toml,
 }
 
 impl Format {
@@ -96,6 +98,7 @@ impl Format {
             b"sun" => Self::Sun,
             b"amd" => Self::Amd,
             b"hesiod" => Self::Hesiod,
+            b"toml" => Self::Toml,
             _ => return None,
         })
     }
@@ -149,7 +152,7 @@ impl ParseError {
                 Some(near) => format!("did you mean {near}:? map types are {TYPES}"),
                 None => format!("map types are {TYPES}"),
             },
-            Self::Format(_) => "map formats are sun, amd and hesiod".to_owned(),
+            Self::Format(_) => "map formats are sun, amd, hesiod and toml".to_owned(),
             Self::NoMap(_) => "write a path or a map name behind the type".to_owned(),
             Self::BuiltIn(word) => match nearest(word, "-hosts -null") {
                 Some(near) => format!("did you mean {near}? {BUILT_IN}"),

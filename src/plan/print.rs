@@ -92,6 +92,7 @@ fn source(f: &mut fmt::Formatter<'_>, source: &SourceSpec) -> fmt::Result {
         Some(Format::Sun) => ",sun",
         Some(Format::Amd) => ",amd",
         Some(Format::Hesiod) => ",hesiod",
+        Some(Format::Toml) => ",toml",
     };
     match source.kind {
         Some(kind @ (SourceKind::Hosts | SourceKind::Null)) => write!(f, "-{}", kind.name()),

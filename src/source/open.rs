@@ -40,6 +40,9 @@ impl Opener<'_> {
         };
         match (spec.format, spec.kind) {
             (_, Some(SourceKind::Null)) => Arc::new(NullMap::default()),
+            (Some(Format::Toml), Some(kind)) if !matches!(kind, SourceKind::File | SourceKind::Multi) => {
+                unsupported("maps in TOML that are no files")
+            }
             (_, Some(SourceKind::Program)) => Arc::new(self.program(spec, true)),
             (Some(Format::Amd), _) => unsupported("am-utils maps"),
             (Some(Format::Hesiod), _) | (_, Some(SourceKind::Hesiod)) => unsupported("Hesiod maps"),
@@ -66,7 +69,8 @@ impl Opener<'_> {
 
     fn file(self, spec: &SourceSpec, origin: Origin) -> Arc<dyn MapSource> {
         let path = self.environment.names.path(&spec.name);
-        let map = FileMap::new(path, self.mode, origin, Arc::clone(self.trail), self.environment);
+        let (format, trail) = (spec.format.unwrap_or_default(), Arc::clone(self.trail));
+        let map = FileMap::with_format(path, self.mode, origin, format, trail, self.environment);
         match origin {
             Origin::Typed => self.bounded(map),
             Origin::Path | Origin::Name => {

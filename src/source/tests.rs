@@ -244,6 +244,31 @@ fn a_directory_is_a_map_of_its_files() {
 }
 
 #[test]
+fn a_map_in_toml_is_a_map_of_entries() {
+    let dir = Dir::new();
+    dir.write("more", "z srv:/z\na srv:/hidden\n");
+    dir.write(
+        "map.toml",
+        "include = [\"@/more\"]\n[defaults]\noptions = \"rw\"\n[entries]\na = \"srv:/a\"\nbad = 5\n\"*\" = \"srv:/w/&\"\n",
+    );
+    let map = dir.source("file,toml:@/map.toml", Mode::Indirect);
+    let wrong = said(&dir, &map);
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    assert!(wrong[0].starts_with("@/map.toml:6:7: an entry is a string or a table: "), "{wrong:?}");
+    assert_eq!(ask_all(&map, &["a", "z", "other"]), ["-rw srv:/a", "srv:/z", "-rw srv:/w/&"]);
+    assert_eq!(keys(&map), ["a", "z"]);
+    let Some(Answer::Found(found)) = map.source.known(b"a") else { panic!() };
+    assert_eq!((found.place.line, found.place.column), (5, 1));
+    // A file that is no TOML at all takes nothing away.
+    dir.write("map.toml", "a srv:/a\n");
+    assert!(said(&dir, &map).iter().any(|wrong| wrong.contains("has no good line")));
+    assert_eq!(ask(&map, "a"), "-rw srv:/a");
+    dir.write("map.toml", "[entries]\nb = \"srv:/b\"\n");
+    assert_eq!(ask_all(&map, &["a", "b"]), ["-", "srv:/b"]);
+    assert!(dir.source("program,toml:@/map.toml", Mode::Indirect).load().is_err());
+}
+
+#[test]
 fn a_null_map_has_no_keys() {
     let map = Dir::new().source("-null", Mode::Indirect);
     assert!(matches!(map.cached("a"), Some(Answer::NotFound)));

@@ -28,6 +28,32 @@ fn remount(path: &str) -> String {
 }
 
 #[case]
+fn maps_in_toml() {
+    site::master("/mnt/auto file,toml:/etc/auto.one.toml\n/- file,toml:/etc/auto.direct.toml\n");
+    put(
+        "/etc/auto.one.toml",
+        "[defaults]\ntype = \"tmpfs\"\noptions = \"size=64k\"\n[entries]\nbad = 5\n\"a b\" = \"one\"\n\"*\" = \"k&\"\n\
+         multi.mounts = [{ path = \"/\", source = \"root\" }, { path = \"/x\", source = \"below\" }]\n",
+    );
+    put("/etc/auto.direct.toml", "[entries.\"/mnt/direct\"]\ntype = \"tmpfs\"\nsource = \"direct\"\n");
+    let daemon = Daemon::serving(&["/mnt/auto", "/mnt/direct"]);
+    for (path, from) in [
+        ("/mnt/auto/a b", "one"),
+        ("/mnt/auto/other", "kother"),
+        ("/mnt/auto/multi", "root"),
+        ("/mnt/auto/multi/x", "below"),
+        ("/mnt/direct", "direct"),
+    ] {
+        visit::serves(path);
+        assert_eq!(source(path), from, "{path}");
+    }
+    daemon.says("/etc/auto.one.toml:5:7: an entry is a string or a table");
+    put("/etc/auto.one.toml", "[entries]\nnew = { type = \"tmpfs\", source = \"new\" }\n");
+    visit::serves("/mnt/auto/new");
+    daemon.stop();
+}
+
+#[case]
 fn a_new_key_is_seen_at_once() {
     site::one_map("a -fstype=tmpfs :a\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);

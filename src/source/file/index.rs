@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 use memchr::{memchr, memchr_iter, memrchr};
 
 use super::super::{Found, Mode};
-use crate::map::{Format, Include, KeyError, RawEntry, SourceSpec, key, master};
+use crate::map::{Format, Include, KeyError, RawEntry, SourceSpec, key, master, toml};
 use crate::text::lines::{self, Line};
 use crate::text::{Diagnostic, Position, Severity};
 
@@ -34,6 +34,8 @@ pub struct Index {
     /// Newlines before byte `i * MARK_EVERY`.
     marks: Vec<u32>,
     diagnostics: Vec<Diagnostic>,
+    /// Of a map in TOML, where each line comes from.
+    places: Option<Vec<Position>>,
 }
 
 /// The content of a map file.
@@ -50,11 +52,13 @@ pub struct Raw {
     pub text: Vec<u8>,
     /// Where it starts.
     pub place: Position,
+    /// In which language it is written.
+    pub format: Format,
 }
 
 impl From<Raw> for Found {
-    fn from(Raw { text, place }: Raw) -> Self {
-        Self::new(RawEntry::Text { format: Format::Sun, text }, place)
+    fn from(Raw { text, place, format }: Raw) -> Self {
+        Self::new(RawEntry::Text { format, text }, place)
     }
 }
 
@@ -130,7 +134,29 @@ impl Index {
         if table.len() < table.capacity() / 4 {
             table.shrink_to_fit(|&offset| hasher.hash_one(text.key(offset).unwrap_or_default()));
         }
-        Some(Self { text, table, hasher, wildcard, includes, marks, diagnostics })
+        Some(Self { text, table, hasher, wildcard, includes, marks, diagnostics, places: None })
+    }
+
+    /// Reads `text`, the content of `file`, in TOML. Returns `None` when it is too long for the table (4 GiB).
+    pub fn of_toml(file: &Arc<Path>, text: &[u8], mode: Mode) -> Option<Self> {
+        let lines = toml::lines(text, file);
+        let mut index = Self::build(file, lines.text, mode)?;
+        let of_line = |place: &Position| {
+            let line = usize::try_from(place.line).ok()?.checked_sub(1)?;
+            lines.places.get(line).cloned()
+        };
+        for diagnostic in &mut index.diagnostics {
+            if let Some(place) = of_line(&diagnostic.place) {
+                (diagnostic.place, diagnostic.length, diagnostic.excerpt) = (place, 0, None);
+            }
+        }
+        for include in &mut index.includes {
+            include.place = of_line(&include.place).unwrap_or_else(|| Position::whole(file));
+        }
+        let rest = DIAGNOSTICS_MAX.saturating_sub(index.diagnostics.len());
+        index.diagnostics.extend(lines.diagnostics.into_iter().take(rest));
+        index.places = Some(lines.places);
+        Some(index)
     }
 
     /// Returns the offset of the first line that has `key`; wildcards and includes are not looked at.
@@ -196,7 +222,12 @@ impl Index {
         let line = self.text.line(offset)?;
         let mut place = line.entry_place();
         place.line = place.line.saturating_add(self.newlines_before(line_start(&self.text.bytes, offset)));
-        Some(Raw { text: line.entry.into_owned(), place })
+        let Some(places) = &self.places else {
+            return Some(Raw { text: line.entry.into_owned(), place, format: Format::Sun });
+        };
+        let of_line = usize::try_from(place.line).ok()?.checked_sub(1)?;
+        let place = places.get(of_line).cloned().unwrap_or(place);
+        Some(Raw { text: line.entry.into_owned(), place, format: Format::Toml })
     }
 
     /// Returns the keys by which this content differs from `old`. What both begin with is skipped.
@@ -467,7 +498,7 @@ mod tests {
             let mut model: Vec<(Vec<u8>, Raw)> = Vec::new();
             for line in lines::lines(text.as_bytes(), &file).flatten().filter(|l| !l.is_include()) {
                 let Ok(key) = canonical(&line, mode) else { continue };
-                let raw = Raw { text: line.entry.to_vec(), place: line.entry_place() };
+                let raw = Raw { text: line.entry.to_vec(), place: line.entry_place(), format: Format::Sun };
                 if line.key.as_ref() != b"*" && !model.iter().any(|(k, _)| *k == key.as_ref()) {
                     model.push((key.to_vec(), raw));
                 }

@@ -23,7 +23,7 @@ use super::{
     Answer, Ask, DEPTH_MAX, Description, Entries, Environment, Flight, Found, Freshness, MapSource, Mode, Pass,
     SourceError, SourceId, Waiting, open,
 };
-use crate::map::SourceSpec;
+use crate::map::{Format, SourceSpec};
 use crate::text::{Diagnostic, Escaped, Position};
 use index::IncludeLine;
 use read::Content;
@@ -58,6 +58,7 @@ struct File {
     path: Arc<Path>,
     mode: Mode,
     origin: Origin,
+    format: Format,
     trail: Trail,
     environment: Arc<Environment>,
     state: Mutex<Arc<State>>,
@@ -93,9 +94,21 @@ impl FileMap {
         trail: Trail,
         environment: &Arc<Environment>,
     ) -> Self {
+        Self::with_format(path, mode, origin, Format::Sun, trail, environment)
+    }
+
+    /// As [`new`](Self::new), with the language in which the file is written.
+    pub(super) fn with_format(
+        path: Arc<Path>,
+        mode: Mode,
+        origin: Origin,
+        format: Format,
+        trail: Trail,
+        environment: &Arc<Environment>,
+    ) -> Self {
         let id = SourceId { kind: "file", name: path.as_os_str().as_bytes().into() };
         let (state, reading, environment) = (Mutex::default(), Flight::default(), Arc::clone(environment));
-        Self { file: Arc::new(File { id, path, mode, origin, trail, environment, state, reading }) }
+        Self { file: Arc::new(File { id, path, mode, origin, format, trail, environment, state, reading }) }
     }
 
     /// Returns whether the file was a program when it was looked at last.
@@ -325,8 +338,11 @@ impl File {
             Origin::Name => info!("reading files map {name}"),
             Origin::Path => debug!("reading map file {name}"),
         }
-        let new = Index::build(&self.path, content.text, self.mode)
-            .ok_or_else(|| SourceError::TooLong { path: Arc::clone(&self.path) })?;
+        let new = match self.format {
+            Format::Toml => Index::of_toml(&self.path, &content.text, self.mode),
+            _ => Index::build(&self.path, content.text, self.mode),
+        };
+        let new = new.ok_or_else(|| SourceError::TooLong { path: Arc::clone(&self.path) })?;
         if new.is_broken() && old.index.as_ref().is_some_and(|old| !old.is_broken()) {
             return Err(SourceError::Broken { path: Arc::clone(&self.path) });
         }

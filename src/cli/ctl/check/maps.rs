@@ -79,11 +79,17 @@ impl<'a> Maps<'a> {
     }
 
     /// One file.
-    pub(super) fn file(&mut self, file: &Path, mode: Mode) {
+    pub(super) fn file(&mut self, file: &Path, format: Format, mode: Mode) {
         self.is_alone = true;
         let name = file.as_os_str().as_bytes().to_vec();
         self.want(Wanted {
-            spec: SourceSpec { kind: Some(SourceKind::File), format: None, name, parts: Vec::new(), lists: false },
+            spec: SourceSpec {
+                kind: Some(SourceKind::File),
+                format: Some(format),
+                name,
+                parts: Vec::new(),
+                lists: false,
+            },
             mode,
             options: MasterOptions::default(),
             at: "/mount/point".into(),

@@ -16,6 +16,7 @@ use super::Session;
 use super::exit::Exit;
 use crate::cli::reading::Reader;
 use crate::config::{AutofsConf, Native, Nsswitch};
+use crate::map::{Format, toml};
 use crate::source::Mode;
 use crate::source::configuration::{self, Configuration};
 use crate::source::master::{self, Status};
@@ -95,10 +96,14 @@ impl Check {
             Nsswitch::parse(&text, &shared).map_or_else(|error| vec![error], |(_, diagnostics)| diagnostics)
         } else if name.ends_with(b".conf") {
             AutofsConf::read(Some((&shared, &text)), None, |_| None).1
+        } else if name.ends_with(b".toml") && toml::is_map(&text) {
+            let mode = mode(&toml::lines(&text, &shared).text);
+            Maps::new(&self.reader, &self.configuration, &mut self.report).file(&file, Format::Toml, mode);
+            return;
         } else if name.ends_with(b".toml") {
             Native::parse(&text, &shared).err().into_iter().collect()
         } else {
-            Maps::new(&self.reader, &self.configuration, &mut self.report).file(&file, mode(&text));
+            Maps::new(&self.reader, &self.configuration, &mut self.report).file(&file, Format::Sun, mode(&text));
             return;
         };
         self.report.extend(diagnostics);
