@@ -14,7 +14,7 @@ use nix::mount::{MsFlags, mount};
 
 use crate::common::world::put;
 use crate::common::{lab, secs, suite, wait_for, world};
-use crate::service;
+use crate::{package, service};
 
 /// How long a test may take, with the boot.
 const DEADLINE: Duration = secs(120);
@@ -25,8 +25,10 @@ const SAID: &str = "/shared/said";
 /// Where systemd looks for units first.
 const UNITS: &str = "run/systemd/system";
 
-/// What is booted.
-const TARGET: &str = "[Unit]\nRequires=basic.target\nAfter=basic.target\nWants=test.service\nAllowIsolate=yes\n";
+/// What is booted. It refers to the service, so that systemd remembers it while it is stopped, as it does where
+/// multi-user.target wants it.
+const TARGET: &str =
+    "[Unit]\nRequires=basic.target\nAfter=basic.target autofs.service\nWants=test.service\nAllowIsolate=yes\n";
 
 /// Units that need a real machine, or are of no use here.
 const MASKED: &[&str] = &[
@@ -84,6 +86,7 @@ pub fn make_layer() {
         .output()
         .unwrap();
     assert!(made.status.success(), "make install: {}", String::from_utf8_lossy(&made.stderr));
+    package::build(&layer, built);
     let program = layer.join(&world::PROGRAM[1..]);
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     fs::copy(std::env::current_exe().unwrap(), program).unwrap();

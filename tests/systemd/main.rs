@@ -14,6 +14,7 @@ mod crash;
 mod life;
 mod lookups;
 mod machine;
+mod package;
 mod reload;
 mod service;
 mod upgrade;
