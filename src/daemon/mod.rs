@@ -57,6 +57,8 @@ const STACK: usize = 256 << 10;
 pub fn run(options: Options, inheritance: Inheritance, logger: &'static Logger) -> u8 {
     heap::configure();
     fault::arm(inheritance.before);
+    // Here nothing is served yet that looking at files could delay.
+    let container = tools::is_in_container();
     let (begins, ends) = (Arc::clone(&inheritance.pulse), Arc::clone(&inheritance.pulse));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -89,7 +91,7 @@ pub fn run(options: Options, inheritance: Inheritance, logger: &'static Logger) 
         warn!("can't increase open file limit - continuing: {e}");
     }
     let status =
-        LocalSet::new().block_on(&runtime, live(options, configuration, logger, inheritance, sources, arrivals));
+        LocalSet::new().block_on(&runtime, live(options, configuration, logger, inheritance, (sources, container), arrivals));
     // A thread that hangs in a system call ends with the process.
     runtime.shutdown_background();
     status
@@ -118,7 +120,7 @@ async fn live(
     configuration: Configuration,
     logger: &'static Logger,
     inheritance: Inheritance,
-    sources: Rc<Sources>,
+    (sources, container): (Rc<Sources>, bool),
     Arrivals { mut retirement, signals }: Arrivals,
 ) -> u8 {
     let on_exit = match options.on_exit.unwrap_or(configuration.native.exit.on_exit) {
@@ -126,7 +128,7 @@ async fn live(
         OnExit::Detach => Shutdown::Detach,
     };
     let again = inheritance.before > 0;
-    let (worker, channels) = match Worker::new(inheritance, configuration, options, logger, &sources) {
+    let (worker, channels) = match Worker::new(inheritance, configuration, options, logger, &sources, container) {
         Ok(new) => new,
         Err(e) => {
             error!("cannot start: {e}");

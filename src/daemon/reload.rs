@@ -499,6 +499,7 @@ async fn delta(worker: &Rc<Worker>) -> Option<(Delta, Vec<u32>)> {
     let mut state = worker.state.borrow_mut();
     let simple = delta.and_then(|delta| {
         Arc::get_mut(&mut state.maps.direct)?.apply(&delta);
+        delta.removed.iter().for_each(|written| state.real.forget(written));
         Some(delta)
     });
     match simple {

@@ -35,6 +35,8 @@ pub(crate) struct Tools {
     pub(crate) requesters: Requesters,
     /// The names of the processes whose requests are unanswered.
     pub(crate) names: ProcessNames,
+    /// Whether this daemon runs in a container.
+    container: bool,
     /// Whether a placeholder is mounted where a multi-mount has no root.
     pub(crate) placeholder: bool,
     /// Whether autofs mounts get the option `ignore`.
@@ -44,13 +46,14 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    /// Creates the tools for a configuration.
+    /// Creates the tools for a configuration. `container` is what [`is_in_container`] has returned.
     pub(crate) fn new(
         configuration: &Configuration,
         control: Arc<Control>,
         lanes: Arc<Lanes>,
         requesters: Requesters,
         names: ProcessNames,
+        container: bool,
     ) -> Self {
         let settings = Arc::new(settings(configuration));
         Self {
@@ -61,7 +64,12 @@ impl Tools {
             blocked: Memory::default(),
             requesters,
             names,
-            placeholder: wants_placeholder(configuration.native.mount.placeholder),
+            container,
+            placeholder: match configuration.native.mount.placeholder {
+                When::Always => true,
+                When::Never => false,
+                When::Auto => container,
+            },
             ignore: configuration.conf.autofs.use_ignore_mount_option,
             rules: Rules {
                 user_parents: configuration.native.security.user_parents == native::UserParents::Allow,
@@ -73,7 +81,7 @@ impl Tools {
     /// Creates the tools for another configuration, with the same lanes, device and blocked paths.
     pub(crate) fn configured(&self, configuration: &Configuration) -> Self {
         let (control, lanes) = (Arc::clone(&self.control), Arc::clone(&self.lanes));
-        let new = Self::new(configuration, control, lanes, self.requesters.clone(), self.names.clone());
+        let new = Self::new(configuration, control, lanes, self.requesters.clone(), self.names.clone(), self.container);
         Self { blocked: Arc::clone(&self.blocked), ..new }
     }
 
@@ -137,14 +145,8 @@ fn bounded(duration: Duration) -> Duration {
 /// Files by which podman, docker and systemd mark a container.
 const CONTAINER_MARKS: [&str; 3] = ["/run/.containerenv", "/.dockerenv", "/run/systemd/container"];
 
-/// Returns whether placeholders are to be mounted: with `auto`, in containers.
-fn wants_placeholder(when: When) -> bool {
-    match when {
-        When::Always => true,
-        When::Never => false,
-        When::Auto => {
-            let marked = CONTAINER_MARKS.iter().any(|mark| path::lstat(mark.as_ref()).is_ok());
-            marked || std::env::var_os("container").is_some_and(|value| !value.is_empty())
-        }
-    }
+/// Returns whether this process runs in a container. May wait for a disk, so the reactor does not call it.
+pub(crate) fn is_in_container() -> bool {
+    let marked = CONTAINER_MARKS.iter().any(|mark| path::lstat(mark.as_ref()).is_ok());
+    marked || std::env::var_os("container").is_some_and(|value| !value.is_empty())
 }

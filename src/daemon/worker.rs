@@ -101,7 +101,7 @@ pub(crate) struct Channels {
 }
 
 impl Worker {
-    /// Makes a worker of what the keeper gives it.
+    /// Makes a worker of what the keeper gives it. `container`: whether it runs in a container.
     ///
     /// # Errors
     /// When the control device, a pipe or a thread cannot be had.
@@ -111,12 +111,14 @@ impl Worker {
         options: Options,
         logger: &'static Logger,
         sources: &Rc<Sources>,
+        container: bool,
     ) -> io::Result<(Rc<Self>, Channels)> {
         let (journal, unanswered) = Journal::open(inheritance.journal, inheritance.spared);
         let requests = Requests::new(journal, unanswered);
         let (control, lanes) = (Arc::new(Control::open()?), Arc::new(Lanes::new(&configuration.native.limits)));
         let (mounts, unread) = Mounts::new(Arc::clone(&control), Pipes::new(inheritance.link, inheritance.pipes));
-        let tools = Tools::new(&configuration, control, Arc::clone(&lanes), requests.requesters(), requests.names());
+        let tools =
+            Tools::new(&configuration, control, Arc::clone(&lanes), requests.requesters(), requests.names(), container);
         let deadlines = &configuration.native.deadlines;
         let limits = Limits {
             request: u64::try_from(deadlines.request.as_millis()).unwrap_or(u64::MAX),

@@ -4,11 +4,17 @@
 //! So a mount point like `/home/alice`, where `/home` is a link to `var/home`, is known by its real path everywhere; only
 //! a direct map is asked for its key as it is written.
 
+use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::dirs;
+use crate::sys::path::Magic;
 use crate::sys::{mountinfo, path};
 
 /// Calls a function for each mount point, as it is written.
@@ -22,8 +28,8 @@ pub struct RealPaths(Mutex<Known>);
 struct Known {
     /// The real paths, by the written ones.
     real: HashMap<Arc<Path>, Arc<Path>>,
-    /// The written paths, by the real ones. If several lead to the same place, the first that was found.
-    written: HashMap<Arc<Path>, Arc<Path>>,
+    /// The written paths that lead to each real one, in the order in which they were found.
+    written: HashMap<Arc<Path>, Vec<Arc<Path>>>,
 }
 
 impl RealPaths {
@@ -37,37 +43,20 @@ impl RealPaths {
         let linked = self.add(all);
         self.known(|known| {
             known.real.retain(|written, _| linked.contains(written));
-            known.written.retain(|_, written| linked.contains(written));
+            known.written.retain(|_, written| {
+                written.retain(|written| linked.contains(written));
+                !written.is_empty()
+            });
         });
     }
 
     /// Finds the real paths of these mount points too. Returns the written paths of those that links lead to. May wait.
     pub fn add(&self, more: ForEach<'_>) -> HashSet<Arc<Path>> {
-        // What is mounted is no symbolic link. Below an autofs mount nothing is looked at: a lookup there waits for its
-        // daemon, which may be dead, or be the caller.
-        let table = mountinfo::read().unwrap_or_default();
-        let (mut mounted, mut autofs) = (HashSet::new(), HashSet::new());
-        for mount in mountinfo::parse(&table) {
-            if mount.autofs().is_some() {
-                autofs.insert(mount.path().to_owned());
-            }
-            mounted.insert(mount.path().to_owned());
-        }
-        // `None` for a directory that is not looked at.
-        let mut parents: HashMap<PathBuf, Option<PathBuf>> = HashMap::new();
-        let mut linked = HashSet::new();
+        let (walk, mut linked) = (RefCell::new(Walk::default()), HashSet::new());
         more(&mut |at| {
-            let (Some(parent), Some(name)) = (at.parent(), at.file_name()) else { return };
-            if !parents.contains_key(parent) {
-                let is_below_autofs = parent.ancestors().any(|above| autofs.contains(above));
-                let real = (!is_below_autofs).then(|| real_directory(parent));
-                parents.insert(parent.to_owned(), real);
-            }
-            let Some(Some(above)) = parents.get(parent) else { return };
-            let beside = above.join(name);
-            let is_link = !mounted.contains(&beside) && path::lstat(&beside).is_ok_and(|found| found.is_symlink());
-            let real = if is_link { dirs::resolve(&beside).unwrap_or(beside) } else { beside };
-            self.known(|known| known.set(at, &real));
+            let real = walk.borrow_mut().real(at);
+            let real = real.as_deref().unwrap_or(at);
+            self.known(|known| known.set(at, real));
             if real != at {
                 linked.insert(at.into());
             }
@@ -82,12 +71,21 @@ impl RealPaths {
 
     /// Returns how the mount point with this real path is written in the configuration, if a link leads to it.
     pub fn written(&self, real: &Path) -> Option<Arc<Path>> {
-        self.known(|known| known.written.get(real).map(Arc::clone))
+        self.known(|known| known.written.get(real)?.first().map(Arc::clone))
     }
 
-    /// Returns whether a symbolic link leads to this path, or it is a path that a link leads to.
-    pub fn is_linked(&self, path: &Path) -> bool {
-        self.known(|known| known.real.contains_key(path) || known.written.contains_key(path))
+    /// Returns whether this mount point, configured as `written`, is the only one known to lead to its real path by way of
+    /// a link, or no link leads there at all.
+    pub fn is_only_way(&self, written: &Path) -> bool {
+        self.known(|known| match known.real.get(written) {
+            Some(real) => known.written.get(real).is_some_and(|written| written.len() == 1),
+            None => !known.written.contains_key(written),
+        })
+    }
+
+    /// Forgets a mount point that is not configured any more.
+    pub fn forget(&self, written: &Path) {
+        self.known(|known| known.remove(written));
     }
 
     /// Returns the real path of what is at or below a mount point that is configured by way of a link.
@@ -108,23 +106,163 @@ impl Known {
     /// Takes note of the real path of a mount point.
     fn set(&mut self, at: &Path, real: &Path) {
         if self.real.get(at).is_some_and(|old| **old != *real) {
-            if let Some(old) = self.real.remove(at) {
-                if self.written.get(&old).is_some_and(|written| **written == *at) {
-                    self.written.remove(&old);
-                }
-            }
+            self.remove(at);
         }
-        if at != real {
+        if at != real && !self.real.contains_key(at) {
             let (at, real): (Arc<Path>, Arc<Path>) = (at.into(), real.into());
-            self.written.entry(Arc::clone(&real)).or_insert_with(|| Arc::clone(&at));
+            self.written.entry(Arc::clone(&real)).or_default().push(Arc::clone(&at));
             self.real.insert(at, real);
+        }
+    }
+
+    /// Forgets the real path of a mount point.
+    fn remove(&mut self, at: &Path) {
+        let Some(old) = self.real.remove(at) else { return };
+        if let Entry::Occupied(mut written) = self.written.entry(old) {
+            written.get_mut().retain(|written| **written != *at);
+            if written.get().is_empty() {
+                written.remove();
+            }
         }
     }
 }
 
-/// Returns the real path of a directory, or the written one if it cannot be resolved.
-fn real_directory(written: &Path) -> PathBuf {
-    dirs::resolve(written).unwrap_or_else(|_| written.to_owned())
+/// Looks for symbolic links on the way to many mount points. The way to a directory is walked once, and a directory with
+/// many mount points is listed, so that ten thousand mount points in it cost little more than one.
+///
+/// What is mounted is no symbolic link. Below an autofs mount nothing is looked at that the dentry cache does not have: a
+/// lookup there waits for its daemon, which may be dead, or be the caller.
+#[derive(Default)]
+struct Walk {
+    /// The mount table, once it is needed: reading it takes milliseconds with many mounts.
+    table: Option<Table>,
+    /// How often a directory was searched to do without it.
+    searched: usize,
+    parents: HashMap<PathBuf, Parent>,
+}
+
+/// The mount points in the mount table.
+#[derive(Default)]
+struct Table {
+    all: HashSet<PathBuf>,
+    autofs: HashSet<PathBuf>,
+}
+
+/// A directory that holds mount points.
+enum Parent {
+    /// It is missing, or not to be looked at: what is in it is taken as it is written.
+    AsWritten,
+    Directory(Directory),
+}
+
+struct Directory {
+    /// The real path, if it is another than the written one.
+    real: Option<PathBuf>,
+    /// How many mount points in it were looked at.
+    count: usize,
+    /// The names in it that may be symbolic links, once it was listed.
+    links: Option<HashSet<OsString>>,
+}
+
+/// A directory is listed when it holds so many mount points, and again after twice as many if it was too long.
+const LIST_FROM: usize = 16;
+
+/// How many entries are read for each mount point in the directory. To look at one of them takes as long.
+const LIST_MOST: usize = 16;
+
+/// How many directories are searched for a name instead of reading the mount table, and how many entries of each.
+const SEARCHES: usize = 16;
+const SEARCH_MOST: usize = 2048;
+
+impl Walk {
+    /// Returns the real path of a mount point, or `None` if it is the written one.
+    fn real(&mut self, at: &Path) -> Option<PathBuf> {
+        let (parent, name) = (at.parent()?, at.file_name()?);
+        if !self.parents.contains_key(parent) {
+            let found = self.parent(parent);
+            self.parents.insert(parent.to_owned(), found);
+        }
+        let Some(Parent::Directory(dir)) = self.parents.get_mut(parent) else { return None };
+        dir.count += 1;
+        if dir.links.is_none() && dir.count >= LIST_FROM && dir.count.is_power_of_two() {
+            dir.links = list(dir.real.as_deref().unwrap_or(parent), dir.count.saturating_mul(LIST_MOST));
+        }
+        let beside = dir.real.as_ref().map(|real| real.join(name));
+        if dir.links.as_ref().is_some_and(|links| !links.contains(name)) {
+            return beside;
+        }
+        self.follow(beside.as_deref().unwrap_or(at)).or(beside)
+    }
+
+    /// Finds a directory.
+    fn parent(&mut self, written: &Path) -> Parent {
+        let real = match path::open_cached_exact(written) {
+            Ok(_) => None,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Parent::AsWritten,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && self.is_unused(written) => return Parent::AsWritten,
+            Err(_) if self.table().is_below_autofs(written) => return Parent::AsWritten,
+            Err(_) => match path::open_exact(written) {
+                Ok(_) => None,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Parent::AsWritten,
+                Err(_) => dirs::resolve(written).ok().filter(|real| real != written),
+            },
+        };
+        Parent::Directory(Directory { real, count: 0, links: None })
+    }
+
+    /// Returns where the symbolic link `at` leads, which lies in a real directory. `None` if it is none, or leads nowhere.
+    fn follow(&mut self, at: &Path) -> Option<PathBuf> {
+        match path::open_cached_exact(at) {
+            Ok(_) => return None,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && self.is_unused(at) => return None,
+            Err(_) => {}
+        }
+        let table = self.table();
+        if table.all.contains(at) || at.parent().is_some_and(|parent| table.is_below_autofs(parent)) {
+            return None;
+        }
+        let is_link = path::lstat(at).is_ok_and(|found| found.is_symlink());
+        if is_link { dirs::resolve(at).ok() } else { None }
+    }
+
+    /// Returns whether a part of the way is missing, as far as this can be told without the mount table.
+    fn is_unused(&mut self, at: &Path) -> bool {
+        if self.table.is_some() || self.searched >= SEARCHES {
+            return false;
+        }
+        self.searched += 1;
+        path::is_unused_name(at, SEARCH_MOST).unwrap_or(false)
+    }
+
+    fn table(&mut self) -> &Table {
+        self.table.get_or_insert_with(|| {
+            let (text, mut table) = (mountinfo::read().unwrap_or_default(), Table::default());
+            for mount in mountinfo::parse(&text) {
+                if mount.autofs().is_some() {
+                    table.autofs.insert(mount.path().to_owned());
+                }
+                table.all.insert(mount.path().to_owned());
+            }
+            table
+        })
+    }
+}
+
+impl Table {
+    fn is_below_autofs(&self, dir: &Path) -> bool {
+        dir.ancestors().any(|above| self.autofs.contains(above))
+    }
+}
+
+/// Returns the names in a directory that may be symbolic links, if it is on a local file system and has at most `most`
+/// entries.
+fn list(dir: &Path, most: usize) -> Option<HashSet<OsString>> {
+    let dir = path::open_cached_exact(dir).ok()?;
+    if !Magic::of(&dir).ok()?.is_local() {
+        return None;
+    }
+    Some(path::possible_links(dir.as_fd(), most).ok()??.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -161,9 +299,52 @@ mod tests {
         paths.learn(&|each| each(&at("home/alice")));
         assert_eq!(paths.real(&at("home/dave")), at("home/dave"), "it is not configured any more");
         assert_eq!(paths.written(&at("var/home/dave")), None);
+        let (dave, alice) = (at("home/dave"), at("home/alice"));
+        paths.add(&|each| each(&dave));
+        assert!(paths.is_only_way(&dave) && paths.is_only_way(&at("var/home/carol")));
+        assert!(!paths.is_only_way(&at("var/home/alice")), "a link leads there too");
+        symlink("home", at("also")).unwrap();
+        paths.add(&|each| each(&at("also/alice")));
+        assert!(!paths.is_only_way(&alice) && !paths.is_only_way(&at("also/alice")));
+        paths.forget(&at("also/alice"));
+        paths.forget(&dave);
+        assert!(paths.is_only_way(&alice));
+        assert_eq!((paths.real(&dave), paths.written(&at("var/home/dave"))), (at("home/dave"), None));
         std::fs::remove_file(at("home")).unwrap();
         paths.learn(&|each| configured.iter().for_each(|path| each(path)));
         assert_eq!(paths.real(&at("home/alice")), at("home/alice"));
         assert_eq!(paths.written(&at("var/home/alice")), None);
+    }
+
+    /// A directory with many mount points is listed, and the links among them are found all the same.
+    #[test]
+    fn links_are_found_among_many_mount_points_in_one_directory() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: String| -> Arc<Path> { dir.path().join(path).into() };
+        for parent in ["d", "elsewhere"] {
+            std::fs::create_dir(dir.path().join(parent)).unwrap();
+        }
+        symlink("d", dir.path().join("linked")).unwrap();
+        for number in (0..200).step_by(3) {
+            match number % 2 {
+                0 => symlink("../elsewhere", at(format!("d/k{number}"))).unwrap(),
+                _ => std::fs::create_dir(at(format!("d/k{number}"))).unwrap(),
+            }
+        }
+        let keys = |parent: &str| (0..200).map(|number| at(format!("{parent}/k{number}"))).collect::<Vec<_>>();
+        for parent in ["d", "linked"] {
+            let (paths, keys) = (RealPaths::default(), keys(parent));
+            paths.learn(&|each| keys.iter().for_each(|key| each(key)));
+            for (number, key) in keys.iter().enumerate() {
+                let expected = match number % 6 {
+                    0 => at("elsewhere".to_owned()),
+                    _ => at(format!("d/k{number}")),
+                };
+                assert_eq!(paths.real(key), expected, "{key:?}");
+            }
+        }
     }
 }

@@ -44,6 +44,7 @@ pub struct Bounded {
 /// Whether a source is asked at all.
 #[derive(Debug)]
 struct Gate {
+    id: SourceId,
     notices: Arc<Notices>,
     state: Mutex<GateState>,
 }
@@ -61,7 +62,7 @@ struct GateState {
 impl Bounded {
     /// Puts bounds around a source.
     pub fn new(source: Arc<dyn MapSource>, bounds: Bounds, notices: &Arc<Notices>) -> Self {
-        let gate = Arc::new(Gate { notices: Arc::clone(notices), state: Mutex::default() });
+        let gate = Arc::new(Gate { id: source.id().clone(), notices: Arc::clone(notices), state: Mutex::default() });
         Self { source, bounds, places: Arc::new(Semaphore::new(bounds.width)), gate }
     }
 
@@ -88,7 +89,7 @@ impl Bounded {
         match timeout_at(deadline, task).await {
             Ok(answer) => answer.ok(),
             Err(_) => {
-                under_way.is_late(self.source.id(), &self.bounds);
+                under_way.is_late(&self.bounds);
                 None
             }
         }
@@ -140,7 +141,7 @@ impl UnderWay {
     }
 
     /// Its deadline has passed.
-    fn is_late(&self, source: &SourceId, bounds: &Bounds) {
+    fn is_late(&self, bounds: &Bounds) {
         let mut late = self.lock();
         if *late == Late::Ended {
             return;
@@ -150,7 +151,7 @@ impl UnderWay {
         gate.late += 1;
         gate.retry = Some(Instant::now() + bounds.retry_after);
         if !std::mem::replace(&mut gate.said, true) {
-            error!("{source} does not answer: what was read of it before stays in force");
+            error!("{} does not answer: what was read of it before stays in force", self.gate.id);
         }
     }
 
@@ -163,7 +164,7 @@ impl UnderWay {
             drop(gate);
             self.gate.notices.late_work_ended();
         } else if gate.late == 0 && std::mem::take(&mut gate.said) {
-            info!("a map that did not answer answers again");
+            info!("{} answers again", self.gate.id);
         }
     }
 }

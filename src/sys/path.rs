@@ -142,6 +142,51 @@ fn open_by_components(path: &Path) -> io::Result<OwnedFd> {
     if fstat(at.as_fd())?.is_symlink() { Err(io::Error::from_raw_os_error(libc::ELOOP)) } else { Ok(at) }
 }
 
+/// Follows the symbolic links on the way to the absolute path `path`, and at its end, without triggering an automount:
+/// from the first autofs mount on the path is taken as it is, and so it is from the first component on that does not
+/// exist. May wait.
+///
+/// # Errors
+/// ELOOP: too many links. Else those of open(2), fstatfs(2) and readlink(2).
+pub fn follow_links(path: &Path) -> io::Result<PathBuf> {
+    /// As many as the kernel follows, path_resolution(7).
+    const MOST: usize = 40;
+    let names =
+        |path: &Path| path.iter().filter(|name| *name != "/" && *name != ".").map(OsStr::to_owned).collect::<Vec<_>>();
+    let mut todo: Vec<OsString> = names(path).into_iter().rev().collect();
+    let (mut real, mut links) = (PathBuf::from("/"), 0);
+    while let Some(name) = todo.pop() {
+        if name == ".." {
+            real.pop();
+            continue;
+        }
+        let dir = open_nofollow(&real)?;
+        let found = match Magic::of(&dir)?.is_autofs() {
+            true => None,
+            false => open_at_nofollow(dir.as_fd(), Path::new(&name)).ok(),
+        };
+        let Some(found) = found else {
+            real.push(&name);
+            real.extend(todo.iter().rev());
+            break;
+        };
+        if fstat(found.as_fd())?.is_symlink() {
+            links += 1;
+            if links > MOST {
+                return Err(io::Error::from_raw_os_error(libc::ELOOP));
+            }
+            let text = readlink_at(dir.as_fd(), Path::new(&name))?;
+            if text.is_absolute() {
+                real = PathBuf::from("/");
+            }
+            todo.extend(names(&text).into_iter().rev());
+        } else {
+            real.push(&name);
+        }
+    }
+    Ok(real)
+}
+
 /// Returns the path at which the open file or directory is now, as the kernel knows it.
 ///
 /// # Errors
@@ -255,6 +300,46 @@ pub fn lacks(dir: BorrowedFd<'_>, name: &OsStr, most: usize) -> io::Result<bool>
     Ok(true)
 }
 
+/// Returns whether the first component of the absolute path `path` that the dentry cache does not have is missing in its
+/// directory, of which at most `most` entries are read. A name that was never looked up is not in the cache, so
+/// [`open_cached`] cannot tell. Reads only directories of local file systems, so it may wait for a disk, but not for a
+/// server.
+///
+/// # Errors
+/// Those of reading the directory; ELOOP: a symbolic link is on the way.
+pub fn is_unused_name(path: &Path, most: usize) -> io::Result<bool> {
+    for (parent, name) in path.ancestors().skip(1).zip(path.ancestors().filter_map(Path::file_name)) {
+        let dir = match open_cached_exact(parent) {
+            Ok(dir) => dir,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(e) => return Err(e),
+        };
+        return Ok(Magic::of(&dir)?.is_local() && lacks(dir.as_fd(), name, most)?);
+    }
+    Ok(false)
+}
+
+/// Returns the names in the directory `dir` that may be symbolic links; `None` if it has more than `most` entries.
+///
+/// # Errors
+/// Those of reading the directory.
+pub fn possible_links(dir: BorrowedFd<'_>, most: usize) -> io::Result<Option<Vec<OsString>>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut links = Vec::new();
+    for (count, entry) in fs::Dir::new(fs::openat(dir, ".", flags, Mode::empty())?)?.enumerate() {
+        let entry = entry?;
+        if count == most {
+            return Ok(None);
+        }
+        // Some file systems do not tell the type.
+        if matches!(entry.file_type(), FileType::Symlink | FileType::Unknown) {
+            links.push(OsString::from_vec(entry.file_name().to_bytes().to_vec()));
+        }
+    }
+    Ok(Some(links))
+}
+
 /// The kind of a file system as its magic number, `statfs(2)`, tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Magic(u32);
@@ -345,6 +430,28 @@ mod tests {
         let opened = open(&link).unwrap();
         assert_eq!(fstat(opened.as_fd()).unwrap().ino, s.ino);
         assert!(fstat(open_nofollow(&link).unwrap().as_fd()).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn links_are_followed_as_far_as_there_are_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("var/home")).unwrap();
+        for (text, link) in [("var/home", "home"), ("../home", "var/again"), ("loop", "loop")] {
+            std::os::unix::fs::symlink(text, root.join(link)).unwrap();
+        }
+        std::os::unix::fs::symlink(root.join("home"), root.join("whole")).unwrap();
+        for (path, real) in [
+            ("home", "var/home"),
+            ("home/./alice/x", "var/home/alice/x"),
+            ("var/again/alice", "var/home/alice"),
+            ("whole/../other", "var/other"),
+            ("none/../home", "none/../home"),
+        ] {
+            assert_eq!(follow_links(&root.join(path)).unwrap(), root.join(real), "{path}");
+        }
+        assert_eq!(follow_links(&root.join("loop")).unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        assert_eq!(follow_links(Path::new("/")).unwrap(), Path::new("/"));
     }
 
     #[test]

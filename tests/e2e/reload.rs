@@ -264,3 +264,30 @@ fn a_map_that_was_missing_at_the_start() {
     visit::serves("/mnt/late/a");
     daemon.stop();
 }
+
+/// A direct key behind a symbolic link comes and goes by itself, and is served at its real path.
+#[case]
+fn a_key_behind_a_link() {
+    fs::create_dir_all("/mnt/real").unwrap();
+    std::os::unix::fs::symlink("real", "/mnt/link").unwrap();
+    let map = |keys: &[&str]| {
+        let line = |key: &&str| format!("/mnt/link/{key} -fstype=tmpfs :t\n");
+        put("/etc/auto.direct", &keys.iter().map(line).collect::<String>());
+    };
+    map(&["one"]);
+    site::master("/- /etc/auto.direct\n");
+    let mut daemon = Daemon::serving(&["/mnt/real/one"]);
+    visit::serves("/mnt/link/one");
+    let one = table::served("/mnt/real/one");
+    for _ in 0..2 {
+        map(&["one", "two"]);
+        hup(&mut daemon);
+        daemon.ready(&["/mnt/real/two"]);
+        visit::serves("/mnt/link/two");
+        map(&["one"]);
+        hup(&mut daemon);
+        wait_for("the removed key to go", secs(20), || table::at("/mnt/real/two").is_empty().then_some(()));
+    }
+    assert!(one && table::served("/mnt/real/one"), "the other key is as it was");
+    daemon.stop();
+}

@@ -1,10 +1,13 @@
 //! `autofsctl status`: shows all mount points, or one path.
 
+use std::os::unix::ffi::OsStringExt as _;
+
 use super::client::ClientError;
 use super::exit::Exit;
 use super::table::{Align, Table, duration};
 use super::{Session, mounts};
 use crate::control::{Answer, Bytes, Call, Mode, MountKind, MountPoint, Problem, Status};
+use crate::sys::path;
 use crate::text::Escaped;
 
 /// Shows all mount points.
@@ -16,19 +19,33 @@ pub(super) fn all(session: &Session) -> Result<Exit, ClientError> {
     Ok(Exit::Yes)
 }
 
-/// Shows the mount point or mounted entry at `path`. The exit status is 1 if there is none.
+/// Shows the mount point or mounted entry at `path`, which symbolic links may lead to. The exit status is 1 if there is
+/// none.
 pub(super) fn one(session: &Session, path: &Bytes) -> Result<Exit, ClientError> {
     let status = ask(session)?;
-    if let Some(point) = status.mount_points.iter().find(|point| point.path == *path) {
+    let written = |point: &&MountPoint| point.path == *path;
+    let point = status.mount_points.iter().find(written);
+    let mounted = if point.is_none() { mounts::ask(session)?.mounts } else { Vec::new() };
+    let mount = mounted.iter().find(|mount| mount.path == *path);
+    let (point, mount) = match (point, mount) {
+        // A mount point is shown as it is configured, which may be by way of links too; a mounted entry at its real path.
+        (None, None) => {
+            let real = real(path);
+            let point = status.mount_points.iter().find(|point| point.path == real || self::real(&point.path) == real);
+            (point, mounted.iter().find(|mount| mount.path == real))
+        }
+        found => found,
+    };
+    if let Some(point) = point {
         session.show(point, || rows(std::slice::from_ref(point), session.bold));
         return Ok(Exit::Yes);
     }
-    if let Some(problem) = status.problems.iter().find(|problem| problem.path == *path) {
+    let is_named = |problem: &&Problem| problem.path == *path || (mount.is_none() && problem.path == real(path));
+    if let Some(problem) = status.problems.iter().find(is_named) {
         session.show(problem, || format!("{path}: {}\n", problem.reason));
         return Ok(Exit::No);
     }
-    let mounted = mounts::ask(session)?;
-    match mounted.mounts.iter().find(|mount| mount.path == *path) {
+    match mount {
         Some(mount) => {
             session.show(mount, || mounts::rows(std::slice::from_ref(mount), session.bold));
             Ok(Exit::Yes)
@@ -37,6 +54,14 @@ pub(super) fn one(session: &Session, path: &Bytes) -> Result<Exit, ClientError> 
             session.show(&serde_json::Value::Null, || format!("{path} is not mounted\n"));
             Ok(Exit::No)
         }
+    }
+}
+
+/// Returns the path without symbolic links, or as it is if they cannot be followed. Triggers no automount.
+fn real(path: &Bytes) -> Bytes {
+    match path::follow_links(path.as_path()) {
+        Ok(real) => Bytes(real.into_os_string().into_vec()),
+        Err(_) => path.clone(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use crate::sys::path::{self, Magic};
+use crate::sys::path;
 
 /// Maximum number of mount points that are checked one by one. Reading the mount table once is cheaper for more.
 const FEW: usize = 16;
@@ -32,30 +32,15 @@ fn is_vacant(path: &Path) -> io::Result<bool> {
             Ok(parent.is_some() && path::fstat(found.as_fd())?.mnt_id == parent)
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => is_unused_name(path),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => path::is_unused_name(path, ENTRIES),
         Err(e) => Err(e),
     }
-}
-
-/// Returns whether the first component of `path` that the dentry cache does not have is missing in its directory: a name
-/// that was never looked up is not in the cache either. Only for local file systems, where the directory can be read
-/// without waiting for a server.
-fn is_unused_name(path: &Path) -> io::Result<bool> {
-    for (parent, name) in path.ancestors().skip(1).zip(path.ancestors().filter_map(Path::file_name)) {
-        let dir = match path::open_cached_exact(parent) {
-            Ok(dir) => dir,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(e) => return Err(e),
-        };
-        return Ok(Magic::of(&dir)?.is_local() && path::lacks(dir.as_fd(), name, ENTRIES)?);
-    }
-    Ok(false)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::path::Magic;
 
     #[test]
     fn a_free_place_is_vacant_and_a_mount_is_not() {

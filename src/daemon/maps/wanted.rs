@@ -82,6 +82,8 @@ pub(crate) struct Delta {
     pub(crate) wanted: Vec<Wanted>,
     /// Mounts that are not wanted any more.
     pub(crate) unwanted: Vec<Arc<Path>>,
+    /// The keys of those, as they were written.
+    pub(crate) removed: Vec<Arc<Path>>,
 }
 
 fn path(bytes: &[u8]) -> Arc<Path> {
@@ -153,7 +155,7 @@ pub(crate) fn select(maps: &[View], table: &Table, real: &RealPaths) -> (Vec<Wan
 impl DirectKeys {
     /// Returns what changes when the entries of some direct maps become those of `maps`; `before` has the earlier ones, by
     /// number. Returns `None` if it is not as simple as that: keys that several maps have, keys below other keys, keys that
-    /// symbolic links lead to, as several of them may mean the same place.
+    /// mean the same place by way of symbolic links.
     pub(crate) fn delta(
         &self,
         maps: &[View],
@@ -167,26 +169,33 @@ impl DirectKeys {
             let Some(old) = before.get(&map.number) else { continue };
             let changes = new.single()?.key_changes(old.single()?);
             for key in changes.removed {
-                let gone = DirectKey(path(&key));
-                if real.is_linked(&gone.0) {
+                let written = path(&key);
+                let gone = DirectKey(real.real(&written));
+                if !real.is_only_way(&written) {
                     return None;
                 }
                 if self.keys.get(&gone) != Some(&map.number) {
                     continue;
                 }
-                let others = maps.iter().filter(|other| other.number != map.number);
-                let has_it = |other: &View| other.entries.as_ref().is_some_and(|entries| entries.has_key(&key));
-                if others.into_iter().any(has_it) || self.is_related(&gone) {
+                let has_it = |other: &View| {
+                    let has = |key: &[u8]| other.entries.as_ref().is_some_and(|entries| entries.has_key(key));
+                    let is_written_so = other.direct.is_none() && other.path == written;
+                    is_written_so
+                        || (other.number != map.number && has(&key))
+                        || (gone.0 != written && has(gone.bytes()))
+                };
+                if maps.iter().any(has_it) || self.is_related(&gone) {
                     return None;
                 }
                 delta.unwanted.push(gone.0);
+                delta.removed.push(written);
             }
             for key in changes.added {
                 if table.hides(position, &key) {
                     continue;
                 }
-                let new = DirectKey(path(&key));
-                if real.is_linked(&new.0) || self.keys.contains_key(&new) || self.is_related(&new) {
+                let new = DirectKey(real.real(&path(&key)));
+                if self.keys.contains_key(&new) || self.is_related(&new) {
                     return None;
                 }
                 delta.wanted.push(map.wanted(new.0, Kind::Direct));
@@ -282,11 +291,46 @@ mod tests {
         let added = [view(0, &[key("link/a"), key("link/c")]), before[1].clone()];
         real.add(&|each| for_each_added_key(&added, &known, each));
         assert_eq!(real.real(&Path::new(&key("link/c")).into()), Path::new(&key("real/c")).into());
-        assert_eq!(direct.delta(&added, &known, &Table::default(), &real), None);
+        let delta = direct.delta(&added, &known, &Table::default(), &real).unwrap();
+        assert_eq!(delta.wanted.iter().map(|w| w.path.to_str().unwrap()).collect::<Vec<_>>(), [key("real/c")]);
         let removed = [before[0].clone(), view(1, &[key("real/b")])];
         assert_eq!(direct.delta(&removed, &known, &Table::default(), &real), None);
+        let removed = [view(0, &[]), before[1].clone()];
+        assert_eq!(direct.delta(&removed, &known, &Table::default(), &real), None, "real/a wants it now");
+        let twice = [view(0, &[key("link/a"), key("link/c")]), view(1, &[key("real/a"), key("real/b"), key("real/c")])];
+        assert_eq!(direct.delta(&twice, &known, &Table::default(), &real), None);
         let unlinked = [before[0].clone(), view(1, &[key("real/a"), key("real/b"), key("real/d")])];
         assert!(direct.delta(&unlinked, &known, &Table::default(), &real).is_some_and(|delta| delta.wanted.len() == 1));
+    }
+
+    #[test]
+    fn a_key_behind_a_link_comes_and_goes_alone() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        let key = |path: &str| dir.path().join(path).to_str().unwrap().to_owned();
+        let (one, two) = ([view(0, &[key("link/a")])], [view(0, &[key("link/a"), key("link/b")])]);
+        let real = RealPaths::default();
+        real.learn(&|each| for_each_mount_point(&one, each));
+        let (_, mut direct) = select(&one, &Table::default(), &real);
+        let change = |direct: &mut DirectKeys, from: &[View], to: &[View]| {
+            let known = from.iter().map(|view| (view.number, view.entries.clone().unwrap())).collect();
+            real.add(&|each| for_each_added_key(to, &known, each));
+            let delta = direct.delta(to, &known, &Table::default(), &real).unwrap();
+            direct.apply(&delta);
+            delta
+        };
+        let added = change(&mut direct, &one, &two);
+        assert_eq!(added.wanted.iter().map(|w| w.path.to_str().unwrap()).collect::<Vec<_>>(), [key("real/b")]);
+        let gone = change(&mut direct, &two, &one);
+        assert_eq!(
+            (gone.unwanted, gone.removed),
+            (vec![path(key("real/b").as_bytes())], vec![path(key("link/b").as_bytes())])
+        );
+        assert_eq!(direct.keys, select(&one, &Table::default(), &real).1.keys);
     }
 
     proptest! {
