@@ -268,6 +268,21 @@ mod tests {
     }
 
     #[test]
+    fn the_parts_of_a_multi_map_as_they_are_written() {
+        let master = ("m", "/mnt/m multi file:@/vl.map -ro -- @/two.map\n");
+        let files: Vec<_> =
+            std::iter::once(&master).chain(FILES.iter().filter(|(name, _)| *name != "m")).copied().collect();
+        let (dir, table, reader) = world(&files);
+        let mut out = Vec::new();
+        all(&mut out, &table, &reader).unwrap();
+        assert_eq!(
+            shown(dir.path(), out),
+            "\nMount point: /mnt/m\n\nsource(s):\n\n  type: multi\n  map[1]: file\n  arguments[1]: @/vl.map -ro\n  \
+             map[2]: @/two.map\n\n  a | -soft srv1:/x\n  b | -ro srv1:/y\n  * | srv1:/w/&\n\n"
+        );
+    }
+
+    #[test]
     fn global_options_and_an_empty_master_map() {
         let (_dir, table, reader) = world(&[("m", "# nothing\n")]);
         let mut out = Vec::new();

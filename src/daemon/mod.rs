@@ -136,6 +136,7 @@ async fn live(
         }
     };
     spawn_local(Rc::clone(&worker).timers());
+    spawn_local(Rc::clone(&worker.mounts).close_idle_roots());
     spawn_local(signals.serve(Rc::clone(&worker), on_exit));
     spawn_local(Rc::clone(&worker).read_pipes(channels.unread));
     spawn_local(go_on(Rc::clone(&worker), channels.next));

@@ -1,12 +1,11 @@
 //! Before a checkpoint nothing begins by itself; after a restore the kernel is another one.
 
-use super::{Askers, Engine, Entry, EntryId, Mount, Stage, State};
+use super::{Askers, Engine, Entry, EntryId, Stage, State};
 
 impl Engine {
     /// Returns whether no job and no expire run is in progress and no lookup waits.
     pub fn is_idle(&self) -> bool {
-        let busy = |mount: &Mount| mount.is_expiring() || mount.entries().any(|(_, entry)| entry.busy());
-        self.jobs.is_empty() && !self.tree.mounts().any(|(_, mount)| busy(mount))
+        self.jobs.is_empty() && !self.tree.mounts().any(|(_, mount)| mount.is_busy())
     }
 
     /// Begins no look for what is unused any more, or does so again.

@@ -85,7 +85,7 @@ impl Engine {
         if !self.tree.top(id).is_some_and(ready) {
             return;
         }
-        if lazy || self.tree.mount(id).is_some_and(|mount| mount.entries().next().is_none()) {
+        if lazy || self.tree.mount(id).is_some_and(|mount| mount.is_empty()) {
             self.tree.set_state(id, State::Leaving(Stage::Detaching { again: false }));
             self.effects.push(Effect::Detach { mount: id, lazy });
             self.reset_tick(id);

@@ -277,13 +277,14 @@ fn a_key_behind_a_link() {
     map(&["one"]);
     site::master("/- /etc/auto.direct\n");
     let mut daemon = Daemon::serving(&["/mnt/real/one"]);
-    visit::serves("/mnt/link/one");
+    visit::enter("/mnt/link/one").unwrap();
     let one = table::served("/mnt/real/one");
     for _ in 0..2 {
         map(&["one", "two"]);
         hup(&mut daemon);
         daemon.ready(&["/mnt/real/two"]);
-        visit::serves("/mnt/link/two");
+        visit::enter("/mnt/link/two").unwrap();
+        assert!(table::served("/mnt/real/two"));
         map(&["one"]);
         hup(&mut daemon);
         wait_for("the removed key to go", secs(20), || table::at("/mnt/real/two").is_empty().then_some(()));

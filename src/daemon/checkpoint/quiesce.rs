@@ -130,6 +130,7 @@ async fn come_to_rest(worker: &Rc<Worker>, wish: Quiesce, deadline: Instant) -> 
             }
         }
     }
+    worker.mounts.close_all_roots();
     Ok(unmounted)
 }
 

@@ -66,6 +66,7 @@ async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
         };
         (attacher, job, mount.dev)
     };
+    worker.mounts.close_root(id);
     let path = job.path.clone();
     let renewed = tools.lanes.run(Lane::Umount, move || {
         // A checkpoint since the last attempt has changed the device number. The mount is then still there under another one, and

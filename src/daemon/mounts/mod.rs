@@ -137,6 +137,12 @@ pub(crate) struct Mounts {
     failures: RefCell<HashMap<Arc<Path>, String>>,
     /// Mounts whose roots are open.
     opened: RefCell<Vec<MountId>>,
+    /// Whether roots without requests are open, which are to be closed when no lookup has come for some time.
+    resting: Cell<bool>,
+    /// Notified when the first of them is left open.
+    rests: Notify,
+    /// Whether a lookup has come since this was last looked at.
+    lookups: Cell<bool>,
     /// Number of mounts that we have unmounted since the mount table was last compared.
     unmounted: Cell<usize>,
     /// Number of running jobs that make autofs mounts, and of those that attach top-level mounts.
@@ -165,6 +171,9 @@ impl Mounts {
             record: RefCell::default(),
             failures: RefCell::default(),
             opened: RefCell::default(),
+            resting: Cell::default(),
+            rests: Notify::new(),
+            lookups: Cell::default(),
             unmounted: Cell::default(),
             making: Rc::default(),
             attaching: Rc::default(),
@@ -283,6 +292,10 @@ impl Mounts {
         if let Some(row) = self.rows.borrow_mut().get_mut(&id) {
             let old = std::mem::replace(&mut row.mount.dev, dev);
             row.mount.mount_id = None;
+            if row.unanswered == 0 {
+                // It is that of another mount.
+                row.root = None;
+            }
             if by_device.get(&old) == Some(&id) {
                 by_device.remove(&old);
             }
@@ -333,9 +346,10 @@ impl Mounts {
         self.adopting.borrow().contains(&id)
     }
 
-    /// Records that a mount is being unmounted.
+    /// Records that a mount is being unmounted, which its open root would prevent.
     pub(crate) fn begin_leaving(&self, id: MountId) {
         self.leaving.borrow_mut().insert(id);
+        self.close_root(id);
     }
 
     /// Records that a mount could not be unmounted.

@@ -4,6 +4,7 @@
 //! All fields are private, and an entry is only changed by [`Tree::update`], so that the counts and the alarms always
 //! fit.
 
+mod entries;
 mod entry;
 mod mount;
 mod paths;
@@ -21,7 +22,7 @@ use tally::Tally;
 
 use super::timer::{Alarm, Timers};
 use super::transition::{Trace, Transition};
-use super::{Done, EntryId, Key, MountId, Token, Wanted};
+use super::{Done, EntryId, MountId, Token, Wanted};
 
 /// All autofs mounts.
 #[derive(Debug, Default)]
@@ -110,18 +111,16 @@ impl Tree {
 
     /// All entries.
     pub(super) fn entries(&self) -> Vec<EntryId> {
-        let of = |(mount, keys): (MountId, Vec<&Key>)| {
-            keys.into_iter().map(move |key| EntryId { mount, key: key.clone() }).collect::<Vec<_>>()
+        let of = |(id, mount): (MountId, &Mount)| {
+            mount.entries().map(move |(key, _)| EntryId { mount: id, key: key.clone() }).collect::<Vec<_>>()
         };
-        self.mounts().map(|(id, mount)| (id, mount.entries.keys().collect())).flat_map(of).collect()
+        self.mounts().flat_map(of).collect()
     }
 
     /// Makes an entry, if there is none. Returns whether there is one now: its mount may be gone.
     pub(super) fn make_entry(&mut self, at: &EntryId) -> bool {
         let Some(mount) = self.mounts.get_mut(&at.mount) else { return false };
-        if !mount.entries.contains_key(&at.key) {
-            mount.entries.insert(at.key.clone(), Entry::default());
-        }
+        mount.entries.make(&at.key);
         true
     }
 
@@ -170,7 +169,7 @@ impl Tree {
     /// All entries of a mount are to be tried again.
     pub(super) fn try_all_again(&mut self, id: MountId) {
         if let Some(mount) = self.mounts.get_mut(&id) {
-            mount.entries.values_mut().for_each(|entry| entry.tried = false);
+            mount.entries.unordered_mut().for_each(|entry| entry.tried = false);
         }
     }
 
@@ -208,7 +207,7 @@ impl Tree {
                 }
                 Piece::Trigger(id) => {
                     let Some(mount) = self.mount(*id) else { continue };
-                    let occupied = mount.entries.iter().filter(|(_, entry)| entry.occupied());
+                    let occupied = mount.entries().filter(|(_, entry)| entry.occupied());
                     stack.extend(occupied.map(|(key, _)| Piece::Entry(EntryId { mount: *id, key: key.clone() })));
                 }
             }
@@ -228,10 +227,10 @@ impl Tree {
         let mut stack = self.children(at);
         while let Some(id) = stack.pop() {
             let Some(mount) = self.mount(id) else { continue };
-            if mount.expiring || mount.entries.values().any(Entry::busy) {
+            if mount.is_busy() {
                 return false;
             }
-            stack.extend(mount.entries.values().flat_map(|entry| entry.children.iter()));
+            stack.extend(mount.entries.unordered().flat_map(|(_, entry)| entry.children.iter()));
         }
         true
     }
@@ -242,7 +241,7 @@ impl Tree {
         let mut stack = self.children(at);
         while let Some(id) = stack.pop() {
             let Some(mount) = self.mount(id) else { continue };
-            for (key, entry) in &mount.entries {
+            for (key, entry) in mount.entries() {
                 if !entry.waiting.is_empty() {
                     waiting.push(EntryId { mount: id, key: key.clone() });
                 }
@@ -287,7 +286,7 @@ impl Tree {
         while let Some(id) = stack.pop() {
             let Some(mount) = self.mounts.remove(&id) else { continue };
             let mut in_flight = u32::from(mount.expiring);
-            for (key, mut entry) in mount.entries {
+            for (key, mut entry) in mount.entries.into_sorted() {
                 in_flight += u32::from(entry.counted.1);
                 timers.reset(&mut entry.alarm, None, || Alarm::Entry(EntryId { mount: id, key }));
                 let tokens = entry.waiting.iter().map(|waiter| waiter.token).chain(entry.expire);

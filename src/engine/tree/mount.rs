@@ -1,9 +1,10 @@
 //! The autofs mounts: triggers of every kind, and what the top-level ones are doing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::entries::Entries;
 use super::entry::Entry;
 use super::tally::Tally;
 use crate::engine::expire_run::ExpireRun;
@@ -21,7 +22,7 @@ pub(in crate::engine) struct Mount {
     pub(in crate::engine) top: MountId,
     /// None: it is a top-level mount. Boxed, as there may be thousands of those.
     pub(in crate::engine) below: Option<Box<Nested>>,
-    pub(super) entries: BTreeMap<Key, Entry>,
+    pub(super) entries: Entries,
     /// The occupied entries.
     pub(super) occupied: Tally,
     /// The kernel is being asked to expire its entries.
@@ -36,7 +37,7 @@ impl Mount {
             negative_timeout: wanted.negative_timeout,
             top: id,
             below: None,
-            entries: BTreeMap::new(),
+            entries: Entries::default(),
             occupied: Tally::default(),
             expiring: false,
         }
@@ -54,7 +55,7 @@ impl Mount {
             negative_timeout,
             top: self.top,
             below: Some(Box::new(Nested { owner: owner.clone(), depth: self.depth() + 1, plan })),
-            entries: BTreeMap::new(),
+            entries: Entries::default(),
             occupied: Tally::default(),
             expiring: false,
         }
@@ -76,7 +77,17 @@ impl Mount {
 
     /// The entries in the order of their keys.
     pub(in crate::engine) fn entries(&self) -> impl Iterator<Item = (&Key, &Entry)> {
-        self.entries.iter()
+        self.entries.sorted()
+    }
+
+    /// Returns whether one of its entries is busy.
+    pub(in crate::engine) fn is_busy(&self) -> bool {
+        self.expiring || self.entries.unordered().any(|(_, entry)| entry.busy())
+    }
+
+    /// Returns whether it has no entries.
+    pub(in crate::engine) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Returns whether something is mounted at one of its entries.
