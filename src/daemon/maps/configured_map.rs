@@ -34,7 +34,7 @@ pub(crate) struct ConfiguredMap {
     /// The map was read, or cannot be read as a whole: its mount points are served. It stays so when the map cannot be
     /// read any more.
     pub(crate) usable: Cell<bool>,
-    /// The entries that are in force.
+    /// The entries that are in force, of a map that [uses](Self::uses_entries) them.
     pub(crate) entries: RefCell<Option<Arc<Entries>>>,
     /// The pipe that the direct mounts of this line share.
     pub(crate) pipe: Cell<Option<u32>>,
@@ -55,8 +55,17 @@ impl ConfiguredMap {
         Self { number, mount_point, spec, options, source, names, usable, entries, pipe, label }
     }
 
+    /// Returns whether mounts or directories are made from the list of its entries. Another map is only asked for single keys,
+    /// and keeps no list: if a lookup reads a changed file, its earlier content would stay in memory until the next reload.
+    pub(crate) fn uses_entries(&self) -> bool {
+        self.direct() || self.browse()
+    }
+
     /// Returns whether other entries were read than those in force.
     pub(crate) fn has_changed(&self) -> bool {
+        if !self.uses_entries() {
+            return false;
+        }
         match (self.source.known_entries(), &*self.entries.borrow()) {
             (Some(new), Some(old)) => !new.is_same(old),
             (None, None) => false,
@@ -119,6 +128,35 @@ impl ConfiguredMap {
         match self.spec.kind {
             Some(SourceKind::Hosts) => b"-hosts".to_vec(),
             _ => self.spec.name.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{Environment, Mode, Notices, Pass, Programs, Readers, open};
+
+    #[tokio::test]
+    async fn only_direct_and_browsed_maps_keep_their_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("map");
+        std::fs::write(&path, "/k x:/y\nk x:/y\n").unwrap();
+        let names: Arc<Names> = Arc::default();
+        let notices = Arc::new(Notices::keep());
+        let (readers, programs) = (Readers::new(1), Programs::of_tests());
+        let environment = Arc::new(Environment { names: Arc::clone(&names), readers, programs, notices });
+        let name = path.as_os_str().as_bytes().to_vec();
+        let spec = SourceSpec { kind: Some(SourceKind::File), name, ..SourceSpec::default() };
+        for (mount_point, browse, keeps) in [("/a", false, false), ("/a", true, true), ("/-", false, true)] {
+            let mode = if mount_point == "/-" { Mode::Direct } else { Mode::Indirect };
+            let source = open(&spec, mode, &environment);
+            let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+            source.entries(&Pass::new(deadline)).await.unwrap();
+            let options = MasterOptions { browse: Some(browse), ..MasterOptions::default() };
+            let point = mount_point.as_bytes().to_vec();
+            let map = ConfiguredMap::new(1, point, spec.clone(), options, (source, Arc::clone(&names)));
+            assert_eq!((map.uses_entries(), map.has_changed()), (keeps, keeps), "{mount_point} {browse}");
         }
     }
 }

@@ -188,7 +188,7 @@ impl InForce {
         let (mut views, mut before) = (Vec::new(), HashMap::new());
         for ordered in &self.order {
             let Some(map) = self.by_number.get(&ordered.number).filter(|map| map.usable.get()) else { continue };
-            let new = map.source.known_entries();
+            let new = if map.uses_entries() { map.source.known_entries() } else { None };
             let old = map.entries.replace(new.clone());
             if let Some(old) = old {
                 let same = new.as_ref().is_some_and(|new| new.is_same(&old));
