@@ -90,8 +90,8 @@ pub fn run(options: Options, inheritance: Inheritance, logger: &'static Logger) 
     if let Err(e) = fds::raise_limit(configuration.conf.autofs.open_file_limit) {
         warn!("can't increase open file limit - continuing: {e}");
     }
-    let status =
-        LocalSet::new().block_on(&runtime, live(options, configuration, logger, inheritance, (sources, container), arrivals));
+    let status = LocalSet::new()
+        .block_on(&runtime, live(options, configuration, logger, inheritance, (sources, container), arrivals));
     // A thread that hangs in a system call ends with the process.
     runtime.shutdown_background();
     status

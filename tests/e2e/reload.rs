@@ -272,7 +272,7 @@ fn a_key_behind_a_link() {
     std::os::unix::fs::symlink("real", "/mnt/link").unwrap();
     let map = |keys: &[&str]| {
         let line = |key: &&str| format!("/mnt/link/{key} -fstype=tmpfs :t\n");
-        put("/etc/auto.direct", &keys.iter().map(line).collect::<String>());
+        put("/etc/auto.direct", keys.iter().map(line).collect::<String>());
     };
     map(&["one"]);
     site::master("/- /etc/auto.direct\n");

@@ -19,14 +19,8 @@ const BUILT: &str = "/package/autofs-rs.deb";
 const DEBIAN: &str = "/debs";
 
 /// The files that Debian's autofs and ours both register with ucf.
-const CONFIGURATION: [&str; 6] = [
-    "/etc/auto.master",
-    "/etc/auto.misc",
-    "/etc/auto.net",
-    "/etc/auto.smb",
-    "/etc/autofs.conf",
-    "/etc/default/autofs",
-];
+const CONFIGURATION: [&str; 6] =
+    ["/etc/auto.master", "/etc/auto.misc", "/etc/auto.net", "/etc/auto.smb", "/etc/autofs.conf", "/etc/default/autofs"];
 
 /// Returns what is missing for these tests.
 fn lacking() -> Option<&'static str> {
@@ -55,7 +49,8 @@ fn package(version: &str, change: impl FnOnce(&Path)) -> String {
     let dir = Path::new("/tmp/package");
     run("dpkg-deb", &["--raw-extract", BUILT, "/tmp/package"]);
     let control = fs::read_to_string(dir.join("DEBIAN/control")).unwrap();
-    let other = |line: &str| if line.starts_with("Version: ") { format!("Version: {version}\n") } else { format!("{line}\n") };
+    let other =
+        |line: &str| if line.starts_with("Version: ") { format!("Version: {version}\n") } else { format!("{line}\n") };
     fs::write(dir.join("DEBIAN/control"), control.lines().map(other).collect::<String>()).unwrap();
     change(dir);
     let file = format!("/tmp/{version}.deb");
@@ -90,7 +85,8 @@ fn bare() -> String {
     }
     fs::remove_file("/usr/lib/systemd/system/autofs.service").unwrap();
     let debs = fs::read_dir(DEBIAN).unwrap().map(|entry| entry.unwrap().path());
-    let autofs: Vec<PathBuf> = debs.filter(|path| path.file_name().unwrap().as_encoded_bytes().starts_with(b"autofs_")).collect();
+    let autofs: Vec<PathBuf> =
+        debs.filter(|path| path.file_name().unwrap().as_encoded_bytes().starts_with(b"autofs_")).collect();
     autofs[0].to_str().unwrap().to_owned()
 }
 
