@@ -19,6 +19,7 @@
 // The pure half.
 pub mod config;
 pub mod control;
+pub mod directory;
 pub mod engine;
 pub mod map;
 pub mod plan;
@@ -34,6 +35,7 @@ pub(crate) mod fault;
 pub mod keeper;
 pub mod link;
 pub mod logging;
+pub mod lookup;
 pub mod options;
 pub mod source;
 #[allow(unsafe_code, reason = "system calls that need it are confined to this module")]

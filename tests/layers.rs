@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules without I/O.
-const PURE: &[&str] = &["text", "config", "map", "plan", "engine", "control", "rpc", "record"];
+const PURE: &[&str] = &["text", "config", "map", "plan", "engine", "control", "directory", "rpc", "record"];
 
 /// What pure modules use besides the standard library: each of these would be I/O, a clock or a thread.
 const IMPURE: &[&str] = &["nix", "rustix", "tokio", "std::fs", "std::net", "std::process", "std::thread", "std::env"];
@@ -16,6 +16,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("exec", &["daemon", "keeper", "link", "cli"], "the executor serves any caller"),
     ("sys", &["exec", "source", "daemon", "keeper", "link", "cli"], "system calls are below everything else"),
     ("source", &["daemon", "keeper", "link", "cli"], "sources serve the daemon and the command line alike"),
+    ("lookup", &["source", "daemon", "keeper", "link", "cli", "exec"], "a lookup process answers, and knows nobody"),
     ("keeper", &["daemon", "cli", "exec", "source", "engine"], "the keeper mounts nothing and reads no map"),
     ("link", &["daemon", "keeper", "cli"], "both sides of the link use it"),
     ("options", &["daemon", "keeper", "cli"], "options are data"),

@@ -21,6 +21,7 @@ const PAGES: &[(&str, &str)] = &[
     ("auto.master.5", page!("auto.master.5")),
     ("autofs.conf.5", page!("autofs.conf.5")),
     ("autofs.toml.5", page!("autofs.toml.5")),
+    ("autofs_ldap_auth.conf.5", page!("autofs_ldap_auth.conf.5")),
 ];
 
 #[test]

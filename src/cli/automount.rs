@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::{dump, set_log};
 use crate::options::{self, Command};
 use crate::text::Escaped;
-use crate::{control, daemon, exec, keeper, sys};
+use crate::{control, daemon, exec, keeper, lookup, sys};
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -18,6 +18,7 @@ pub fn main() -> ExitCode {
         (Some(first), Some(to), None) if first == exec::WALK => {
             return if exec::walk(Path::new(&to)) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
+        (Some(first), Some(service), None) if first == lookup::ARGUMENT => return lookup::main(&service),
         (Some(first), None, None) if first == daemon::OPENER => return daemon::open_for_others(),
         (Some(first), ..) if first == daemon::UPGRADE_CHECK => {
             return daemon::check_upgrade(std::env::args_os().skip(2));

@@ -11,7 +11,7 @@ use crate::source::configuration::{Configuration, ConfigurationFiles, ReadConfig
 use crate::source::master::{MasterFiles, Reading};
 use crate::source::{
     Answer, Ask, Entries, Environment, MapSource, Master, Mode, Names, Notices, Pass, Programs, Readers, Rules,
-    SourceError, Users, open,
+    SourceError, Users, open, service,
 };
 use crate::text::Diagnostic;
 
@@ -37,7 +37,8 @@ impl Reader {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (names, notices) = (Arc::default(), Arc::new(Notices::keep()));
         let programs = Arc::new(Programs::new(WIDTH, Arc::new(Users::new(WIDTH))));
-        let environment = Arc::new(Environment { names, readers: Readers::new(WIDTH), programs, notices });
+        let (readers, lookups) = (Readers::new(WIDTH), Arc::default());
+        let environment = Arc::new(Environment { names, readers, programs, notices, lookups });
         Ok(Self { runtime: Some(runtime), environment })
     }
 
@@ -67,6 +68,7 @@ impl Reader {
             complete: false,
         });
         self.set_names(&read.configuration.names);
+        self.environment.lookups.renew(service::settings(&read.configuration.conf.autofs));
         (read.configuration, read.diagnostics)
     }
 

@@ -38,8 +38,8 @@ use crate::fault;
 use crate::link::{Inheritance, Message, START_FAILED};
 use crate::logging::Logger;
 use crate::options::Options;
-use crate::source::Sources;
 use crate::source::configuration::Configuration;
+use crate::source::{Sources, service};
 use crate::sys::{fds, heap, signals};
 
 pub(crate) use attach::opener::{ARGUMENT as OPENER, main as open_for_others};
@@ -85,6 +85,7 @@ pub fn run(options: Options, inheritance: Inheritance, logger: &'static Logger) 
     let (files, notices) = Sources::configuration();
     let configuration = runtime.block_on(reload::configuration(&files));
     let sources = Rc::new(Sources::new(files, notices, &configuration.native.limits));
+    sources.lookups.renew(service::settings(&configuration.conf.autofs));
     logger.set_format(configuration.native.log.format);
     logger.set_global(options.verbosity.max(configuration.conf.autofs.logging));
     if let Err(e) = fds::raise_limit(configuration.conf.autofs.open_file_limit) {

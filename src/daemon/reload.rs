@@ -29,7 +29,7 @@ use crate::exec::lanes::{Lane, Lanes};
 use crate::fault;
 use crate::source::configuration::{Configuration, ConfigurationFiles};
 use crate::source::master::{self, Master, Reading, Status};
-use crate::source::{Entries, Freshness, Pass, SourceError};
+use crate::source::{Freshness, Pass, SourceError};
 use crate::sys::{autofs, heap};
 use crate::text::{Escaped, Position, Severity};
 
@@ -58,7 +58,7 @@ const REAL_PATHS_WITHIN: Duration = Duration::from_secs(5);
 const SETTLED: Duration = Duration::from_millis(30);
 
 /// Before something that could not be read is tried again; twice as long each time, up to [`AGAIN_MAX`].
-const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// The longest time before that.
 const AGAIN_MAX: Duration = Duration::from_secs(300);
@@ -185,6 +185,7 @@ async fn read_again(worker: &Rc<Worker>) {
         error!("{diagnostic}");
     }
     let changed = worker.configure(read.configuration);
+    worker.renew_lookups();
     let unsettled = {
         let state = worker.state.borrow();
         // What waits to go or to come is tried again whether files have changed or not.
@@ -250,10 +251,13 @@ fn put(worker: &Rc<Worker>, master: Master) {
     state.maps.changed = true;
     let environment = Arc::clone(&state.context.environment);
     state.maps.put(master, &state.configuration.conf.autofs, &state.options, &environment);
+    if !state.maps.complete {
+        worker.incomplete.notify_one();
+    }
 }
 
-/// What came of reading a map.
-type Read = (u32, Result<Arc<Entries>, Arc<SourceError>>);
+/// What came of reading a map: with an error in `Ok`, its keys are served but not shown.
+type Read = (u32, Result<Option<Arc<SourceError>>, Arc<SourceError>>);
 
 /// The maps that are being read.
 struct Loading {
@@ -277,8 +281,21 @@ impl Loading {
                 continue;
             }
             let (number, source) = (map.number, Arc::clone(&map.source));
+            let (is_direct, is_browsed) = (map.direct(), map.browse());
             loading.lines.insert(number, (Rc::clone(map), place.clone()));
-            loading.tasks.spawn(async move { (number, source.entries(&Pass::new(deadline)).await) });
+            loading.tasks.spawn(async move {
+                let pass = Pass::new(deadline);
+                if !is_direct && !is_browsed {
+                    return (number, source.prepare(&pass).await.map(|()| None));
+                }
+                let read = match source.entries(&pass).await {
+                    Ok(_) => Ok(None),
+                    // Keys may be served although they cannot be listed now.
+                    Err(error) if !is_direct && source.prepare(&pass).await.is_ok() => Ok(Some(error)),
+                    Err(error) => Err(error),
+                };
+                (number, read)
+            });
         }
         loading
     }
@@ -299,8 +316,14 @@ impl Loading {
         let Ok(Some(Ok((number, read)))) = timeout_at(deadline, self.tasks.join_next()).await else { return false };
         let Some((map, place)) = self.lines.remove(&number) else { return true };
         match read {
-            Ok(_) => {
+            Ok(unlisted) => {
                 self.say(&map);
+                if let Some(error) = unlisted {
+                    warn!("{place}: the keys of {} are not shown: {error}", Escaped(&map.mount_point));
+                    if error.is_transient() {
+                        incomplete(worker);
+                    }
+                }
                 let mut state = worker.state.borrow_mut();
                 state.maps.changed |= !map.usable.replace(true);
                 state.logger.set_mount(Path::new(OsStr::from_bytes(&map.mount_point)), map.options.verbosity);

@@ -87,6 +87,7 @@ pub(crate) fn map(mount_point: &str) -> Rc<ConfiguredMap> {
         readers: Readers::new(1),
         programs: crate::source::Programs::of_tests(),
         notices,
+        lookups: Arc::default(),
     });
     let source = open(&spec, Mode::Indirect, &environment);
     let source = (source, Arc::clone(&environment.names));

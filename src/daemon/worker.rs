@@ -41,8 +41,8 @@ use crate::link::journal::{Journal, Slot};
 use crate::link::{Inheritance, Message, Pulse};
 use crate::logging::{Logger, target};
 use crate::options::Options;
-use crate::source::Sources;
 use crate::source::configuration::Configuration;
+use crate::source::{Sources, service};
 use crate::sys::autofs::Control;
 use crate::text::Escaped;
 
@@ -186,6 +186,13 @@ impl Worker {
         changed
     }
 
+    /// Has directory services asked with the settings of now.
+    pub(crate) fn renew_lookups(&self) {
+        let state = self.state.borrow();
+        let settings = service::settings(&state.configuration.conf.autofs);
+        state.context.sources.lookups.renew(settings);
+    }
+
     /// Ends the daemon. While it starts, the engine does not know yet what there is to be unmounted.
     pub(crate) fn stop(self: &Rc<Self>, how: Shutdown) {
         if !self.life.enter(Phase::Stopping(how)) {
@@ -205,6 +212,8 @@ impl Worker {
     pub(crate) fn started(self: &Rc<Self>) {
         let stop = self.life.started();
         self.mounts.tell_keeper(Message::Started);
+        // What could not be read at the start is tried again from now on.
+        self.incomplete.notify_one();
         if let Some(how) = stop {
             self.event(Event::Stop(how));
         }

@@ -202,6 +202,10 @@ fn one_source(words: &mut Words<'_>, format: Option<Format>) -> Result<(SourceSp
     if start == word.end {
         words.skip_blanks();
         start = words.at;
+        if kind == SourceKind::Hesiod && !names_map(words) {
+            // There is one such map; it needs no name.
+            return Ok((SourceSpec { kind: Some(kind), format: own_format, ..SourceSpec::default() }, start));
+        }
         if kind != SourceKind::Multi {
             let next = words.word().filter(|next| !words.get(next).starts_with(b"-"));
             next.ok_or_else(|| bad(word.clone(), ParseError::NoMap(Escaped::start_of(head).to_string())))?;
@@ -215,6 +219,12 @@ fn one_source(words: &mut Words<'_>, format: Option<Format>) -> Result<(SourceSp
         return Err(no_map(word));
     }
     Ok((SourceSpec { kind: Some(kind), format: own_format.or(format), name, parts: Vec::new(), lists: false }, start))
+}
+
+/// Returns whether a word that is no option follows.
+fn names_map(words: &Words<'_>) -> bool {
+    let mut rest = Words { text: words.text, at: words.at };
+    rest.word().is_some_and(|word| !rest.get(&word).starts_with(b"-"))
 }
 
 /// Options in the place of the map, with the map behind them.

@@ -202,6 +202,14 @@ impl MapSource for Bounded {
         })
     }
 
+    fn prepare<'a>(&'a self, pass: &'a Pass) -> Waiting<'a, Result<(), Arc<SourceError>>> {
+        Box::pin(async move {
+            let (source, walk) = (Arc::clone(&self.source), pass.clone());
+            let prepared = self.ask(pass.deadline, async move { source.prepare(&walk).await }).await;
+            prepared.unwrap_or_else(|| self.source.known_entries().map(drop).ok_or_else(|| self.late()))
+        })
+    }
+
     fn known_entries(&self) -> Option<Arc<Entries>> {
         self.source.known_entries()
     }

@@ -42,7 +42,12 @@ impl KeySearch {
             Answer::Unavailable(_) => Outcome::Unavail,
         };
         // What an earlier service has, or was not able to say, is not undone by a later one that has nothing.
-        if !matches!(answer, Answer::NotFound) && !matches!(self.last, Answer::Found(_)) {
+        let is_better = match (&answer, &self.last) {
+            (Answer::Found(_), _) => true,
+            (Answer::NotFound, _) | (_, Answer::Found(_)) => false,
+            (Answer::Unavailable(_), _) => true,
+        };
+        if is_better {
             self.last = answer;
         }
         service.ends(outcome, Search::First)
@@ -116,6 +121,20 @@ impl MapSource for Chain {
             }
             let not_found = || Arc::new(SourceError::NotFound { name: self.id.name.to_vec() });
             found.map(Arc::new).ok_or_else(|| failed.unwrap_or_else(not_found))
+        })
+    }
+
+    fn prepare<'a>(&'a self, pass: &'a Pass) -> Waiting<'a, Result<(), Arc<SourceError>>> {
+        Box::pin(async move {
+            let (mut failed, mut any): (Option<Arc<SourceError>>, bool) = (None, false);
+            for (_, source) in &self.links {
+                match source.prepare(&pass.part()).await {
+                    Ok(()) => any = true,
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
+            let not_found = || Arc::new(SourceError::NotFound { name: self.id.name.to_vec() });
+            if any { Ok(()) } else { Err(failed.unwrap_or_else(not_found)) }
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{Names, Programs, Readers};
+use super::{Lookups, Names, Programs, Readers};
 use crate::map::System;
 use crate::sys::user;
 use crate::text::{Diagnostic, Severity};
@@ -21,13 +21,16 @@ pub struct Environment {
     pub programs: Arc<Programs>,
     /// What is wrong with the maps.
     pub notices: Arc<Notices>,
+    /// How directory services are asked.
+    pub lookups: Arc<Lookups>,
 }
 
 impl Environment {
     /// An environment that shares threads and notices with `self` but finds maps by other names.
     pub fn with_names(&self, names: Arc<Names>) -> Self {
-        let (programs, notices) = (Arc::clone(&self.programs), Arc::clone(&self.notices));
-        Self { names, readers: self.readers.clone(), programs, notices }
+        let (programs, notices, lookups) =
+            (Arc::clone(&self.programs), Arc::clone(&self.notices), Arc::clone(&self.lookups));
+        Self { names, readers: self.readers.clone(), programs, notices, lookups }
     }
 }
 

@@ -87,6 +87,12 @@ pub enum SourceError {
         /// The source.
         id: SourceId,
     },
+    /// A directory service does not answer, or not now.
+    #[error("{0}")]
+    Unavailable(Box<str>),
+    /// A directory service is not set up on this machine.
+    #[error("{0}")]
+    Unusable(Box<str>),
     /// Reading a file has not ended by the deadline, or an earlier attempt still hangs.
     #[error("reading {} does not come to an end", Escaped::path(.path))]
     Hangs {
@@ -134,6 +140,12 @@ pub enum SourceError {
         /// The map.
         name: Vec<u8>,
     },
+    /// A map of a service that no longer exists.
+    #[error("map {}: NIS+ no longer exists on Linux: keep the map in LDAP, in NIS or in a file", Escaped(.name))]
+    NisPlus {
+        /// The map.
+        name: Vec<u8>,
+    },
     /// A map that this version cannot read.
     #[error("map {}: {what} are not supported yet", Escaped(.name))]
     Unsupported {
@@ -157,7 +169,7 @@ impl SourceError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Read { .. } | Self::Changing { .. } | Self::Directory { .. } => true,
-            Self::Late { .. } | Self::Hangs { .. } | Self::TooManyHang { .. } => true,
+            Self::Unavailable(_) | Self::Late { .. } | Self::Hangs { .. } | Self::TooManyHang { .. } => true,
             Self::List { .. } | Self::Users { .. } => true,
             Self::Missing { .. }
             | Self::NotAFile { .. }
@@ -166,10 +178,12 @@ impl SourceError {
             | Self::Loop { .. }
             | Self::TooDeep { .. }
             | Self::NoDirectory { .. }
+            | Self::Unusable(_)
             | Self::NotFound { .. }
             | Self::Program { .. }
             | Self::Executable { .. }
             | Self::Key(_)
+            | Self::NisPlus { .. }
             | Self::Unsupported { .. } => false,
         }
     }

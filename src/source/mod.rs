@@ -28,6 +28,7 @@ mod open;
 mod program;
 mod programs;
 mod readers;
+pub mod service;
 mod sources;
 mod store;
 #[cfg(test)]
@@ -63,6 +64,7 @@ pub use open::open;
 pub use program::ProgramMap;
 pub use programs::{Keep, Programs, Rules, variables};
 pub use readers::Readers;
+pub use service::{Lookups, ServiceMap};
 pub use sources::Sources;
 pub use store::Store;
 pub use unsupported::Unsupported;
@@ -99,6 +101,15 @@ pub trait MapSource: fmt::Debug + Send + Sync {
     /// There is no such map, it cannot be read, or it cannot be enumerated. A map that was read before stays in force:
     /// if it cannot be read again, that is reported to [`Notices`] and the old entries are returned.
     fn entries<'a>(&'a self, pass: &'a Pass) -> Waiting<'a, Result<Arc<Entries>, Arc<SourceError>>>;
+
+    /// Finds out whether keys of an indirect map can be looked up, so that its mount point may be served. Where maps are read
+    /// as a whole anyway, this reads the map. May wait.
+    ///
+    /// # Errors
+    /// As [`entries`](Self::entries).
+    fn prepare<'a>(&'a self, pass: &'a Pass) -> Waiting<'a, Result<(), Arc<SourceError>>> {
+        Box::pin(async move { self.entries(pass).await.map(drop) })
+    }
 
     /// Returns the entries that were read last. Never waits.
     fn known_entries(&self) -> Option<Arc<Entries>>;

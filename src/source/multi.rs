@@ -99,6 +99,20 @@ impl MapSource for Multi {
         })
     }
 
+    fn prepare<'a>(&'a self, pass: &'a Pass) -> Waiting<'a, Result<(), Arc<SourceError>>> {
+        Box::pin(async move {
+            let (mut failed, mut any): (Option<Arc<SourceError>>, bool) = (None, false);
+            for part in &self.parts {
+                match part.source.prepare(&pass.part()).await {
+                    Ok(()) => any = true,
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
+            let not_found = || Arc::new(SourceError::NotFound { name: self.id.name.to_vec() });
+            if any { Ok(()) } else { Err(failed.unwrap_or_else(not_found)) }
+        })
+    }
+
     fn known_entries(&self) -> Option<Arc<Entries>> {
         let mut all: Option<Entries> = None;
         for entries in self.parts.iter().filter_map(|part| part.source.known_entries()) {

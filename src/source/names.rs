@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::service::DirectoryService;
 use crate::config::nsswitch::Nsswitch;
 use crate::map::SourceKind;
 use crate::text::{Diagnostic, Position};
@@ -35,7 +36,8 @@ impl Names {
     /// The line for automount cannot be understood: what was known before (or the default) should stay in force.
     pub fn parse(text: &[u8], conf: &Arc<Path>) -> Result<(Self, Vec<Diagnostic>), Diagnostic> {
         let (nsswitch, mut diagnostics) = Nsswitch::parse(text, conf)?;
-        for service in nsswitch.services.iter().filter(|service| service.kind != SourceKind::File) {
+        let is_known = |kind| kind == SourceKind::File || DirectoryService::of(kind).is_some();
+        for service in nsswitch.services.iter().filter(|service| !is_known(service.kind)) {
             let message = format!("nsswitch source \"{}\" is not supported yet", service.kind.name());
             let d = Diagnostic::warning("nsswitch::unsupported", Position::whole(conf), message);
             diagnostics.push(d.help("no map is looked for there"));

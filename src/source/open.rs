@@ -1,12 +1,14 @@
 //! Opening the map that a line names: the only place that knows all kinds of sources.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::file::Trail;
 use super::multi::Part;
+use super::service::DirectoryService;
 use super::{
     Bounded, Bounds, Chain, DirectoryMap, Environment, FileMap, MapSource, Mode, Multi, NullMap, Origin, ProgramMap,
-    Unsupported, Untyped,
+    ServiceMap, Unsupported, Untyped,
 };
 use crate::config::nsswitch::Service;
 use crate::map::{Format, SourceKind, SourceSpec};
@@ -45,8 +47,13 @@ impl Opener<'_> {
             }
             (_, Some(SourceKind::Program)) => Arc::new(self.program(spec, true)),
             (Some(Format::Amd), _) => unsupported("am-utils maps"),
-            (Some(Format::Hesiod), _) | (_, Some(SourceKind::Hesiod)) => unsupported("Hesiod maps"),
+            (Some(Format::Hesiod), Some(SourceKind::Hesiod)) | (None, Some(SourceKind::Hesiod)) => {
+                self.service(spec, SourceKind::Hesiod, DirectoryService::Hesiod)
+            }
+            (Some(Format::Hesiod), _) => unsupported("Hesiod records outside of the DNS"),
+            (_, Some(SourceKind::Hesiod)) => unsupported("Hesiod maps in other formats"),
             (_, Some(SourceKind::File)) => self.file(spec, Origin::Typed),
+            (_, None) if spec.name.starts_with(b"//") => self.service(spec, SourceKind::Ldap, DirectoryService::Ldap),
             (_, None) if spec.name.starts_with(b"/") => self.file(spec, Origin::Path),
             (_, None) => self.chain(spec),
             (_, Some(SourceKind::Dir)) => {
@@ -54,10 +61,12 @@ impl Opener<'_> {
                 self.bounded(DirectoryMap::new(path, self.mode, Arc::clone(self.trail), self.environment))
             }
             (_, Some(SourceKind::Multi)) => self.multi(spec),
-            (_, Some(SourceKind::Sss)) => unsupported("sss maps"),
+            (_, Some(kind @ SourceKind::Sss)) => self.service(spec, kind, DirectoryService::Sss),
             (_, Some(SourceKind::Yp | SourceKind::Nis)) => unsupported("NIS maps"),
-            (_, Some(SourceKind::NisPlus)) => unsupported("NIS+ maps"),
-            (_, Some(SourceKind::Ldap | SourceKind::Ldaps)) => unsupported("LDAP maps"),
+            (_, Some(SourceKind::NisPlus)) => Arc::new(Unsupported::nis_plus(&spec.name)),
+            (_, Some(kind @ (SourceKind::Ldap | SourceKind::Ldaps))) => {
+                self.service(spec, kind, DirectoryService::Ldap)
+            }
             (_, Some(SourceKind::Userdir)) => unsupported("userdir maps"),
             (_, Some(SourceKind::Hosts)) => unsupported("hosts maps"),
         }
@@ -65,6 +74,13 @@ impl Opener<'_> {
 
     fn bounded(self, source: impl MapSource + 'static) -> Arc<dyn MapSource> {
         Arc::new(Bounded::new(Arc::new(source), Bounds::default(), &self.environment.notices))
+    }
+
+    /// A map of a directory service. Its lookup process answers in time by itself, and many keys are asked for at a time.
+    fn service(self, spec: &SourceSpec, kind: SourceKind, service: DirectoryService) -> Arc<dyn MapSource> {
+        let bounds = Bounds { width: 256, late_max: 64, retry_after: Duration::from_secs(2) };
+        let map = ServiceMap::new(service, kind, &spec.name, self.mode, self.environment);
+        Arc::new(Bounded::new(Arc::new(map), bounds, &self.environment.notices))
     }
 
     fn file(self, spec: &SourceSpec, origin: Origin) -> Arc<dyn MapSource> {

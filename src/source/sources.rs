@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::configuration::ConfigurationFiles;
 use super::master::MasterFiles;
-use super::{Environment, Hosts, Names, Notices, Programs, Readers, Users};
+use super::{Environment, Hosts, Lookups, Names, Notices, Programs, Readers, Users};
 use crate::config::native::Limits;
 
 /// Threads that read configuration files.
@@ -25,6 +25,8 @@ pub struct Sources {
     pub programs: Arc<Programs>,
     /// What is wrong with maps goes to the log.
     pub notices: Arc<Notices>,
+    /// The processes that ask directory services.
+    pub lookups: Arc<Lookups>,
     /// Threads that read maps.
     readers: Readers,
 }
@@ -46,11 +48,13 @@ impl Sources {
         let users = Arc::new(Users::new(width));
         let at_a_time = usize::try_from(limits.programs.get()).unwrap_or(Programs::WIDEST);
         let programs = Arc::new(Programs::new(at_a_time, Arc::clone(&users)));
+        let lookups: Arc<Lookups> = Arc::default();
         let master = Environment {
             names: Arc::default(),
             readers: Readers::new(CONFIGURATION),
             programs: Arc::clone(&programs),
             notices: Arc::clone(&notices),
+            lookups: Arc::clone(&lookups),
         };
         Self {
             configuration,
@@ -59,6 +63,7 @@ impl Sources {
             hosts: Arc::new(Hosts::new(width)),
             programs,
             notices,
+            lookups,
             readers: Readers::new(width),
         }
     }
@@ -66,6 +71,7 @@ impl Sources {
     /// Returns what maps are opened with that are found by `names`.
     pub fn environment(&self, names: &Arc<Names>) -> Arc<Environment> {
         let (readers, programs) = (self.readers.clone(), Arc::clone(&self.programs));
-        Arc::new(Environment { names: Arc::clone(names), readers, programs, notices: Arc::clone(&self.notices) })
+        let (notices, lookups) = (Arc::clone(&self.notices), Arc::clone(&self.lookups));
+        Arc::new(Environment { names: Arc::clone(names), readers, programs, notices, lookups })
     }
 }

@@ -37,8 +37,8 @@ impl Dir {
     pub(super) fn opened(&self, spec: &SourceSpec, mode: Mode) -> Map {
         let names = Names { directory: self.0.path().into(), ..Names::default() };
         let (names, readers, notices) = (Arc::new(names), Readers::new(4), Arc::new(Notices::keep()));
-        let environment =
-            Arc::new(Environment { names, readers, programs: crate::source::Programs::of_tests(), notices });
+        let (programs, lookups) = (crate::source::Programs::of_tests(), Arc::default());
+        let environment = Arc::new(Environment { names, readers, programs, notices, lookups });
         let source = open(spec, mode, &environment);
         Map { source, environment }
     }
@@ -141,11 +141,11 @@ fn the_place_of_an_include_gives_its_precedence() {
 #[test]
 fn an_include_that_cannot_be_read_takes_nothing_else_away() {
     let dir = Dir::new();
-    dir.write("map", "a one\n+none\n+ldap:ou=x\n+file:@/map\n+file,amd:@/x\nb two\n");
+    dir.write("map", "a one\n+none\n+nisplus:x\n+file:@/map\n+file,amd:@/x\nb two\n");
     let source = dir.source("@/map", Mode::Indirect);
     let expected = [
         "@/map:2:1: file map @/none missing or not readable",
-        "@/map:3:1: map ou=x: LDAP maps are not supported yet",
+        "@/map:3:1: map x: NIS+ no longer exists on Linux: keep the map in LDAP, in NIS or in a file",
         "@/map:4:1: map @/map includes itself",
         "@/map:5:1: map @/x: am-utils maps are not supported yet",
     ];

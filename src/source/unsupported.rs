@@ -8,13 +8,20 @@ use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Pass, Sourc
 #[derive(Debug)]
 pub struct Unsupported {
     id: SourceId,
-    what: &'static str,
+    error: Arc<SourceError>,
 }
 
 impl Unsupported {
     /// The map `name` of the type `kind`. `what` names such maps in the plural.
     pub fn new(kind: &'static str, name: &[u8], what: &'static str) -> Self {
-        Self { id: SourceId { kind, name: name.into() }, what }
+        let error = Arc::new(SourceError::Unsupported { name: name.to_vec(), what });
+        Self { id: SourceId { kind, name: name.into() }, error }
+    }
+
+    /// The NIS+ map `name`.
+    pub fn nis_plus(name: &[u8]) -> Self {
+        let error = Arc::new(SourceError::NisPlus { name: name.to_vec() });
+        Self { id: SourceId { kind: "nisplus", name: name.into() }, error }
     }
 }
 
@@ -36,8 +43,7 @@ impl MapSource for Unsupported {
     }
 
     fn entries<'a>(&'a self, _: &'a Pass) -> Waiting<'a, Result<Arc<Entries>, Arc<SourceError>>> {
-        let error = SourceError::Unsupported { name: self.id.name.to_vec(), what: self.what };
-        Box::pin(std::future::ready(Err(Arc::new(error))))
+        Box::pin(std::future::ready(Err(Arc::clone(&self.error))))
     }
 
     fn known_entries(&self) -> Option<Arc<Entries>> {

@@ -58,6 +58,13 @@ impl MapSource for Untyped {
         })
     }
 
+    fn prepare<'a>(&'a self, pass: &'a Pass) -> Waiting<'a, Result<(), Arc<SourceError>>> {
+        Box::pin(async move {
+            let prepared = self.bounded.prepare(pass).await;
+            if self.file.is_program() { self.program.prepare(pass).await } else { prepared }
+        })
+    }
+
     fn known_entries(&self) -> Option<Arc<Entries>> {
         self.last().known_entries()
     }

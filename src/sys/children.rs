@@ -157,6 +157,22 @@ pub fn adopt_orphans() -> io::Result<()> {
     Ok(prctl::set_child_subreaper(true)?)
 }
 
+/// Gives all capabilities up, and those of programs that this process may start. What belongs to the user of the process can still be
+/// used.
+///
+/// # Errors
+/// Returns the errors of capset(2) and prctl(2).
+pub fn drop_capabilities() -> io::Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3` of linux/capability.h: two words for each set.
+    const VERSION: u32 = 0x2008_0522;
+    let header = [VERSION, 0];
+    let none = [0_u32; 6];
+    prctl::set_no_new_privs()?;
+    // SAFETY: both structures of linux/capability.h consist of 32-bit words, as many as these.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+    Ok(Os::result(result).map(drop)?)
+}
+
 /// Sets the name that `ps` shows for this thread: at most 15 bytes of it.
 ///
 /// # Errors

@@ -122,6 +122,13 @@ pub fn own_path() -> io::Result<std::path::PathBuf> {
     if gone { Err(io::ErrorKind::NotFound.into()) } else { Ok(path) }
 }
 
+/// Sets a variable of the environment. To be called while there is one thread: others may read the environment at any
+/// time.
+pub fn set_variable(name: &str, value: &[u8]) {
+    // SAFETY: the caller has been told that there must be one thread.
+    unsafe { std::env::set_var(name, OsStr::from_bytes(value)) };
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd as _;

@@ -23,6 +23,8 @@ pub struct Stat {
     pub mode: u32,
     /// Owner.
     pub uid: u32,
+    /// Group.
+    pub gid: u32,
     /// Bytes.
     pub size: u64,
     /// Last change of the content: seconds and nanoseconds.
@@ -62,6 +64,7 @@ fn statx(dir: BorrowedFd<'_>, path: &Path, flags: AtFlags) -> io::Result<Stat> {
         ino: s.stx_ino,
         mode: u32::from(s.stx_mode),
         uid: s.stx_uid,
+        gid: s.stx_gid,
         size: s.stx_size,
         mtime: (s.stx_mtime.tv_sec, s.stx_mtime.tv_nsec),
         ctime: (s.stx_ctime.tv_sec, s.stx_ctime.tv_nsec),

@@ -111,9 +111,9 @@ const ALL: &[Broken] = &[
     ("not_yet_program", In::Master, b"/mnt/bad program:/bin/true\n", "1:"),
     ("not_yet_hosts", In::Master, b"/mnt/bad -hosts\n", "1:"),
     ("not_yet_yp", In::Master, b"/mnt/bad yp:auto.home\n", "1:"),
-    ("not_yet_ldap", In::Master, b"/mnt/bad ldap:ou=auto.home,dc=example,dc=com\n", "1:"),
+    ("nis_plus", In::Master, b"/mnt/bad nisplus:auto.home\n", "1:"),
     ("not_yet_sss", In::Master, b"/mnt/bad sss:auto.home\n", "1:"),
-    ("not_yet_hesiod", In::Master, b"/mnt/bad hesiod:x\n", "1:"),
+    ("hesiod_not_set_up", In::Master, b"/mnt/bad hesiod:x\n", "1:"),
     ("not_yet_amd", In::Master, b"/mnt/bad file,amd:/etc/auto.one\n", "1:"),
 ];
 

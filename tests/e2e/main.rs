@@ -24,6 +24,7 @@ mod names;
 mod neighbours;
 mod programs;
 mod reload;
+mod services;
 mod traps;
 
 use std::process::ExitCode;

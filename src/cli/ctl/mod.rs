@@ -20,6 +20,7 @@ use serde::Serialize;
 use self::client::ClientError;
 use self::exit::Exit;
 use crate::control::{self, Answer, Bytes, Call, Level, Mode, Quiesce, Umount};
+use crate::lookup;
 
 /// Query and control a running automounter, and check its configuration.
 #[derive(Debug, Parser)]
@@ -144,6 +145,13 @@ struct Session {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    // `check` asks directory services in a process of its own, as the daemon does.
+    let mut words = std::env::args_os().skip(1);
+    if let (Some(first), Some(service), None) = (words.next(), words.next(), words.next()) {
+        if first == lookup::ARGUMENT {
+            return lookup::main(&service);
+        }
+    }
     let arguments = Arguments::parse();
     let session = Session {
         bold: match arguments.color {

@@ -180,6 +180,25 @@ impl MapSource for FileMap {
         })
     }
 
+    fn prepare<'a>(&'a self, pass: &'a Pass) -> Waiting<'a, Result<(), Arc<SourceError>>> {
+        Box::pin(async move {
+            match self.file.refresh(pass).await {
+                Ok(()) => {}
+                Err(Skipped::Known) => return Ok(()),
+                Err(Skipped::Error(error)) => return Err(error),
+            }
+            let state = self.file.state();
+            for include in &state.includes {
+                let problem = include.source.prepare(&pass.part()).await.err().map(|error| error.to_string());
+                include.report(problem, &self.file.environment);
+            }
+            match (&state.index, &state.trouble) {
+                (None, Some(error)) => Err(Arc::clone(error)),
+                _ => Ok(()),
+            }
+        })
+    }
+
     fn known_entries(&self) -> Option<Arc<Entries>> {
         let state = self.file.state();
         state.index.as_ref()?;

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::file::Seen;
 use super::file::read::{self, Content};
+use super::service::{self, DirectoryService, MasterMaps};
 use super::store::Fetched;
 use super::{DEPTH_MAX, Environment, Names, SourceError, Store};
 use crate::config::Settings;
@@ -66,15 +67,17 @@ pub enum Status {
 pub struct MasterFiles {
     texts: Store<Content>,
     directories: Store<Listing>,
+    services: MasterMaps,
 }
 
 impl MasterFiles {
     /// Nothing is read yet.
     pub fn new(environment: &Environment) -> Self {
-        let Environment { readers, notices, .. } = environment;
+        let Environment { readers, notices, lookups, .. } = environment;
         Self {
             texts: Store::new(|path, replaces| read::read(path, replaces.then_some(QUIET)), readers, notices),
             directories: Store::new(|path, _| directory::list(path), readers, notices),
+            services: MasterMaps::new(lookups),
         }
     }
 }
@@ -171,9 +174,16 @@ impl Reader {
             None => return self.named(&spec.name, place, underscore).await,
             Some(kind) => kind,
         };
-        let message = format!("{} master maps are not supported yet", unsupported.name());
-        let d = Diagnostic::error("master::unsupported", place.clone(), message);
-        self.diagnostics.push(d.help("use a file"));
+        if let Some(service) = DirectoryService::of(unsupported) {
+            return self.service(service, unsupported, &spec.name, place).await;
+        }
+        let (message, help) = match unsupported {
+            SourceKind::NisPlus => {
+                ("NIS+ no longer exists on Linux".to_owned(), "keep the master map in LDAP, in NIS or in a file")
+            }
+            other => (format!("{} master maps are not supported yet", other.name()), "use a file"),
+        };
+        self.diagnostics.push(Diagnostic::error("master::unsupported", place.clone(), message).help(help));
         Outcome::Unknown
     }
 
@@ -182,16 +192,18 @@ impl Reader {
         let mut last = Outcome::Unknown;
         let names = Arc::clone(&self.reading.names);
         for service in &names.nsswitch.services {
-            if service.kind != SourceKind::File || name.contains(&b'/') {
+            let is_file = service.kind == SourceKind::File;
+            if name.contains(&b'/') || !is_file && DirectoryService::of(service.kind).is_none() {
                 continue;
             }
-            info!("reading files master {}", Escaped(name));
-            let mut outcome = self.file_named(name, place).await;
+            let kind = if is_file { "files" } else { service.kind.name() };
+            info!("reading {kind} master {}", Escaped(name));
+            let mut outcome = self.of_service(service.kind, name, place).await;
             if outcome == Outcome::NotFound && underscore {
                 if let Some(dot) = memchr::memchr(b'.', name) {
                     let other: Vec<u8> =
                         name.iter().enumerate().map(|(n, &b)| if n == dot { b'_' } else { b }).collect();
-                    outcome = self.file_named(&other, place).await;
+                    outcome = self.of_service(service.kind, &other, place).await;
                 }
             }
             if outcome != Outcome::Unknown {
@@ -202,6 +214,56 @@ impl Reader {
             }
         }
         last
+    }
+
+    /// Reads the map `name` of a service of nsswitch.conf.
+    async fn of_service(&mut self, kind: SourceKind, name: &[u8], place: &Position) -> Outcome {
+        match DirectoryService::of(kind) {
+            None => self.file_named(name, place).await,
+            Some(service) => self.service(service, kind, name, place).await,
+        }
+    }
+
+    /// Reads a map of a directory service.
+    async fn service(&mut self, service: DirectoryService, kind: SourceKind, name: &[u8], place: &Position) -> Outcome {
+        let own = MasterMaps::place(kind, name);
+        if !self.visited.insert(Arc::clone(&own.file)) {
+            // Each of its lines would come second.
+            return Outcome::Success;
+        }
+        let files = Arc::clone(&self.reading.files);
+        let fetched = files.services.fetch(service, kind, name, self.deadline()).await;
+        // Only asking tells whether it has changed.
+        self.inputs.push(Input { path: Arc::clone(&own.file), seen: Seen::Unknown });
+        let mut say = |reason: &str| {
+            let message = format!("{}: {reason}", Escaped::path(&own.file));
+            self.diagnostics.push(Diagnostic::error("master::service", place.clone(), message));
+        };
+        let lines = match fetched {
+            service::Fetched::Fresh(lines) => lines,
+            service::Fetched::Stale(lines, reason) => {
+                say(&reason);
+                self.partial = true;
+                lines
+            }
+            service::Fetched::Missing => return Outcome::NotFound,
+            service::Fetched::Unusable(reason) => {
+                say(&reason);
+                return Outcome::Unknown;
+            }
+            service::Fetched::Unavailable(reason) => {
+                say(&reason);
+                return Outcome::Unavail;
+            }
+        };
+        let (items, diagnostics) = master::read(&lines, &own.file);
+        self.diagnostics.extend(diagnostics);
+        // Includes are for files.
+        self.entries.extend(items.into_iter().filter_map(|item| match item {
+            Item::Entry(entry) => Some(entry),
+            Item::Include(_) => None,
+        }));
+        Outcome::Success
     }
 
     /// Reads the file `name` of the map directory. By its own name a map includes what the next service has.

@@ -40,6 +40,7 @@ impl Dir {
             readers,
             programs: crate::source::Programs::of_tests(),
             notices,
+            lookups: Arc::default(),
         }));
         let deadline = Instant::now() + Duration::from_secs(60);
         wait(Master::read(name, underscore, Reading { files, names, replaces, deadline }))
@@ -69,7 +70,7 @@ fn the_map_is_found_by_path_type_and_name() {
     for name in ["@/none", "none", "file:@/none"] {
         assert_eq!(dir.read(name).status, Status::NotFound, "{name}");
     }
-    for name in ["//server/ou=auto.master", "ldap:auto.master", "sss:auto.master", "-hosts", "@", "nis:"] {
+    for name in ["nisplus:auto.master", "-hosts", "@", "nis:"] {
         let master = dir.read(name);
         assert_eq!((master.status, master.diagnostics.len()), (Status::NotFound, 1), "{name}");
     }

@@ -1,0 +1,189 @@
+//! The LDAP servers of a map, and in which order they are tried.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::race;
+use crate::directory::{dn, dns};
+use crate::sys::resolver::{self, Class, Record, ResolveError};
+
+/// A server; `None` is that of ldap.conf(5).
+pub(super) type Uri = Option<Vec<u8>>;
+
+/// How long a server that does not answer is not asked at first; twice as long each time, up to [`AWAY_MAX`].
+const AWAY: Duration = Duration::from_secs(1);
+
+/// At most. A service that is back should be used within a few seconds.
+const AWAY_MAX: Duration = Duration::from_secs(4);
+
+/// The longest time for which the servers of a domain are remembered.
+const DOMAIN_MAX: Duration = Duration::from_secs(3600);
+
+/// What is known of the servers.
+pub(super) struct Servers {
+    /// As configured; each may be several, separated by blanks.
+    configured: Vec<Vec<u8>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    known: HashMap<Uri, Known>,
+    domains: HashMap<String, (Vec<Uri>, Instant)>,
+}
+
+/// What the last attempt at a server has shown.
+#[derive(Debug, Clone, Copy)]
+enum Known {
+    Good,
+    /// How often it has failed in a row, and until when it is not asked.
+    Bad {
+        failures: u32,
+        until: Instant,
+    },
+}
+
+impl Servers {
+    pub(super) fn new(configured: Vec<Vec<u8>>) -> Self {
+        Self { configured, state: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the servers of a map: the one that its name has, else those that are configured.
+    ///
+    /// # Errors
+    /// The DNS does not know the servers of a domain.
+    pub(super) fn of(&self, server: Option<&[u8]>, secure: bool) -> Result<Vec<Uri>, String> {
+        let scheme: &[u8] = if secure { b"ldaps" } else { b"ldap" };
+        if let Some(server) = server {
+            return Ok(vec![Some([scheme, b"://", server, b"/"].concat())]);
+        }
+        let (mut uris, mut error) = (Vec::new(), None);
+        let words = self.configured.iter().flat_map(|line| line.split(u8::is_ascii_whitespace));
+        for uri in words.filter(|word| !word.is_empty()) {
+            match domain(uri) {
+                None => uris.push(Some(uri.to_vec())),
+                Some((scheme, domain)) => match self.servers_of(scheme, &domain) {
+                    Ok(servers) => uris.extend(servers),
+                    Err(why) => error = Some(why),
+                },
+            }
+        }
+        match error {
+            Some(error) if uris.is_empty() => Err(error),
+            _ if uris.is_empty() => Ok(vec![None]),
+            _ => Ok(uris),
+        }
+    }
+
+    fn servers_of(&self, scheme: &str, domain: &str) -> Result<Vec<Uri>, String> {
+        let now = Instant::now();
+        let known = self.lock().domains.get(domain).cloned();
+        if let Some((servers, _)) = known.as_ref().filter(|(_, until)| *until > now) {
+            return Ok(servers.clone());
+        }
+        let name = format!("_ldap._tcp.{domain}");
+        let answer = resolver::query(&name, Class::Internet, Record::Srv);
+        let found =
+            answer.and_then(|answer| dns::servers(&answer).filter(|all| !all.is_empty()).ok_or(ResolveError::NotFound));
+        match (found, known) {
+            (Ok(found), _) => {
+                let holds = found.iter().map(|server| server.holds).min().unwrap_or(0);
+                let until = now + Duration::from_secs(holds.into()).min(DOMAIN_MAX);
+                let uri =
+                    |server: dns::Server| Some(format!("{scheme}://{}:{}/", server.host, server.port).into_bytes());
+                let servers: Vec<Uri> = found.into_iter().map(uri).collect();
+                self.lock().domains.insert(domain.to_owned(), (servers.clone(), until));
+                Ok(servers)
+            }
+            // What was known serves on while the DNS does not answer.
+            (Err(ResolveError::Failed(_)), Some((servers, _))) => Ok(servers),
+            (Err(ResolveError::NotFound), _) => Err(format!("the DNS has no SRV records {name}")),
+            (Err(ResolveError::Failed(why)), None) => Err(format!("{name}: {why}")),
+        }
+    }
+
+    /// Returns the servers that are to be tried, in that order: those that have answered before, then unknown ones, then those
+    /// that have failed. Of several that are all unknown the one that accepts a connection first comes first. Servers
+    /// that did not answer a moment ago are left out.
+    pub(super) fn order(&self, uris: &[Uri], within: Duration) -> Vec<Uri> {
+        let now = Instant::now();
+        let mut ordered: Vec<(u32, &Uri)> = {
+            let state = self.lock();
+            let rank = |uri: &Uri| match state.known.get(uri) {
+                Some(Known::Good) => Some(0),
+                None => Some(1),
+                Some(Known::Bad { until, .. }) if *until > now => None,
+                Some(Known::Bad { failures, .. }) => Some(1 + failures),
+            };
+            uris.iter().filter_map(|uri| Some((rank(uri)?, uri))).collect()
+        };
+        ordered.sort_by_key(|(rank, _)| *rank);
+        let has_good = ordered.first().is_some_and(|(rank, _)| *rank == 0);
+        let mut all: Vec<Uri> = ordered.into_iter().map(|(_, uri)| uri.clone()).collect();
+        if all.len() > 1 && !has_good {
+            if let Some(first) = race::first(&all, within) {
+                let first = all.remove(first);
+                all.insert(0, first);
+            }
+        }
+        all
+    }
+
+    pub(super) fn note_success(&self, uri: &Uri) {
+        self.lock().known.insert(uri.clone(), Known::Good);
+    }
+
+    /// Takes note that a server has failed. With `silent`, it may not have answered at all, and is left alone for some time.
+    pub(super) fn note_failure(&self, uri: &Uri, silent: bool) {
+        let mut state = self.lock();
+        let failures = match state.known.get(uri) {
+            Some(Known::Bad { failures, .. }) => failures.saturating_add(1),
+            _ => 1,
+        };
+        let away = AWAY.saturating_mul(1 << failures.min(3)).min(AWAY_MAX);
+        let until = Instant::now() + if silent { away } else { Duration::ZERO };
+        state.known.insert(uri.clone(), Known::Bad { failures, until });
+    }
+}
+
+/// Returns the scheme and the domain of `ldap:///dc=DOMAIN`.
+fn domain(uri: &[u8]) -> Option<(&'static str, String)> {
+    let schemes: [(&[u8], &str); 2] = [(b"ldap:///", "ldap"), (b"ldaps:///", "ldaps")];
+    schemes.into_iter().find_map(|(start, scheme)| Some((scheme, dn::domain(uri.strip_prefix(start)?)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri {
+        Some(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn servers_of_names_and_settings() {
+        let servers = Servers::new(vec![b"ldap://a  ldaps://b/".to_vec(), b"ldapi://%2Frun%2Fx".to_vec()]);
+        assert_eq!(servers.of(None, false).unwrap(), [uri("ldap://a"), uri("ldaps://b/"), uri("ldapi://%2Frun%2Fx")]);
+        assert_eq!(servers.of(Some(b"h:1"), true).unwrap(), [uri("ldaps://h:1/")]);
+        assert_eq!(Servers::new(Vec::new()).of(None, false).unwrap(), [None]);
+        assert_eq!(domain(b"ldap:///dc=a,dc=b"), Some(("ldap", "a.b".to_owned())));
+        assert_eq!(domain(b"ldap://x/dc=a,dc=b"), None);
+    }
+
+    #[test]
+    fn what_has_answered_is_tried_first() {
+        let servers = Servers::new(Vec::new());
+        let uris = [uri("ldapi://a"), uri("ldapi://b"), uri("ldapi://c")];
+        let order = || servers.order(&uris, Duration::from_secs(1));
+        servers.note_success(&uris[1]);
+        servers.note_failure(&uris[0], false);
+        assert_eq!(order(), [uris[1].clone(), uris[2].clone(), uris[0].clone()]);
+        servers.note_failure(&uris[0], true);
+        assert_eq!(order(), [uris[1].clone(), uris[2].clone()]);
+    }
+}

@@ -1,0 +1,84 @@
+//! The lookup process: the program, started again by the worker to ask one directory service.
+//!
+//! The libraries of directory services block, and what servers send is parsed by them. So they run in a process of their own:
+//! if one hangs, crashes or leaks, the worker kills that process and starts another one. The process has no capabilities, no
+//! descriptors but a socket to the worker, and an environment made from nothing. It ends when the worker closes the
+//! socket.
+
+mod hesiod;
+mod ldap;
+mod serve;
+mod sss;
+
+use std::ffi::OsStr;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::directory::protocol::Trouble;
+use crate::directory::{Map, Pair, Settings};
+
+/// The first argument with which the program runs as a lookup process; the second is the name of the service.
+pub(crate) const ARGUMENT: &str = "--internal-lookup";
+
+/// Why a service gives no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Failure {
+    trouble: Trouble,
+    text: String,
+}
+
+impl Failure {
+    /// The service does not answer now.
+    fn unavailable(text: impl ToString) -> Self {
+        Self { trouble: Trouble::Unavailable, text: text.to_string() }
+    }
+
+    /// The service is not set up here.
+    fn unusable(text: impl ToString) -> Self {
+        Self { trouble: Trouble::Unusable, text: text.to_string() }
+    }
+
+    /// The service has no such map.
+    fn no_map(map: &Map) -> Self {
+        let text = format!("there is no map {}", crate::text::Escaped(&map.name));
+        Self { trouble: Trouble::NoMap, text }
+    }
+}
+
+/// An entry that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    text: Vec<u8>,
+    /// Seconds for which it holds, if the service says so.
+    holds: Option<u32>,
+}
+
+/// One directory service. Several threads ask it at a time.
+trait Service: Send + Sync {
+    /// Checks what can be checked without asking a server.
+    fn ready(&self, map: &Map) -> Result<(), Failure>;
+
+    /// Returns the entry of a key, or of the wildcard where the map may have one.
+    fn lookup(&self, map: &Map, key: &[u8], deadline: Instant) -> Result<Option<Entry>, Failure>;
+
+    /// Gives all entries to `each`. Returns whether the service has more than it gives.
+    fn entries(&self, map: &Map, deadline: Instant, each: &mut dyn FnMut(Pair)) -> Result<bool, Failure>;
+}
+
+/// Opens a service by its name in the master map.
+fn open(service: &OsStr, settings: Settings) -> Option<Box<dyn Service>> {
+    match service.as_encoded_bytes() {
+        b"ldap" => Some(Box::new(ldap::LdapService::new(settings))),
+        b"hesiod" => Some(Box::new(hesiod::HesiodService::new())),
+        b"sss" => Some(Box::new(sss::SssService::default())),
+        _ => None,
+    }
+}
+
+/// Runs the lookup process of a service, on the socket that is standard input.
+pub(crate) fn main(service: &OsStr) -> ExitCode {
+    match serve::run(|settings| open(service, settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,165 @@
+//! Answers the requests that come over the socket, several at a time.
+
+use std::collections::VecDeque;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Failure, Service};
+use crate::directory::protocol::CHUNK;
+use crate::directory::{Frames, Map, Pair, Question, Reply, Request, Settings};
+use crate::sys::{children, fds, heap};
+
+/// Threads that ask the service.
+const THREADS: usize = 16;
+
+/// The stack of such a thread: libraries of directory services parse on it.
+const STACK: usize = 512 << 10;
+
+/// A request that waits for a thread.
+struct Job {
+    id: u32,
+    map: Map,
+    question: Question,
+    deadline: Instant,
+}
+
+/// The requests that wait, and the threads that wait for requests.
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    idle: usize,
+    threads: usize,
+}
+
+struct Server {
+    service: Box<dyn Service>,
+    socket: UnixStream,
+    /// Keeps frames apart.
+    writing: Mutex<()>,
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+}
+
+/// Serves until the worker closes the socket.
+///
+/// # Errors
+/// The socket cannot be used, or what comes over it is no request.
+pub(super) fn run(open: impl FnOnce(Settings) -> Option<Box<dyn Service>>) -> io::Result<()> {
+    heap::configure();
+    children::set_name(c"automount-look")?;
+    children::drop_capabilities()?;
+    let socket = UnixStream::from(fds::duplicate(io::stdin().as_fd())?);
+    let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    let (mut frames, mut buffer, mut open, mut server) = (Frames::default(), vec![0; CHUNK], Some(open), None);
+    loop {
+        let length = match (&socket).read(&mut buffer) {
+            // Threads may hang in a library: they end with the process, without destructors.
+            Ok(0) => children::exit_now(0),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        frames.push(buffer.get(..length).unwrap_or_default());
+        while let Some(message) = frames.take().map_err(invalid)? {
+            match (Request::parse(&message).map_err(invalid)?, &server) {
+                (Request::Settings(settings), None) => {
+                    let service = open.take().and_then(|open| open(settings));
+                    let service = service.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
+                    let (socket, writing) = (socket.try_clone()?, Mutex::default());
+                    let (queue, arrived) = (Mutex::default(), Condvar::new());
+                    server = Some(Arc::new(Server { service, socket, writing, queue, arrived }));
+                }
+                (Request::Ask { id, within, map, question }, Some(server)) => {
+                    let deadline = Instant::now() + Duration::from_millis(within.into());
+                    server.put(Job { id, map, question, deadline })?;
+                }
+                _ => return Err(io::Error::from(io::ErrorKind::InvalidData)),
+            }
+        }
+    }
+}
+
+impl Server {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a job to a thread, which is started if all others are busy.
+    fn put(self: &Arc<Self>, job: Job) -> io::Result<()> {
+        let mut queue = self.lock();
+        queue.jobs.push_back(job);
+        if queue.idle >= queue.jobs.len() || queue.threads >= THREADS {
+            drop(queue);
+            self.arrived.notify_one();
+            return Ok(());
+        }
+        queue.threads += 1;
+        drop(queue);
+        let server = Arc::clone(self);
+        thread::Builder::new().stack_size(STACK).spawn(move || server.work())?;
+        Ok(())
+    }
+
+    fn work(&self) {
+        loop {
+            let mut queue = self.lock();
+            let job = loop {
+                match queue.jobs.pop_front() {
+                    Some(job) => break job,
+                    None => {
+                        queue.idle += 1;
+                        queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                        queue.idle -= 1;
+                    }
+                }
+            };
+            drop(queue);
+            self.answer(&job);
+        }
+    }
+
+    fn answer(&self, job: &Job) {
+        let Job { id, map, question, deadline } = job;
+        let result = if Instant::now() >= *deadline {
+            Err(Failure::unavailable("no time is left to ask"))
+        } else {
+            match question {
+                Question::Ready => self.service.ready(map).map(|()| Reply::Ready),
+                Question::Lookup(key) => self.service.lookup(map, key, *deadline).map(|found| match found {
+                    Some(entry) => Reply::Found { entry: entry.text, holds: entry.holds },
+                    None => Reply::NotFound,
+                }),
+                Question::Entries => self.entries(*id, map, *deadline),
+            }
+        };
+        let reply = result.unwrap_or_else(|Failure { trouble, text }| Reply::Failed(trouble, text));
+        self.send(*id, &reply);
+    }
+
+    fn entries(&self, id: u32, map: &Map, deadline: Instant) -> Result<Reply, Failure> {
+        let (mut pairs, mut size): (Vec<Pair>, usize) = (Vec::new(), 0);
+        let truncated = self.service.entries(map, deadline, &mut |pair| {
+            size += pair.0.len() + pair.1.len() + 16;
+            pairs.push(pair);
+            if size >= CHUNK {
+                self.send(id, &Reply::Entries(std::mem::take(&mut pairs)));
+                size = 0;
+            }
+        })?;
+        self.send(id, &Reply::Entries(pairs));
+        Ok(Reply::End { truncated })
+    }
+
+    fn send(&self, id: u32, reply: &Reply) {
+        let frame = reply.frame(id);
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if (&self.socket).write_all(&frame).is_err() {
+            // The worker is gone.
+            children::exit_now(0);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Directory services: their lookup process may hang, crash or be killed without harm to anything else.
+//!
+//! A stand-in for sssd's client library, compiled when a test begins, serves maps from files and misbehaves on demand.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::common::daemon::Daemon;
+use super::common::suite::case;
+use super::common::world::put;
+use super::common::{secs, site, table, visit, wait_for};
+
+const LIBRARY: &str = "/usr/lib64/sssd/modules/libsss_autofs.so";
+
+/// Installs the stand-in, with a map `auto.m` in which any key is a tmpfs. The lookup deadline is two seconds. False: there
+/// is no C compiler.
+fn install() -> bool {
+    fs::create_dir_all(Path::new(LIBRARY).parent().unwrap()).unwrap();
+    put("/world/sss_autofs.c", include_str!("../fakes/sss_autofs.c"));
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O1", "-o", LIBRARY, "/world/sss_autofs.c"]);
+    match compiler.status() {
+        Ok(status) => assert!(status.success()),
+        Err(_) => return false,
+    }
+    put("/etc/autofs.toml", "[deadlines]\nlookup = 2\n");
+    put("/etc/fake.auto.m", "* -fstype=tmpfs,size=64k :k&\nplain -fstype=tmpfs,size=64k :plain\n");
+    put("/etc/auto.file", "* -fstype=tmpfs,size=64k :f&\n");
+    site::master("/mnt/sss sss:auto.m\n/mnt/file /etc/auto.file\n");
+    true
+}
+
+/// The lookup process, if one runs.
+fn lookup_process(daemon: &Daemon) -> Option<i32> {
+    daemon.group().into_iter().find(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.windows(17).any(|word| word == b"--internal-lookup")
+    })
+}
+
+fn running(daemon: &Daemon) -> i32 {
+    wait_for("a lookup process", secs(5), || lookup_process(daemon))
+}
+
+#[case]
+fn keys_come_from_the_library() {
+    if !install() {
+        return;
+    }
+    put("/etc/fake.auto.direct", "/mnt/direct/a -fstype=tmpfs,size=64k :d\n/ x\n");
+    put("/etc/fake.auto.master", "/mnt/more auto.m\n");
+    put("/etc/nsswitch.conf", "automount: files sss\n");
+    site::master("/mnt/sss sss:auto.m browse\n/- sss:auto.direct\n+auto.master\n");
+    let mut daemon = Daemon::serving(&["/mnt/sss", "/mnt/direct/a", "/mnt/more"]);
+    for path in ["/mnt/sss/plain", "/mnt/sss/other", "/mnt/direct/a", "/mnt/more/x"] {
+        visit::serves(path);
+    }
+    wait_for("directories of keys", secs(5), || visit::list("/mnt/sss").contains(&"plain".to_owned()).then_some(()));
+    // What the service said before is served while it is gone, and no mount point is lost.
+    put("/etc/fake.down", "");
+    daemon.signal(Signal::SIGHUP);
+    daemon.says("sssd is not running");
+    daemon.signal(Signal::SIGUSR1);
+    wait_for("nothing mounted", secs(5), || (!table::served("/mnt/sss/plain")).then_some(()));
+    visit::serves("/mnt/sss/plain");
+    visit::serves("/mnt/direct/a");
+    assert!(table::autofs("/mnt/more").is_some());
+    visit::refuses("/mnt/more/new", Errno::ENOENT);
+    fs::remove_file("/etc/fake.down").unwrap();
+    visit::serves("/mnt/more/newer");
+    daemon.stop();
+}
+
+#[case]
+fn a_broken_library_costs_its_own_keys() {
+    if !install() {
+        return;
+    }
+    let daemon = Daemon::serving(&["/mnt/sss", "/mnt/file"]);
+    visit::serves("/mnt/sss/a");
+    for (number, key) in ["crash", "hang", "close"].into_iter().enumerate() {
+        let visitor = std::thread::spawn(move || visit::enter(format!("/mnt/sss/{key}")));
+        // Meanwhile other maps, and other keys of the same service, are served.
+        visit::serves(format!("/mnt/file/{number}"));
+        visit::serves(format!("/mnt/sss/{number}"));
+        assert_eq!(visitor.join().unwrap().unwrap_err().raw_os_error(), Some(Errno::ENOENT as i32), "{key}");
+        if key == "hang" {
+            daemon.says("is replaced: it hangs");
+        }
+    }
+    for key in ["signals", "leak", "b"] {
+        visit::serves(format!("/mnt/sss/{key}"));
+    }
+    daemon.stop();
+}
+
+#[case]
+fn a_lookup_process_may_be_killed_or_stopped_at_any_time() {
+    if !install() {
+        return;
+    }
+    let daemon = Daemon::serving(&["/mnt/sss"]);
+    for (number, delay) in [0, 2, 20, 300].into_iter().enumerate() {
+        visit::serves(format!("/mnt/sss/before{number}"));
+        let pid = running(&daemon);
+        let path = format!("/mnt/sss/slow{number}");
+        let visitor = std::thread::spawn(move || visit::enter(path));
+        std::thread::sleep(Duration::from_millis(delay));
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        visitor.join().unwrap().unwrap();
+        assert_ne!(running(&daemon), pid);
+    }
+    // One that is stopped hangs: it is replaced, and what is asked later is answered.
+    let pid = running(&daemon);
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    visit::refuses("/mnt/sss/stopped", Errno::ENOENT);
+    wait_for("another process", secs(10), || lookup_process(&daemon).is_none_or(|other| other != pid).then_some(()));
+    visit::serves("/mnt/sss/after");
+    daemon.stop();
+}
+
+#[case]
+fn an_idle_lookup_process_ends() {
+    if !install() {
+        return;
+    }
+    let daemon = Daemon::serving(&["/mnt/sss"]);
+    visit::serves("/mnt/sss/a");
+    let pid = running(&daemon);
+    wait_for("no lookup process", secs(15), || lookup_process(&daemon).is_none().then_some(()));
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    visit::serves("/mnt/sss/b");
+    wait_for("a process without capabilities", secs(5), || {
+        let status = fs::read_to_string(format!("/proc/{}/status", lookup_process(&daemon)?)).ok()?;
+        status.contains("CapEff:\t0000000000000000").then_some(())
+    });
+    daemon.stop();
+}
