@@ -43,9 +43,13 @@ fn one() {
 fn idle_mounts_and_directories_of_a_dead_daemon() {
     three();
     let daemon = Daemon::serving(&["/mnt/made/auto", "/mnt/made/old/dir", "/mnt/made/new/dir"]);
-    visit::serves("/mnt/made/auto/x");
+    for path in ["/mnt/made/auto/x", "/mnt/made/old/dir"] {
+        visit::serves(path);
+    }
     daemon.kill();
-    umount2("/mnt/made/auto/x", MntFlags::empty()).unwrap();
+    for path in ["/mnt/made/auto/x", "/mnt/made/old/dir"] {
+        umount2(path, MntFlags::empty()).unwrap();
+    }
     one();
     let daemon = Daemon::serving(&["/mnt/made/new/dir"]);
     wait_for("the end of what is left", secs(10), || {
@@ -92,11 +96,14 @@ fn mounts_of_a_dead_daemon_on_request() {
 fn directories_of_a_dead_worker() {
     three();
     let daemon = Daemon::serving(&["/mnt/made/auto", "/mnt/made/old/dir", "/mnt/made/new/dir"]);
+    // What is served is on record.
+    for path in ["/mnt/made/auto/a", "/mnt/made/old/dir", "/mnt/made/new/dir"] {
+        visit::serves(path);
+    }
     let worker = daemon.worker();
     kill(Pid::from_raw(worker), Signal::SIGKILL).unwrap();
     wait_for("another worker", secs(10), || (daemon.worker() != worker).then_some(()));
     visit::serves("/mnt/made/auto/x");
-    visit::serves("/mnt/made/old/dir");
     daemon.stop();
     assert!(!is_there("/mnt/made") && Path::new("/mnt").is_dir());
 }
@@ -107,7 +114,14 @@ fn directories_of_others() {
     fs::create_dir_all("/mnt/made/old").unwrap();
     three();
     let daemon = Daemon::serving(&["/mnt/made/auto", "/mnt/made/old/dir", "/mnt/made/new/dir"]);
+    // What is served is on record.
+    for path in ["/mnt/made/auto/x", "/mnt/made/old/dir", "/mnt/made/new/dir"] {
+        visit::serves(path);
+    }
     daemon.kill();
+    for path in ["/mnt/made/auto/x", "/mnt/made/old/dir"] {
+        umount2(path, MntFlags::empty()).unwrap();
+    }
     put("/mnt/made/new/file", "");
     one();
     let daemon = Daemon::serving(&["/mnt/made/new/dir"]);
