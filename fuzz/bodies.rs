@@ -141,7 +141,8 @@ pub(crate) fn amd(text: &[u8]) {
         for round in 0.. {
             let (key, path, map) = (b"key".as_slice(), b"/mnt/key".as_slice(), b"/etc/map".as_slice());
             let (scope, settings, answers_now) = (&scope, &settings, answers.clone());
-            let request = am_utils::Request { key, path, map, kind: None, scope, settings, answers: &answers_now };
+            let request =
+                am_utils::Request { key, path, map, kind: None, scope, settings, answers: &answers_now, all: yes };
             let evaluated = match am_utils::evaluate(&entry, defaults.as_ref(), &request) {
                 Ok(evaluated) => evaluated,
                 Err(d) => return can_be_shown(&[d], text),

@@ -254,3 +254,22 @@ fn maps_that_work_give_no_warning() {
     assert!(count > 150, "only {count} master maps were found");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+#[test]
+fn all_locations_of_am_utils_entries_are_looked_at() {
+    let map = "/defaults type:=nfs;opts:=rw\nok rhost:=srv1;rfs:=/x || host==no;type:=link;fs:=/proc\n\
+               one host==no;rhots:=a\ntwo host==no;type:=lnik || fs:=/y\nsub/* type:=ext4\n* rhost:=srv1;rfs:=/h/${key}\n";
+    let found = check(&[("/etc/auto.master", "/mnt/vl file,amd:/etc/vl.map\n"), ("/etc/vl.map", map)]);
+    let starts = [
+        "/etc/vl.map:3:14 amd::option: unknown option \"rhots\": did you mean rhost?",
+        "/etc/vl.map:4:5 amd::type: unknown type \"lnik\": did you mean link?",
+        "/etc/vl.map:5:7 amd::device: a file system without a device: write dev:=/dev/NAME",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:#?}");
+    for (line, start) in found.iter().zip(starts) {
+        assert!(line.starts_with(start), "{line}");
+    }
+    let shipped = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("maps/amd.home")).unwrap();
+    let found = check(&[("/etc/auto.master", "/home file,amd:/etc/amd.home\n"), ("/etc/amd.home", &shipped)]);
+    assert_eq!(found, [""; 0]);
+}

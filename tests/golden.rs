@@ -105,6 +105,7 @@ fn plan(
         global: &OptionList::default(),
         append_options: true,
         hosts_map: false,
+        bind_links: true,
         dice: Dice(7),
         place: &place,
     };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
+use crate::config::AmdConf;
 use crate::map::{Macros, SourceSpec};
 use crate::source::configuration::{Configuration, ConfigurationFiles, ReadConfiguration};
 use crate::source::master::{MasterFiles, Reading};
@@ -26,6 +27,8 @@ pub(super) struct Reader {
     /// Dropped without waiting for a thread that hangs.
     runtime: Option<Runtime>,
     environment: Arc<Environment>,
+    /// Sections of autofs.conf that may name mount points.
+    amd: AmdConf,
 }
 
 impl Reader {
@@ -39,7 +42,7 @@ impl Reader {
         let programs = Arc::new(Programs::new(WIDTH, Arc::new(Users::new(WIDTH))));
         let (readers, lookups) = (Readers::new(WIDTH), Arc::default());
         let environment = Arc::new(Environment { names, readers, programs, notices, lookups });
-        Ok(Self { runtime: Some(runtime), environment })
+        Ok(Self { runtime: Some(runtime), environment, amd: AmdConf::default() })
     }
 
     /// Runs no program from now on: program maps that list their keys have none.
@@ -69,6 +72,7 @@ impl Reader {
         });
         self.set_names(&read.configuration.names);
         self.environment.lookups.renew(service::settings(&read.configuration.conf.autofs));
+        self.amd.clone_from(&read.configuration.conf.amd);
         (read.configuration, read.diagnostics)
     }
 
@@ -77,6 +81,7 @@ impl Reader {
         let reading = Reading {
             files: Arc::new(MasterFiles::new(&self.environment)),
             names: Arc::clone(&self.environment.names),
+            amd: self.amd.clone(),
             replaces: false,
             deadline: Instant::now() + DEADLINE,
         };

@@ -43,6 +43,11 @@ impl Setting<'_> {
         self.diagnostic(code, self.value_at, self.value.len(), message.into())
     }
 
+    /// Returns where the value is.
+    pub fn place(&self) -> Position {
+        place(self.file, self.number, self.value_at)
+    }
+
     /// Makes an error about the name.
     pub fn name_error(&self, code: &'static str, message: impl Into<String>) -> Diagnostic {
         let length = self.line.iter().take_while(|b| is_name(**b)).count();

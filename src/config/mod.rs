@@ -1,5 +1,7 @@
 //! Configuration files: autofs.conf, autofs.toml and nsswitch.conf.
 
+pub mod amd;
+mod amd_mounts;
 pub mod autofs_conf;
 pub mod defaults;
 pub mod native;
@@ -7,6 +9,7 @@ pub mod nsswitch;
 pub mod settings;
 mod value;
 
+pub use amd::{AmdConf, AmdSection};
 pub use defaults::Settings;
 pub use native::Native;
 pub use nsswitch::Nsswitch;

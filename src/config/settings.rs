@@ -1,27 +1,22 @@
 //! Combines the settings of autofs.conf: built-in defaults, environment, autofs.conf, the file of the init system. Each
 //! overrides those before it.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::amd::AmdConf;
 use super::autofs_conf::{self, Section, Setting};
 use super::defaults::Settings;
 use super::defaults::{KEYS, Key};
 use crate::text::{Diagnostic, Escaped, Position};
-
-/// The settings of a section for amd maps, by name.
-pub type AmdSection = BTreeMap<String, Vec<u8>>;
 
 /// All settings of both files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AutofsConf {
     /// `[ autofs ]`.
     pub autofs: Settings,
-    /// `[ amd ]`.
-    pub amd: AmdSection,
-    /// `[ /mount/point ]`.
-    pub amd_mounts: BTreeMap<Vec<u8>, AmdSection>,
+    /// `[ amd ]` and `[ /mount/point ]`.
+    pub amd: AmdConf,
 }
 
 /// A file and its content.
@@ -80,23 +75,7 @@ impl AutofsConf {
                 }
                 _ => None,
             },
-            Section::Amd => {
-                self.amd.insert(name.clone(), value.to_vec());
-                None
-            }
-            Section::Mount(path) => {
-                self.amd_mounts.entry(path.clone()).or_default().insert(name.clone(), value.to_vec());
-                (name == "map_name").then(|| {
-                    let message = format!(
-                        "amd map \"{}\" for {} is not mounted",
-                        Escaped::start_of(value),
-                        Escaped::start_of(path)
-                    );
-                    let help = "amd maps are not supported yet: write the map in Sun format, and its mount point in \
-                                the master map";
-                    setting.value_error("conf::amd", message).help(help)
-                })
-            }
+            Section::Amd | Section::Mount(_) => self.amd.apply(setting),
             Section::Other(section) if !foreign => {
                 let message = format!("setting in the unknown section \"{section}\" is ignored");
                 let help = "sections are autofs, amd and paths of amd mount points";
@@ -152,7 +131,7 @@ mod tests {
         let conf = "timeout = 5m\ntimeuot = 3\nmount_wait = 10\n[ x ]\na = b\n[ /mnt/a ]\nmap_name = amd.x\n";
         let (all, said) = read(conf, "OPTIONS=\"-v\"\nexport X\nmaster_wait=never\n", &[]);
         assert_eq!((all.autofs.timeout, all.autofs.mount_wait), (600, Some(10)));
-        assert_eq!(all.amd_mounts[b"/mnt/a".as_slice()]["map_name"], b"amd.x");
+        assert_eq!(all.amd.mounts[b"/mnt/a".as_slice()].map_name.as_ref().unwrap().0, b"amd.x");
         assert_eq!(
             said,
             [
@@ -160,8 +139,6 @@ mod tests {
                 "/etc/autofs.conf:2:1: unknown setting \"timeuot\" is ignored: the settings are listed in autofs.conf(5)",
                 "/etc/autofs.conf:5:1: setting in the unknown section \"x\" is ignored: \
                  sections are autofs, amd and paths of amd mount points",
-                "/etc/autofs.conf:7:12: amd map \"amd.x\" for /mnt/a is not mounted: amd maps are not supported yet: \
-                 write the map in Sun format, and its mount point in the master map",
                 "/etc/default/autofs:3:13: invalid master_wait \"never\": expected a whole number",
             ]
         );

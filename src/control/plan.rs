@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Bytes;
 use crate::map::SourceSpec;
-use crate::plan::{Action, Plan};
+use crate::plan::{Action, Leads, MountedBy, Plan};
 
 /// What is mounted at a path, and the offsets below it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,24 +34,45 @@ pub struct Attempt {
 
 impl From<&Plan> for PlanTree {
     fn from(plan: &Plan) -> Self {
-        let attempt = |fstype: &[u8], source: &[u8], options: &[u8]| Attempt {
-            fstype: fstype.into(),
-            source: source.into(),
-            options: options.into(),
-        };
-        let attempts = match &plan.action {
-            Action::Nothing => Vec::new(),
-            Action::Mount(mounts) => mounts.iter().map(|m| attempt(&m.fstype, &m.source, &m.options)).collect(),
-            Action::Symlink(text) => vec![attempt(b"symlink", text, b"")],
-            Action::Autofs(submount) => {
-                vec![attempt(b"autofs", &map_name(&submount.source), &submount.options.mount_options)]
-            }
-        };
+        let attempts = attempts(&plan.action);
         Self {
             at: plan.at.as_os_str().as_bytes().into(),
             attempts,
             strict: plan.strict,
             offsets: plan.offsets.iter().map(|offset| Self::from(&**offset)).collect(),
+        }
+    }
+}
+
+/// What is tried for an action, in order.
+fn attempts(action: &Action) -> Vec<Attempt> {
+    let attempt = |fstype: &[u8], source: &[u8], options: &[u8]| Attempt {
+        fstype: fstype.into(),
+        source: source.into(),
+        options: options.into(),
+    };
+    match action {
+        Action::Nothing => Vec::new(),
+        Action::Mount(mounts) => mounts.iter().map(|m| attempt(&m.fstype, &m.source, &m.options)).collect(),
+        Action::Symlink(text) => vec![attempt(b"symlink", text, b"")],
+        Action::Autofs(submount) => {
+            vec![attempt(b"autofs", &map_name(&submount.source), &submount.options.mount_options)]
+        }
+        Action::Leads(leads) => {
+            let of = |lead: &Leads| -> Vec<Attempt> {
+                let mut all = match lead.external.as_ref().map(|external| &external.by) {
+                    None => Vec::new(),
+                    Some(MountedBy::Mounts(mounts)) => attempts(&Action::Mount(mounts.clone())),
+                    Some(MountedBy::Command { mount, .. }) => {
+                        let arguments = mount.arguments.get(1..).unwrap_or_default();
+                        let words = std::iter::once(&mount.program).chain(arguments).cloned().collect::<Vec<_>>();
+                        vec![attempt(b"program", &words.join(&b' '), b"")]
+                    }
+                };
+                all.extend(lead.ways.iter().flat_map(attempts));
+                all
+            };
+            leads.iter().flat_map(of).collect()
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::process_names::ProcessNames;
 use crate::exec::dirs::Rules;
 use crate::exec::lanes::Lanes;
-use crate::exec::{self, Mounter, Unmounter};
+use crate::exec::{self, Externals, Mounter, Unmounter};
 use crate::link::journal::Journal;
 use crate::source::configuration::Configuration;
 use crate::sys::autofs::{self, Control};
@@ -29,6 +29,8 @@ pub(crate) struct Tools {
     pub(crate) mounter: Mounter,
     /// Unmounts file systems.
     pub(crate) unmounter: Unmounter,
+    /// File systems outside of autofs mounts, to which entries in am-utils format lead.
+    pub(crate) externals: Externals,
     /// Paths whose opening has blocked recently.
     pub(crate) blocked: Memory,
     /// The users for whom multi-mounts were mounted.
@@ -61,6 +63,7 @@ impl Tools {
             mounter: Mounter::new(Arc::clone(&settings), Arc::clone(&lanes)),
             unmounter: Unmounter::new(settings, Arc::clone(&lanes)),
             lanes,
+            externals: Externals::default(),
             blocked: Memory::default(),
             requesters,
             names,
@@ -82,7 +85,7 @@ impl Tools {
     pub(crate) fn configured(&self, configuration: &Configuration) -> Self {
         let (control, lanes) = (Arc::clone(&self.control), Arc::clone(&self.lanes));
         let new = Self::new(configuration, control, lanes, self.requesters.clone(), self.names.clone(), self.container);
-        Self { blocked: Arc::clone(&self.blocked), ..new }
+        Self { blocked: Arc::clone(&self.blocked), externals: self.externals.clone(), ..new }
     }
 
     /// Returns the options for the autofs mounts of a line of the master map.

@@ -42,6 +42,9 @@ pub enum Failure {
     /// A bind mount of a place on itself, or of no absolute path.
     #[error("{} cannot be bound there", Escaped(.0))]
     BindSource(Vec<u8>),
+    /// Another file system is mounted there.
+    #[error("another file system is mounted on {}", Escaped::path(.0))]
+    Occupied(PathBuf),
     /// No name of a file system type.
     #[error("{} is no type of a file system", Escaped(.0))]
     Type(Vec<u8>),

@@ -1,6 +1,7 @@
 //! The executor: mounts file systems and unmounts them, with a bound on everything that can wait.
 
 pub mod dirs;
+pub mod external;
 mod failure;
 mod inline;
 pub mod lanes;
@@ -16,6 +17,7 @@ mod trigger;
 mod unmounter;
 mod way;
 
+pub use external::Externals;
 pub use failure::Failure;
 pub use lanes::{Lane, Lanes, Late};
 pub use mounter::{Mounter, Performed, WALK, walk};

@@ -70,6 +70,10 @@ impl Mounter {
         Self { runner: Runner { settings, lanes } }
     }
 
+    pub(super) fn runner(&self) -> &Runner {
+        &self.runner
+    }
+
     pub(super) fn settings(&self) -> &Arc<Settings> {
         &self.runner.settings
     }

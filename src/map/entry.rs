@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::amd;
 use super::mount_options::OptionList;
 use super::words::is_blank;
 use crate::text::Escaped;
@@ -24,6 +25,8 @@ pub enum Body {
     Single(Vec<Location>),
     /// A multi-mount: its parts, no path twice, in the order in which they were written.
     Multi(Vec<Part>),
+    /// The locations that an entry in am-utils format selects, to be tried in this order.
+    Amd(Vec<amd::Choice>),
 }
 
 /// A part of a multi-mount.
@@ -75,6 +78,10 @@ impl Entry {
                     write_options(&mut out, &part.options);
                     write_locations(&mut out, &part.locations);
                 }
+            }
+            Body::Amd(choices) => {
+                let texts: Vec<String> = choices.iter().map(ToString::to_string).collect();
+                out.extend_from_slice(texts.join(" ").as_bytes());
             }
         }
         out

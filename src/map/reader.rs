@@ -2,8 +2,12 @@
 //!
 //! A format is one reader here. Nothing is asked and nothing waits: what the text depends on comes in by the [`Scope`].
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::amd::{self, Around, Question};
 use super::spec::Format;
-use super::{Body, Entry, Scope, expand, sun, variables};
+use super::{Body, Entry, OptionList, Scope, expand, sun, variables};
 use crate::text::{Diagnostic, Position};
 
 /// An entry as a source has it.
@@ -16,6 +20,8 @@ pub enum RawEntry {
         /// All after the blanks behind the key; continued lines are joined.
         text: Vec<u8>,
     },
+    /// An entry in am-utils format, with the defaults of its map.
+    Amd(Arc<amd::Raw>),
     /// An entry that the source has made itself.
     Typed(Entry),
 }
@@ -25,6 +31,7 @@ impl RawEntry {
     pub fn text(&self) -> std::borrow::Cow<'_, [u8]> {
         match self {
             Self::Text { text, .. } => text.into(),
+            Self::Amd(raw) => (&*raw.text).into(),
             Self::Typed(entry) => entry.to_bytes().into(),
         }
     }
@@ -33,6 +40,7 @@ impl RawEntry {
     pub fn is_hidden(&self) -> bool {
         match self {
             Self::Text { text, .. } => sun::is_hidden(text),
+            Self::Amd(_) => false,
             Self::Typed(entry) => entry.body == Body::Hidden,
         }
     }
@@ -41,8 +49,23 @@ impl RawEntry {
     pub fn asks_for_user(&self) -> bool {
         match self {
             Self::Text { text, .. } => variables(text).any(Scope::asks_for_user),
-            Self::Typed(_) => false,
+            Self::Amd(_) | Self::Typed(_) => false,
         }
+    }
+}
+
+/// Returns what must be known of the machine and the network before the entry of `key` can be read. The answers may lead to
+/// more questions. An entry with errors asks for nothing.
+pub fn questions(
+    raw: &RawEntry,
+    place: &Position,
+    key: &[u8],
+    scope: &Scope<'_>,
+    around: &Around<'_>,
+) -> BTreeSet<Question> {
+    match raw {
+        RawEntry::Amd(raw) => raw.read(place, key, scope, around).map(|read| read.needed).unwrap_or_default(),
+        RawEntry::Text { .. } | RawEntry::Typed(_) => BTreeSet::new(),
     }
 }
 
@@ -56,10 +79,12 @@ pub fn entry(
     key: &[u8],
     scope: &Scope<'_>,
     slashify_colons: bool,
+    around: &Around<'_>,
     warnings: &mut Vec<Diagnostic>,
 ) -> Result<Entry, Box<Diagnostic>> {
     let (format, text) = match raw {
         RawEntry::Typed(entry) => return Ok(entry.clone()),
+        RawEntry::Amd(raw) => return amd_entry(raw, place, key, scope, around, warnings),
         RawEntry::Text { format, text } => (*format, text),
     };
     let unsupported = |what: &str| {
@@ -86,4 +111,21 @@ pub fn entry(
         Format::Amd => unsupported("am-utils"),
         Format::Hesiod => unsupported("Hesiod"),
     }
+}
+
+fn amd_entry(
+    raw: &amd::Raw,
+    place: &Position,
+    key: &[u8],
+    scope: &Scope<'_>,
+    around: &Around<'_>,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<Entry, Box<Diagnostic>> {
+    let read = raw.read(place, key, scope, around)?;
+    if !read.needed.is_empty() && !around.all {
+        let message = "not all that the selectors of the entry ask for could be found out";
+        return Err(Box::new(Diagnostic::error("amd::unknown", place.clone(), message)));
+    }
+    warnings.extend(read.warnings);
+    Ok(Entry { options: OptionList::default(), body: Body::Amd(read.choices) })
 }

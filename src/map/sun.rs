@@ -254,6 +254,7 @@ mod tests {
                 let part = |p: &Part| format!("{}[{}]{}", Escaped(&p.path), p.options, words(&p.locations));
                 parts.iter().map(part).collect::<Vec<_>>().join(" ")
             }
+            Body::Amd(_) => unreachable!("no Sun entry"),
         };
         format!("[{}] {body}", entry.options)
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::context::{Context, Facts};
 use super::method::{self, Role};
-use super::{Action, Plan, nfs};
+use super::{Action, Plan, amd, nfs};
 use crate::map::{Body, Entry, OptionList, Part};
 use crate::text::{Diagnostic, Escaped, Severity};
 
@@ -25,6 +25,7 @@ pub fn hosts<'e>(entry: &'e Entry, ctx: &Context<'_>) -> BTreeSet<&'e [u8]> {
             .filter(|part| ctx.wishes(&OptionList::join(&general, &part.options)).is_nfs())
             .flat_map(|part| nfs::hosts(&part.locations))
             .collect(),
+        Body::Amd(choices) => amd::hosts(choices).collect(),
         _ => BTreeSet::new(),
     }
 }
@@ -47,6 +48,10 @@ pub fn build(
         Body::Hidden => Err(ctx.error("plan::hidden", "the key is hidden by -null")),
         Body::Single(locations) => {
             let action = method::action(ctx, &at, &general, locations, Role::Whole, facts)?;
+            Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict }))
+        }
+        Body::Amd(choices) => {
+            let action = amd::action(ctx, choices, facts)?;
             Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict }))
         }
         Body::Multi(parts) => {

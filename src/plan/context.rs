@@ -24,6 +24,8 @@ pub struct Context<'a> {
     pub hosts_map: bool,
     /// What orders replicas with `-r`.
     pub dice: Dice,
+    /// Entries in am-utils format lead to file systems outside by bind mounts, not by symbolic links.
+    pub bind_links: bool,
     /// Where the entry is written, for diagnostics.
     pub place: &'a Position,
 }
@@ -124,6 +126,7 @@ mod tests {
                 append_options,
                 hosts_map: false,
                 dice: Dice::default(),
+                bind_links: true,
                 place: &place,
             };
             assert_eq!(ctx.options(&OptionList::parse(own.as_bytes())).as_bytes(), want.as_bytes());

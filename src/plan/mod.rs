@@ -3,6 +3,7 @@
 //! [`build()`] makes a [`Plan`] from an entry of a map. It does not resolve host names: [`hosts`] returns the names it needs, and
 //! the caller resolves them beforehand.
 
+mod amd;
 mod build;
 mod context;
 mod dice;
@@ -70,6 +71,62 @@ pub enum Action {
     Symlink(Vec<u8>),
     /// Another indirect autofs mount with a map of its own.
     Autofs(Submount),
+    /// The locations of an entry in am-utils format, tried in order until one succeeds.
+    Leads(Vec<Leads>),
+}
+
+impl Action {
+    /// Returns the submount, if one may be made.
+    pub fn submount(&self) -> Option<&Submount> {
+        match self {
+            Self::Autofs(submount) => Some(submount),
+            Self::Leads(leads) => leads.iter().flat_map(|lead| &lead.ways).find_map(Self::submount),
+            Self::Nothing | Self::Mount(_) | Self::Symlink(_) => None,
+        }
+    }
+}
+
+/// A location of an entry in am-utils format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leads {
+    /// What is mounted outside of the autofs mount first.
+    pub external: Option<External>,
+    /// A path that must exist then.
+    pub exists: Option<Vec<u8>>,
+    /// How the key leads there: tried in order until one succeeds.
+    pub ways: Vec<Action>,
+}
+
+/// A file system that is mounted outside of autofs mounts, once for all entries that lead to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct External {
+    /// Where.
+    pub at: PathBuf,
+    /// How.
+    pub by: MountedBy,
+}
+
+/// How a file system outside is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountedBy {
+    /// Mounts, tried in order until one succeeds.
+    Mounts(Vec<FsMount>),
+    /// A command of the map.
+    Command {
+        /// Mounts.
+        mount: Command,
+        /// Unmounts; without one, it is unmounted as others are.
+        unmount: Option<Command>,
+    },
+}
+
+/// A command of a map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The path of the program.
+    pub program: Vec<u8>,
+    /// Its arguments; the first is what the program is called.
+    pub arguments: Vec<Vec<u8>>,
 }
 
 /// One mount.
@@ -103,6 +160,8 @@ pub struct Submount {
     pub source: SourceSpec,
     /// Its options, those of the parent included.
     pub options: MasterOptions,
+    /// What its keys begin with in the map; only in am-utils format.
+    pub prefix: Vec<u8>,
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use super::{Action, FsMount, Fsck, Plan, Submount};
+use super::{Action, External, FsMount, Fsck, Leads, MountedBy, Plan, Submount};
 use crate::map::{Format, MasterOptions, Propagation, SourceKind, SourceSpec};
 use crate::text::Escaped;
 
@@ -26,17 +26,61 @@ impl Plan {
         let strict = if self.strict { " strict" } else { "" };
         writeln!(f, "{:indent$}{}{strict}", "", Escaped::path(&self.at))?;
         let indent = indent + 2;
-        match &self.action {
-            Action::Nothing => {}
-            Action::Mount(mounts) => {
+        self.action.write(f, indent, "")?;
+        self.offsets.iter().try_for_each(|offset| offset.write(f, depth + 1))
+    }
+}
+
+impl Action {
+    /// Writes what is done, one attempt a line; `or` comes before the first.
+    fn write(&self, f: &mut fmt::Formatter<'_>, indent: usize, or: &str) -> fmt::Result {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Mount(mounts) => {
                 for (n, mount) in mounts.iter().enumerate() {
-                    writeln!(f, "{:indent$}{}{mount}", "", if n > 0 { "or " } else { "" })?;
+                    writeln!(f, "{:indent$}{}{mount}", "", if n > 0 { "or " } else { or })?;
+                }
+                Ok(())
+            }
+            Self::Symlink(text) => writeln!(f, "{:indent$}{or}symlink {}", "", Escaped(text)),
+            Self::Autofs(submount) => writeln!(f, "{:indent$}{or}{submount}", ""),
+            Self::Leads(leads) => {
+                for (n, lead) in leads.iter().enumerate() {
+                    lead.write(f, indent, if n > 0 { "or " } else { or })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Leads {
+    fn write(&self, f: &mut fmt::Formatter<'_>, indent: usize, or: &str) -> fmt::Result {
+        let mut or = or;
+        if let Some(External { at, by }) = &self.external {
+            let at = Escaped::path(at);
+            match by {
+                MountedBy::Mounts(mounts) => {
+                    for (n, mount) in mounts.iter().enumerate() {
+                        writeln!(f, "{:indent$}{}{mount} at {at}", "", if n > 0 { "or " } else { or })?;
+                    }
+                }
+                MountedBy::Command { mount, .. } => {
+                    let arguments = mount.arguments.get(1..).unwrap_or_default().join(&b' ');
+                    let program = Escaped(&mount.program);
+                    writeln!(f, "{:indent$}{or}program {program} {} at {at}", "", Escaped(&arguments))?;
                 }
             }
-            Action::Symlink(text) => writeln!(f, "{:indent$}symlink {}", "", Escaped(text))?,
-            Action::Autofs(submount) => writeln!(f, "{:indent$}{submount}", "")?,
+            or = "then ";
         }
-        self.offsets.iter().try_for_each(|offset| offset.write(f, depth + 1))
+        if let Some(path) = &self.exists {
+            writeln!(f, "{:indent$}{or}if {} exists", "", Escaped(path))?;
+            or = "then ";
+        }
+        for (n, way) in self.ways.iter().enumerate() {
+            way.write(f, indent, if n > 0 { "or " } else { or })?;
+        }
+        Ok(())
     }
 }
 

@@ -60,6 +60,7 @@ impl World {
             append_options: self.append_options,
             hosts_map: self.hosts_map,
             dice: self.dice,
+            bind_links: true,
             place: &place,
         };
         let mut warnings = Vec::new();
@@ -382,6 +383,7 @@ mod properties {
                 append_options: true,
                 hosts_map: false,
                 dice: Dice::default(),
+                bind_links: true,
                 place: &Position::whole(key),
             };
             let plan: Arc<Plan> = build(&entry, &ctx, &facts, &mut Vec::new()).unwrap();

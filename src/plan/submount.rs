@@ -36,7 +36,7 @@ pub(super) fn action(ctx: &Context<'_>, options: &OptionList, locations: &[Locat
         }
         _ => return Err(ctx.error("plan::submount", "more than one map for the submount")),
     };
-    Ok(Action::Autofs(Submount { source, options: own }))
+    Ok(Action::Autofs(Submount { source, options: own, prefix: Vec::new() }))
 }
 
 fn timeout(ctx: &Context<'_>, seconds: &[u8]) -> Result<u64, Diagnostic> {

@@ -81,11 +81,12 @@ impl Entries {
         self.for_each(&mut |key, _| each(key));
     }
 
-    /// As [`for_each_key`](Self::for_each_key), without keys that have `-null` as their entry.
+    /// As [`for_each_key`](Self::for_each_key), without keys that have `-null` as their entry, and without those of places
+    /// deeper down, which maps in am-utils format have.
     pub fn for_each_shown_key(&self, each: &mut dyn FnMut(Cow<'_, [u8]>)) {
         self.for_each(&mut |key, line| {
             let raw = line.and_then(|(index, offset)| index.entry(offset));
-            if !raw.is_some_and(|raw| sun::is_hidden(&raw.text)) {
+            if !key.contains(&b'/') && !raw.is_some_and(|raw| sun::is_hidden(&raw.text)) {
                 each(key);
             }
         });

@@ -8,6 +8,7 @@
 //! Two methods answer at once, from memory: [`MapSource::cached`] what is provably current, [`MapSource::known`] what
 //! was read last. The others may wait for disks and servers, and are called through [`Bounded`].
 
+mod amd;
 mod ask;
 mod bounded;
 mod cached;
@@ -20,9 +21,11 @@ mod error;
 pub mod file;
 mod flight;
 mod hosts;
+mod inquiries;
 pub mod master;
 mod multi;
 pub mod names;
+mod networks;
 mod null;
 mod open;
 mod program;
@@ -45,6 +48,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use amd::AmdMap;
 pub use ask::{Ask, Pass};
 pub use bounded::{Bounded, Bounds};
 pub use cached::Cached;
@@ -56,11 +60,12 @@ pub use error::SourceError;
 pub use file::{FileMap, Index, Origin, Stamp};
 pub use flight::Flight;
 pub use hosts::Hosts;
+pub use inquiries::Inquiries;
 pub use master::Master;
 pub use multi::Multi;
 pub use names::{NSSWITCH_CONF, Names};
 pub use null::NullMap;
-pub use open::open;
+pub use open::{open, open_below};
 pub use program::ProgramMap;
 pub use programs::{Keep, Programs, Rules, variables};
 pub use readers::Readers;
@@ -150,6 +155,8 @@ pub enum Mode {
     Indirect,
     /// Mount points.
     Direct,
+    /// Those of am-utils: names and paths below one mount point, patterns that end in `*`, and `/defaults`.
+    Amd,
 }
 
 /// The answer of a source to the question for one key.

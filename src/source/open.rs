@@ -7,15 +7,20 @@ use super::file::Trail;
 use super::multi::Part;
 use super::service::DirectoryService;
 use super::{
-    Bounded, Bounds, Chain, DirectoryMap, Environment, FileMap, MapSource, Mode, Multi, NullMap, Origin, ProgramMap,
-    ServiceMap, Unsupported, Untyped,
+    AmdMap, Bounded, Bounds, Chain, DirectoryMap, Environment, FileMap, MapSource, Mode, Multi, NullMap, Origin,
+    ProgramMap, ServiceMap, Unsupported, Untyped,
 };
 use crate::config::nsswitch::Service;
 use crate::map::{Format, SourceKind, SourceSpec};
 
 /// Opens the map that `spec` names, with its bounds. Nothing is read yet.
 pub fn open(spec: &SourceSpec, mode: Mode, environment: &Arc<Environment>) -> Arc<dyn MapSource> {
-    Opener { mode, trail: &Trail::from([]), environment }.spec(spec)
+    open_below(spec, mode, b"", environment)
+}
+
+/// Opens the map that `spec` names for a submount. In am-utils format, its keys begin with `prefix` in the map.
+pub fn open_below(spec: &SourceSpec, mode: Mode, prefix: &[u8], environment: &Arc<Environment>) -> Arc<dyn MapSource> {
+    Opener { mode, prefix, trail: &Trail::from([]), environment }.spec(spec)
 }
 
 /// Opens a map that the files of `trail` include.
@@ -25,12 +30,14 @@ pub(super) fn open_included(
     trail: &Trail,
     environment: &Arc<Environment>,
 ) -> Arc<dyn MapSource> {
-    Opener { mode, trail, environment }.spec(spec)
+    Opener { mode, prefix: b"", trail, environment }.spec(spec)
 }
 
 #[derive(Clone, Copy)]
 struct Opener<'a> {
     mode: Mode,
+    /// What keys begin with, in am-utils format.
+    prefix: &'a [u8],
     trail: &'a Trail,
     environment: &'a Arc<Environment>,
 }
@@ -45,8 +52,7 @@ impl Opener<'_> {
             (Some(Format::Toml), Some(kind)) if !matches!(kind, SourceKind::File | SourceKind::Multi) => {
                 unsupported("maps in TOML that are no files")
             }
-            (_, Some(SourceKind::Program)) => Arc::new(self.program(spec, true)),
-            (Some(Format::Amd), _) => unsupported("am-utils maps"),
+            (_, Some(SourceKind::Program)) => self.in_format(spec, |opener| Arc::new(opener.program(spec, true))),
             (Some(Format::Hesiod), Some(SourceKind::Hesiod)) | (None, Some(SourceKind::Hesiod)) => {
                 self.service(spec, SourceKind::Hesiod, DirectoryService::Hesiod)
             }
@@ -58,7 +64,10 @@ impl Opener<'_> {
             (_, None) => self.chain(spec),
             (_, Some(SourceKind::Dir)) => {
                 let path = self.environment.names.path(&spec.name);
-                self.bounded(DirectoryMap::new(path, self.mode, Arc::clone(self.trail), self.environment))
+                self.in_format(spec, |opener| {
+                    let trail = Arc::clone(opener.trail);
+                    opener.bounded(DirectoryMap::new(path, opener.mode, trail, opener.environment))
+                })
             }
             (_, Some(SourceKind::Multi)) => self.multi(spec),
             (_, Some(kind @ SourceKind::Sss)) => self.service(spec, kind, DirectoryService::Sss),
@@ -79,26 +88,47 @@ impl Opener<'_> {
     /// A map of a directory service. Its lookup process answers in time by itself, and many keys are asked for at a time.
     fn service(self, spec: &SourceSpec, kind: SourceKind, service: DirectoryService) -> Arc<dyn MapSource> {
         let bounds = Bounds { width: 256, late_max: 64, retry_after: Duration::from_secs(2) };
-        let map = ServiceMap::new(service, kind, &spec.name, self.mode, self.environment);
-        Arc::new(Bounded::new(Arc::new(map), bounds, &self.environment.notices))
+        self.in_format(spec, |opener| {
+            let map = ServiceMap::new(service, kind, &spec.name, opener.mode, opener.environment);
+            Arc::new(Bounded::new(Arc::new(map), bounds, &opener.environment.notices))
+        })
     }
 
     fn file(self, spec: &SourceSpec, origin: Origin) -> Arc<dyn MapSource> {
         let path = self.environment.names.path(&spec.name);
-        let (format, trail) = (spec.format.unwrap_or_default(), Arc::clone(self.trail));
-        let map = FileMap::with_format(path, self.mode, origin, format, trail, self.environment);
-        match origin {
-            Origin::Typed => self.bounded(map),
-            Origin::Path | Origin::Name => {
-                Arc::new(Untyped::new(map, self.program(spec, false), &self.environment.notices))
+        let format = spec.format.unwrap_or_default();
+        self.in_format(spec, |opener| {
+            let trail = Arc::clone(opener.trail);
+            let map = FileMap::with_format(path, opener.mode, origin, format, trail, opener.environment);
+            match origin {
+                Origin::Typed => opener.bounded(map),
+                Origin::Path | Origin::Name => {
+                    Arc::new(Untyped::new(map, opener.program(spec, false), &opener.environment.notices))
+                }
             }
-        }
+        })
     }
 
     /// The map that a program has. `typed` says whether the master map calls it a program.
     fn program(self, spec: &SourceSpec, typed: bool) -> ProgramMap {
         let path = self.environment.names.path(&spec.name);
         ProgramMap::new(path, self.mode, spec.format.unwrap_or_default(), typed, spec.lists, self.environment)
+    }
+
+    /// Opens a map of one service. In am-utils format, its keys are searched as am-utils does; what it includes is part of
+    /// it.
+    fn in_format(self, spec: &SourceSpec, open: impl FnOnce(Self) -> Arc<dyn MapSource>) -> Arc<dyn MapSource> {
+        match (spec.format, self.mode) {
+            (Some(Format::Amd), Mode::Indirect) => {
+                let source = open(Self { mode: Mode::Amd, ..self });
+                Arc::new(AmdMap::new(source, spec.kind, &spec.name, self.prefix))
+            }
+            (Some(Format::Amd), Mode::Direct) => {
+                let kind = spec.kind.map_or("file", SourceKind::name);
+                Arc::new(Unsupported::new(kind, &spec.name, "am-utils maps for direct mounts"))
+            }
+            _ => open(self),
+        }
     }
 
     /// The maps of one name that the services of nsswitch.conf have.

@@ -206,7 +206,7 @@ impl Inner {
                 });
             }
             // A direct mount cannot be entered while it is asked for.
-            let directory = ask.mount_point.as_deref().filter(|_| self.mode == Mode::Indirect);
+            let directory = ask.mount_point.as_deref().filter(|_| self.mode != Mode::Direct);
             program.directory(directory.unwrap_or(Path::new("/")))
         };
         let run = self.programs().run(make, ask.pass.deadline).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::configuration::ConfigurationFiles;
 use super::master::MasterFiles;
-use super::{Environment, Hosts, Lookups, Names, Notices, Programs, Readers, Users};
+use super::{Environment, Hosts, Inquiries, Lookups, Names, Notices, Programs, Readers, Users};
 use crate::config::native::Limits;
 
 /// Threads that read configuration files.
@@ -23,6 +23,8 @@ pub struct Sources {
     pub hosts: Arc<Hosts>,
     /// What program maps run.
     pub programs: Arc<Programs>,
+    /// What entries in am-utils format ask.
+    pub inquiries: Arc<Inquiries>,
     /// What is wrong with maps goes to the log.
     pub notices: Arc<Notices>,
     /// The processes that ask directory services.
@@ -34,7 +36,7 @@ pub struct Sources {
 impl Sources {
     /// Blocking threads that the runtime must allow for all parts together, besides those of the lanes. They are begun when
     /// they are needed.
-    pub const THREADS: usize = 5 * Readers::THREADS;
+    pub const THREADS: usize = 6 * Readers::THREADS;
 
     /// Configuration files; they are read before the limits are known.
     pub fn configuration() -> (Arc<ConfigurationFiles>, Arc<Notices>) {
@@ -62,6 +64,7 @@ impl Sources {
             users,
             hosts: Arc::new(Hosts::new(width)),
             programs,
+            inquiries: Arc::new(Inquiries::new(width)),
             notices,
             lookups,
             readers: Readers::new(width),

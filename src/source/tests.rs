@@ -147,7 +147,7 @@ fn an_include_that_cannot_be_read_takes_nothing_else_away() {
         "@/map:2:1: file map @/none missing or not readable",
         "@/map:3:1: map x: NIS+ no longer exists on Linux: keep the map in LDAP, in NIS or in a file",
         "@/map:4:1: map @/map includes itself",
-        "@/map:5:1: map @/x: am-utils maps are not supported yet",
+        "@/map:5:1: file map @/x missing or not readable",
     ];
     assert_eq!(said(&dir, &source), expected);
     assert_eq!(said(&dir, &source), [""; 0], "once");

@@ -19,6 +19,7 @@ pub mod mount_events;
 pub mod mount_flags;
 pub mod mount_id;
 pub mod mountinfo;
+pub mod names;
 pub mod packet;
 pub mod path;
 pub mod pipe;

@@ -58,6 +58,7 @@ fn make_plan(text: &[u8], macros: &Macros, options: &MasterOptions) -> Option<Ar
         global: &OptionList::default(),
         append_options: true,
         hosts_map: false,
+        bind_links: true,
         dice: plan::Dice::default(),
         place: &place,
     };

@@ -1,6 +1,7 @@
 //! A mount in a normalised form, however it was made, and the comparison of two mounts.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -72,11 +73,16 @@ pub fn same(expected: &Call, seen: &Call) -> bool {
 }
 
 /// Returns whether one of these mount table lines shows the `expected` mount. Only bind mounts and tmpfs can be recognised.
+/// A bind mount of a mount point shows the root of what is mounted there.
 pub fn shown(expected: &Call, table: &[Mounted]) -> bool {
     let Call::Mount { fstype, source, target, options } = expected else { return false };
     table.iter().any(|m| {
+        let is_bound = |of: &Mounted| of.target == Path::new(source) && (&of.dev, &of.root) == (&m.dev, &m.root);
         let what = match fstype.as_str() {
-            "bind" => m.fstype != "autofs" && m.root.to_str() == Some(no_slash(source)),
+            "bind" => {
+                let is_plain = m.root.to_str() == Some(no_slash(source));
+                m.fstype != "autofs" && (is_plain || table.iter().any(is_bound))
+            }
             _ => m.fstype == *fstype && m.source == *source,
         };
         let read_only = meaning(options, false).0.contains_key("ro");

@@ -9,6 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod amd;
 mod broken;
 mod covers;
 mod crash;

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::attacher::{AttachError, Attached, Attacher, Job};
 use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
 use super::{Attach, RETRY, read_table};
-use crate::daemon::jobs::{Means, offsets, resolve, submount};
+use crate::daemon::jobs::{Means, leads, offsets, resolve, submount};
 use crate::daemon::mailbox::Report;
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::mounts::table::{MountTable, Mounted};
@@ -176,6 +176,9 @@ async fn adopt_entry(with: &Attach, entry: &Entry, mounts: &[&Mounted], table: &
     if plan.is_none() && !again {
         warn!(target: &target(at), "failed to re-connect {shown}: its map does not have it any more");
     }
+    if let Some(plan) = &plan {
+        leads::adopt(&means.tools, plan, |path| !table.at(path).is_empty()).await;
+    }
     let nested: Vec<&Mounted> = mounts.iter().copied().filter(|line| line.autofs.is_some()).collect();
     let is_inner =
         |line: &&Mounted| nested.iter().any(|o| o.target != line.target && line.target.starts_with(&o.target));
@@ -194,7 +197,7 @@ async fn adopt_entry(with: &Attach, entry: &Entry, mounts: &[&Mounted], table: &
                 inner.push(id);
             }
             Kind::Indirect => {
-                let Some(Action::Autofs(submount)) = plan.as_deref().map(|p| &p.action) else { continue };
+                let Some(submount) = plan.as_deref().and_then(|plan| plan.action.submount()) else { continue };
                 let Some(sub) = submount::configured_map(means, mount, &line.target, submount) else { continue };
                 let deadline = Instant::now() + means.state.borrow().context.lookup_deadline;
                 if let Err(e) = sub.source.entries(&Pass::new(deadline)).await {

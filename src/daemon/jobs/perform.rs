@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use log::{debug, error};
 
-use super::{Means, offsets, placeholder, submount, trigger};
+use super::{Means, leads, offsets, placeholder, submount, trigger};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::process_names::ProcessNames;
 use crate::daemon::tools::Tools;
@@ -47,6 +47,10 @@ pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Req
         return made
             .map(|submount| Done { submount: Some(submount), ..Done::default() })
             .map_err(|e| not_mounted(&plan.at, &place, Record::of(&e, begun.elapsed()), &tools.names));
+    }
+    if let Action::Leads(leads) = &plan.action {
+        let made = leads::make(means, at.mount, (&plan.at, &place), leads).await;
+        return made.map_err(|record| not_mounted(&plan.at, &place, record, &tools.names));
     }
     if !matches!(plan.action, Action::Nothing) {
         if let Err(e) = tools.mounter.perform(&plan, &place).await {

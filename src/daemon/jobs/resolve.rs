@@ -4,7 +4,7 @@
 //! source, the user database and the name servers, each with a deadline of its own.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::maps::context::Context;
 use crate::engine::{Key, Kind, Reason, Requester, Resolution};
 use crate::logging::target;
-use crate::map::{Entry, Scope, User, reader};
+use crate::map::{Entry, RawEntry, Scope, User, amd, reader};
 use crate::plan::{self, Host};
 use crate::record::Record;
 use crate::source::{Answer, Ask, Found, Pass};
@@ -87,6 +87,8 @@ impl Question {
 struct Facts {
     user: Option<Arc<User>>,
     hosts: Option<HashMap<Vec<u8>, Host>>,
+    /// What the selectors of an entry in am-utils format ask.
+    answers: amd::Answers,
 }
 
 impl Facts {
@@ -176,7 +178,8 @@ async fn find_out(question: &Question, found: &Found) -> Result<Facts, &'static 
         let user = sources.users.find(question.who.uid, question.who.gid, question.deadline()).await;
         facts.user = Some(user.ok_or("the user database does not answer")?);
     }
-    let hosts = with_entry(question, found, facts.user.as_deref(), |entry, ctx| {
+    facts.answers = answers(question, found).await?;
+    let hosts = with_entry(question, found, &facts, |entry, ctx| {
         plan::hosts(entry, ctx).into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>()
     });
     let deadline = question.deadline();
@@ -196,6 +199,55 @@ async fn find_out(question: &Question, found: &Found) -> Result<Facts, &'static 
     }
     facts.hosts = Some(hosts);
     Ok(facts)
+}
+
+/// How often answers may lead to more questions.
+const ROUNDS: usize = 4;
+
+/// Asks for what the selectors of an entry depend on. An error says why that cannot be found out.
+async fn answers(question: &Question, found: &Found) -> Result<amd::Answers, &'static str> {
+    let mut answers = amd::Answers::default();
+    for _ in 0..ROUNDS {
+        let needed = questions(question, found, &answers);
+        if needed.is_empty() {
+            break;
+        }
+        if answers.len() + needed.len() > amd::QUESTIONS_MAX {
+            return Err("the selectors of the entry ask for too much");
+        }
+        let deadline = question.deadline();
+        let ask = |needed: amd::Question| {
+            let inquiries = Arc::clone(&question.context.sources.inquiries);
+            tokio::spawn(async move { (inquiries.find(&needed, deadline).await, needed) })
+        };
+        for asked in needed.into_iter().map(ask).collect::<Vec<_>>() {
+            match asked.await {
+                Ok((Some(answer), needed)) => answers.insert(needed, answer),
+                _ => return Err("what the selectors of the entry ask for does not get an answer"),
+            }
+        }
+    }
+    Ok(answers)
+}
+
+/// Returns what must be known before an entry in am-utils format can be read.
+fn questions(question: &Question, found: &Found, answers: &amd::Answers) -> BTreeSet<amd::Question> {
+    let Some(settings) = amd_settings(question, found) else { return BTreeSet::new() };
+    let ids = ids(question);
+    let options = found.options(&question.map.options);
+    let scope = Scope { globals: &question.context.macros, defines: &options.defines, user: Some(&ids) };
+    let around = amd::Around { path: question.at.as_os_str().as_bytes(), settings: &settings, answers, all: false };
+    reader::questions(&found.entry, &found.place, question.name(), &scope, &around)
+}
+
+/// Returns what an entry is read with, if it is in am-utils format.
+fn amd_settings(question: &Question, found: &Found) -> Option<amd::Settings> {
+    matches!(found.entry, RawEntry::Amd(_)).then(|| question.context.amd.settings(question.at.as_os_str().as_bytes()))
+}
+
+/// Returns the requester, without names.
+fn ids(question: &Question) -> User {
+    User { uid: question.who.uid, gid: question.who.gid, ..User::default() }
 }
 
 /// Makes a plan of what a source has answered. Returns `None` if the plan depends on something that is not known.
@@ -221,7 +273,10 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
     if facts.user.is_none() && found.entry.asks_for_user() {
         return None;
     }
-    let planned = with_entry(question, &found, facts.user.as_deref(), |entry, ctx| {
+    if !questions(question, &found, &facts.answers).is_empty() {
+        return None;
+    }
+    let planned = with_entry(question, &found, facts, |entry, ctx| {
         if facts.hosts.is_none() && !plan::hosts(entry, ctx).is_empty() {
             return None;
         }
@@ -251,16 +306,20 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
 fn with_entry<T>(
     question: &Question,
     found: &Found,
-    user: Option<&User>,
+    facts: &Facts,
     then: impl FnOnce(&Entry, &plan::Context<'_>) -> T,
 ) -> Result<T, Box<crate::text::Diagnostic>> {
-    let Question { map, context, at, kind, who, .. } = question;
-    let ids = User { uid: who.uid, gid: who.gid, ..User::default() };
+    let Question { map, context, at, kind, .. } = question;
+    let ids = ids(question);
     let options = found.options(&map.options);
-    let scope = Scope { globals: &context.macros, defines: &options.defines, user: Some(user.unwrap_or(&ids)) };
+    let user = Some(facts.user.as_deref().unwrap_or(&ids));
+    let scope = Scope { globals: &context.macros, defines: &options.defines, user };
+    let amd = amd_settings(question, found);
+    let settings = amd.as_ref().unwrap_or(&context.no_amd);
+    let around = amd::Around { path: at.as_os_str().as_bytes(), settings, answers: &facts.answers, all: false };
     let slashify = options.slashify_colons.unwrap_or(true);
     let mut warnings = Vec::new();
-    let entry = reader::entry(&found.entry, &found.place, question.name(), &scope, slashify, &mut warnings)?;
+    let entry = reader::entry(&found.entry, &found.place, question.name(), &scope, slashify, &around, &mut warnings)?;
     for warning in warnings {
         info!(target: &question.target(), "{warning}");
     }
@@ -271,6 +330,7 @@ fn with_entry<T>(
         global: &context.global_options,
         append_options: context.settings.append_options,
         hosts_map: false,
+        bind_links: settings.use_lofs,
         dice: if map.options.random { throw_dice() } else { plan::Dice::default() },
         place: &found.place,
     };
@@ -316,7 +376,7 @@ pub(crate) async fn explain(question: Question) -> Explained {
             return Explained { outcome: Outcome::Unavailable, ..explained };
         }
     };
-    let planned = with_entry(&question, &found, facts.user.as_deref(), |entry, ctx| {
+    let planned = with_entry(&question, &found, &facts, |entry, ctx| {
         let mut warnings = Vec::new();
         let plan = plan::build(entry, ctx, &|name| facts.host(name), &mut warnings);
         (plan, warnings)

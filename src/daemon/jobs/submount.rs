@@ -17,7 +17,7 @@ use crate::exec::lanes::Lane;
 use crate::exec::{Trigger, mount_trigger};
 use crate::fault;
 use crate::plan::Submount;
-use crate::source::{Mode, Pass, open};
+use crate::source::{Mode, Pass, open_below};
 
 /// Makes the configured map of a submount. Returns `None` if the autofs mount above it is gone.
 pub(crate) fn configured_map(
@@ -29,7 +29,7 @@ pub(crate) fn configured_map(
     let parent = means.mounts.get(parent)?.map;
     let mut state = means.state.borrow_mut();
     let environment = Arc::clone(&state.context.environment);
-    let source = open(&submount.source, Mode::Indirect, &environment);
+    let source = open_below(&submount.source, Mode::Indirect, &submount.prefix, &environment);
     let mut options = submount.options.clone();
     options.timeout = options.timeout.or(parent.options.timeout);
     options.negative_timeout = options.negative_timeout.or(parent.options.negative_timeout);

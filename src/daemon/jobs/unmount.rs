@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use log::{info, warn};
 
-use super::trigger;
+use super::{leads, trigger};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::tools::Tools;
 use crate::engine::{EntryId, Layer, Reason, Requester};
@@ -60,6 +60,7 @@ async fn unmount_entry(mounts: &Mounts, tools: &Tools, at: &EntryId, path: &Path
     }
     mounts.count_unmounted();
     tools.requesters.forget(path);
+    leads::release(tools, path, lazy).await;
     fault::point("unmounted");
     info!(target: &label, "umounting {shown} succeeded");
     Ok(())

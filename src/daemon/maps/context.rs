@@ -4,9 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Settings, native};
+use crate::config::{AmdConf, Settings, native};
 use crate::exec::lanes::Lanes;
-use crate::map::{Macros, OptionList};
+use crate::map::{Macros, OptionList, amd};
 use crate::options::Options;
 use crate::source::configuration::Configuration;
 use crate::source::{self, Environment, Keep, Rules, Sources};
@@ -16,6 +16,10 @@ use crate::source::{self, Environment, Keep, Rules, Sources};
 pub(crate) struct Context {
     /// autofs.conf.
     pub(crate) settings: Settings,
+    /// The sections of autofs.conf for maps in am-utils format.
+    pub(crate) amd: AmdConf,
+    /// What entries in other formats are read with.
+    pub(crate) no_amd: amd::Settings,
     /// Predefined variables and those of `-D` on the command line.
     pub(crate) macros: Arc<Macros>,
     /// `-O` of the command line.
@@ -40,7 +44,9 @@ impl Context {
     ) -> Self {
         let settings = configuration.conf.autofs.clone();
         sources.programs.set_rules(rules(configuration));
-        let mut macros = Macros::predefined(&source::machine());
+        let machine = source::machine();
+        let mut macros = Macros::predefined(&machine);
+        configuration.conf.amd.define(&mut macros, &machine);
         for (name, value) in &options.defines {
             macros.define(name, value);
         }
@@ -51,6 +57,8 @@ impl Context {
             global_options: OptionList::parse(options.global_options.as_deref().unwrap_or_default()),
             lookup_deadline: bounded(configuration.native.deadlines.lookup),
             lanes: Arc::clone(lanes),
+            amd: configuration.conf.amd.clone(),
+            no_amd: amd::Settings::default(),
             settings,
         }
     }

@@ -42,6 +42,8 @@ pub struct Request<'a> {
     pub settings: &'a Settings,
     /// What is known of the machine and the network.
     pub answers: &'a Answers,
+    /// Selects all locations, whatever their selectors say.
+    pub all: bool,
 }
 
 /// What came of an evaluation.
@@ -68,12 +70,13 @@ pub fn evaluate(entry: &Entry, defaults: Option<&Entry>, request: &Request<'_>) 
     let mut inherited = general.clone();
     for item in &entry.items {
         match item {
-            Item::Cut if !evaluation.evaluated.choices.is_empty() => break,
+            Item::Cut if !request.all && !evaluation.evaluated.choices.is_empty() => break,
             Item::Cut => {}
             Item::Reset => inherited = general.clone(),
             Item::Defaults(location) => inherited = evaluation.defaults(location, &general)?,
             Item::Location(location) => {
-                if evaluation.matches(&location.selectors, &Locals::default())? != Some(false) {
+                let matches = evaluation.matches(&location.selectors, &Locals::default())?;
+                if request.all || matches != Some(false) {
                     let fields = merged(location, &inherited);
                     if let Some(choice) = evaluation.choice(location, &fields)? {
                         evaluation.evaluated.choices.push(choice);

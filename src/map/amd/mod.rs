@@ -12,6 +12,7 @@ mod choice;
 mod evaluate;
 mod options;
 mod parse;
+mod raw;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use answers::{Answer, Answers, QUESTIONS_MAX, Question};
 pub use choice::{Choice, MountType};
 pub use evaluate::{Evaluated, Request, evaluate};
 pub use parse::parse;
+pub use raw::{Around, Raw};
 pub use settings::Settings;
 pub use value::{VALUE_MAX, Value};
 

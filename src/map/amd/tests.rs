@@ -44,6 +44,7 @@ impl World {
             scope: &scope,
             settings: &self.settings,
             answers: &answers,
+            all: false,
         };
         let defaults = self.defaults.map(|text| parse(text.as_bytes(), &place("/etc/vl.map", 11)).unwrap());
         evaluate(&parse(text.as_bytes(), &place("/etc/vl.map", 3))?, defaults.as_ref(), &request)

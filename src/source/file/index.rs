@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 use memchr::{memchr, memchr_iter, memrchr};
 
 use super::super::{Found, Mode};
-use crate::map::{Format, Include, KeyError, RawEntry, SourceSpec, key, master, toml};
+use crate::map::{Format, Include, KeyError, RawEntry, SourceSpec, amd, key, master, toml};
 use crate::text::lines::{self, Line};
 use crate::text::{Diagnostic, Position, Severity};
 
@@ -110,9 +110,9 @@ impl Index {
                     Ok(Include { source, place }) => includes.push(IncludeLine { offset, source, place }),
                     Err(d) => bad.add(|| d),
                 }
-            } else if line.key.as_ref() == b"*" {
+            } else if line.key.as_ref() == b"*" && mode != Mode::Amd {
                 match mode {
-                    Mode::Indirect => wildcard = wildcard.or(Some(offset)),
+                    Mode::Indirect | Mode::Amd => wildcard = wildcard.or(Some(offset)),
                     Mode::Direct => bad.add(|| {
                         line.key_error("map::wildcard", 0..1, "a wildcard in a direct map is ignored")
                             .help("name each mount point, or use an indirect map")
@@ -391,7 +391,10 @@ fn canonical<'a>(line: &'a Line<'_>, mode: Mode) -> Result<Cow<'a, [u8]>, Diagno
         Mode::Indirect if key.contains(&b'/') => {
             ("a key with a slash is ignored in an indirect map", "name the mount point /- in the master map")
         }
-        Mode::Indirect if matches!(key.as_ref(), b"." | b"..") => {
+        Mode::Amd if key.starts_with(b"/") && *key != *amd::DEFAULTS_KEY => {
+            ("a key with a slash in front is ignored", "write it without; only /defaults begins with a slash")
+        }
+        Mode::Indirect | Mode::Amd if matches!(key.as_ref(), b"." | b"..") => {
             ("nobody can ask for this key", "choose another name")
         }
         Mode::Direct if !key.starts_with(b"/") => {

@@ -21,8 +21,8 @@ use super::file::read::{self, Content};
 use super::service::{self, DirectoryService, MasterMaps};
 use super::store::Fetched;
 use super::{DEPTH_MAX, Environment, Names, SourceError, Store};
-use crate::config::Settings;
 use crate::config::nsswitch::{Outcome, Search};
+use crate::config::{AmdConf, Settings};
 use crate::map::{Include, Item, MasterEntry, SourceKind, SourceSpec, Table, master};
 use crate::text::{Diagnostic, Escaped, Position};
 use directory::Listing;
@@ -89,6 +89,8 @@ pub struct Reading {
     pub files: Arc<MasterFiles>,
     /// How maps without a path are found.
     pub names: Arc<Names>,
+    /// The sections of autofs.conf for maps in am-utils format: they may name mount points, too.
+    pub amd: AmdConf,
     /// An earlier version is in force: a file that is being rewritten is waited for.
     pub replaces: bool,
     /// By when the map must be read.
@@ -126,7 +128,8 @@ impl Master {
                 Outcome::Unknown
             }
         };
-        let Reader { entries, mut diagnostics, inputs, partial, .. } = reader;
+        let Reader { mut entries, mut diagnostics, inputs, partial, reading, .. } = reader;
+        diagnostics.extend(reading.amd.complete(&mut entries));
         let (table, more) = Table::build(entries);
         diagnostics.extend(more);
         let status = match outcome {

@@ -43,7 +43,7 @@ impl Dir {
             lookups: Arc::default(),
         }));
         let deadline = Instant::now() + Duration::from_secs(60);
-        wait(Master::read(name, underscore, Reading { files, names, replaces, deadline }))
+        wait(Master::read(name, underscore, Reading { files, names, amd: AmdConf::default(), replaces, deadline }))
     }
 
     fn said(&self, master: &Master) -> Vec<String> {

@@ -58,7 +58,7 @@ impl ServiceMap {
         environment: &Arc<Environment>,
     ) -> Self {
         let scope = match mode {
-            Mode::Indirect => Scope::Indirect,
+            Mode::Indirect | Mode::Amd => Scope::Indirect,
             Mode::Direct => Scope::Direct,
         };
         let id = SourceId { kind: kind.name(), name: name.into() };

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use super::report::Report;
 use super::{lint, permissions};
 use crate::cli::reading::Reader;
-use crate::map::{Body, Format, Macros, MasterOptions, OptionList, Scope, SourceKind, SourceSpec, Table, User, reader};
+use crate::map::{
+    Body, Format, Macros, MasterOptions, OptionList, Scope, SourceKind, SourceSpec, Table, User, amd, reader,
+};
 use crate::plan::{self, Action, Host, Plan};
 use crate::source::configuration::{self, Configuration};
 use crate::source::{self, Answer, Found, MapSource, Mode};
@@ -46,7 +48,9 @@ pub(super) struct Maps<'a> {
 
 impl<'a> Maps<'a> {
     pub(super) fn new(reader: &'a Reader, configuration: &'a Configuration, report: &'a mut Report) -> Self {
-        let macros = Macros::predefined(&source::machine());
+        let machine = source::machine();
+        let mut macros = Macros::predefined(&machine);
+        configuration.conf.amd.define(&mut macros, &machine);
         Self {
             reader,
             configuration,
@@ -180,15 +184,24 @@ impl<'a> Maps<'a> {
         let is_wildcard = key == b"*";
         let key = if is_wildcard { b"key" } else { key };
         let mut warnings = Vec::new();
-        let entry = reader::entry(&found.entry, &found.place, key, &scope, slashify, &mut warnings)?;
-        if entry.body == Body::Hidden {
-            return Ok(());
-        }
-        let at = if wanted.mode == Mode::Direct {
+        let at = if wanted.mode == Mode::Direct || key == amd::DEFAULTS_KEY {
             OsStr::from_bytes(key).into()
         } else {
             wanted.at.join(OsStr::from_bytes(key))
         };
+        let settings = self.configuration.conf.amd.settings(at.as_os_str().as_bytes());
+        // All locations are looked at, whatever their selectors select on this machine.
+        let path = at.as_os_str().as_bytes();
+        let around = amd::Around { path, settings: &settings, answers: &amd::Answers::default(), all: true };
+        let entry = reader::entry(&found.entry, &found.place, key, &scope, slashify, &around, &mut warnings)?;
+        if entry.body == Body::Hidden {
+            return Ok(());
+        }
+        if key == amd::DEFAULTS_KEY && matches!(entry.body, Body::Amd(_)) {
+            // What other entries add to it makes it whole.
+            self.report.extend(warnings);
+            return Ok(());
+        }
         let context = plan::Context {
             at: &at,
             direct: wanted.mode == Mode::Direct,
@@ -196,6 +209,7 @@ impl<'a> Maps<'a> {
             global: &self.global,
             append_options: self.configuration.conf.autofs.append_options,
             hosts_map: false,
+            bind_links: settings.use_lofs,
             dice: plan::Dice::default(),
             place: &found.place,
         };

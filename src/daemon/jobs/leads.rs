@@ -1,0 +1,100 @@
+//! Carries out entries in am-utils format: mounts a file system outside, and lets the key lead there.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use log::debug;
+
+use super::{Means, submount};
+use crate::daemon::tools::Tools;
+use crate::engine::{Done, MountId, Requester};
+use crate::exec::Place;
+use crate::exec::external::User;
+use crate::exec::lanes::Lane;
+use crate::logging::target;
+use crate::plan::{Action, Leads, Plan};
+use crate::record::Record;
+use crate::sys::path;
+use crate::text::Escaped;
+
+/// Tries the locations of an entry until one succeeds.
+///
+/// # Errors
+/// Returns why the last one failed.
+pub(super) async fn make(
+    means: &Means,
+    parent: MountId,
+    (at, place): (&Path, &Arc<Place>),
+    leads: &[Leads],
+) -> Result<Done, Record> {
+    let mut failed = Record::new("the entry has no location");
+    for lead in leads {
+        match one(means, parent, (at, place), lead).await {
+            Ok(done) => return Ok(done),
+            Err(record) => {
+                debug!(target: &place.label, "{}: a location fails: {}", Escaped::path(at), record.message);
+                failed = record;
+            }
+        }
+    }
+    Err(failed)
+}
+
+async fn one(means: &Means, parent: MountId, (at, place): (&Path, &Arc<Place>), lead: &Leads) -> Result<Done, Record> {
+    let tools = &means.tools;
+    let user = User { entry: at.to_owned(), who: place.who, label: Arc::clone(&place.label) };
+    if let Some(external) = &lead.external {
+        let begun = Instant::now();
+        let mounted = tools.externals.mount(external, &user, &tools.mounter).await;
+        mounted.map_err(|failure| failure.record(begun.elapsed()))?;
+    }
+    if let Some(target) = &lead.exists {
+        let target: PathBuf = OsStr::from_bytes(target).into();
+        let shown = Escaped::path(&target).to_string();
+        let there = tools.lanes.run(Lane::Mount, move || path::lstat(&target).is_ok()).await;
+        if !there {
+            return Err(Record::new(format!("{shown} does not exist")));
+        }
+    }
+    let mut failed = Record::new("there is nothing to mount");
+    for way in &lead.ways {
+        let begun = Instant::now();
+        match way {
+            Action::Autofs(submount) => match submount::make(means, parent, at, submount).await {
+                Ok(made) => return Ok(Done { submount: Some(made), ..Done::default() }),
+                Err(e) => failed = Record::new(e.to_string()),
+            },
+            action => {
+                let (at, action) = (at.to_owned(), action.clone());
+                let plan = Arc::new(Plan { at, action, offsets: Vec::new(), strict: false });
+                match tools.mounter.perform(&plan, place).await {
+                    Ok(_) => return Ok(Done::default()),
+                    Err(failure) => failed = failure.record(begun.elapsed()),
+                }
+            }
+        }
+    }
+    if lead.external.is_some() {
+        release(tools, at, false).await;
+    }
+    Err(failed)
+}
+
+/// Takes note that an entry is unmounted: what it led to is unmounted if no other entry leads there.
+pub(super) async fn release(tools: &Tools, entry: &Path, lazy: bool) {
+    let label = target(entry).into_owned().into();
+    let user = User { entry: entry.to_owned(), who: Requester::default(), label };
+    tools.externals.release(&user, (&tools.mounter, &tools.unmounter), lazy).await;
+}
+
+/// Takes note of what an entry of an earlier worker leads to. Of several locations it is the first that is mounted.
+pub(crate) async fn adopt(tools: &Tools, plan: &Plan, is_mounted: impl Fn(&Path) -> bool) {
+    let Action::Leads(leads) = &plan.action else { return };
+    let mut externals = leads.iter().filter_map(|lead| lead.external.as_ref());
+    if let Some(external) = externals.find(|external| is_mounted(&external.at)) {
+        tools.externals.adopt(external, &plan.at).await;
+    }
+}

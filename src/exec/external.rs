@@ -1,0 +1,293 @@
+//! File systems outside of autofs mounts, to which entries in am-utils format lead: each is mounted for the first entry
+//! that needs it, and unmounted with the last one.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use log::{debug, info};
+
+use super::lanes::Lane;
+use super::made::Made;
+use super::program_run::Call;
+use super::{Failure, Mounter, Place, Unmounter, dirs};
+use crate::engine::{Kind, Requester};
+use crate::plan::{Action, Command, External, MountedBy, Plan};
+use crate::record::{Exit, Run};
+use crate::sys::process::Program;
+use crate::sys::{mount, mountinfo, path};
+use crate::text::Escaped;
+
+/// The file systems that are mounted outside, and the entries that lead to them. Clones are views of the same.
+#[derive(Debug, Clone, Default)]
+pub struct Externals {
+    known: Arc<std::sync::Mutex<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// By their paths, as maps write them.
+    slots: HashMap<PathBuf, Slot>,
+    /// What an entry leads to.
+    of_entry: HashMap<PathBuf, PathBuf>,
+}
+
+/// A file system. It is locked while something is mounted or unmounted there.
+type Slot = Arc<tokio::sync::Mutex<State>>;
+
+#[derive(Debug, Default)]
+struct State {
+    /// What was mounted; `None`: nothing.
+    mounted: Option<MountedBy>,
+    /// It was there before, and stays.
+    foreign: bool,
+    /// The entries that lead there.
+    users: HashSet<PathBuf>,
+    /// The directories that were made for it.
+    made: Made,
+}
+
+/// Who needs a file system.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// The path of the entry.
+    pub entry: PathBuf,
+    /// The requester.
+    pub who: Requester,
+    /// The target of log lines.
+    pub label: Arc<str>,
+}
+
+impl Externals {
+    /// Mounts a file system, unless that has been done for another entry or by others.
+    ///
+    /// # Errors
+    /// It cannot be mounted, or another one is mounted there.
+    pub async fn mount(&self, external: &External, user: &User, mounter: &Mounter) -> Result<(), Failure> {
+        let slot = self.slot(&external.at);
+        let mut state = slot.lock().await;
+        let site = self.prepare(external, user, mounter, &mut state).await?;
+        let is_mounted = look(mounter, &site).await?;
+        match &state.mounted {
+            Some(by) if is_mounted => {
+                if *by != external.by {
+                    return Err(Failure::Occupied(site.path()));
+                }
+                debug!(target: &user.label, "{} is mounted already", Escaped::path(&external.at));
+            }
+            None if is_mounted => {
+                debug!(target: &user.label, "{} was mounted by others", Escaped::path(&external.at));
+                *state = State { mounted: Some(external.by.clone()), foreign: true, ..State::default() };
+            }
+            _ => {
+                if let Err(failure) = make(external, &site, mounter).await {
+                    if state.users.is_empty() {
+                        std::mem::take(&mut state.made).remove_in(mounter, &site).await;
+                        state.mounted = None;
+                    }
+                    return Err(failure);
+                }
+                info!(target: &user.label, "mounted {}", Escaped::path(&external.at));
+                (state.mounted, state.foreign) = (Some(external.by.clone()), false);
+            }
+        }
+        state.users.insert(user.entry.clone());
+        self.lock().of_entry.insert(user.entry.clone(), external.at.clone());
+        Ok(())
+    }
+
+    /// Takes note that an entry of an earlier worker leads to a file system, which is ours therefore.
+    pub async fn adopt(&self, external: &External, entry: &Path) {
+        let slot = self.slot(&external.at);
+        let mut state = slot.lock().await;
+        state.mounted = Some(external.by.clone());
+        state.users.insert(entry.to_owned());
+        self.lock().of_entry.insert(entry.to_owned(), external.at.clone());
+    }
+
+    /// Takes note that an entry is gone. Unmounts what no entry leads to any more; what is in use stays until the next time.
+    pub async fn release(&self, user: &User, tools: (&Mounter, &Unmounter), lazy: bool) {
+        let Some(at) = self.lock().of_entry.remove(&user.entry) else { return };
+        self.slot(&at).lock().await.users.remove(&user.entry);
+        let slots: Vec<(PathBuf, Slot)> =
+            self.lock().slots.iter().map(|(at, slot)| (at.clone(), Arc::clone(slot))).collect();
+        for (at, slot) in slots {
+            // Somebody mounts there just now.
+            let Ok(mut state) = slot.try_lock() else { continue };
+            if !state.users.is_empty() {
+                continue;
+            }
+            match self.unmount(&at, &mut state, user, tools, lazy).await {
+                Ok(()) => self.forget(&at, &slot),
+                Err(failure) => debug!(target: &user.label, "{} stays mounted: {failure}", Escaped::path(&at)),
+            }
+        }
+    }
+
+    async fn unmount(
+        &self,
+        at: &Path,
+        state: &mut State,
+        user: &User,
+        (mounter, unmounter): (&Mounter, &Unmounter),
+        lazy: bool,
+    ) -> Result<(), Failure> {
+        let Some(by) = state.mounted.clone().filter(|_| !state.foreign) else { return Ok(()) };
+        let site = {
+            let (at, user) = (at.to_owned(), user.clone());
+            block(mounter, at.clone(), move || site(&at, &user)).await?
+        };
+        if look(mounter, &site).await? {
+            if let MountedBy::Command { unmount: Some(command), .. } = &by {
+                run(command, &site, mounter).await?;
+            } else {
+                unmounter.unmount(&site, lazy).await?;
+            }
+        }
+        // A bind mount of a directory of the same file system is not told from a directory by its device.
+        if look(mounter, &site).await? {
+            let site = Arc::clone(&site);
+            block(mounter, site.path(), move || unmount_by_call(&site, lazy)).await?;
+        }
+        info!(target: &user.label, "unmounted {}", Escaped::path(at));
+        std::mem::take(&mut state.made).remove_in(mounter, &site).await;
+        state.mounted = None;
+        Ok(())
+    }
+
+    /// Makes the directory, and returns it as a place.
+    async fn prepare(
+        &self,
+        external: &External,
+        user: &User,
+        mounter: &Mounter,
+        state: &mut State,
+    ) -> Result<Arc<Place>, Failure> {
+        let (at, user) = (external.at.clone(), user.clone());
+        let (site, made) = block(mounter, at.clone(), move || {
+            let failed = |source: io::Error| Failure::Place { path: at.clone(), source };
+            let made = match path::stat(&at) {
+                Ok(_) => Made::default(),
+                Err(_) => dirs::make(&at).map_err(|e| failed(io::Error::other(e.to_string())))?,
+            };
+            Ok((site(&at, &user)?, made))
+        })
+        .await?;
+        if !made.is_empty() {
+            state.made = made;
+        }
+        Ok(site)
+    }
+
+    fn slot(&self, at: &Path) -> Slot {
+        Arc::clone(self.lock().slots.entry(at.to_owned()).or_default())
+    }
+
+    /// Forgets a file system, unless somebody waits for it. `slot` is the only clone besides.
+    fn forget(&self, at: &Path, slot: &Slot) {
+        let mut known = self.lock();
+        if Arc::strong_count(slot) == 2 {
+            known.slots.remove(at);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Made {
+    async fn remove_in(self, mounter: &Mounter, site: &Arc<Place>) {
+        let _ = block(mounter, site.path(), move || Ok(self.remove())).await;
+    }
+}
+
+/// The directory at `at` as a place of its parent directory. Blocks.
+fn site(at: &Path, user: &User) -> Result<Arc<Place>, Failure> {
+    let found = (|| {
+        // Links on the way are followed: what is mounted is found by its real path.
+        let real = path::path_of(path::open(at)?.as_fd())?;
+        let (Some(parent), Some(name)) = (real.parent(), real.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let dev = path::lstat(parent)?.dev;
+        Ok((parent.to_owned(), name.as_bytes().to_vec(), dev))
+    })();
+    let (root, name, dev) = found.map_err(|source| Failure::Place { path: at.to_owned(), source })?;
+    let (who, label) = (user.who, Arc::clone(&user.label));
+    Ok(Arc::new(Place { kind: Kind::Indirect, root, dev, key: name.as_slice().into(), who, label }))
+}
+
+/// Returns whether something is mounted at a directory.
+async fn look(mounter: &Mounter, site: &Arc<Place>) -> Result<bool, Failure> {
+    let at = site.path();
+    block(mounter, at.clone(), move || {
+        let table = mountinfo::read().map_err(|source| Failure::Place { path: at.clone(), source })?;
+        Ok(mountinfo::parse(&table).any(|line| line.path() == at))
+    })
+    .await
+}
+
+async fn make(external: &External, site: &Arc<Place>, mounter: &Mounter) -> Result<(), Failure> {
+    let failure = match &external.by {
+        MountedBy::Mounts(mounts) => {
+            let (at, action) = (site.path(), Action::Mount(mounts.clone()));
+            let plan = Arc::new(Plan { at, action, offsets: Vec::new(), strict: false });
+            match mounter.perform(&plan, site).await {
+                Ok(_) => return Ok(()),
+                Err(failure) => failure,
+            }
+        }
+        MountedBy::Command { mount, .. } => match run(mount, site, mounter).await {
+            Ok(_) if look(mounter, site).await? => return Ok(()),
+            Ok(run) => Failure::Nothing { run: Box::new(run), path: site.path() },
+            Err(failure) => failure,
+        },
+    };
+    // A program may have failed after it has mounted.
+    if look(mounter, site).await? { Ok(()) } else { Err(failure) }
+}
+
+/// Runs a command of a map.
+async fn run(command: &Command, site: &Arc<Place>, mounter: &Mounter) -> Result<Run, Failure> {
+    let settings = mounter.settings();
+    let path = Path::new(OsStr::from_bytes(&command.program));
+    let mut program = Program::new(path, settings.mount_deadline, settings.grace);
+    for argument in command.arguments.iter().skip(1) {
+        program = program.arg(OsStr::from_bytes(argument));
+    }
+    let (path, label) = (site.path(), Arc::clone(&site.label));
+    let call = Call { program, server: None, path, label, patience: settings.mount_deadline };
+    mounter.runner().announce(&call, "program");
+    let run = mounter.runner().run(call).await?;
+    match run.exit {
+        Exit::Status(0) => Ok(run),
+        _ => Err(Failure::Program(Box::new(run))),
+    }
+}
+
+fn unmount_by_call(site: &Place, lazy: bool) -> Result<(), Failure> {
+    let done = path::open_exact(&site.root).and_then(|dir| {
+        let name = Path::new(OsStr::from_bytes(&site.key.0));
+        mount::unmount(dir.as_fd(), name, lazy)
+    });
+    match done {
+        Err(e) if !mount::is_not_mounted(&e) => Err(Failure::Kernel { path: site.path(), source: e }),
+        _ => Ok(()),
+    }
+}
+
+async fn block<T: Send + 'static>(
+    mounter: &Mounter,
+    path: PathBuf,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match mounter.runner().lanes.run_at(Lane::Mount, &path, mounter.settings().mount_deadline, work).await {
+        Ok(result) => result,
+        Err(late) => Err(Failure::Late { path, late }),
+    }
+}
