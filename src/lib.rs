@@ -36,6 +36,7 @@ pub mod keeper;
 pub mod link;
 pub mod logging;
 pub mod lookup;
+pub(crate) mod mutex;
 pub mod options;
 pub mod source;
 #[allow(unsafe_code, reason = "system calls that need it are confined to this module")]

@@ -46,6 +46,7 @@ pub(crate) use attach::opener::{ARGUMENT as OPENER, main as open_for_others};
 use checkpoint::{renew, restore};
 use control::{answer, serve};
 use jobs::detach;
+use mounts::record::{self, Record};
 pub(crate) use upgrade::{ARGUMENT as UPGRADE_CHECK, check as check_upgrade};
 use verify::watch;
 use worker::{Next, Worker};
@@ -136,6 +137,10 @@ async fn live(
             return START_FAILED;
         }
     };
+    match Record::open(Path::new(record::FILE)) {
+        Ok(record) => worker.mounts.set_record(record),
+        Err(e) => warn!("cannot keep a record of directories in {}: {e}", record::FILE),
+    }
     spawn_local(Rc::clone(&worker).timers());
     spawn_local(Rc::clone(&worker.mounts).close_idle_roots());
     spawn_local(signals.serve(Rc::clone(&worker), on_exit));

@@ -4,6 +4,8 @@
 use std::cell::RefCell;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,20 +13,24 @@ use tokio::sync::mpsc;
 
 use super::maps::configured_map::ConfiguredMap;
 use super::mounts::pipes::{Pipe, Pipes};
+use super::mounts::table::Mounted;
 use super::mounts::{Mounts, NewMount};
 use super::requests::{Receiver, Requests};
 use super::tools::Tools;
+use super::worker::{Channels, Worker};
 use crate::engine::{Kind, MountId};
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lanes;
-use crate::link::Link;
 use crate::link::journal::{self, Journal, Slot};
-use crate::map::{MasterOptions, SourceSpec};
+use crate::link::{Inheritance, Link, Pulse};
+use crate::logging;
+use crate::map::{MasterOptions, SourceSpec, Verbosity};
+use crate::options::Options;
 use crate::source::configuration::Configuration;
-use crate::source::{Environment, Mode, Names, Notices, Readers, open};
+use crate::source::{Environment, Mode, Names, Notices, Readers, Sources, open};
 use crate::sys::autofs::Control;
 use crate::sys::children;
-use crate::sys::fds;
+use crate::sys::{fds, mountinfo};
 
 /// The owners of a worker, without a worker.
 pub(crate) struct Parts {
@@ -78,9 +84,14 @@ fn names() -> Arc<Names> {
     Arc::default()
 }
 
-/// A line of the master map for a mount point, with the map `m`, which is not there.
+/// The configured map for a mount point, with the map `m`, which is not there.
 pub(crate) fn map(mount_point: &str) -> Rc<ConfiguredMap> {
-    let spec = SourceSpec { name: b"/nonexistent/m".to_vec(), ..SourceSpec::default() };
+    map_at(mount_point, b"/nonexistent/m")
+}
+
+/// The configured map for a mount point, with the map file at `path`.
+pub(crate) fn map_at(mount_point: &str, path: &[u8]) -> Rc<ConfiguredMap> {
+    let spec = SourceSpec { name: path.to_vec(), ..SourceSpec::default() };
     let notices = Arc::new(Notices::keep());
     let environment = Arc::new(Environment {
         names: names(),
@@ -92,6 +103,63 @@ pub(crate) fn map(mount_point: &str) -> Rc<ConfiguredMap> {
     let source = open(&spec, Mode::Indirect, &environment);
     let source = (source, Arc::clone(&environment.names));
     Rc::new(ConfiguredMap::new(1, mount_point.as_bytes().to_vec(), spec, MasterOptions::default(), source))
+}
+
+/// A line of the mount table: what is mounted at `target`, with the device number `dev`. `rest` begins with `- type source`.
+pub(crate) fn mounted(target: &str, dev: usize, rest: &str) -> Mounted {
+    let text = format!("{} 20 0:{dev} / {target} rw {rest}\n", 30 + dev);
+    mountinfo::parse(text.as_bytes()).next().map(Mounted::from).unwrap()
+}
+
+/// A worker of a keeper that does nothing. The engine knows none of its mounts, so it does nothing on this machine.
+pub(crate) struct Alone {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) channels: Channels,
+    /// The keeper's end of the link.
+    _keeper: OwnedFd,
+}
+
+impl Alone {
+    /// Starts it. Must run in a tokio runtime, in a `LocalSet`.
+    pub(crate) fn new() -> Self {
+        let (keeper, link) = fds::pair().unwrap();
+        let inheritance = Inheritance {
+            pipes: Vec::new(),
+            journal: journal::create().unwrap(),
+            pulse: Arc::new(Pulse::new().unwrap()),
+            link: Link::new(link),
+            before: 0,
+            spared: false,
+            program: "/nonexistent/automount".into(),
+        };
+        let configuration =
+            Configuration { conf: crate::config::AutofsConf::default(), native: Default::default(), names: names() };
+        let (files, notices) = Sources::configuration();
+        let sources = Rc::new(Sources::new(files, notices, &configuration.native.limits));
+        let logger = logging::install(logging::Sink::Stderr, Verbosity::Basic);
+        let new = Worker::new(inheritance, configuration, Options::default(), logger, &sources, false);
+        let (worker, channels) = new.unwrap();
+        Self { worker, channels, _keeper: keeper }
+    }
+
+    /// Makes an indirect mount known, which the map file `map` serves. Returns its pipe.
+    pub(crate) fn indirect(&self, id: u32, path: &str, dev: u32, map: &Path) -> u32 {
+        let mounts = &self.worker.mounts;
+        let pipe = mounts.create_pipe().unwrap();
+        let (map, created) = (map_at(path, map.as_os_str().as_bytes()), Made::default());
+        let (path, kind) = (Path::new(path).into(), Kind::Indirect);
+        mounts.insert(MountId(id), NewMount { path, kind, dev, pipe, map, created, remote: false, found: false });
+        pipe
+    }
+}
+
+impl Alone {
+    /// Writes a packet into a pipe, as the kernel does, and reads it into the journal.
+    pub(crate) fn read(&self, pipe: u32, packet: &[u8]) -> Slot {
+        let mounts = &self.worker.mounts;
+        std::fs::File::from(mounts.write_end(pipe).unwrap()).write_all(packet).unwrap();
+        self.worker.requests.read_one(&mounts.pipe(pipe).unwrap())
+    }
 }
 
 /// What the kernel asks for.

@@ -33,10 +33,7 @@ pub struct Place {
 impl Place {
     /// Returns the absolute path.
     pub fn path(&self) -> PathBuf {
-        match self.kind {
-            Kind::Indirect => self.root.join(self.name()),
-            Kind::Direct | Kind::Offset => self.root.clone(),
-        }
+        self.kind.entry_path(&self.root, &self.key)
     }
 
     /// Returns whether something is mounted here, or linked. The directories that carry the triggers of a multi-mount

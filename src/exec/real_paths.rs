@@ -11,9 +11,10 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::dirs;
+use crate::mutex::lock;
 use crate::sys::path::Magic;
 use crate::sys::{mountinfo, path};
 
@@ -34,7 +35,7 @@ struct Known {
 
 impl RealPaths {
     fn known<T>(&self, with: impl FnOnce(&mut Known) -> T) -> T {
-        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        with(&mut lock(&self.0))
     }
 
     /// Finds the real paths of all mount points, and forgets others. A path that cannot be resolved is taken as it is

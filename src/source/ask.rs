@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::map::{Macros, User};
+use crate::mutex::lock;
 
 /// The question for one key.
 #[derive(Debug, Clone)]
@@ -67,11 +68,11 @@ impl Pass {
 
     /// Notes that `path` is read in this walk.
     pub(super) fn visit(&self, path: &Arc<Path>) {
-        self.visited.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(path));
+        lock(&self.visited).insert(Arc::clone(path));
     }
 
     /// Returns whether `path` was read in this walk.
     pub(super) fn has_visited(&self, path: &Path) -> bool {
-        self.visited.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
+        lock(&self.visited).contains(path)
     }
 }

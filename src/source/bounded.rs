@@ -5,7 +5,7 @@
 //! counts as hanging, and further questions are answered from memory at once. From time to time one question is let
 //! through, since what the late one waits for may be gone.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use log::{error, info};
@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Notices, Pass, SourceError, SourceId, Waiting};
+use crate::mutex::lock;
 
 /// The bounds of a source.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +103,7 @@ impl Bounded {
 
 impl Gate {
     fn lock(&self) -> MutexGuard<'_, GateState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Returns whether a question may be asked now.
@@ -137,7 +138,7 @@ enum Late {
 
 impl UnderWay {
     fn lock(&self) -> MutexGuard<'_, Late> {
-        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.late)
     }
 
     /// Its deadline has passed.

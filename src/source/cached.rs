@@ -1,12 +1,13 @@
 //! Answers that are kept for a time, for services that cannot prove that nothing has changed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Pass, SourceError, SourceId, Waiting};
+use crate::mutex::lock;
 
 /// Answers kept at most. When there are more, those that have expired are dropped, then all.
 const KEPT_MAX: usize = 10_000;
@@ -35,7 +36,7 @@ impl Cached {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Keeps an answer. One that is no answer, or that is old itself, replaces nothing.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Pass, SourceError, SourceId, Waiting};
+use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Pass, SourceError, SourceId, Waiting, several};
 use crate::config::nsswitch::{Outcome, Search, Service};
 
 /// The maps of one name, in the order of nsswitch.conf.
@@ -139,15 +139,11 @@ impl MapSource for Chain {
     }
 
     fn known_entries(&self) -> Option<Arc<Entries>> {
-        let mut all: Option<Entries> = None;
-        for entries in self.links.iter().filter_map(|(_, source)| source.known_entries()) {
-            all.get_or_insert_default().add(entries);
-        }
-        all.map(Arc::new)
+        several::known_entries(self.links.iter().map(|(_, source)| source))
     }
 
     fn freshness(&self) -> Freshness {
-        self.links.iter().fold(Freshness::Unchanged, |all, (_, source)| all.and(source.freshness()))
+        several::freshness(self.links.iter().map(|(_, source)| source))
     }
 
     fn exists(&self) -> bool {

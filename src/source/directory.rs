@@ -3,7 +3,7 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::file::{Seen, Trail};
 use super::master::directory;
@@ -11,6 +11,7 @@ use super::{
     Answer, Ask, Bounded, Bounds, Description, Entries, Environment, FileMap, Flight, Freshness, MapSource, Mode,
     Origin, Pass, SourceError, SourceId, Waiting,
 };
+use crate::mutex::lock;
 
 /// A directory whose files make up one map.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl DirectoryMap {
 
 impl Directory {
     fn lock(&self) -> MutexGuard<'_, Arc<State>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn state(&self) -> Arc<State> {

@@ -1,12 +1,13 @@
 //! What all sources share: names, threads, and where they report what is wrong.
 
 use std::os::unix::ffi::OsStringExt as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
 use super::{Lookups, Names, Programs, Readers};
 use crate::map::System;
+use crate::mutex::lock;
 use crate::sys::user;
 use crate::text::{Diagnostic, Severity};
 
@@ -52,14 +53,14 @@ impl Notices {
     /// Reports diagnostics.
     pub fn add(&self, diagnostics: impl IntoIterator<Item = Diagnostic>) {
         match &self.kept {
-            Some(kept) => kept.lock().unwrap_or_else(PoisonError::into_inner).extend(diagnostics),
+            Some(kept) => lock(kept).extend(diagnostics),
             None => diagnostics.into_iter().for_each(|diagnostic| log(&diagnostic)),
         }
     }
 
     /// Returns the diagnostics since the last call.
     pub fn take(&self) -> Vec<Diagnostic> {
-        let taken = |kept: &Mutex<_>| std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
+        let taken = |kept: &Mutex<_>| std::mem::take(&mut *lock(kept));
         self.kept.as_ref().map(taken).unwrap_or_default()
     }
 

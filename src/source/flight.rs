@@ -2,9 +2,10 @@
 //!
 //! The work runs in a task of its own. A caller that stops waiting leaves the work as it is: its result is still stored.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::mutex::lock;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -83,7 +84,7 @@ impl Flight {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

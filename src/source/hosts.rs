@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use log::error;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Flight, Readers};
+use crate::mutex::lock;
 use crate::plan::Host;
 use crate::text::Escaped;
 
@@ -103,8 +104,4 @@ fn look_up(name: &[u8]) -> Host {
 /// Returns whether an address is this machine's: only then a socket can be bound to it.
 fn is_ours(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

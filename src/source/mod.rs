@@ -32,6 +32,7 @@ mod program;
 mod programs;
 mod readers;
 pub mod service;
+mod several;
 mod sources;
 mod store;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Pass, SourceError, SourceId, Waiting};
+use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Pass, SourceError, SourceId, Waiting, several};
 use crate::map::MasterOptions;
 
 /// The parts of a `multi` map.
@@ -114,15 +114,11 @@ impl MapSource for Multi {
     }
 
     fn known_entries(&self) -> Option<Arc<Entries>> {
-        let mut all: Option<Entries> = None;
-        for entries in self.parts.iter().filter_map(|part| part.source.known_entries()) {
-            all.get_or_insert_default().add(entries);
-        }
-        all.map(Arc::new)
+        several::known_entries(self.parts.iter().map(|part| &part.source))
     }
 
     fn freshness(&self) -> Freshness {
-        self.parts.iter().fold(Freshness::Unchanged, |all, part| all.and(part.source.freshness()))
+        several::freshness(self.parts.iter().map(|part| &part.source))
     }
 
     fn exists(&self) -> bool {

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::time::{Instant, timeout_at};
 
 use super::{Flight, Notices, Readers, SourceError};
+use crate::mutex::lock;
 
 /// Reads a file. The second argument tells that an earlier version of it is in force.
 type Read<T> = fn(&Arc<Path>, bool) -> Result<T, SourceError>;
@@ -116,8 +117,4 @@ impl<T> Last<T> {
             (None, None) => Fetched::Failed(Arc::new(SourceError::Hangs { path: Arc::clone(path) })),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

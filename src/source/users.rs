@@ -5,13 +5,14 @@
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::{Flight, Readers};
 use crate::map::User;
+use crate::mutex::lock;
 use crate::sys::user;
 
 /// For so long a user is not asked for again.
@@ -100,10 +101,6 @@ fn look_up(uid: u32, gid: u32) -> User {
     let group = user::group(gid).ok().flatten().map(bytes);
     let (name, home) = entry.map_or((None, None), |entry| (Some(bytes(entry.name)), Some(bytes(entry.home))));
     User { uid, gid, name, group, home }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@
 //! vector says so in its `ours` table. Each runs in a [world](common::world) of its own; what cannot run here is listed
 //! as ignored with the reason.
 //!
+//! With `AUTOFS_TRY_IGNORED` in the environment, only the ignored vectors are run that lack nothing but a feature of
+//! ours, and each that passes is a failure: it is to be ignored no longer.
+//!
 //! Ours mounts in two ways, so its vectors run twice where that makes a difference: once with `method = "command"`,
 //! so that mount(8) sees every word, once as it comes, where the mount table must show the result.
 
@@ -19,6 +22,7 @@ mod run;
 mod vector;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 
@@ -34,15 +38,37 @@ fn main() -> ExitCode {
     let lacking = world::lacking();
     let variant = Variant::chosen();
     let vectors = vector::all(variant, variant.version().as_deref());
+    if run::tries_ignored() {
+        let trials = vectors.iter().filter(|vector| vector.can_be_tried()).map(|v| gate(v, variant, lacking)).collect();
+        return libtest_mimic::run(&suite::arguments(), trials).exit_code();
+    }
     let trials = vectors.iter().flat_map(|v| Way::of(variant, v).into_iter().map(|w| trial(v, w, lacking))).collect();
     libtest_mimic::run(&suite::arguments(), trials).exit_code()
 }
 
 fn trial(vector: &Vector, way: Way, lacking: Option<&'static str>) -> Trial {
-    let no_ipv6 = vector.ipv6 && std::fs::read_dir("/proc/sys/net/ipv6").is_err();
-    let lacking = lacking.or(no_ipv6.then_some("needs IPv6"));
-    let why = vector.ignored.clone().or(lacking.map(str::to_owned));
-    let id = way.name(&vector.id);
-    let deadline = secs(30 + vector.steps.iter().map(vector::Step::seconds).sum::<u64>());
+    let why = vector.ignored.clone().or(lacks(vector, lacking).map(str::to_owned));
+    let (id, deadline) = (way.name(&vector.id), deadline(vector));
     suite::trial(&id.clone(), why.as_deref(), move || world::run(&id, deadline))
+}
+
+/// A test that fails if an ignored vector passes in every way in which it would be run.
+fn gate(vector: &Vector, variant: Variant, lacking: Option<&'static str>) -> Trial {
+    let as_others = Vector { ignored: None, ..vector.clone() };
+    let names: Vec<String> = Way::of(variant, &as_others).into_iter().map(|way| way.name(&vector.id)).collect();
+    let deadline = deadline(vector);
+    suite::trial(&vector.id, lacks(vector, lacking), move || {
+        let passes = names.iter().all(|name| world::run(name, deadline).is_ok());
+        if passes { Err("it passes: take `ignored` out of the vector".to_owned()) } else { Ok(()) }
+    })
+}
+
+/// Returns what this machine lacks for a vector.
+fn lacks(vector: &Vector, lacking: Option<&'static str>) -> Option<&'static str> {
+    let no_ipv6 = vector.ipv6 && std::fs::read_dir("/proc/sys/net/ipv6").is_err();
+    lacking.or(no_ipv6.then_some("needs IPv6"))
+}
+
+fn deadline(vector: &Vector) -> Duration {
+    secs(30 + vector.steps.iter().map(vector::Step::seconds).sum::<u64>())
 }

@@ -18,6 +18,11 @@ use super::common::table::{self, Mounted};
 use super::common::{PATIENCE, secs, visit, world};
 use super::vector::{self, Step, Vector};
 
+/// Returns whether the ignored vectors are tried.
+pub fn tries_ignored() -> bool {
+    std::env::var_os("AUTOFS_TRY_IGNORED").is_some()
+}
+
 /// How the program mounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -158,6 +163,7 @@ impl Run {
         command.envs(&vector.env);
         self.daemon = Some(Daemon::spawn(command));
         let end = match (vector.ready.is_empty(), vector.absent.is_empty()) {
+            (false, _) if tries_ignored() => secs(6),
             (false, _) => secs(6) * PATIENCE,
             (true, true) => secs(6),
             (true, false) => Duration::from_millis(1500),

@@ -106,6 +106,15 @@ fn verbose() -> Vec<String> {
     vec!["-v".to_owned()]
 }
 
+impl Vector {
+    /// Returns whether an ignored vector can be tried here: it says what must come of it, and lacks only a feature of ours,
+    /// no stand-in.
+    pub fn can_be_tried(&self) -> bool {
+        let says = !self.ready.is_empty() || self.mounts.is_some() || self.end.is_some();
+        says && self.ignored.as_deref().is_some_and(|why| why.ends_with(" not served yet"))
+    }
+}
+
 /// One thing that is done, and what must come of it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]

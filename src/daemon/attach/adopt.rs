@@ -4,7 +4,7 @@
 //! packets wait, as nothing may be mounted a second time.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -100,7 +100,8 @@ pub(crate) async fn adopt(with: &Attach, id: MountId, table: &Arc<MountTable>) {
         let entries = entries(table, &path, kind);
         let count = entries.len();
         for (name, mounts) in entries {
-            let entry = Entry { mount: id, key: Key::from(name.as_bytes()), at: at(&path, kind, &name), again: false };
+            let key = Key::from(name.as_bytes());
+            let entry = Entry { mount: id, at: kind.entry_path(&path, &key), key, again: false };
             if !Box::pin(adopt_entry(with, &entry, &mounts, table)).await {
                 spawn_local(retry_until_adopted(with.clone(), Entry { again: true, ..entry }, name));
             }
@@ -140,10 +141,6 @@ struct Entry {
     at: PathBuf,
     /// A part of it is adopted already.
     again: bool,
-}
-
-fn at(path: &Path, kind: Kind, name: &OsStr) -> PathBuf {
-    if kind == Kind::Indirect { path.join(name) } else { path.to_owned() }
 }
 
 /// Adopts an entry again and again, until nothing there is blocked any more.
@@ -344,5 +341,67 @@ async fn take_nested(
             *complete &= !blocked;
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::testing::mounted;
+
+    const AUTOFS: &str = "- autofs m rw,fd=5,pgrp=9,timeout=3,offset,pipe_ino=7";
+
+    fn table(lines: &[(&str, &str)]) -> MountTable {
+        MountTable::of(lines.iter().enumerate().map(|(n, (target, rest))| mounted(target, n, rest)).collect())
+    }
+
+    fn found(table: &MountTable, path: &str, kind: Kind) -> Vec<(String, Vec<u32>)> {
+        let entries = entries(table, Path::new(path), kind).into_iter();
+        entries.map(|(key, mounts)| (key.into_string().unwrap(), mounts.iter().map(|m| m.dev).collect())).collect()
+    }
+
+    fn plan(at: &str, offsets: Vec<Plan>) -> Plan {
+        Plan { offsets: offsets.into_iter().map(Arc::new).collect(), ..nothing(Path::new(at)) }
+    }
+
+    #[test]
+    fn mounts_below_an_indirect_mount_belong_to_the_first_component() {
+        let table = table(&[
+            ("/home", "- autofs m rw,fd=5,pgrp=9,timeout=3,indirect,pipe_ino=7"),
+            ("/home/anna", "- nfs s:/anna rw"),
+            ("/home/bert/deep", AUTOFS),
+            ("/home/bert/deep", "- tmpfs t rw"),
+            ("/homes/carl", "- tmpfs t rw"),
+        ]);
+        let expected = [("anna".to_owned(), vec![1]), ("bert".to_owned(), vec![2, 3])];
+        assert_eq!(found(&table, "/home", Kind::Indirect), expected);
+    }
+
+    #[test]
+    fn a_direct_mount_has_one_entry_with_what_covers_it() {
+        let direct = "- autofs m rw,fd=5,pgrp=9,timeout=3,direct,pipe_ino=7";
+        let bare = table(&[("/data", direct)]);
+        assert_eq!(found(&bare, "/data", Kind::Direct), []);
+        let covered = table(&[("/data", direct), ("/data", "- nfs s:/d rw"), ("/data/sub", AUTOFS)]);
+        assert_eq!(found(&covered, "/data", Kind::Direct), [(String::new(), vec![2, 1])]);
+    }
+
+    #[test]
+    fn offsets_without_a_mount_are_missing() {
+        let tree = plan("/a", vec![plan("/a/x", vec![]), plan("/a/y", vec![plan("/a/y/z", vec![])])]);
+        let there = [mounted("/a/x", 1, AUTOFS), mounted("/a/y/z", 2, AUTOFS)];
+        let there: Vec<&Mounted> = there.iter().collect();
+        let missing: Vec<PathBuf> = missing(&tree, &there).iter().map(|offset| offset.at.clone()).collect();
+        // Those below an offset are mounted when the offset is.
+        assert_eq!(missing, [PathBuf::from("/a/y")]);
+    }
+
+    #[test]
+    fn the_plan_of_a_nested_offset_is_found_by_its_path() {
+        let tree = plan("/a", vec![plan("/a/x", vec![]), plan("/a/y", vec![plan("/a/y/z", vec![])])]);
+        let at = |path: &str| find(&tree, Path::new(path)).map(|plan| plan.at.clone());
+        assert_eq!(at("/a/y"), Some("/a/y".into()));
+        assert_eq!(at("/a/y/z"), Some("/a/y/z".into()));
+        assert_eq!((at("/a/y/other"), at("/a/yy"), at("/a")), (None, None, None));
     }
 }

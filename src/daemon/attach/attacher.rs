@@ -10,7 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::daemon::attach::opener::Opener;
+use super::opener::Opener;
+use super::verdict::{Verdict, verdict};
 use crate::daemon::mounts::table::{MountTable, Mounted};
 use crate::engine::{Kind, MountId};
 use crate::exec::dirs::{DirError, Made, Maker, Rules};
@@ -158,32 +159,28 @@ impl Attacher {
 
     fn attach(&mut self, job: Job, dirs: &mut Maker) -> Result<Attached, AttachError> {
         let table = Arc::clone(&self.table);
-        let there = table.at(&job.path);
-        // The autofs mount may be covered by the file system of a direct mount.
-        let Some((line, shown)) = there.iter().rev().find_map(|line| Some((line, line.autofs?))) else {
-            return match there.last() {
-                Some(other) if job.kind == Kind::Indirect => {
-                    Err(AttachError::OtherFileSystem { path: job.path, fstype: other.fstype.clone() })
-                }
-                _ => self.mount(job, dirs),
-            };
-        };
-        if shown.kind != job.kind {
-            return Err(AttachError::OtherFileSystem { path: job.path, fstype: b"autofs of another kind".to_vec() });
-        }
-        if line.speaks_through(&self.own).is_some() && shown.timeout == job.options.timeout {
-            // It is ours and alive.
-        } else if line.speaks_through(&self.own).is_some() {
-            let root = self.open(&job, line.dev);
-            let set = root.and_then(|root| self.control.set_timeout(root.as_fd(), job.options.timeout));
-            set.map_err(AttachError::io(&job.path, "set the timeout"))?;
-        } else {
-            if shown.pipe_ino != Some(-1) {
-                let inode = shown.pipe_ino.and_then(|inode| u64::try_from(inode).ok());
-                orphaned(&job.path, shown.pgrp, inode)?;
+        let line = match verdict(table.at(&job.path), job.kind, job.options.timeout, &self.own) {
+            Verdict::Mount => return self.mount(job, dirs),
+            Verdict::Leave(fstype) => {
+                return Err(AttachError::OtherFileSystem { path: job.path, fstype: fstype.to_vec() });
             }
-            self.take_over(&job, line)?;
-        }
+            Verdict::Keep(line) => line,
+            Verdict::SetTimeout(line) => {
+                let root = self.open(&job, line.dev);
+                let set = root.and_then(|root| self.control.set_timeout(root.as_fd(), job.options.timeout));
+                set.map_err(AttachError::io(&job.path, "set the timeout"))?;
+                line
+            }
+            Verdict::TakeOver(line) => {
+                self.take_over(&job, line)?;
+                line
+            }
+            Verdict::TakeOverOrphan(line, pgrp, inode) => {
+                orphaned(&job.path, pgrp, inode)?;
+                self.take_over(&job, line)?;
+                line
+            }
+        };
         Ok(Attached { id: job.id, pipe: job.pipe, dev: line.dev, created: Made::default(), found: true })
     }
 

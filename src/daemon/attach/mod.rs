@@ -5,6 +5,7 @@ pub(crate) mod attacher;
 pub(crate) mod opener;
 pub(crate) mod top;
 mod vacant;
+mod verdict;
 
 use std::rc::Rc;
 use std::sync::Arc;

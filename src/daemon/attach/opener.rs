@@ -13,9 +13,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::mutex::lock;
 use crate::sys::autofs::Control;
 use crate::sys::{children, fds, path};
 
@@ -114,7 +115,7 @@ impl Opener {
     }
 
     fn remember<T>(&self, look: impl FnOnce(&mut HashMap<PathBuf, Instant>) -> T) -> T {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = lock(&self.memory);
         memory.retain(|_, when| when.elapsed() < MEMORY);
         look(&mut memory)
     }

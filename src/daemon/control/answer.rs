@@ -372,3 +372,127 @@ async fn explain(worker: &Rc<Worker>, path: &Bytes, who: Requester) -> Result<An
         notes: explained.notes,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::control::Outcome;
+    use crate::daemon::testing::Alone;
+
+    /// Answers one call of root.
+    async fn ask(alone: &Alone, call: Call) -> Result<Answer, ControlError> {
+        let (reply, _) = oneshot::channel();
+        let (_, delivered) = oneshot::channel();
+        one(&alone.worker, &Asked { call, uid: 0, gid: 0, reply, delivered }).await
+    }
+
+    fn path(path: &str) -> Bytes {
+        Bytes::from(Path::new(path))
+    }
+
+    fn failure(answer: Result<Answer, ControlError>) -> String {
+        match answer {
+            Err(ControlError::Failed { message }) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_without_maps_has_an_empty_status() {
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let alone = Alone::new();
+                let Ok(Answer::Status(status)) = ask(&alone, Call::Status).await else { panic!() };
+                assert_eq!((status.mount_points.len(), status.restores, status.rest), (0, 0, None));
+                let Ok(Answer::Mounts(mounts)) = ask(&alone, Call::Mounts).await else { panic!() };
+                assert_eq!(mounts.mounts, []);
+                let Ok(Answer::Pong(pong)) = ask(&alone, Call::Ping).await else { panic!() };
+                assert_eq!(pong.version, version());
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_path_is_explained_by_the_mount_point_above_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let map = dir.path().join("map");
+        std::fs::write(&map, "good -fstype=tmpfs,size=1m :t\nbad -fstype=nfs :\n").unwrap();
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let alone = Alone::new();
+                alone.indirect(1, "/srv/auto", 70, &map);
+                let explained = async |at: &str| match ask(&alone, Call::Explain { path: path(at) }).await {
+                    Ok(Answer::Explanation(explanation)) => explanation,
+                    other => panic!("{other:?}"),
+                };
+                let good = explained("/srv/auto/good").await;
+                assert_eq!(
+                    (good.outcome, &*good.key.0, &*good.mount_point.0),
+                    (Outcome::Found, &b"good"[..], &b"/srv/auto"[..])
+                );
+                assert!(good.plan.is_some() && good.place.is_some(), "{good:?}");
+                let unknown = explained("/srv/auto/unknown/deep").await;
+                assert_eq!((unknown.outcome, unknown.plan.is_none()), (Outcome::NotFound, true));
+                let itself = failure(ask(&alone, Call::Explain { path: path("/srv/auto") }).await);
+                assert_eq!(itself, "a mount point has no entry: name a path below it");
+                let elsewhere = ask(&alone, Call::Explain { path: path("/srv/other/k") }).await;
+                assert_eq!(elsewhere, Err(ControlError::NoSuchMount { path: path("/srv/other/k") }));
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn calls_about_paths_of_other_file_systems_name_the_path() {
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let alone = Alone::new();
+                let no_such = |at: &str| Err(ControlError::NoSuchMount { path: path(at) });
+                let level = |at: &str| Call::SetLogLevel { path: path(at), level: Level::Debug };
+                assert_eq!(ask(&alone, level("/srv")).await, no_such("/srv"));
+                assert_eq!(ask(&alone, level("/-")).await, no_such("/-"), "there is no direct mount");
+                assert_eq!(ask(&alone, Call::Expire { path: Some(path("/srv")) }).await, no_such("/srv"));
+                alone.indirect(1, "/srv/auto", 70, Path::new("/nonexistent/m"));
+                assert_eq!(ask(&alone, level("/srv/auto/k")).await, Ok(Answer::Done));
+                let logger = alone.worker.state.borrow().logger;
+                assert_eq!(logger.level(Path::new("/srv/auto")), crate::map::Verbosity::Debug);
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_phase_that_does_not_permit_a_call_is_named() {
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let alone = Alone::new();
+                let starting = failure(ask(&alone, Call::Upgrade).await);
+                assert!(starting.contains("the daemon is about to start or to end"), "{starting}");
+                alone.worker.life.started();
+                assert!(alone.worker.life.enter(Phase::Upgrading));
+                assert_eq!(failure(ask(&alone, Call::Detach).await), UPGRADE_UNDER_WAY);
+                assert!(failure(ask(&alone, Call::Upgrade).await).contains(UPGRADE_UNDER_WAY));
+                assert_eq!(alone.worker.life.phase(), Phase::Upgrading);
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_detach_ends_a_daemon_that_serves() {
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let alone = Alone::new();
+                alone.worker.started();
+                assert_eq!(ask(&alone, Call::Detach).await, Ok(Answer::Done));
+                let (how, left) = alone.worker.life.ended().await;
+                assert_eq!((how, left), (Shutdown::Detach, vec![]));
+            })
+            .await;
+    }
+}

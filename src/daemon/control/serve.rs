@@ -9,7 +9,7 @@ use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use log::{debug, warn};
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::control::protocol::{self, REQUEST_MAX};
 use crate::control::{Answer, Call, ControlError, Frames};
+use crate::mutex::lock;
 use crate::sys::{path, socket};
 
 /// Maximum number of open connections of root.
@@ -113,7 +114,7 @@ struct Connection {
 impl Connection {
     /// Counts one more connection of a user. Returns `None` if the limit is reached.
     fn admit(all: &Arc<Mutex<Connections>>, uid: u32) -> Option<Self> {
-        let mut open = all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(all);
         let own = open.by_user.get(&uid).copied().unwrap_or(0);
         let has_room = match uid {
             0 => own < ROOT_CONNECTIONS,
@@ -130,7 +131,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let mut open = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.all);
         let own = open.by_user.get(&self.uid).copied().unwrap_or(0);
         match own {
             0 | 1 => drop(open.by_user.remove(&self.uid)),

@@ -142,6 +142,17 @@ impl Requests {
 }
 
 #[cfg(test)]
+impl Requests {
+    /// Reads one packet from a pipe into the journal.
+    pub(crate) fn read_one(&self, pipe: &crate::daemon::mounts::pipes::Pipe) -> Slot {
+        match self.journal.borrow_mut().read(pipe.number, pipe.fd()) {
+            Ok(crate::link::journal::Read::Packet(slot)) => slot,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::path::Path;
 
@@ -157,11 +168,7 @@ mod tests {
     /// Writes a packet and reads it into the journal.
     fn read(parts: &Parts, pipe: u32, bytes: &[u8]) -> Slot {
         parts.write(pipe, bytes);
-        let pipe = parts.mounts.pipe(pipe).unwrap();
-        match parts.requests.journal.borrow_mut().read(pipe.number, pipe.fd()) {
-            Ok(Read::Packet(slot)) => slot,
-            other => panic!("{other:?}"),
-        }
+        parts.requests.read_one(&parts.mounts.pipe(pipe).unwrap())
     }
 
     /// Routes a packet. The time for which its lookup has waited already is left out: this machine may be busy.

@@ -11,7 +11,7 @@ pub mod stamp;
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use log::{debug, info};
@@ -24,6 +24,7 @@ use super::{
     SourceError, SourceId, Waiting, open,
 };
 use crate::map::{Format, SourceSpec};
+use crate::mutex::lock;
 use crate::text::{Diagnostic, Escaped, Position};
 use index::IncludeLine;
 use read::Content;
@@ -477,11 +478,6 @@ impl std::fmt::Debug for File {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("File").field("path", &self.path).field("mode", &self.mode).finish_non_exhaustive()
     }
-}
-
-/// A panic ends the process, so no lock is ever left poisoned.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,0 +1,171 @@
+//! Carries out the effects of the engine: each begins a job, whose outcome becomes an event.
+
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use log::info;
+use tokio::task::spawn_local;
+
+use super::{Next, Worker};
+use crate::daemon::attach::top;
+use crate::daemon::jobs::{browse, check, detach, expire, perform, resolve, unmount};
+use crate::daemon::mailbox::Report;
+use crate::engine::{Effect, EntryId, EntryPhase, EntryView, Event, JobId, MountId, Resolution, Wanted};
+use crate::fault;
+use crate::text::Escaped;
+
+impl Worker {
+    /// Begins the jobs of one kind that are carried out together.
+    pub(super) fn begin_together(self: &Rc<Self>, Together { attach, detach, check, left }: Together) {
+        drop(left);
+        if !attach.is_empty() {
+            let (worker, making) = (Rc::clone(self), self.mounts.begin_attaching());
+            spawn_local(async move {
+                let with = worker.attach();
+                let blocked = top::attach(&with, attach).await;
+                worker.made(making);
+                top::retry_until_attached(with, blocked).await;
+            });
+        }
+        if !detach.is_empty() {
+            detach.iter().for_each(|(id, _)| self.mounts.begin_leaving(*id));
+            let worker = Rc::clone(self);
+            spawn_local(async move {
+                let outcomes = detach::detach(&worker.mounts, &worker.tools(), detach).await;
+                top::release_unused(&worker.means());
+                outcomes.into_iter().for_each(|(mount, outcome)| worker.event(Event::Detached { mount, outcome }));
+            });
+        }
+        if !check.is_empty() {
+            let worker = Rc::clone(self);
+            spawn_local(async move {
+                let outcomes = check::check(&worker.mounts, &worker.tools(), check).await;
+                outcomes.into_iter().for_each(|(job, mounted)| worker.event(Event::Checked { job, mounted }));
+            });
+        }
+    }
+
+    /// Carries out one effect, or begins the job that does; returns the event if the outcome is known at once.
+    pub(super) fn carry_out(self: &Rc<Self>, together: &mut Together, effect: Effect) -> Option<Event> {
+        let worker = Rc::clone(self);
+        match effect {
+            Effect::Reply { mount, token, error, reason: _ } => {
+                self.requests.answer(&self.mounts, &self.tools.borrow(), mount, token, error);
+            }
+            Effect::Resolve { job, at, who } => {
+                let question = self.mounts.get(at.mount).map(|mount| self.state.borrow().question(&mount, at.key, who));
+                let Some(question) = question else {
+                    return Some(Event::Resolved { job, outcome: Resolution::NotFound });
+                };
+                info!(target: &question.target(), "attempting to mount entry {}", Escaped::path(&question.at));
+                if let Some(outcome) = resolve::now(&question) {
+                    resolve::log_failure(&question.at, &outcome);
+                    return Some(Event::Resolved { job, outcome });
+                }
+                spawn_local(async move {
+                    let at = question.at.clone();
+                    let outcome = resolve::later(question).await;
+                    resolve::log_failure(&at, &outcome);
+                    worker.event(Event::Resolved { job, outcome });
+                });
+            }
+            Effect::Perform { job, at, plan, who } => {
+                fault::point("resolved");
+                if let Some(outcome) =
+                    perform::now(&self.mounts, &self.tools.borrow(), &at, &plan, who, &mut together.left)
+                {
+                    return Some(Event::Performed { job, outcome });
+                }
+                let making = self.mounts.begin_making();
+                spawn_local(async move {
+                    let outcome = perform::later(&worker.means(), &at, plan, who).await;
+                    worker.event(Event::Performed { job, outcome });
+                    worker.made(making);
+                });
+            }
+            Effect::Check { job, at } => together.check.push((job, at)),
+            Effect::Unmount { job, at, layers, lazy } => drop(spawn_local(async move {
+                let (gone, error) = unmount::unmount(&worker.mounts, &worker.tools(), &at, &layers, lazy).await;
+                worker.event(Event::Unmounted { job, gone, error });
+                if gone > 0 || layers.is_empty() {
+                    worker.emptied(at.mount);
+                }
+            })),
+            Effect::ExpireRun { mount, immediate } => drop(spawn_local(async move {
+                worker.expire(mount, immediate).await;
+                worker.event(Event::ExpireRan { mount });
+            })),
+            Effect::Attach { mount, wanted } => together.attach.push((mount, wanted)),
+            Effect::Update { mount, wanted } => {
+                let map = self.state.borrow().maps.by_number.get(&wanted.map).map(Rc::clone);
+                map.into_iter().for_each(|map| top::update(&self.mounts, &self.tools.borrow(), mount, map, &wanted));
+            }
+            Effect::Detach { mount, lazy } => together.detach.push((mount, lazy)),
+            Effect::Exit { how, left } => self.life.end(how, left),
+        }
+        None
+    }
+
+    /// Runs an expire run on a mount.
+    pub(crate) async fn expire(&self, mount: MountId, immediate: bool) {
+        if let Some(mount) = self.mounts.get(mount) {
+            expire::run(&mount, &self.tools(), immediate).await;
+        }
+    }
+
+    /// Looks after a mount below which something was unmounted: if a restore has lost options of it, it is renewed.
+    fn emptied(&self, mount: MountId) {
+        if self.mounts.get(mount).is_some_and(|mount| mount.lacks_options) {
+            self.then(Next::Renew(mount));
+        }
+    }
+
+    /// Has something done by the modules above.
+    pub(super) fn then(&self, next: Next) {
+        // The receiver lives as long as the worker.
+        let _ = self.next.send(next);
+    }
+
+    /// Brings the directories of keys below a mount up to date, where they are shown.
+    pub(crate) async fn browse(&self, mount: MountId) {
+        if let Some(known) = self.mounts.get(mount) {
+            if let Some(extra) = browse::fill(&known, &self.tools()).await {
+                self.remove_extra(mount, extra);
+            }
+        }
+    }
+
+    /// Removes the directories of a mount that are no keys, unless a mount is on its way there. On this thread none can
+    /// begin meanwhile, and the kernel removes no mount point.
+    pub(super) fn remove_extra(&self, mount: MountId, extra: browse::Extra) {
+        let engine = self.engine.borrow();
+        let Some(view) = engine.mount(mount) else { return };
+        let moves = |e: &EntryView<'_>| !matches!(e.phase, EntryPhase::Mounted | EntryPhase::Failed(..));
+        let busy: HashSet<&[u8]> = view.entries().filter(moves).map(|entry| &*entry.key.0).collect();
+        extra.remove(|name| busy.contains(name));
+    }
+
+    /// Does what a job reports before it ends.
+    pub(super) fn report(self: &Rc<Self>, report: Report) {
+        match report {
+            Report::Event(event) => self.event(event),
+            Report::Adopted(mount) => {
+                self.mounts.adopted(mount);
+                self.serve_parked();
+            }
+            Report::Made(making) => self.made(making),
+            Report::Extra(mount, extra) => self.remove_extra(mount, extra),
+        }
+    }
+}
+
+/// Effects of one kind that are carried out together.
+#[derive(Debug, Default)]
+pub(super) struct Together {
+    pub(super) attach: Vec<(MountId, Wanted)>,
+    pub(super) detach: Vec<(MountId, bool)>,
+    pub(super) check: Vec<(JobId, EntryId)>,
+    /// Descriptors to close after the requests are answered.
+    pub(super) left: Vec<OwnedFd>,
+}

@@ -1,0 +1,147 @@
+//! Packets, and mounts that vanish or are found again: what comes from the kernel.
+
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use log::{debug, warn};
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
+
+use super::{Next, Worker};
+use crate::control::SOCKET;
+use crate::daemon::attach::top;
+use crate::daemon::control::serve;
+use crate::daemon::life::Quiescence;
+use crate::daemon::mounts::AutofsMount;
+use crate::daemon::mounts::locate::locate;
+use crate::daemon::mounts::pipes::Pipe;
+use crate::daemon::requests::{Receiver, Routed, find_mounts, serve as serve_pipe};
+use crate::engine::{Event, MountId};
+use crate::fault;
+use crate::link::journal::Slot;
+use crate::logging::target;
+use crate::text::Escaped;
+
+impl Worker {
+    /// Takes note that an autofs mount has gone without us.
+    pub(crate) fn vanished(self: &Rc<Self>, mount: MountId) {
+        // First the engine, which answers what is open there, then the end of it.
+        self.event(Event::Vanished { mount });
+        let removed = self.mounts.remove(mount);
+        top::release_unused(&self.means());
+        let Some((known, created, root)) = removed else { return };
+        if mount.is_top() && !created.is_empty() {
+            self.mounts.give_back([(known.path.clone(), created)]);
+        }
+        if let Some(root) = root {
+            // Processes that are still in it are to get errors, not to wait.
+            if let Err(e) = self.tools.borrow().control.catatonic(root.as_fd()) {
+                let path = &known.path;
+                debug!(target: &target(path), "{} stays as it is: {e}", Escaped::path(path));
+            }
+        }
+    }
+
+    /// Removes an autofs mount that cannot be reached at its mount point any more. It stays mounted where it is, and its place is
+    /// free for another one.
+    pub(crate) fn displaced(self: &Rc<Self>, mount: MountId) {
+        self.event(Event::Vanished { mount });
+        drop(self.mounts.remove(mount));
+        top::release_unused(&self.means());
+    }
+
+    /// Returns whether this process was restored from a checkpoint since the last time that this was asked.
+    pub(crate) fn was_restored(&self) -> bool {
+        self.sentinel.was_restored()
+    }
+
+    /// Waits until this process was frozen for a checkpoint, or restored from one.
+    pub(crate) async fn frozen(&self) {
+        self.sentinel.woken.notified().await;
+    }
+
+    /// Takes note that this process was restored. A packet in `fresh` was read since.
+    ///
+    /// What can be done without waiting is done before anything else happens: another packet must not meet the devices of
+    /// the other machine, nor an answer its tokens.
+    pub(crate) fn restored(self: &Rc<Self>, fresh: Option<Slot>) {
+        let kept = self.life.record_restore();
+        for pipe in self.mounts.pipes() {
+            pipe.was_restored();
+        }
+        self.sentinel.was_restored();
+        self.mounts.forget_requests();
+        self.requests.forget_all(fresh);
+        // The socket was bound anew by CRIU.
+        self.socket.set(self.socket.get().and_then(|_| serve::identity(Path::new(SOCKET))));
+        warn!("restored from a checkpoint: looking for {} autofs mounts", self.mounts.count());
+        self.event(Event::Restored);
+        self.regain(kept);
+    }
+
+    /// Finds all autofs mounts again, and has them served again. `kept` was kept for the time of a checkpoint.
+    pub(crate) fn regain(&self, kept: Option<Quiescence>) {
+        let located = locate(&self.mounts, self.tools.borrow().ignore);
+        self.then(Next::Regain(located, kept));
+    }
+
+    /// Reads each pipe that a mount has begun to write to.
+    pub(crate) async fn read_pipes(self: Rc<Self>, mut unread: mpsc::UnboundedReceiver<Rc<Pipe>>) {
+        while let Some(pipe) = unread.recv().await {
+            let (requests, mounts) = (Rc::clone(&self.requests), Rc::clone(&self.mounts));
+            spawn_local(serve_pipe(requests, mounts, pipe, Rc::clone(&self)));
+        }
+    }
+}
+
+impl Receiver for Rc<Worker> {
+    fn packet(&self, slot: Slot, pipe: u32) {
+        fault::point("read");
+        let knows = |id| self.engine.borrow().mount(id).is_some();
+        let has_device = self.tools.borrow().control.has_device();
+        match self.requests.route(slot, pipe, &self.mounts, knows, has_device) {
+            Routed::Dropped => {}
+            Routed::Parked => {
+                let (requests, mounts) = (Rc::clone(&self.requests), Rc::clone(&self.mounts));
+                spawn_local(find_mounts(requests, mounts, self.tools(), Rc::clone(self)));
+            }
+            Routed::Answer(mount, token, error) => {
+                self.requests.answer(&self.mounts, &self.tools.borrow(), mount, token, error);
+            }
+            Routed::Event(event) => {
+                let asks = match &event {
+                    Event::Missing { token, who, .. } => Some((*token, who.tgid)),
+                    _ => None,
+                };
+                self.event(event);
+                if let Some((token, pid)) = asks {
+                    self.requests.keep_name(token, pid);
+                }
+            }
+        }
+    }
+
+    fn restored(&self, fresh: Slot) {
+        Worker::restored(self, Some(fresh));
+    }
+
+    fn abandoned(&self, pipe: &Pipe) {
+        let ours = |id, mount: &AutofsMount| mount.pipe == pipe.number && !self.mounts.is_leaving(id);
+        for (id, path) in self.mounts.filter_map(|id, mount| ours(id, mount).then(|| (id, Arc::clone(&mount.path)))) {
+            // At the end it is we who have let go of it.
+            if !self.life.is_stopping() {
+                warn!(target: &target(&path), "{} is no longer ours: it was unmounted", Escaped::path(&path));
+            }
+            self.vanished(id);
+        }
+        // A pipe whose last writer has gone is not used again: the reactor would find it readable for ever.
+        if pipe.mounts.get() == 0 {
+            self.mounts.release_pipe(pipe.number);
+            let state = self.state.borrow();
+            let shared = state.maps.by_number.values().filter(|map| map.pipe.get() == Some(pipe.number));
+            shared.for_each(|map| map.pipe.set(None));
+        }
+    }
+}
