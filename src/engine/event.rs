@@ -1,4 +1,4 @@
-//! What the shell tells the engine.
+//! Events: what the shell reports to the engine.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub enum Event {
         /// and its deadline still counts from there.
         waited: u64,
     },
-    /// The kernel found an entry unused (or was told not to look): it is to be unmounted.
+    /// The kernel asks to unmount an entry, because it is unused or because expiry was forced.
     Expire {
         /// The unused entry.
         at: EntryId,
@@ -122,8 +122,8 @@ pub enum Event {
     },
     /// Begin no expire runs from now on (`true`), or do so again (`false`): a checkpoint is about to be made.
     Pause(bool),
-    /// A checkpoint was restored. All tokens that came before this event are forgotten without an answer: the kernel is
-    /// another one, in which the same number may belong to another request.
+    /// A checkpoint was restored. Forgets all earlier tokens without an answer, because the kernel may be another one, where the
+    /// same number may belong to another request.
     Restored,
     /// End the daemon.
     Stop(Shutdown),
@@ -131,7 +131,8 @@ pub enum Event {
     Timer,
 }
 
-/// How the daemon ends, in the order of their force. A later request counts if it is a more forceful one.
+/// How the daemon ends, from the least to the most forceful way. A later request replaces an earlier one if it is more
+/// forceful.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Shutdown {
     /// Leave everything mounted for the next start.

@@ -62,7 +62,7 @@ impl MountIds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(pub NonZeroU32);
 
-/// A piece of work that the shell does for the engine; its number comes back with the result.
+/// Identifies a job of the shell. The event with the outcome names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(pub u64);
 
@@ -149,19 +149,19 @@ pub struct Requester {
 /// below -4095 oopses it, 0 and above froze kernels before 4.12, so no number travels, only these names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Errno {
-    /// No such key, or it could not be mounted: what automount always says.
+    /// There is no such key, or it could not be mounted. automount gives no other errno.
     ENOENT,
     /// An expire packet whose file system is in use.
     EBUSY,
     /// The request's deadline has passed.
     ETIMEDOUT,
-    /// Mounted where the requester cannot see it: a private mount namespace would ask for ever.
+    /// The entry is mounted, but not in the mount namespace of the requester, which would ask forever.
     ELOOP,
     /// The worker cannot do it now.
     EAGAIN,
-    /// Something failed that is no matter of the map.
+    /// A failure that is not due to the map.
     EIO,
-    /// Look again: the lookup begins anew, once, with a new request.
+    /// The kernel starts the lookup again, once, with a new request.
     ESTALE,
 }
 
@@ -183,14 +183,14 @@ impl Errno {
 /// A top-level autofs mount as the configuration wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Mount point. All who know of this mount share it.
+    /// The mount point. Shared, to save memory with thousands of mounts.
     pub path: Arc<Path>,
     /// Indirect or direct.
     pub kind: Kind,
     /// Which maps serve it: the shell's number for the line of the master map (equal lines keep their number over a
     /// reload).
     pub map: u32,
-    /// Seconds until an unused mount goes; 0: never.
+    /// Seconds after which an unused mount is unmounted; 0 for never.
     pub timeout: u64,
     /// Seconds for which a failed key fails at once.
     pub negative_timeout: u64,

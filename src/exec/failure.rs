@@ -48,7 +48,7 @@ pub enum Failure {
     /// No name of a file system type.
     #[error("{} is no type of a file system", Escaped(.0))]
     Type(Vec<u8>),
-    /// `fsck` has found what it cannot repair, or wants a reboot.
+    /// fsck(8) has found errors that it cannot repair, or asks for a reboot.
     #[error("fsck refuses {}: {run}", Escaped(.device))]
     Fsck {
         /// The device.
@@ -83,18 +83,18 @@ pub enum Failure {
         /// The place.
         path: PathBuf,
     },
-    /// It takes too long.
+    /// The deadline has passed.
     #[error("{}: {late}", Escaped::path(.path))]
     Late {
         /// The place.
         path: PathBuf,
-        /// Since when.
+        /// What was waited for.
         late: Late,
     },
 }
 
 impl Failure {
-    /// Returns whether what was to be unmounted is in use, or may be, as it did not go in time.
+    /// Returns whether the unmount failed because the mount is in use, or may be in use: it was not unmounted in time.
     pub fn is_busy(&self) -> bool {
         match self {
             Self::Kernel { source, .. } => source.kind() == io::ErrorKind::ResourceBusy,
@@ -103,7 +103,7 @@ impl Failure {
         }
     }
 
-    /// Returns whether it has failed for lack of time.
+    /// Returns whether a deadline has passed.
     pub fn is_late(&self) -> bool {
         match self {
             Self::Late { .. } => true,

@@ -132,7 +132,7 @@ impl Lanes {
             Ok(done) => done,
             Err(e) => match e.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime ends, and with it whoever waits here.
+                // The runtime ends, and this task with it.
                 Err(_) => std::future::pending().await,
             },
         }

@@ -1,8 +1,8 @@
-//! From one program of the keeper to the next: all that it holds, as text in a memfd whose number is in the environment.
+//! Passes the state of the keeper to the next program: as text in a memfd, whose number is in the environment.
 //!
-//! Process, group, children and descriptors stay over exec(2); what is lost is what the descriptors mean. The text is
-//! one word and its values a line, so that a later program may add to it; what it does not know it passes over. The
-//! version changes when the journal, the worker's messages, or the meaning of a line does.
+//! Process, group, children and descriptors survive exec(2); the text says what each descriptor is. Each line is a word with
+//! its values. A program ignores the lines that it does not know, so later versions can add some. The version changes with the
+//! format of the journal, of the messages, or of a line.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -15,10 +15,10 @@ use crate::link::HANDOVER_VERSION as VERSION;
 use crate::sys::children::{self, Signal};
 use crate::sys::{exec, fds};
 
-/// What the environment variable is called.
+/// The environment variable with the number of the memfd.
 pub(super) const VARIABLE: &str = "AUTOFS_HANDOVER";
 
-/// What was handed over.
+/// The state that the program before has handed over.
 #[derive(Debug)]
 pub(super) struct Handover {
     pub(super) journal: OwnedFd,
@@ -27,11 +27,11 @@ pub(super) struct Handover {
     pub(super) link: OwnedFd,
     pub(super) held: Vec<(u32, OwnedFd)>,
     pub(super) worker: Option<i32>,
-    /// How many workers there have been.
+    /// Number of workers that this daemon has had.
     pub(super) workers: u32,
-    /// The program that ran before, in case that the new one does not serve.
+    /// The file of the program before, which is executed again if the new one does not serve.
     pub(super) previous: Option<OwnedFd>,
-    /// The signal that ends the daemon, if it came before the new program did.
+    /// The signal that ends the daemon, if it was received before the new program was executed.
     pub(super) stop: Option<Signal>,
     pub(super) files: Files,
 }
@@ -39,18 +39,18 @@ pub(super) struct Handover {
 /// Why there is no handover.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandoverError {
-    /// It is not for this process: an old environment.
+    /// It is for another process: the environment was inherited.
     #[error("what was handed over is for another process")]
     Elsewhere,
-    /// It is for this process, which cannot make anything of it.
+    /// It is for this process, but has an invalid or unknown format.
     #[error("what was handed over cannot be read: {0}")]
     Unknown(&'static str),
-    /// A descriptor that is spoken of is not open.
+    /// A descriptor named in it is not open in this process.
     #[error("what was handed over cannot be taken: {0}")]
     Io(#[from] io::Error),
 }
 
-/// What is to be handed over.
+/// The state that is handed over to the next program.
 #[derive(Debug)]
 pub(super) struct OutgoingHandover<'a> {
     pub(super) journal: BorrowedFd<'a>,

@@ -1,4 +1,16 @@
-//! The keeper's loop: wait, restart the worker, pass signals on, reap orphans.
+//! The keeper's loop: restarts the worker, passes signals on, reaps orphans.
+//!
+//! ```text
+//!               fork                    Started                 SIGCHLD
+//!  due (a time) ────▶ worker, starting ────────▶ worker, serves ───────▶ due now
+//!        ▲                  │ SIGCHLD                  │ hangs: SIGKILL
+//!        └──── back off ────┘                          ▼
+//!     (a new program: after 3 of them          given up: due when it has ended,
+//!      the program before comes back)          or after 5 seconds
+//! ```
+//!
+//! `Ending` from a worker that ends regularly, or the end of the first worker before it serves, ends the daemon. `Upgrade`
+//! executes the new program, which tells the worker to retire (`retire_by`) and then is in the state "due".
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -19,34 +31,34 @@ use crate::sys::signals::{Request, Signals};
 use crate::sys::{fds, procfs};
 use crate::text::Escaped;
 
-/// Pipes that can be held. The table never grows, so that it cannot fail to; a worker with more pipes than this keeps
-/// the rest to itself, and only those are lost with it.
+/// Maximum number of pipes that are held. The table never grows, so adding a pipe cannot fail for lack of memory. Pipes of a
+/// worker beyond this number are lost with it.
 pub(super) const TABLE: usize = 8192;
 
-/// From the start of a worker that died before it served to the start of the next: this long, doubled each time up to
-/// the second value.
+/// The first and the longest pause between the start of a worker that died before it served and the start of the next one.
+/// The pause doubles each time.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// For a worker to retire, before it is killed. It gives what runs a second.
+/// How long a worker may take to retire before it is killed. It gives its running jobs one second.
 const RETIRE: Duration = Duration::from_millis(1500);
 
-/// So many workers in a row of a new program that never serve, and the one before comes back.
+/// After this number of workers in a row that never serve, a new program is replaced by the one before it.
 const CHANCES: u32 = 3;
 
-/// Descriptors that a worker opens before it has raised its limit, and while it starts.
+/// Number of descriptors that a worker opens while it starts, before it raises its limit.
 const ROOM: usize = 32;
 
-/// For what a dead worker has left under way to end when it is killed.
+/// How long the killed processes that a dead worker has left may take to end.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Messages that are read in one go: a worker that never stops talking keeps nobody from ending it.
+/// Maximum number of messages read in one turn, so that a worker that sends without end can still be killed.
 const TALK: usize = 1024;
 
-/// From the kill of a worker that hangs to the start of the next one, if the kernel has not ended the killed one by then: a
-/// thread of it may wait inside the kernel, but will not do anything more outside.
+/// The longest time between the kill of a worker that hangs and the start of the next one. A thread of the killed worker may
+/// wait inside the kernel for longer, but it executes nothing outside of it any more.
 const KILLED: Duration = Duration::from_secs(5);
 
-/// What the loop tells the process or the service manager that has started the daemon.
+/// Receives the state of the daemon, for the process or the service manager that has started it.
 pub(super) trait Waiting {
     /// The daemon serves.
     fn started(&mut self);
@@ -54,7 +66,7 @@ pub(super) trait Waiting {
     /// The daemon is alive.
     fn alive(&mut self);
 
-    /// How often it wants to be told that.
+    /// Returns the interval in which [`alive`](Self::alive) is to be called, or `None` for never.
     fn interval(&self) -> Option<Duration>;
 }
 
@@ -63,7 +75,7 @@ pub(super) trait Waiting {
 struct GivenUp {
     /// When the next worker is started without waiting for its end any longer.
     at: Instant,
-    /// It was stopped by a signal.
+    /// Whether it had been stopped by a signal.
     stopped: bool,
 }
 
@@ -75,36 +87,36 @@ pub(super) struct Keeper {
     journal: SharedMemory,
     held: Vec<(u32, OwnedFd)>,
     worker: Option<i32>,
-    /// When the worker, or the last one, was started.
+    /// When the last worker was started.
     begun: Instant,
-    /// When the next one is to be started.
+    /// When the next worker is to be started.
     due: Option<Instant>,
     failures: u32,
     workers: u32,
-    /// The last worker was ended from outside.
+    /// Whether the last worker was killed from outside, so that no request is blamed.
     spared: bool,
     pulse: Arc<Pulse>,
     watchdog: Watchdog,
-    /// The worker was found to hang and killed.
+    /// Set while a worker that hangs has been killed and has not ended yet.
     given_up: Option<GivenUp>,
     /// When the service manager is to be told next that the daemon is alive.
     alive_at: Option<Instant>,
     files: Files,
-    /// The worker was told to retire, and is killed then.
+    /// When a worker that was told to retire is killed.
     retire_by: Option<Instant>,
-    /// A new program is to take over.
+    /// Whether a new program is to be executed.
     upgrade: bool,
-    /// The program before this one, until a worker of this one has served.
+    /// The file of the program before this one, until a worker of this one serves.
     previous: Option<OwnedFd>,
     served: bool,
     ever_served: bool,
     ending: Option<u8>,
-    /// The signal that ends the daemon, once it came: a worker that takes over in the middle of the end is told again.
+    /// The signal that ends the daemon, once it was received. It is sent to each new worker again.
     stop: Option<Signal>,
 }
 
 impl Keeper {
-    /// The keeper of a new daemon.
+    /// Creates the keeper of a new daemon.
     pub(super) fn new(signals: Signals, journal: SharedMemory, files: Files) -> io::Result<Self> {
         let ends = fds::pair()?;
         fds::set_nonblocking(ends.0.as_fd(), true)?;
@@ -144,7 +156,7 @@ impl Keeper {
         })
     }
 
-    /// The keeper of a daemon whose program has been replaced. Its worker is of the program before.
+    /// Creates the keeper of a daemon whose program has been replaced. The worker still runs the program before.
     pub(super) fn resume(signals: Signals, handover: Handover) -> io::Result<Self> {
         let Handover { journal, socket, link, held, worker, workers, previous, stop, files } = handover;
         let journal = SharedMemory::open(journal)?;
@@ -167,8 +179,7 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// Runs until the daemon ends, and returns its exit status. In a worker it returns what the worker is to do with
-    /// instead.
+    /// Runs until the daemon ends. Returns the exit status, or in a new worker what it inherits.
     pub(super) fn run(mut self, waiting: &mut dyn Waiting) -> Result<u8, Inheritance> {
         loop {
             if std::mem::take(&mut self.upgrade) {
@@ -199,7 +210,7 @@ impl Keeper {
             if pulse {
                 self.watch();
             }
-            // The worker's messages first: what it has said before it died still counts.
+            // The messages first: those that a worker sent before it died still count.
             if messages {
                 let _ = (0..TALK).take_while(|_| self.receive(waiting)).count();
             }
@@ -214,8 +225,7 @@ impl Keeper {
         }
     }
 
-    /// Tells the service manager from time to time that the daemon is alive: not while a worker is about to be replaced
-    /// because it hangs.
+    /// Tells the service manager at intervals that the daemon is alive, except while a worker that hangs is being replaced.
     fn say_alive(&mut self, waiting: &mut dyn Waiting) {
         let Some(interval) = waiting.interval() else { return };
         if self.alive_at.is_none_or(|at| at <= Instant::now()) {
@@ -226,7 +236,7 @@ impl Keeper {
         }
     }
 
-    /// Looks whether the worker hangs, and kills it if so.
+    /// Kills the worker if it hangs.
     fn watch(&mut self) {
         let turn = self.pulse.look();
         let Some(worker) = self.worker.filter(|_| self.given_up.is_none() && self.retire_by.is_none()) else { return };
@@ -250,7 +260,7 @@ impl Keeper {
     }
 
     fn fork(&mut self) -> Option<Inheritance> {
-        // Its own, so that no turn of the worker before counts as its.
+        // Each worker has its own counter, so that no turn of an earlier worker is counted.
         let Ok(pulse) = Pulse::new() else {
             self.postpone();
             return None;
@@ -283,7 +293,7 @@ impl Keeper {
         }
     }
 
-    /// Executes the program that stands at the path of this one now, and goes on if that fails.
+    /// Executes the file that is now at the path of this program. Returns if that fails.
     fn become_new(&mut self) {
         if !self.may_be_replaced() {
             return;
@@ -297,17 +307,17 @@ impl Keeper {
         error!("{} cannot take over: {e}; this program goes on", Escaped::path(&program));
     }
 
-    /// Whether a new worker could open what it needs: with a full table neither program could go on.
+    /// Checks that a new worker could open the descriptors it needs. With a full table neither program could continue.
     fn has_room(&self) -> io::Result<()> {
         (0..ROOM).map(|_| fds::duplicate(self.journal.as_fd())).collect::<io::Result<Vec<_>>>().map(drop)
     }
 
-    /// Not before this program has shown that it serves: the one before, known to be good, would be forgotten.
+    /// Returns whether this program may be replaced: it has served, so the program before it is not needed any more.
     fn may_be_replaced(&self) -> bool {
         self.ever_served && self.previous.is_none() && self.stop.is_none() && self.retire_by.is_none()
     }
 
-    /// Executes the program that was there before this one, which does not serve.
+    /// Executes the program before this one again, because this one does not serve.
     fn fall_back(&mut self) {
         let Some(previous) = self.previous.take() else { return };
         error!("no worker of the new program serves: the program before takes over again");
@@ -330,7 +340,7 @@ impl Keeper {
         handover.hand_over(program)
     }
 
-    /// In the new worker: what it takes over.
+    /// Returns what the new worker inherits. Called in the worker.
     fn bequeath(&mut self, before: u32) -> io::Result<Inheritance> {
         let pipes = std::mem::take(&mut self.held);
         let link = Link::new(self.link.try_clone()?);
@@ -349,8 +359,8 @@ impl Keeper {
         }
     }
 
-    /// Takes one message. An unknown one, half a one, and a pipe too many are passed over: nothing that a worker
-    /// sends may bring the keeper down. False: there is none.
+    /// Processes one message of the worker. Returns `false` if there is none. Unknown and incomplete messages and pipes beyond
+    /// [`TABLE`] are ignored: no message ends the keeper.
     fn receive(&mut self, waiting: &mut dyn Waiting) -> bool {
         let mut bytes = [0; SIZE];
         let message = match fds::receive(self.socket.as_fd(), &mut bytes) {
@@ -399,7 +409,7 @@ impl Keeper {
         }
     }
 
-    /// Reaps what has ended: the worker, and orphans that were left to us. `Some`: the daemon has ended.
+    /// Reaps the worker and orphans that have ended. Returns the exit status if the daemon has ended.
     fn reap(&mut self, waiting: &mut dyn Waiting) -> Option<u8> {
         while let Ok(Reaped::Child(pid, exit)) = children::reap() {
             if Some(pid) != self.worker {
@@ -420,20 +430,20 @@ impl Keeper {
                 None if self.given_up.is_some() => info!("the worker has ended ({exit}); another one goes on"),
                 None => error!("the worker has died ({exit}); another one goes on"),
             }
-            // A worker that was stopped from outside and killed by us is as one that was killed from outside.
+            // A worker that was stopped from outside and then killed by the watchdog counts as killed from outside.
             let hung = self.given_up.take().is_some_and(|given_up| !given_up.stopped);
             self.succeed(retired.is_some() || exit.is_kill() && !hung);
         }
         None
     }
 
-    /// Has another worker started. With `spared`, no request is to be blamed for the end of the one before.
+    /// Arranges the start of the next worker. With `spared`, no request is blamed for the death of the one before.
     fn succeed(&mut self, spared: bool) {
         self.worker = None;
         self.spared = spared;
         self.given_up = None;
-        // What the dead worker had under way would be done a second time by the next one. File systems in user
-        // space have left the group by now.
+        // Otherwise the next worker would do a second time what these processes are doing. FUSE servers have left the group
+        // by now.
         children::kill_own_group(PATIENCE);
         if self.served {
             self.due = Some(Instant::now());

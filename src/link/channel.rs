@@ -12,7 +12,7 @@ pub enum Message {
     Hold(u32),
     /// Let go of the read end of this number: its mounts are gone.
     Drop(u32),
-    /// The master map has been read and what it names is mounted (or could not be): whoever waits for the start may
+    /// The master map has been read and what it names is mounted (or could not be): the process that waits for the start may
     /// go on.
     Started,
     /// The worker is about to exit for good, with this status.

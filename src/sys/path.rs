@@ -386,7 +386,7 @@ impl Magic {
         self.0 == 0x6573_5546 || self.is_remote()
     }
 
-    /// Is it a file system of another machine, on which no directory of ours has a place? NFS, SMB (three numbers), NCP,
+    /// Returns whether this is a network file system, on which no directories are made: NFS, SMB (three numbers), NCP,
     /// AFS, Coda, Ceph, 9P; linux/magic.h and the sources of those without an entry there.
     pub fn is_remote(self) -> bool {
         matches!(
