@@ -1,17 +1,16 @@
 //! Carries out the effects of the engine: each begins a job, whose outcome becomes an event.
 
 use std::collections::HashSet;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use log::info;
 use tokio::task::spawn_local;
 
-use super::{Next, Worker};
+use super::{Next, Together, Worker};
 use crate::daemon::attach::top;
 use crate::daemon::jobs::{browse, check, detach, expire, perform, resolve, unmount};
 use crate::daemon::mailbox::Report;
-use crate::engine::{Effect, EntryId, EntryPhase, EntryView, Event, JobId, MountId, Resolution, Wanted};
+use crate::engine::{Effect, EntryPhase, EntryView, Event, MountId, Resolution};
 use crate::fault;
 use crate::text::Escaped;
 
@@ -158,14 +157,4 @@ impl Worker {
             Report::Extra(mount, extra) => self.remove_extra(mount, extra),
         }
     }
-}
-
-/// Effects of one kind that are carried out together.
-#[derive(Debug, Default)]
-pub(super) struct Together {
-    pub(super) attach: Vec<(MountId, Wanted)>,
-    pub(super) detach: Vec<(MountId, bool)>,
-    pub(super) check: Vec<(JobId, EntryId)>,
-    /// Descriptors to close after the requests are answered.
-    pub(super) left: Vec<OwnedFd>,
 }

@@ -11,6 +11,7 @@ mod packets;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use crate::daemon::mounts::{Making, Mounts};
 use crate::daemon::requests::Requests;
 use crate::daemon::state::State;
 use crate::daemon::tools::Tools;
-use crate::engine::{Engine, Event, Limits, MountId, Shutdown};
+use crate::engine::{Engine, EntryId, Event, JobId, Limits, MountId, Shutdown, Wanted};
 use crate::exec::lanes::Lanes;
 use crate::link::journal::Journal;
 use crate::link::{Inheritance, Message, Pulse};
@@ -42,7 +43,6 @@ use crate::source::configuration::Configuration;
 use crate::source::{Sources, service};
 use crate::sys::autofs::Control;
 use crate::text::Escaped;
-use effects::Together;
 
 /// How long a start may take before the end that was asked for meanwhile begins without it.
 const START: Duration = Duration::from_secs(5);
@@ -289,6 +289,16 @@ impl Worker {
         }
         self.begin_together(together);
     }
+}
+
+/// Effects of one kind that are carried out together.
+#[derive(Debug, Default)]
+struct Together {
+    attach: Vec<(MountId, Wanted)>,
+    detach: Vec<(MountId, bool)>,
+    check: Vec<(JobId, EntryId)>,
+    /// Descriptors to close after the requests are answered.
+    left: Vec<OwnedFd>,
 }
 
 /// Logs the transitions of entries that the last event has brought.
