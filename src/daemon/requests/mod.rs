@@ -159,7 +159,6 @@ mod tests {
     use super::*;
     use crate::daemon::testing::{Asks, ByUs, Parts, Told, packet};
     use crate::engine::{EntryId, Errno, Event, Key, MountId, Requester};
-    use crate::link::journal::Read;
 
     fn token(number: u32) -> Token {
         Token(number.try_into().unwrap())
