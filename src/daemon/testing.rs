@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::maps::configured_map::ConfiguredMap;
 use super::mounts::pipes::{Pipe, Pipes};
-use super::mounts::table::Mounted;
+use super::mounts::table::{MountTable, Mounted};
 use super::mounts::{Mounts, NewMount};
 use super::requests::{Receiver, Requests};
 use super::tools::Tools;
@@ -107,8 +107,26 @@ pub(crate) fn map_at(mount_point: &str, path: &[u8]) -> Rc<ConfiguredMap> {
 
 /// A line of the mount table: what is mounted at `target`, with the device number `dev`. `rest` begins with `- type source`.
 pub(crate) fn mounted(target: &str, dev: usize, rest: &str) -> Mounted {
-    let text = format!("{} 20 0:{dev} / {target} rw {rest}\n", 30 + dev);
+    mounted_on(20, target, dev, rest)
+}
+
+/// The same, mounted on the mount with the id `parent`. Its own id is `30 + dev`.
+fn mounted_on(parent: usize, target: &str, dev: usize, rest: &str) -> Mounted {
+    let text = format!("{} {parent} 0:{dev} / {target} rw {rest}\n", 30 + dev);
     mountinfo::parse(text.as_bytes()).next().map(Mounted::from).unwrap()
+}
+
+/// A mount table with a root file system and these mounts, in the order in which they were mounted. Each is `(target, rest)`
+/// as for [`mounted`]; the first one has the device number 0.
+pub(crate) fn table(lines: &[(&str, &str)]) -> MountTable {
+    let root = lines.len();
+    let line = |(n, (target, rest)): (usize, &(&str, &str))| {
+        let above = lines.iter().take(n).enumerate().filter(|(_, (above, _))| Path::new(target).starts_with(above));
+        let parent = above.max_by_key(|(n, (above, _))| (above.len(), *n)).map_or(root, |(n, _)| n);
+        mounted_on(30 + parent, target, n, rest)
+    };
+    let lines = lines.iter().enumerate().map(line);
+    MountTable::of(lines.chain([mounted_on(1, "/", root, "- ext4 d rw")]).collect())
 }
 
 /// A worker of a keeper that does nothing. The engine knows none of its mounts, so it does nothing on this machine.

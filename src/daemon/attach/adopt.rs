@@ -347,13 +347,9 @@ async fn take_nested(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::testing::mounted;
+    use crate::daemon::testing::{mounted, table};
 
     const AUTOFS: &str = "- autofs m rw,fd=5,pgrp=9,timeout=3,offset,pipe_ino=7";
-
-    fn table(lines: &[(&str, &str)]) -> MountTable {
-        MountTable::of(lines.iter().enumerate().map(|(n, (target, rest))| mounted(target, n, rest)).collect())
-    }
 
     fn found(table: &MountTable, path: &str, kind: Kind) -> Vec<(String, Vec<u32>)> {
         let entries = entries(table, Path::new(path), kind).into_iter();
