@@ -267,7 +267,15 @@ fn plan(place: &Place, action: Action) -> Plan {
 
 fn mount(fstype: &str, source: &str, options: &str) -> FsMount {
     let propagation = Propagation::Slave;
-    FsMount { fstype: fstype.into(), source: source.into(), options: options.into(), propagation, fsck: None }
+    FsMount {
+        fstype: fstype.into(),
+        source: source.into(),
+        options: options.into(),
+        propagation,
+        fsck: None,
+        server: None,
+        limit: None,
+    }
 }
 
 /// The lines of the mount table for `path`.

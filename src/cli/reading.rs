@@ -12,7 +12,7 @@ use crate::source::configuration::{Configuration, ConfigurationFiles, ReadConfig
 use crate::source::master::{MasterFiles, Reading};
 use crate::source::{
     Answer, Ask, Entries, Environment, MapSource, Master, Mode, Names, Notices, Pass, Programs, Readers, Rules,
-    SourceError, Users, open, service,
+    Servers, SourceError, Users, open, service,
 };
 use crate::text::Diagnostic;
 
@@ -41,7 +41,14 @@ impl Reader {
         let (names, notices) = (Arc::default(), Arc::new(Notices::keep()));
         let programs = Arc::new(Programs::new(WIDTH, Arc::new(Users::new(WIDTH))));
         let (readers, lookups) = (Readers::new(WIDTH), Arc::default());
-        let environment = Arc::new(Environment { names, readers, programs, notices, lookups });
+        let environment = Arc::new(Environment {
+            names,
+            readers,
+            programs,
+            notices,
+            lookups,
+            servers: Arc::new(Servers::with_hosts(WIDTH)),
+        });
         Ok(Self { runtime: Some(runtime), environment, amd: AmdConf::default() })
     }
 

@@ -112,6 +112,8 @@ mod tests {
             options: b"ro".to_vec(),
             propagation: Propagation::Slave,
             fsck: None,
+            server: None,
+            limit: None,
         };
         let plan = Plan {
             offsets: vec![Arc::new(leaf("/m/k/sub", Action::Mount(vec![mount.clone(), mount])))],

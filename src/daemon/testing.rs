@@ -99,6 +99,7 @@ pub(crate) fn map_at(mount_point: &str, path: &[u8]) -> Rc<ConfiguredMap> {
         programs: crate::source::Programs::of_tests(),
         notices,
         lookups: Arc::default(),
+        servers: Arc::new(crate::source::Servers::with_hosts(1)),
     });
     let source = open(&spec, Mode::Indirect, &environment);
     let source = (source, Arc::clone(&environment.names));

@@ -28,6 +28,9 @@ pub enum Failure {
     /// The plan has no mount to try.
     #[error("there is nothing to mount on {}", Escaped::path(.0))]
     Empty(PathBuf),
+    /// None of the servers serves.
+    #[error("no hosts available: {0}")]
+    NoServer(String),
     /// The source cannot be reached.
     #[error("cannot open {}: {source}", Escaped(.path))]
     Source {

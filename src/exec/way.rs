@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::options::{self, Options};
 use super::settings::{Method, Settings};
@@ -129,9 +130,14 @@ pub(super) fn server(source: &[u8]) -> Option<&[u8]> {
     source.get(..path).filter(|host| !host.is_empty() && !host.contains(&b'/'))
 }
 
+/// How long a program that mounts may take.
+fn deadline(mount: &FsMount, settings: &Settings) -> Duration {
+    mount.limit.map_or(settings.mount_deadline, |limit| limit.min(settings.mount_deadline))
+}
+
 /// Makes the call of a helper, with the arguments that mount(8) would give it.
 pub(super) fn helper(program: &Path, subtype: bool, mount: &FsMount, target: &Path, settings: &Settings) -> Program {
-    let mut call = Program::new(program, settings.mount_deadline, settings.grace);
+    let mut call = Program::new(program, deadline(mount, settings), settings.grace);
     call = call.arg(OsStr::from_bytes(&mount.source)).arg(target);
     if is_nfs(&mount.fstype) {
         // Sloppy: options that it does not know are ignored.
@@ -149,7 +155,7 @@ pub(super) fn helper(program: &Path, subtype: bool, mount: &FsMount, target: &Pa
 
 /// Makes the call of mount(8). With `staged`, the target is not the final place, so libmount must not remember it.
 pub(super) fn command(mount: &FsMount, target: &Path, staged: bool, settings: &Settings) -> Program {
-    let mut call = Program::new(&settings.mount, settings.mount_deadline, settings.grace);
+    let mut call = Program::new(&settings.mount, deadline(mount, settings), settings.grace);
     if staged {
         call = call.arg("-n");
     }
@@ -181,7 +187,15 @@ mod tests {
 
     fn mount(fstype: &str, options: &str, source: &str) -> FsMount {
         let propagation = Propagation::Slave;
-        FsMount { fstype: fstype.into(), source: source.into(), options: options.into(), propagation, fsck: None }
+        FsMount {
+            fstype: fstype.into(),
+            source: source.into(),
+            options: options.into(),
+            propagation,
+            fsck: None,
+            server: None,
+            limit: None,
+        }
     }
 
     fn way(mount: &FsMount) -> String {

@@ -76,11 +76,20 @@ pub(super) struct Wishes<'a> {
     pub strict: bool,
     pub nobind: bool,
     pub symlink: bool,
+    /// `use-weight-only`, or the contrary, if one is said.
+    pub weight_only: Option<bool>,
 }
 
 impl<'a> Wishes<'a> {
     fn of(options: &'a OptionList) -> Self {
-        let mut wishes = Self { fstype: b"nfs", strict: false, nobind: false, symlink: false };
+        let mut wishes = Self { fstype: b"nfs", strict: false, nobind: false, symlink: false, weight_only: None };
+        for word in options.words() {
+            match word {
+                b"use-weight-only" => wishes.weight_only = Some(true),
+                b"no-use-weight-only" => wishes.weight_only = Some(false),
+                _ => {}
+            }
+        }
         for pseudo in options.words().filter_map(Pseudo::of) {
             match pseudo {
                 Pseudo::Fstype(fstype) if !fstype.is_empty() => wishes.fstype = fstype,

@@ -13,14 +13,17 @@ mod nfs;
 mod print;
 #[cfg(test)]
 mod recorded;
+mod servers;
 mod submount;
 
 pub use build::{build, hosts};
 pub use context::{Context, Facts, Host};
 pub use dice::Dice;
+pub use servers::{Proximity, Rule, Server, Tested, Wanted, Way, rank};
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::map::{MasterOptions, Propagation, SourceSpec};
 
@@ -142,6 +145,10 @@ pub struct FsMount {
     pub propagation: Propagation,
     /// Check the device first with `fsck.TYPE`; only for ext2, ext3, ext4.
     pub fsck: Option<Fsck>,
+    /// The server, where one of several may be chosen, or it may be asked first whether it serves.
+    pub server: Option<Server>,
+    /// How long the attempt may take, if less than mounts may take in general.
+    pub limit: Option<Duration>,
 }
 
 /// How `fsck` is run before a mount.

@@ -16,6 +16,8 @@ pub(super) fn mount(fstype: &[u8], source: Vec<u8>, options: &OptionList) -> FsM
         options: options.as_bytes().to_vec(),
         propagation: Propagation::default(),
         fsck,
+        server: None,
+        limit: None,
     }
 }
 
@@ -27,5 +29,7 @@ pub(super) fn bind(ctx: &Context<'_>, path: &[u8], options: &OptionList) -> FsMo
         options: options.as_bytes().to_vec(),
         propagation: ctx.master.propagation.unwrap_or_default(),
         fsck: None,
+        server: None,
+        limit: None,
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::context::{Context, Facts, Host, Wishes};
 use super::mount::{bind, mount};
+use super::servers::{Rule, Server};
 use super::{Action, FsMount};
 use crate::map::known::options::look_like_options;
 use crate::map::{Location, OptionList};
@@ -60,9 +61,15 @@ pub(super) fn action(
                         near.push(by_nfs(host));
                     }
                 }
-                Host::Remote => far.push((cost(ctx, host, &replica), by_nfs(host))),
+                Host::Remote => {
+                    let server = server(ctx, wishes, host, &replica);
+                    far.push((server.untested_cost(), FsMount { server: Some(server), ..by_nfs(host) }));
+                }
                 Host::Unknown if first => {}
-                Host::Unknown => far.push((u64::MAX, by_nfs(host))),
+                Host::Unknown => {
+                    let server = server(ctx, wishes, host, &replica);
+                    far.push((u64::MAX, FsMount { server: Some(server), ..by_nfs(host) }));
+                }
             }
         }
     }
@@ -108,14 +115,16 @@ fn with_blanks(locations: &[Location]) -> Vec<Cow<'_, [u8]>> {
     joined
 }
 
-/// The number by which replicas are ordered, the lowest first: the weight, or with `-r` a random number times the weight,
-/// so that a replica with a greater weight comes first less often.
-fn cost(ctx: &Context<'_>, host: &[u8], replica: &Replica<'_>) -> u64 {
-    let weight = u64::from(replica.weight);
-    if !ctx.master.random {
-        return weight;
-    }
-    u64::from(ctx.dice.throw(host, replica.path)) * (weight + 1)
+/// The server of a replica, with what it is compared by.
+fn server(ctx: &Context<'_>, wishes: Wishes<'_>, host: &[u8], replica: &Replica<'_>) -> Server {
+    let rule = if ctx.master.random {
+        Rule::Chance(ctx.dice.throw(host, replica.path))
+    } else if wishes.weight_only.unwrap_or(ctx.master.use_weight_only) {
+        Rule::Weight
+    } else {
+        Rule::Time
+    };
+    Server { host: unbracketed(host).to_vec(), weight: replica.weight, rule }
 }
 
 /// `ro` is all of NFS's options that means the same for a bind mount.

@@ -177,6 +177,7 @@ mod tests {
             programs: crate::source::Programs::of_tests(),
             notices: Arc::new(Notices::keep()),
             lookups: Arc::default(),
+            servers: Arc::new(crate::source::Servers::with_hosts(1)),
         };
         let mut spec = SourceSpec::parse(&[b"file,amd:", path.as_os_str().as_encoded_bytes()].concat()).unwrap();
         spec.format = Some(Format::Amd);

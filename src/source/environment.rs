@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-use super::{Lookups, Names, Programs, Readers};
+use super::{Lookups, Names, Programs, Readers, Servers};
 use crate::map::System;
 use crate::mutex::lock;
 use crate::sys::user;
@@ -24,6 +24,8 @@ pub struct Environment {
     pub notices: Arc<Notices>,
     /// How directory services are asked.
     pub lookups: Arc<Lookups>,
+    /// The file servers.
+    pub servers: Arc<Servers>,
 }
 
 impl Environment {
@@ -31,7 +33,7 @@ impl Environment {
     pub fn with_names(&self, names: Arc<Names>) -> Self {
         let (programs, notices, lookups) =
             (Arc::clone(&self.programs), Arc::clone(&self.notices), Arc::clone(&self.lookups));
-        Self { names, readers: self.readers.clone(), programs, notices, lookups }
+        Self { names, readers: self.readers.clone(), programs, notices, lookups, servers: Arc::clone(&self.servers) }
     }
 }
 

@@ -81,6 +81,15 @@ pub enum SourceError {
         #[source]
         error: io::Error,
     },
+    /// A server does not say what it exports.
+    #[error("lookup(hosts): exports lookup failed for {}: {error}", Escaped(.name))]
+    Server {
+        /// Its name.
+        name: Vec<u8>,
+        /// Why.
+        #[source]
+        error: super::CallError,
+    },
     /// The source has not answered by the deadline, or an earlier question to it is still open.
     #[error("{id} does not answer")]
     Late {
@@ -170,7 +179,7 @@ impl SourceError {
         match self {
             Self::Read { .. } | Self::Changing { .. } | Self::Directory { .. } => true,
             Self::Unavailable(_) | Self::Late { .. } | Self::Hangs { .. } | Self::TooManyHang { .. } => true,
-            Self::List { .. } | Self::Users { .. } => true,
+            Self::List { .. } | Self::Users { .. } | Self::Server { .. } => true,
             Self::Missing { .. }
             | Self::NotAFile { .. }
             | Self::TooLong { .. }

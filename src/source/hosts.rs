@@ -32,7 +32,7 @@ pub struct Hosts {
 #[derive(Debug, Default)]
 struct Slot {
     asking: Flight,
-    answer: Mutex<Option<Host>>,
+    answer: Mutex<Option<(Host, Arc<[IpAddr]>)>>,
     /// Callers that have stopped waiting for the question that is under way.
     gave_up: Mutex<usize>,
 }
@@ -43,9 +43,19 @@ impl Hosts {
         Self { readers: Readers::new(width), slots: Mutex::default() }
     }
 
+    /// Returns the addresses of a server, as [`find`](Self::find) does where it is. They are in the order in which the name
+    /// service gives them; there are none if it does not know the name.
+    pub async fn addresses(&self, name: &[u8], deadline: Instant) -> Arc<[IpAddr]> {
+        self.ask(name, deadline).await.map_or_else(|| Arc::from([]), |(_, addresses)| addresses)
+    }
+
     /// Asks where a server is. Each server is asked for by one thread at a time. Without an answer by the deadline it is
     /// what was said before, else [`Host::Unknown`].
     pub async fn find(&self, name: &[u8], deadline: Instant) -> Host {
+        self.ask(name, deadline).await.map_or(Host::Unknown, |(host, _)| host)
+    }
+
+    async fn ask(&self, name: &[u8], deadline: Instant) -> Option<(Host, Arc<[IpAddr]>)> {
         let slot = self.slot(name);
         let deadline = if *lock(&slot.gave_up) > 0 { Instant::now() } else { deadline };
         let work = {
@@ -60,8 +70,7 @@ impl Hosts {
         if timeout_at(deadline, slot.asking.join(work)).await.is_err() {
             *lock(&slot.gave_up) += 1;
         }
-        let answer = *lock(&slot.answer);
-        answer.unwrap_or(Host::Unknown)
+        lock(&slot.answer).clone()
     }
 
     fn slot(&self, name: &[u8]) -> Arc<Slot> {
@@ -77,28 +86,29 @@ impl Hosts {
 }
 
 /// Asks the name service. Blocks.
-fn look_up(name: &[u8]) -> Host {
+fn look_up(name: &[u8]) -> (Host, Arc<[IpAddr]>) {
     let found = match std::str::from_utf8(name) {
         Ok(name) => (name, 0).to_socket_addrs(),
         Err(_) => Err(std::io::Error::other("the name is not UTF-8")),
     };
-    let addresses: Vec<IpAddr> = match found {
+    let addresses: Arc<[IpAddr]> = match found {
         Ok(addresses) => addresses.map(|address| address.ip()).collect(),
         Err(e) => {
             let text = e.to_string();
             let reason = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
             error!("hostname lookup for {} failed: {reason}", Escaped(name));
-            return Host::Unknown;
+            return (Host::Unknown, Arc::from([]));
         }
     };
-    match addresses.iter().find(|address| is_ours(**address)) {
+    let host = match addresses.iter().find(|address| is_ours(**address)) {
         Some(own) => {
             let server = SocketAddr::new(*own, NFS);
             Host::Local { serves: TcpStream::connect_timeout(&server, OWN_SERVER).is_ok() }
         }
         None if addresses.is_empty() => Host::Unknown,
         None => Host::Remote,
-    }
+    };
+    (host, addresses)
 }
 
 /// Returns whether an address is this machine's: only then a socket can be bound to it.

@@ -21,6 +21,7 @@ mod error;
 pub mod file;
 mod flight;
 mod hosts;
+mod hosts_map;
 mod inquiries;
 pub mod master;
 mod multi;
@@ -31,6 +32,7 @@ mod open;
 mod program;
 mod programs;
 mod readers;
+mod servers;
 pub mod service;
 mod several;
 mod sources;
@@ -61,6 +63,7 @@ pub use error::SourceError;
 pub use file::{FileMap, Index, Origin, Stamp};
 pub use flight::Flight;
 pub use hosts::Hosts;
+pub use hosts_map::HostsMap;
 pub use inquiries::Inquiries;
 pub use master::Master;
 pub use multi::Multi;
@@ -70,6 +73,7 @@ pub use open::{open, open_below};
 pub use program::ProgramMap;
 pub use programs::{Keep, Programs, Rules, variables};
 pub use readers::Readers;
+pub use servers::{CallError, Choosing, Servers};
 pub use service::{Lookups, ServiceMap};
 pub use sources::Sources;
 pub use store::Store;
@@ -184,12 +188,14 @@ pub struct Found {
     pub fresh_for: Option<Duration>,
     /// Mount options and variables of the part of a `multi` map that has the entry.
     pub options: Option<Arc<MasterOptions>>,
+    /// The entry is what a server of the hosts map exports: its mounts get `nosuid,nodev`.
+    pub hosts_map: bool,
 }
 
 impl Found {
     /// An entry that was read just now.
     pub fn new(entry: RawEntry, place: Position) -> Self {
-        Self { entry, place, stale: false, fresh_for: None, options: None }
+        Self { entry, place, stale: false, fresh_for: None, options: None, hosts_map: false }
     }
 
     /// Returns the options that hold for the entry: those of the master map `line`, with the mount options and variables of

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::configuration::ConfigurationFiles;
 use super::master::MasterFiles;
-use super::{Environment, Hosts, Inquiries, Lookups, Names, Notices, Programs, Readers, Users};
+use super::{Environment, Hosts, Inquiries, Lookups, Names, Notices, Programs, Readers, Servers, Users};
 use crate::config::native::Limits;
 
 /// Threads that read configuration files.
@@ -25,6 +25,8 @@ pub struct Sources {
     pub programs: Arc<Programs>,
     /// What entries in am-utils format ask.
     pub inquiries: Arc<Inquiries>,
+    /// The file servers.
+    pub servers: Arc<Servers>,
     /// What is wrong with maps goes to the log.
     pub notices: Arc<Notices>,
     /// The processes that ask directory services.
@@ -51,18 +53,22 @@ impl Sources {
         let at_a_time = usize::try_from(limits.programs.get()).unwrap_or(Programs::WIDEST);
         let programs = Arc::new(Programs::new(at_a_time, Arc::clone(&users)));
         let lookups: Arc<Lookups> = Arc::default();
+        let hosts = Arc::new(Hosts::new(width));
+        let servers = Arc::new(Servers::new(&hosts));
         let master = Environment {
             names: Arc::default(),
             readers: Readers::new(CONFIGURATION),
             programs: Arc::clone(&programs),
             notices: Arc::clone(&notices),
             lookups: Arc::clone(&lookups),
+            servers: Arc::clone(&servers),
         };
         Self {
             configuration,
             master: Arc::new(MasterFiles::new(&master)),
             users,
-            hosts: Arc::new(Hosts::new(width)),
+            hosts,
+            servers,
             programs,
             inquiries: Arc::new(Inquiries::new(width)),
             notices,
@@ -75,6 +81,7 @@ impl Sources {
     pub fn environment(&self, names: &Arc<Names>) -> Arc<Environment> {
         let (readers, programs) = (self.readers.clone(), Arc::clone(&self.programs));
         let (notices, lookups) = (Arc::clone(&self.notices), Arc::clone(&self.lookups));
-        Arc::new(Environment { names: Arc::clone(names), readers, programs, notices, lookups })
+        let servers = Arc::clone(&self.servers);
+        Arc::new(Environment { names: Arc::clone(names), readers, programs, notices, lookups, servers })
     }
 }

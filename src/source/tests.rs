@@ -38,7 +38,14 @@ impl Dir {
         let names = Names { directory: self.0.path().into(), ..Names::default() };
         let (names, readers, notices) = (Arc::new(names), Readers::new(4), Arc::new(Notices::keep()));
         let (programs, lookups) = (crate::source::Programs::of_tests(), Arc::default());
-        let environment = Arc::new(Environment { names, readers, programs, notices, lookups });
+        let environment = Arc::new(Environment {
+            names,
+            readers,
+            programs,
+            notices,
+            lookups,
+            servers: Arc::new(crate::source::Servers::with_hosts(1)),
+        });
         let source = open(spec, mode, &environment);
         Map { source, environment }
     }

@@ -9,6 +9,7 @@ pub mod fds;
 pub mod fstypes;
 pub mod heap;
 pub mod inherited;
+pub mod interfaces;
 pub mod krb5;
 pub mod ldap;
 pub mod ldap_sasl;

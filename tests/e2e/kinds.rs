@@ -20,7 +20,8 @@ fn sources(path: &str) -> Vec<String> {
 /// The server with the least weight, and the next one if that fails.
 #[case]
 fn replicated_servers() {
-    site::one_map("* 192.0.2.1(2),192.0.2.2,192.0.2.3(1):/x/&\n");
+    // Over RDMA, servers are not asked before.
+    site::one_map("* -proto=rdma 192.0.2.1(2),192.0.2.2,192.0.2.3(1):/x/&\n");
     Rules { fail: vec!["192.0.2.2:/x/b".into()], ..Rules::default() }.set();
     let daemon = Daemon::serving(&["/mnt/auto"]);
     for (key, server) in [("a", "192.0.2.2"), ("b", "192.0.2.3")] {
@@ -34,7 +35,7 @@ fn replicated_servers() {
 #[case]
 fn replicated_servers_by_chance() {
     site::master("/mnt/one /etc/auto.one -r\n/mnt/other /etc/auto.one\n");
-    put("/etc/auto.one", "* 192.0.2.1,192.0.2.2(1):/x/&\n");
+    put("/etc/auto.one", "* -proto=rdma 192.0.2.1,192.0.2.2(1):/x/&\n");
     for (point, arguments) in [("/mnt/one", &[][..]), ("/mnt/other", &["-r"])] {
         let mut daemon = Daemon::start(["-f", "-v"].iter().chain(arguments));
         daemon.ready(&["/mnt/one", "/mnt/other"]);

@@ -36,6 +36,8 @@ pub(crate) async fn make(tools: &Tools, plan: &Plan, place: &Arc<Place>) -> bool
         options: b"size=4k,mode=755".to_vec(),
         propagation: Propagation::Private,
         fsck: None,
+        server: None,
+        limit: None,
     };
     let floor = Plan { at: plan.at.clone(), action: Action::Mount(vec![tmpfs]), offsets: Vec::new(), strict: false };
     let made = tools.mounter.perform(&Arc::new(floor), place).await;

@@ -329,7 +329,7 @@ fn with_entry<T>(
         master: &options,
         global: &context.global_options,
         append_options: context.settings.append_options,
-        hosts_map: false,
+        hosts_map: found.hosts_map,
         bind_links: settings.use_lofs,
         dice: if map.options.random { throw_dice() } else { plan::Dice::default() },
         place: &found.place,
@@ -386,13 +386,32 @@ pub(crate) async fn explain(question: Question) -> Explained {
         Ok((plan, warnings)) => {
             explained.notes.extend(warnings.iter().map(ToString::to_string));
             match plan {
-                Ok(plan) => return Explained { outcome: Outcome::Found, plan: Some(plan), ..explained },
+                Ok(plan) => {
+                    explained.notes.extend(servers(&question, &plan).await);
+                    return Explained { outcome: Outcome::Found, plan: Some(plan), ..explained };
+                }
                 Err(e) => explained.notes.push(e.to_string()),
             }
         }
         Err(e) => explained.notes.push(e.to_string()),
     }
     explained
+}
+
+/// Asks the servers of an entry as at a mount. Returns what is known of each, and the order of those that would be tried.
+async fn servers(question: &Question, plan: &plan::Plan) -> Vec<String> {
+    let plan::Action::Mount(mounts) = &plan.action else { return Vec::new() };
+    let mut choice = question.context.sources.servers.choose(mounts, question.context.choosing).await;
+    let (mut notes, mut order) = (Vec::new(), Vec::new());
+    while let Some(round) = choice.next().await {
+        notes.extend(round.told);
+        order.extend(round.mounts.iter().map(|mount| Escaped(&mount.source).to_string()));
+    }
+    if !notes.is_empty() {
+        let none = "no server of the entry serves".to_owned();
+        notes.push(if order.is_empty() { none } else { format!("tried in this order: {}", order.join(", ")) });
+    }
+    notes
 }
 
 /// What is known of a key without mounting it.

@@ -145,8 +145,14 @@ mod tests {
         let names: Arc<Names> = Arc::default();
         let notices = Arc::new(Notices::keep());
         let (readers, programs) = (Readers::new(1), Programs::of_tests());
-        let environment =
-            Arc::new(Environment { names: Arc::clone(&names), readers, programs, notices, lookups: Arc::default() });
+        let environment = Arc::new(Environment {
+            names: Arc::clone(&names),
+            readers,
+            programs,
+            notices,
+            lookups: Arc::default(),
+            servers: Arc::new(crate::source::Servers::with_hosts(1)),
+        });
         let name = path.as_os_str().as_bytes().to_vec();
         let spec = SourceSpec { kind: Some(SourceKind::File), name, ..SourceSpec::default() };
         for (mount_point, browse, keeps) in [("/a", false, false), ("/a", true, true), ("/-", false, true)] {

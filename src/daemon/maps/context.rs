@@ -28,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) lookup_deadline: Duration,
     /// The master map, users and hosts.
     pub(crate) sources: Rc<Sources>,
+    /// What the choice among servers depends on.
+    pub(crate) choosing: source::Choosing,
     /// What maps are opened with.
     pub(crate) environment: Arc<Environment>,
     /// Where other blocking work is done.
@@ -55,6 +57,12 @@ impl Context {
             sources: Rc::clone(sources),
             environment: sources.environment(&configuration.names),
             global_options: OptionList::parse(options.global_options.as_deref().unwrap_or_default()),
+            choosing: source::Choosing {
+                default_version: settings.mount_nfs_default_protocol.0,
+                ask_single: settings.mount_wait.is_none(),
+                use_names: settings.use_hostname_for_mounts,
+                patience: bounded(configuration.native.deadlines.lookup),
+            },
             lookup_deadline: bounded(configuration.native.deadlines.lookup),
             lanes: Arc::clone(lanes),
             amd: configuration.conf.amd.clone(),

@@ -41,6 +41,7 @@ impl Dir {
             programs: crate::source::Programs::of_tests(),
             notices,
             lookups: Arc::default(),
+            servers: Arc::new(crate::source::Servers::with_hosts(1)),
         }));
         let deadline = Instant::now() + Duration::from_secs(60);
         wait(Master::read(name, underscore, Reading { files, names, amd: AmdConf::default(), replaces, deadline }))

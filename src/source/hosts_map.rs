@@ -1,0 +1,155 @@
+//! The built-in map `-hosts`: a key is the name of a server, its entry a multi-mount of all that the server exports.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, info};
+use tokio::time::Instant;
+
+use super::{
+    Answer, Ask, Description, Entries, Environment, Found, Freshness, MapSource, Pass, SourceError, SourceId, Waiting,
+};
+use crate::map::{Body, Entry, Location, OptionList, Part, RawEntry};
+use crate::text::{Escaped, Position};
+
+/// How long a server may take to say what it exports.
+const PATIENCE: Duration = Duration::from_millis(4500);
+
+/// The exports of any server.
+#[derive(Debug)]
+pub struct HostsMap {
+    id: SourceId,
+    environment: Arc<Environment>,
+}
+
+impl HostsMap {
+    /// The map of this machine's name service.
+    pub fn new(environment: &Arc<Environment>) -> Self {
+        Self { id: SourceId { kind: "hosts", name: Arc::from([]) }, environment: Arc::clone(environment) }
+    }
+
+    async fn find(&self, ask: &Ask) -> Answer {
+        let (host, servers) = (&ask.key, &self.environment.servers);
+        let deadline = ask.pass.deadline.min(Instant::now() + PATIENCE);
+        match servers.exports(host, deadline).await {
+            None => {
+                info!("{} is no host that the name service knows", Escaped(host));
+                Answer::NotFound
+            }
+            Some(Err(error)) => Answer::Unavailable(Arc::new(SourceError::Server { name: host.to_vec(), error })),
+            Some(Ok(exports)) => match entry(host, &exports) {
+                None => {
+                    info!("{} exports nothing", Escaped(host));
+                    Answer::NotFound
+                }
+                Some(entry) => {
+                    debug!("{} exports {} directories", Escaped(host), exports.len());
+                    let place = Position::whole(Path::new("-hosts"));
+                    Answer::Found(Found { hosts_map: true, ..Found::new(RawEntry::Typed(entry), place) })
+                }
+            },
+        }
+    }
+}
+
+/// Makes the entry of `host`: a part for each directory, the shorter paths first. Returns `None` if there is none.
+fn entry(host: &[u8], exports: &[Vec<u8>]) -> Option<Entry> {
+    let mut paths: Vec<Vec<u8>> =
+        exports.iter().filter_map(|path| clean(path)).collect::<BTreeSet<_>>().into_iter().collect();
+    paths.sort_by_key(Vec::len);
+    let host = if host.contains(&b':') { [b"[", host, b"]"].concat() } else { host.to_vec() };
+    let part = |path: Vec<u8>| {
+        let locations = vec![Location([host.as_slice(), b":", &path].concat())];
+        Part { path, options: OptionList::default(), locations }
+    };
+    let parts: Vec<Part> = paths.into_iter().map(part).collect();
+    (!parts.is_empty()).then(|| Entry { options: OptionList::default(), body: Body::Multi(parts) })
+}
+
+/// Returns the path of a directory without doubled slashes and without one at the end. Returns `None` for what is no absolute
+/// path, or would lead out of the place where it is mounted.
+fn clean(path: &[u8]) -> Option<Vec<u8>> {
+    if !path.starts_with(b"/") || path.contains(&0) {
+        return None;
+    }
+    let names = || path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+    if names().any(|name| name == b"." || name == b"..") {
+        return None;
+    }
+    let mut clean = Vec::with_capacity(path.len());
+    for name in names() {
+        clean.push(b'/');
+        clean.extend_from_slice(name);
+    }
+    if clean.is_empty() {
+        clean.push(b'/');
+    }
+    Some(clean)
+}
+
+impl MapSource for HostsMap {
+    fn id(&self) -> &SourceId {
+        &self.id
+    }
+
+    /// Nothing: what a server exports is asked each time.
+    fn cached(&self, _: &[u8]) -> Option<Answer> {
+        None
+    }
+
+    fn known(&self, _: &[u8]) -> Option<Answer> {
+        None
+    }
+
+    fn lookup<'a>(&'a self, ask: &'a Ask) -> Waiting<'a, Answer> {
+        Box::pin(self.find(ask))
+    }
+
+    /// No keys: which names there are is known to the name service, and no directory is made before one is used.
+    fn entries<'a>(&'a self, _: &'a Pass) -> Waiting<'a, Result<Arc<Entries>, Arc<SourceError>>> {
+        Box::pin(std::future::ready(Ok(Arc::default())))
+    }
+
+    fn known_entries(&self) -> Option<Arc<Entries>> {
+        Some(Arc::default())
+    }
+
+    fn freshness(&self) -> Freshness {
+        Freshness::Unchanged
+    }
+
+    fn exists(&self) -> bool {
+        true
+    }
+
+    fn describe(&self) -> Description {
+        Description { kind: Some("hosts"), instances: Vec::new(), map: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(host: &str, exports: &[&str]) -> Option<String> {
+        let exports: Vec<Vec<u8>> = exports.iter().map(|path| path.as_bytes().to_vec()).collect();
+        entry(host.as_bytes(), &exports).map(|entry| String::from_utf8(entry.to_bytes()).unwrap())
+    }
+
+    #[test]
+    fn shorter_paths_come_first_and_each_once() {
+        let exports = ["/y/z", "/x", "//x//in/", "/x/", "/", "x", "/a/../b", "/./c", ""];
+        assert_eq!(shown("srv1", &exports).unwrap(), "/ srv1:/ /x srv1:/x /y/z srv1:/y/z /x/in srv1:/x/in");
+        assert_eq!(shown("srv1", &["x", ".."]), None);
+        assert_eq!(shown("fd00::9", &["/x"]).unwrap(), "/x [fd00::9]:/x");
+    }
+
+    #[test]
+    fn thirty_thousand_exports_are_as_many_parts() {
+        let exports: Vec<Vec<u8>> = (0..30_000).map(|n| format!("/export/{n}").into_bytes()).collect();
+        let Body::Multi(parts) = entry(b"srv1", &exports).unwrap().body else { panic!("no multi-mount") };
+        assert_eq!(parts.len(), 30_000);
+    }
+}
