@@ -5,10 +5,7 @@
 //! [`FRAME_MAX`] bytes.
 
 use super::settings::Settings;
-use super::wire::{Reader, WireError, Writer};
-
-/// The longest message in bytes.
-pub const FRAME_MAX: usize = 1 << 20;
+use super::wire::{FRAME_MAX, Reader, WireError, Writer};
 
 /// Replies with entries are sent when they have about so many bytes.
 pub const CHUNK: usize = 64 << 10;

@@ -1,5 +1,8 @@
 //! The encoding of the protocol with lookup processes: numbers in little-endian order, byte strings with their length.
 
+/// The longest message in bytes.
+pub const FRAME_MAX: usize = 1 << 20;
+
 /// Why bytes are no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
@@ -58,9 +61,9 @@ impl Writer {
         self
     }
 
-    /// Returns the message with its length in front, or `None` if it is longer than [`FRAME_MAX`](super::protocol::FRAME_MAX).
+    /// Returns the message with its length in front, or `None` if it is longer than [`FRAME_MAX`].
     pub fn frame(mut self) -> Option<Vec<u8>> {
-        let length = self.0.len().checked_sub(4).filter(|length| *length <= super::protocol::FRAME_MAX)?;
+        let length = self.0.len().checked_sub(4).filter(|length| *length <= FRAME_MAX)?;
         let length = u32::try_from(length).ok()?.to_le_bytes();
         self.0.get_mut(..4)?.copy_from_slice(&length);
         Some(self.0)

@@ -15,7 +15,8 @@ use crate::directory::ldap_name::Target;
 use crate::directory::{LdapName, Map, Pair, Schema, Scope, Settings, filter, percent};
 use crate::sys::ldap::{self, Connection, Ldap, LdapError, Search};
 use login::Tickets;
-use servers::{Servers, Uri};
+use race::Uri;
+use servers::Servers;
 
 /// How long one operation may take, unless `ldap_timeout` says so.
 const TIMEOUT: Duration = Duration::from_secs(5);

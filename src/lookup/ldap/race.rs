@@ -5,7 +5,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::servers::Uri;
+/// A server; `None` is that of ldap.conf(5).
+pub(super) type Uri = Option<Vec<u8>>;
 
 /// After this time without a connection the next server is tried, too.
 const HEAD_START: Duration = Duration::from_millis(250);

@@ -4,12 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::race;
+use super::race::{self, Uri};
 use crate::directory::{dn, dns};
 use crate::sys::resolver::{self, Class, Record, ResolveError};
-
-/// A server; `None` is that of ldap.conf(5).
-pub(super) type Uri = Option<Vec<u8>>;
 
 /// How long a server that does not answer is not asked at first; twice as long each time, up to [`AWAY_MAX`].
 const AWAY: Duration = Duration::from_secs(1);
