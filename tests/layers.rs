@@ -90,8 +90,11 @@ impl Sources {
         self.0.iter().map(paths).collect()
     }
 
-    /// A path as seen from the crate.
+    /// A path as seen from the crate. One that begins with `::` names another crate.
     fn absolute(&self, module: &str, path: &str) -> Option<String> {
+        if let Some(external) = path.strip_prefix("::") {
+            return Some(external.to_owned());
+        }
         let mut base: Vec<&str> = module.split("::").filter(|part| !part.is_empty()).collect();
         let mut parts = path.split("::").peekable();
         match *parts.peek()? {
