@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use autofs::config::{Native, defaults};
+use autofs::config::{AutofsConf, Native, defaults};
 use autofs::options;
 
 macro_rules! page {
@@ -37,7 +37,7 @@ fn automount_8_has_every_option() {
 
 #[test]
 fn autofs_conf_5_has_every_setting_and_its_default() {
-    let page = page!("autofs.conf.5");
+    let (page, amd) = page!("autofs.conf.5").split_once(".Sh SECTION AMD AND MOUNT POINTS\n").unwrap();
     let mut settings = page.lines().filter_map(|line| line.strip_prefix(".It Ic ")).collect::<Vec<_>>();
     for key in defaults::KEYS {
         let line = match key.default {
@@ -52,6 +52,16 @@ fn autofs_conf_5_has_every_setting_and_its_default() {
         assert_eq!(text.starts_with("(*)"), !key.environment, "{line}: {text}");
     }
     assert_eq!(settings, [""; 0], "the page has settings that do not exist");
+
+    let names = amd.lines().filter_map(|line| line.strip_prefix(".It Ic ")).flat_map(|line| {
+        let names = line.split_once(" = ").map_or(line, |(name, _)| name);
+        names.split(" , ").map(str::to_owned)
+    });
+    let file: Arc<Path> = Arc::from(Path::new("autofs.conf"));
+    for name in names {
+        let (_, said) = AutofsConf::read(Some((&file, format!("[ amd ]\n{name} = x\n").as_bytes())), None, |_| None);
+        assert!(said.iter().all(|d| d.code != "conf::unknown-key"), "{name} does not exist");
+    }
 }
 
 #[test]
@@ -97,6 +107,7 @@ fn autofsctl_8_has_every_command_and_option() {
 fn pages_refer_to_pages_that_exist() {
     let elsewhere = [
         "df.1",
+        "ldap.conf.5",
         "mount.8",
         "mount.nfs.8",
         "mount_namespaces.7",

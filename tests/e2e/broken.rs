@@ -108,12 +108,10 @@ const ALL: &[Broken] = &[
     ("direct_root", In::Direct, b"/ -fstype=tmpfs :x\n", "1:1:"),
     ("direct_file_in_the_way", In::Direct, b"/etc/hosts/bad -fstype=tmpfs :x\n", ""),
     ("direct_twice", In::Direct, b"/mnt/good -fstype=tmpfs :good\n", ""),
-    ("not_yet_hosts", In::Master, b"/mnt/bad -hosts\n", "1:"),
     ("not_yet_yp", In::Master, b"/mnt/bad yp:auto.home\n", "1:"),
     ("nis_plus", In::Master, b"/mnt/bad nisplus:auto.home\n", "1:"),
     ("not_yet_sss", In::Master, b"/mnt/bad sss:auto.home\n", "1:"),
     ("hesiod_not_set_up", In::Master, b"/mnt/bad hesiod:x\n", "1:"),
-    ("not_yet_amd", In::Master, b"/mnt/bad file,amd:/etc/auto.one\n", "1:"),
 ];
 
 const LONG_MOUNT_POINT: &[u8] = &long::<5000>(b"/mnt/bad", b" /etc/auto.one\n");

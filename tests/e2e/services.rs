@@ -134,7 +134,7 @@ fn an_idle_lookup_process_ends() {
     visit::serves("/mnt/sss/a");
     let pid = running(&daemon);
     wait_for("no lookup process", secs(15), || lookup_process(&daemon).is_none().then_some(()));
-    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    wait_for("its end", secs(15), || (!fs::exists(format!("/proc/{pid}")).unwrap()).then_some(()));
     visit::serves("/mnt/sss/b");
     wait_for("a process without capabilities", secs(5), || {
         let status = fs::read_to_string(format!("/proc/{}/status", lookup_process(&daemon)?)).ok()?;
