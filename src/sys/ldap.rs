@@ -1,6 +1,6 @@
 //! The system's LDAP library, OpenLDAP's libldap: connections that one thread at a time uses.
 //!
-//! The library is loaded at run time, see [`library`](super::library). Option numbers and structures are those of its
+//! The library is loaded at run time, see `library`. Option numbers and structures are those of its
 //! `ldap.h`, which have been the same since OpenLDAP 2.4.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_ulong, c_void};
