@@ -522,12 +522,14 @@ fn text(bytes: &[u8]) -> Result<CString, LdapError> {
     CString::new(bytes).map_err(|_| LdapError::new(-9, "a NUL byte in a name"))
 }
 
+#[allow(clippy::unnecessary_fallible_conversions, reason = "the type of tv_usec depends on the target")]
 fn timeval(duration: Duration) -> libc::timeval {
     // Zero would mean to wait for ever.
     let duration = duration.max(Duration::from_millis(1));
     libc::timeval {
         tv_sec: duration.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-        tv_usec: duration.subsec_micros().into(),
+        // Less than a million.
+        tv_usec: duration.subsec_micros().try_into().unwrap_or(0),
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A request can only be answered through an open root if the mount was unmounted meanwhile. At other times an open root would
 //! keep a direct mount from expiring and make checkpoints fail. So it is closed in the turn of the event loop in which the last
-//! request is answered. The root of a top-level indirect mount stays open a little longer: opening it takes a tenth of the time
-//! of a lookup, lookups rarely come alone, and it keeps nothing from expiring. It is closed when no lookup has come for
+//! request is answered. The root of a top-level indirect mount stays open a little longer: lookups rarely come alone, and
+//! it keeps nothing from expiring. It is closed when no lookup has come for
 //! [`IDLE`], when the mount is about to be unmounted, and before a checkpoint.
 
 use std::collections::HashMap;
