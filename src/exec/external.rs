@@ -116,7 +116,7 @@ impl Externals {
         let slots: Vec<(PathBuf, Slot)> =
             self.lock().slots.iter().map(|(at, slot)| (at.clone(), Arc::clone(slot))).collect();
         for (at, slot) in slots {
-            // Somebody mounts there just now.
+            // A mount is being made there.
             let Ok(mut state) = slot.try_lock() else { continue };
             if !state.users.is_empty() {
                 continue;
@@ -187,7 +187,7 @@ impl Externals {
         Arc::clone(self.lock().slots.entry(at.to_owned()).or_default())
     }
 
-    /// Forgets a file system, unless somebody waits for it. `slot` is the only clone besides.
+    /// Forgets a file system, unless a request waits for it. `slot` is the only clone besides.
     fn forget(&self, at: &Path, slot: &Slot) {
         let mut known = self.lock();
         if Arc::strong_count(slot) == 2 {

@@ -1,4 +1,4 @@
-//! Maps in TOML: typed entries, each of which becomes a line of a Sun map.
+//! Maps in TOML: typed entries. Each becomes a line of a Sun map.
 //!
 //! So an entry in TOML means what the same entry means in a Sun map, variables included, and nothing that works on entries
 //! has to know of this format. What is wrong is reported at its line and column in the TOML text.

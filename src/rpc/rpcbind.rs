@@ -1,5 +1,5 @@
 //! rpcbind, RFC 1833: on which port a program is served. Version 2 (the portmapper) knows IPv4 alone; versions 3 and 4 give
-//! a universal address, of which the port is used.
+//! a universal address; its port is used.
 
 use super::message::{Call, Credentials};
 use super::xdr::{Reader, Writer, XdrError};

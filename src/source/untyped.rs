@@ -16,7 +16,7 @@ pub struct Untyped {
 }
 
 impl Untyped {
-    /// The map at the path of `file`, which is also that of `program`.
+    /// The map at the path that `file` and `program` share.
     pub(super) fn new(file: FileMap, program: ProgramMap, notices: &Arc<Notices>) -> Self {
         let bounded = Bounded::new(Arc::new(file.clone()), Bounds::default(), notices);
         Self { file, bounded, program }

@@ -145,7 +145,7 @@ impl Krb5 {
         self.check(stored)
     }
 
-    /// Checks that the credential cache `cache` is that of `principal`.
+    /// Checks that the credential cache `cache` belongs to `principal`.
     ///
     /// # Errors
     /// It is not, or there is no such cache.

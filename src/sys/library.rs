@@ -36,7 +36,7 @@ impl Library {
     /// The library has no such function.
     pub(super) unsafe fn function<F: Copy>(self, name: &CStr) -> Result<F, String> {
         const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
-        // SAFETY: the handle is that of a library that is never unloaded.
+        // SAFETY: the handle names a library that is never unloaded.
         let address = unsafe { libc::dlsym(self.0.as_ptr(), name.as_ptr()) };
         if address.is_null() {
             return Err(format!("the library has no function {}", name.to_string_lossy()));
@@ -105,7 +105,7 @@ mod tests {
     fn functions_and_libraries_that_are_missing() {
         assert!(Library::open(&["libnone-such.so.9"]).unwrap_err().contains("libnone-such.so.9"));
         let library = Library::open(&["libnone-such.so.9", "libc.so.6"]).unwrap();
-        // SAFETY: the type is that of getpid(2).
+        // SAFETY: getpid(2) has this type.
         let getpid = unsafe { library.function::<unsafe extern "C" fn() -> i32>(c"getpid") }.unwrap();
         // SAFETY: getpid has no preconditions.
         assert_eq!(unsafe { getpid() }, crate::sys::children::pid());

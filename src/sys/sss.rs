@@ -53,7 +53,7 @@ impl Sss {
     /// # Errors
     /// It is not installed: the message says which package has it.
     pub fn load() -> Result<Self, String> {
-        // SAFETY: the library is that of sssd, whose functions have these types.
+        // SAFETY: the functions of sssd's library have these types.
         let found = Library::open(NAMES).and_then(|library| unsafe {
             if let Ok(version) =
                 library.function::<unsafe extern "C" fn(c_uint) -> c_uint>(c"_sss_auto_protocol_version")
@@ -85,7 +85,7 @@ impl OpenMap {
     /// As [`Sss::open`].
     pub fn next_entry(&mut self) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
         let (mut key, mut value) = (ptr::null_mut(), ptr::null_mut());
-        // SAFETY: the context is that of an open map, and both pointers are written.
+        // SAFETY: the context belongs to an open map, and both pointers are written.
         let code = unsafe { (self.functions.next)(&raw mut key, &raw mut value, self.context) };
         // SAFETY: what was written are C strings from malloc(3), or null.
         let (key, value) = unsafe { (taken(key), taken(value)) };
@@ -99,7 +99,7 @@ impl OpenMap {
     pub fn entry(&mut self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let key = CString::new(key)?;
         let mut value = ptr::null_mut();
-        // SAFETY: the context is that of an open map, the key a C string, and the value is written.
+        // SAFETY: the context belongs to an open map, the key is a C string, and the value is written.
         let code = unsafe { (self.functions.by_name)(key.as_ptr(), &raw mut value, self.context) };
         // SAFETY: what was written is a C string from malloc(3), or null.
         let value = unsafe { taken(value) };

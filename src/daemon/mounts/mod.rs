@@ -293,7 +293,7 @@ impl Mounts {
             let old = std::mem::replace(&mut row.mount.dev, dev);
             row.mount.mount_id = None;
             if row.unanswered == 0 {
-                // It is that of another mount.
+                // It belongs to another mount.
                 row.root = None;
             }
             if by_device.get(&old) == Some(&id) {

@@ -321,7 +321,7 @@ impl LdapService {
     }
 }
 
-/// The best of the maps that were found: that of the first schema.
+/// Returns the best of the maps that were found: the one with the first schema.
 fn best_place(schemas: &[Schema], name: Option<&[u8]>, found: Vec<ldap::Entry>) -> Option<Place> {
     let rank = |entry: &ldap::Entry| {
         let (classes, names) = entry.values.split_first()?;

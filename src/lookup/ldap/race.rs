@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A server; `None` is that of ldap.conf(5).
+/// A server; `None` is the one in ldap.conf(5).
 pub(super) type Uri = Option<Vec<u8>>;
 
 /// After this time without a connection the next server is tried, too.

@@ -5,7 +5,7 @@
 //! 1. [`parse()`] makes an [`Entry`] of the text.
 //! 2. [`evaluate()`] replaces the variables, tests the selectors and fills in defaults. What it has to know of the machine
 //!    and the network, it returns as [`Question`]s; the caller finds the [`Answers`] and evaluates again.
-//! 3. The result is a list of [`Choice`]s, of which [`plan`](crate::plan) makes a plan.
+//! 3. The result is a list of [`Choice`]s. [`plan`](crate::plan) makes a plan from them.
 
 mod answers;
 mod choice;

@@ -99,7 +99,7 @@ impl Line {
     /// # Errors
     /// See [`CallError`].
     pub(super) async fn call(self, call: &Call) -> Result<Vec<u8>, CallError> {
-        // Somebody who does not see the call cannot guess it.
+        // A host that does not see the call cannot guess the number.
         let [a, b, c, d, ..] = RandomState::new().hash_one(self.server).to_ne_bytes();
         let xid = u32::from_ne_bytes([a, b, c, d]);
         let message = call.encode(xid);
