@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::text::{Diagnostic, Escaped, Position};
+use crate::text::{Diagnostic, Position};
 
 /// The content of autofs.toml; whatever is not said there has its default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -265,8 +265,7 @@ impl Native {
             };
             // It repeats what is written in the file, however long.
             let what = what.char_indices().nth(200).map_or(what, |(n, _)| what.get(..n).unwrap_or(what));
-            // Quoted strings of the file are in it as they are.
-            diagnose(span.start, span.len(), Escaped(what.as_bytes()).to_string()).help(expected)
+            diagnose(span.start, span.len(), what.to_owned()).help(expected)
         })
     }
 }

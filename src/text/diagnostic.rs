@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Escaped;
+
 /// A position in an input. Lines and columns count from 1, columns in bytes; 0 means unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
@@ -29,7 +31,7 @@ impl Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", super::Escaped::path(&self.file))?;
+        write!(f, "{}", Escaped::path(&self.file))?;
         if self.line > 0 {
             write!(f, ":{}:{}", self.line, self.column)?;
         }
@@ -69,9 +71,11 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// Creates an error with `code` at `place`.
+    /// Creates an error with `code` at `place`. Escapes what cannot be printed: a message may quote the input, and the
+    /// readers of TOML quote it as it is.
     pub fn error(code: &'static str, place: Position, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code, place, length: 0, message: message.into(), help: None, excerpt: None }
+        let message = printable(message.into());
+        Self { severity: Severity::Error, code, place, length: 0, message, help: None, excerpt: None }
     }
 
     /// Creates a warning with `code` at `place`.
@@ -86,10 +90,10 @@ impl Diagnostic {
         self
     }
 
-    /// Adds a suggestion.
+    /// Adds a suggestion. Escapes it as the message.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(printable(help.into()));
         self
     }
 
@@ -106,6 +110,12 @@ impl Diagnostic {
         self.excerpt = (line.len() <= EXCERPT_MAX).then(|| line.to_vec());
         self
     }
+}
+
+/// Escapes control and invisible characters of `text`.
+fn printable(text: String) -> String {
+    let escaped = Escaped(text.as_bytes()).to_string();
+    if escaped.len() == text.len() { text } else { escaped }
 }
 
 /// Formats one line for a log: `/etc/auto.master:1:28: invalid timeout "5m": write --timeout=300`.
@@ -129,5 +139,13 @@ mod tests {
         let d = Diagnostic::error("master::timeout", Position::new(&file, 1, 28), "invalid timeout \"5m\"")
             .help("write --timeout=300");
         assert_eq!(d.to_string(), "/etc/auto.master:1:28: invalid timeout \"5m\": write --timeout=300");
+    }
+
+    #[test]
+    fn a_message_that_quotes_the_input_cannot_forge_a_log_line() {
+        let file: Arc<Path> = Path::new("/etc/auto.toml").into();
+        let d =
+            Diagnostic::error("toml::syntax", Position::new(&file, 1, 1), "unknown field `a\nb\u{b}`").help("not \x1b");
+        assert_eq!(d.to_string(), "/etc/auto.toml:1:1: unknown field `a\\x0ab\\x0b`: not \\x1b");
     }
 }
