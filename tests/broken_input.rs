@@ -3,6 +3,14 @@
 //! The expected messages are in a file beside each input, one per line. `UPDATE_EXPECTED=1 cargo test --test broken_input`
 //! writes these files anew; look at the difference.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,12 @@
 //! `autofsctl check`: what it points out in maps, and that it says nothing about maps that work.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
 #![allow(clippy::disallowed_methods, reason = "no automounts where the test writes its files")]
 
 use std::collections::BTreeMap;

@@ -1,5 +1,13 @@
 //! The bodies of the fuzz targets as property tests: on each file of the corpus, on pieces of it, and on random bytes.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
 use std::fs;
 use std::path::Path;
 

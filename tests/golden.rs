@@ -2,6 +2,14 @@
 //!
 //! `INSTA_UPDATE=always cargo test --test golden` records the new plans; review the difference.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;

@@ -3,6 +3,13 @@
 //! Each test runs in a [world](common::world) of its own, as the owner of the autofs mounts that it makes. Without
 //! root or `/dev/autofs` all of them are listed as ignored.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
 #![allow(clippy::disallowed_methods, reason = "triggering automounts is what the tests are for")]
 #![allow(unreachable_pub, reason = "the modules are shared between the suites")]
 

@@ -1,6 +1,14 @@
 //! The layers of `ARCHITECTURE.md`, held by the imports in `src`: the pure modules use no shell module and no system
 //! call, jobs know neither the worker nor the engine's state, and no module imports itself by way of others.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

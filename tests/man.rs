@@ -1,5 +1,13 @@
 //! Checks that the manual pages have every option, setting and default of the programs.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;

@@ -1,6 +1,14 @@
 //! Compares the generated request numbers with the ioctl encoding of the target, and the layout of the packet with the
 //! kernel's.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
 use std::ffi::{c_int, c_ulong};
 use std::mem::{offset_of, size_of};
 

@@ -1,6 +1,14 @@
 //! Compares the committed bindings with those that bindgen generates from the headers of this system.
 //! `AUTOFS_SYS_BLESS=1` replaces the committed ones: `AUTOFS_SYS_BLESS=1 cargo test -p autofs-sys --features buildtime_bindgen`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
 #[cfg(feature = "buildtime_bindgen")]
 #[test]
 fn committed_bindings_are_what_bindgen_gives() {

@@ -4,6 +4,14 @@
 //!
 //! Needs root and /dev/autofs. Everything happens in mount and pid namespaces of its own, which end with it.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;

@@ -1,5 +1,13 @@
 //! Parsing of map files, master maps, entries, packets and the mount table.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,13 @@
 //! A request without the kernel: the lookup of its key, the plan of its entry, the engine.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
 use std::path::Path;

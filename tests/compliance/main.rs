@@ -11,6 +11,13 @@
 //! Ours mounts in two ways, so its vectors run twice where that makes a difference: once with `method = "command"`,
 //! so that mount(8) sees every word, once as it comes, where the mount table must show the result.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
 #![allow(clippy::disallowed_methods, reason = "triggering automounts is what the tests are for")]
 #![allow(unreachable_pub, reason = "the modules are shared between the suites")]
 

@@ -4,6 +4,13 @@
 //! `.ci/labs` makes (`AUTOFS_LAB_ROOT`: another place for it). Without it the tests are listed as ignored. The test
 //! program plays all parts itself: the host's first process, the test, the container's first process, its visitors.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
 #![allow(clippy::disallowed_methods, reason = "triggering automounts is what the tests are for")]
 #![allow(unreachable_pub, reason = "the modules are shared between the suites")]
 

@@ -5,6 +5,14 @@
 //! happens: every token is answered once and in time, no two jobs run at one entry, READY tells the truth, nothing
 //! wakes an idle engine, and in the end nothing is left, neither in the table nor in the engine.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
 mod kernel;
 mod maps;
 mod world;

@@ -4,6 +4,13 @@
 //! `.ci/labs` makes, with systemd as the first process. Without that root the tests are listed as ignored. What looks
 //! keys up is thus never in the daemon's process group, nor in its control group.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
 #![allow(clippy::disallowed_methods, reason = "triggering automounts is what the tests are for")]
 #![allow(unreachable_pub, reason = "the modules are shared between the suites")]
 
