@@ -29,7 +29,7 @@ impl Record {
         Self { message: message.into(), ..Self::default() }
     }
 
-    /// Creates the record of an error after an attempt of this duration. Its errno is that of the first system call among the
+    /// Creates the record of an error after an attempt of this duration. Its errno comes from the first system call among the
     /// error and its sources.
     pub fn of(error: &(dyn Error + 'static), duration: Duration) -> Self {
         let mut causes = std::iter::successors(Some(error), |cause| (*cause).source());

@@ -26,7 +26,7 @@ pub(super) fn run(options: &Options, map: Option<&(Vec<u8>, Vec<u8>)>) -> ExitCo
     let Some(master) = reader.master(&name, underscore) else { return ExitCode::FAILURE };
     complain(&master.diagnostics);
     let mut out = io::BufWriter::new(io::stdout().lock());
-    // Somebody may have read enough.
+    // The reader may have closed its end.
     let _ = match map {
         Some((kind, name)) => one(&mut out, &master.table, &reader, kind, name),
         None => heading(&mut out, options.global_options.as_deref(), configuration.conf.autofs.append_options)
@@ -152,7 +152,7 @@ fn describe(out: &mut dyn Write, description: &Description, options: &MasterOpti
     out.write_all(b"\n")
 }
 
-/// The parts of a `multi` map. Where a type is written, it has the place of the map, and the map that of an argument.
+/// The parts of a `multi` map. Where a type is written, it stands in place of the map, and the map in place of an argument.
 fn describe_parts(out: &mut dyn Write, parts: &[(SourceSpec, MasterOptions)]) -> io::Result<()> {
     out.write_all(b"\n  type: multi\n")?;
     for ((map, options), number) in parts.iter().zip(1..) {

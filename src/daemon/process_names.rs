@@ -1,7 +1,7 @@
 //! Names of the processes whose requests are unanswered, for log lines and records of failures.
 //!
 //! A name is read in the turn in which the packet came: the process may be killed before its mount fails, and then its pid may
-//! be that of another process. Most requests are answered in that turn, and cost nothing.
+//! belong to another process. Most requests are answered in that turn, and cost nothing.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

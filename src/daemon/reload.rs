@@ -352,7 +352,7 @@ impl Loading {
     }
 }
 
-/// Reads maps once more that were written just now: a writer may have been in the middle.
+/// Reads those maps again that were written just now: a writer may have been in the middle.
 async fn check_unsettled(worker: Rc<Worker>) {
     worker.life.pause(SETTLED).await;
     let unsettled = |worker: &Worker| {

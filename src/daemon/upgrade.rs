@@ -85,7 +85,7 @@ fn yes() -> String {
     format!("takes over from handover {HANDOVER_VERSION}")
 }
 
-/// Runs in the new program: answers whether it can take over with these arguments, of which the first is the version.
+/// Runs in the new program: answers whether it can take over with these arguments; the first is the version.
 pub(crate) fn check(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let version = arguments.next().and_then(|version| version.to_str()?.parse().ok());
     let all = [OsString::from("automount")].into_iter().chain(arguments);

@@ -24,7 +24,7 @@ pub enum Effect {
     Resolve {
         /// Returned in the answer.
         job: JobId,
-        /// The entry, never that of an offset mount: its plan is known.
+        /// The entry, never the entry of an offset mount, whose plan is known.
         at: EntryId,
         /// The requester, for `$USER` and its like.
         who: Requester,

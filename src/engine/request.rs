@@ -121,7 +121,7 @@ impl Engine {
         self.effects.push(Effect::Perform { job, at: at.clone(), plan, who });
     }
 
-    /// The job of a lookup runs; its time is that of the lookup.
+    /// The job of a lookup runs; its time is the time of the lookup.
     fn run(&mut self, at: &EntryId, phase: Phase) {
         let (now, request) = (self.now, self.limits.request);
         self.update(at, |entry| {

@@ -181,7 +181,7 @@ fn step(place: &Arc<Place>, settings: &Settings, lazy: bool) -> Result<bool, Fai
     Ok(true)
 }
 
-/// Returns whether there is an `umount.TYPE` for what is mounted. That of NFS before version 4 tells the server.
+/// Returns whether there is an `umount.TYPE` for the mounted file system. umount.nfs tells the server, before NFS version 4.
 fn has_helper(settings: &Settings, opened: &Opened) -> bool {
     let Some(fs_type) = opened.open_top().ok().and_then(|top| mount_id::fs_type_or_table(top.as_fd())) else {
         return false;

@@ -203,7 +203,7 @@ fn pair(value: &[u8]) -> Option<(u32, &[u8])> {
     Some((number(value.get(..space)?)?, value.get(space + 1..)?))
 }
 
-/// Reads the number of a descriptor that is none of the standard ones.
+/// Reads the number of a descriptor other than the three standard ones.
 fn descriptor(value: &[u8]) -> Result<RawFd, HandoverError> {
     number(value).filter(|number| *number > 2).ok_or(HandoverError::Unknown("no descriptor"))
 }

@@ -67,7 +67,7 @@ impl Pulse {
         Some(pulse.turns.load(Ordering::Acquire)).filter(|turns| turns % 2 == 1)
     }
 
-    /// Keeper: has the timer ring once more.
+    /// Keeper: sets the timer again.
     pub fn look_again(&self, after: Duration) {
         if let Some(record) = self.memory.records().first() {
             record.pulse().timer_is_set.store(1, Ordering::Release);

@@ -2,7 +2,7 @@
 //!
 //! A user or a pipe may hold slots in proportion to those that are free (dynamic thresholds, as in the shared buffers of
 //! switches: Choudhury and Hahne, 1998). One greedy user among otherwise idle ones gets a fifth of all slots, two get a
-//! sixth each, and whatever happens some are left for the next user. There is nothing to configure and nobody to name.
+//! sixth each, and some are always left for the next user. There is nothing to configure.
 
 use std::collections::HashMap;
 

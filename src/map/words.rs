@@ -41,7 +41,7 @@ pub(crate) struct Unbalanced(pub usize);
 
 /// Removes the quotes of a word. Text between two `"` is kept as it is; elsewhere, a backslash quotes the byte after it.
 pub(crate) fn dequote(raw: &[u8]) -> Result<Cow<'_, [u8]>, Unbalanced> {
-    // Whatever is open at the end was opened by the last quote that is one.
+    // What is open at the end was opened by the last quote that is not escaped.
     let (mut open, mut escaped) = (None, false);
     for (at, &b) in raw.iter().enumerate() {
         match b {

@@ -71,7 +71,7 @@ fn source(locations: &[Location]) -> Vec<u8> {
     }
 }
 
-/// Whatever a server of the hosts map exports gives no privileges, unless the options mention them.
+/// Adds nosuid and nodev to the options of an export of the hosts map, unless they mention suid or dev.
 fn secure(options: &mut OptionList) {
     for (word, topic) in [(&b"nosuid"[..], &b"suid"[..]), (b"nodev", b"dev")] {
         if memchr::memmem::find(options.as_bytes(), topic).is_none() {

@@ -42,7 +42,7 @@ pub enum SourceError {
         /// The map.
         path: Arc<Path>,
     },
-    /// Somebody does not stop writing to it.
+    /// A process does not stop writing to it.
     #[error("file map {} changes while it is read", Escaped::path(.path))]
     Changing {
         /// The map.

@@ -389,8 +389,8 @@ impl Control {
 /// `guarded` tells whether only root can put something else at the target's name. If others can, the mount is attached by
 /// descriptor (Linux 5.2), so that it goes to no other directory than the one that is open.
 ///
-/// An indirect mount is complete, with its timeout, before it can be reached. For direct and offset mounts, of which
-/// there may be thousands, that would take 1.5 to 2 times as long as the usual 10 microseconds, so their timeout is set a
+/// An indirect mount is complete, with its timeout, before it can be reached. Direct and offset mounts may be thousands, and
+/// that would take 1.5 to 2 times the usual 10 microseconds for each, so their timeout is set a
 /// moment later; until then it is 0, which means never. A packet may come before this returns, with a device number that
 /// is not known yet: keep it until then.
 ///

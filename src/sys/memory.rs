@@ -126,7 +126,7 @@ impl Record {
         &self.packet[TOKEN]
     }
 
-    /// The real user id in the packet: that of the process that waits.
+    /// The real user id in the packet, of the process that waits.
     pub fn uid(&self) -> u32 {
         self.packet.get(packet::UID_OFFSET / size_of::<u32>()).map_or(0, |word| word.load(Ordering::Relaxed))
     }

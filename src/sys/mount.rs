@@ -108,7 +108,7 @@ pub fn bind(
 }
 
 /// Copies the mount whose root `top` is open on to a mount that is in no mount table (Linux 5.2). Opens its root for ioctls. The
-/// copy keeps the file system, but not the mount `top`, and ends with the two descriptors: that of the root, and that of the copy.
+/// copy keeps the file system, but not the mount `top`, and ends with the two descriptors, of the root and of the copy.
 ///
 /// # Errors
 /// Those of open_tree(2) and open(2).
@@ -184,7 +184,7 @@ struct MountAttr {
 
 /// Calls mount_setattr(2), Linux 5.12, on the mount whose root `tree` is open on.
 fn set_attributes(tree: &OwnedFd, attr: &MountAttr) -> io::Result<()> {
-    // SAFETY: the descriptor and both pointers live during the call; the size is that of what the third points to, which
+    // SAFETY: the descriptor and both pointers live during the call; the size is the size of the third's target, which
     // the kernel only reads.
     let result = unsafe {
         libc::syscall(

@@ -161,7 +161,7 @@ pub fn is_autofs(fd: BorrowedFd<'_>) -> Option<bool> {
     Some(fs_type(fd)? == b"autofs")
 }
 
-/// A line of the list of mounts: its id, that of the mount below it, and the device number (`st_dev`) of its file system.
+/// A line of the list of mounts: its id, the id of the mount below it, and the device number (`st_dev`) of its file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Link {
     id: u64,

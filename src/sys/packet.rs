@@ -28,9 +28,9 @@ const SIZE_I386: usize = 300;
 /// What the kernel asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packet<'a> {
-    /// Somebody waits for something that is not mounted.
+    /// A process waits for something that is not mounted.
     Missing(Request<'a>),
-    /// Somebody called expire, and this is what may go.
+    /// Expire was called, and this may be unmounted.
     Expire(Request<'a>),
 }
 
@@ -211,7 +211,7 @@ mod tests {
         #[test]
         fn any_bytes_do_no_harm(mut bytes in prop::collection::vec(any::<u8>(), 0..310), number in 0..8u32) {
             let _ = Packet::decode(&bytes);
-            // Once more with a plausible beginning, or the header check alone is tested.
+            // Again with a plausible beginning; without it only the check of the header is tested.
             bytes.resize(SIZE, 0);
             bytes[..4].copy_from_slice(&5_u32.to_ne_bytes());
             bytes[4..8].copy_from_slice(&number.to_ne_bytes());

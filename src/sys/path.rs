@@ -348,7 +348,7 @@ pub fn possible_links(dir: BorrowedFd<'_>, most: usize) -> io::Result<Option<Vec
 pub struct Magic(u32);
 
 impl Magic {
-    /// That of `fd`, which may be opened with `O_PATH`. It may wait: NFS and FUSE ask their servers.
+    /// Returns it for `fd`, which may be opened with `O_PATH`. It may wait: NFS and FUSE ask their servers.
     pub fn of(fd: impl AsFd) -> io::Result<Self> {
         // The width and sign of `f_type` vary; the numbers of linux/magic.h have 32 bits.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the low 32 bits are the number")]

@@ -93,7 +93,7 @@ impl Program {
         self
     }
 
-    /// In a process group of its own, so that its paths trigger our automounts like those of anybody.
+    /// In a process group of its own, so that its paths trigger automounts as the paths of other processes do.
     #[must_use]
     pub fn outside(mut self) -> Self {
         self.command.process_group(0);
@@ -250,7 +250,7 @@ impl<P: AsyncRead + AsFd + Unpin> Pipe<P> {
 /// Ends a program and the processes that it has started, first politely.
 async fn stop(child: &mut Child, grace: Duration) {
     let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) else { return };
-    // Held by descriptors, as a number may be somebody else's by the time of SIGKILL.
+    // Held by descriptors: by the time of SIGKILL a number may belong to another process.
     let tree: Vec<OwnedFd> = descendants(pid).into_iter().filter_map(open_pid).collect();
     for process in &tree {
         send(process, Signal::TERM);
@@ -260,7 +260,7 @@ async fn stop(child: &mut Child, grace: Duration) {
         send(process, Signal::KILL);
     }
     if !politely {
-        // Whatever pidfd_open(2), Linux 5.3, could not give.
+        // What pidfd_open(2), Linux 5.3, could not open.
         let _ = child.start_kill();
         let _ = timeout(LAST_WAIT, child.wait()).await;
     }

@@ -30,7 +30,7 @@ pub fn mount_namespace(pid: i32) -> io::Result<u64> {
     Ok(stat(format!("/proc/{pid}/ns/mnt").as_str())?.st_ino as _)
 }
 
-/// Returns one process of each visible mount namespace, except that of this process.
+/// Returns one process of each visible mount namespace, except the own one.
 pub fn one_process_of_each_mount_namespace() -> Vec<i32> {
     let mut seen: HashSet<u64> = mount_namespace(super::children::pid()).into_iter().collect();
     let processes = std::fs::read_dir("/proc").into_iter().flatten();

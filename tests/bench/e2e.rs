@@ -129,7 +129,7 @@ impl Who {
     }
 }
 
-/// What was measured of somebody.
+/// The figures of one program.
 #[derive(Debug, Clone, Copy)]
 struct Figures {
     /// Median of a first access.

@@ -245,7 +245,7 @@ fn elsewhere(active: bool) {
     can_be_dumped(&container);
 }
 
-/// When criu has ended, everything is served, whoever was first: the hook that says so, or the daemon that notices.
+/// When criu has ended, everything is served, whether the hook says so first or the daemon notices first.
 fn hooks() {
     maps();
     let mut container = Container::start(&[]);

@@ -61,7 +61,7 @@ fn idle_mounts_and_directories_of_a_dead_daemon() {
     assert!(!is_there("/mnt/made"));
 }
 
-/// What is mounted there stays until somebody asks.
+/// What is mounted there stays until `clean` is called.
 #[case]
 fn mounts_of_a_dead_daemon_on_request() {
     three();

@@ -327,7 +327,7 @@ fn stale_numbers_in_the_table() {
     daemon.stop();
 }
 
-/// The kernel lets anybody with the privilege take a mount from its living master.
+/// The kernel lets every process with the privilege take a mount from its living master.
 #[case]
 fn living_master_is_left_alone() {
     site::any_key();
@@ -393,7 +393,7 @@ fn requester_is_not_kept() {
     daemon.stop();
 }
 
-/// Between mounting and setting the timeout anybody may look.
+/// Other processes may look between the mount and the setting of its timeout.
 #[case]
 fn timeout_before_anybody_looks() {
     site::any_key_for(123);

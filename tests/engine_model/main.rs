@@ -75,7 +75,7 @@ pub(crate) enum Op {
     Restore,
     /// A checkpoint is prepared, or is over.
     Pause(bool),
-    /// An entry is to go, for whatever reason.
+    /// An entry is to go, for any reason.
     Unmount {
         mount: u8,
         key: u8,

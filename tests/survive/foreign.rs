@@ -106,7 +106,7 @@ fn one_like_systemd() {
     left_alone("/mnt/unit", "/mnt/unit", &master);
 }
 
-/// What was mounted by a group that cannot be seen belongs to somebody: SETPIPEFD would be refused after CATATONIC had
+/// A mount of a process group that cannot be seen has an owner: SETPIPEFD would be refused after CATATONIC had
 /// ended the service.
 #[case]
 fn of_another_pid_namespace() {

@@ -37,7 +37,7 @@ fn numbers(directory: &str) -> Vec<i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Inodes of the pipes of which a process has both ends: the one on which its sentinel waits is among them.
+/// Inodes of the pipes whose two ends a process has: the pipe of its sentinel is among them.
 fn own_pipes(pid: i32) -> Vec<u64> {
     let link = |number: i32| fs::read_link(format!("/proc/{pid}/fd/{number}")).ok();
     let inode = |number| link(number)?.to_str()?.strip_prefix("pipe:[")?.strip_suffix(']')?.parse().ok();

@@ -102,7 +102,7 @@ fn on_demand() {
     assert_ne!(worker(&daemon), old);
     assert_eq!((ids("tmpfs"), table::autofs("/mnt/auto")), (mounts, autofs), "not even the pipe is another");
     visit::serves("/mnt/auto/b");
-    // Once more, to the same program.
+    // Again, to the same program.
     upgrade();
     visit::serves("/mnt/auto/c");
     ends(daemon);

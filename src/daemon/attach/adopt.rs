@@ -233,7 +233,7 @@ fn missing(plan: &Plan, mounts: &[&Mounted]) -> Vec<Arc<Plan>> {
     plan.offsets.iter().filter(|offset| !there(offset)).map(Arc::clone).collect()
 }
 
-/// Tries again to mount what is missing of a tree. Not for ever: there are maps of which some parts can never be mounted.
+/// Tries again to mount what is missing of a tree. Not for ever: some maps have parts that can never be mounted.
 async fn remount_missing(with: Attach, mount: MountId, key: Key, at: PathBuf) {
     for seconds in MEND_AFTER {
         with.life.pause(Duration::from_secs(seconds)).await;

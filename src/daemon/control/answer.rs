@@ -104,7 +104,7 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
             let map = worker.mounts.serving(&real).ok_or_else(|| no_such(path))?.1.map;
             let at = if map.direct() { &*real } else { Path::new(OsStr::from_bytes(&map.mount_point)) };
             worker.state.borrow().logger.set_mount(at, Some((*level).into()));
-            // Whatever the level is now: who reads the log must know.
+            // Logged at any level: a reader of the log must know.
             error!(target: &target(at), "{} logging set for {}", level.name(), Escaped::path(at));
             Ok(Answer::Done)
         }

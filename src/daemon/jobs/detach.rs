@@ -66,7 +66,7 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
     results.into_iter().map(|(id, _, result)| (id, result.map_err(Reason::from))).collect()
 }
 
-/// Tries once more to remove directories that could not be removed with their mounts: others that were below them have gone at
+/// Tries again to remove directories that could not be removed with their mounts: others that were below them have gone at
 /// the same time.
 pub(crate) async fn remove_left_over(mounts: &Mounts, tools: &Tools) {
     forget(mounts, tools, []).await;

@@ -405,7 +405,7 @@ impl Mounts {
         self.record.borrow_mut().give_back(made);
     }
 
-    /// Takes from the record what belongs to none of the paths that `keep` selects.
+    /// Takes from the record all paths that `keep` does not select.
     pub(crate) fn take_unclaimed(&self, keep: impl Fn(&Path) -> bool) -> Vec<(Arc<Path>, Made)> {
         self.record.borrow_mut().take_rest(keep)
     }

@@ -47,7 +47,7 @@ pub(crate) struct Requests {
     refused: Cell<Option<Instant>>,
     /// Told when the journal has room again, or the pipes are read again.
     room: Notify,
-    /// How often all requests were forgotten: a token of an earlier age may be that of another request by now.
+    /// How often all requests were forgotten: a token of an earlier age may belong to another request by now.
     age: Cell<u32>,
 }
 

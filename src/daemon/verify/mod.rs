@@ -37,7 +37,7 @@ const LEAVING: Duration = Duration::from_millis(20);
 /// How much is mounted anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heal {
-    /// What takes nothing from anybody: idle mounts that were moved, and covered ones whose mount point exists on what
+    /// Mounts that no process uses: idle ones that were moved, and covered ones whose mount point exists on what
     /// covers them.
     Safely,
     /// Everything, as an administrator has asked for a reload.

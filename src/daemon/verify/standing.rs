@@ -66,7 +66,7 @@ impl Standing {
     }
 }
 
-/// Returns how those of these mounts stand of which something new is to be said: they are not where they belong, or are
+/// Returns the state of the mounts whose state is news: they are not where they belong, or are
 /// there again, or were not looked at before. Offset mounts and submounts are covered and moved together with their
 /// top-level mount, so only their end counts.
 pub(super) fn judge(rows: Vec<Row>, table: &MountTable) -> Vec<(Row, Standing)> {

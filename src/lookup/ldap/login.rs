@@ -13,7 +13,7 @@ use crate::sys::{exec, resolver, user};
 /// The credential cache of this process.
 const CACHE: &CStr = c"MEMORY:autofs";
 
-/// Sets the credential cache for all logins of this process: that of the configuration, or one in its memory. To be called
+/// Sets the credential cache for all logins of this process: the configured one, or one in its memory. To be called
 /// while there is one thread.
 pub(super) fn set_cache(auth: &Auth) {
     let cache = auth.credential_cache.as_deref().unwrap_or(CACHE.to_bytes());

@@ -239,7 +239,7 @@ enum Skipped {
 }
 
 impl File {
-    /// Brings the content of the file up to date, that of includes left out. May wait.
+    /// Brings the content of the file up to date, without its includes. May wait.
     async fn refresh(self: &Arc<Self>, pass: &Pass) -> Result<(), Skipped> {
         if let Some(skipped) = self.skipped(pass) {
             *lock(&self.state) = Arc::new(State { seen: Seen::Skipped, ..State::default() });
@@ -347,7 +347,7 @@ impl File {
         read::read(&self.path, old.index.is_some().then_some(QUIET)).map(Some).map_err(failed)
     }
 
-    /// Returns the index of `content`: that of `old` if the text is the same.
+    /// Returns the index of `content`, which is the index of `old` if the text is the same.
     fn index(&self, old: &State, content: Content) -> Result<Arc<Index>, SourceError> {
         if let Some(old) = old.index.as_ref().filter(|old| old.text() == content.text) {
             return Ok(Arc::clone(old));

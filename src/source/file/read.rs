@@ -23,7 +23,7 @@ const YOUNG: Duration = Duration::from_millis(20);
 /// A young file is looked at this often until it has not changed for some time.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Likewise for an empty file: most often that is one which somebody has opened to write it anew.
+/// The same for an empty file: most often another process has opened it and is about to write it.
 const QUIET_EMPTY: Duration = Duration::from_millis(300);
 
 /// For how long a file is waited for that changes all the time.
@@ -68,7 +68,7 @@ pub(in crate::source) fn open(path: &Arc<Path>) -> Result<Opened, SourceError> {
     Ok(Opened { file, stamp: Stamp::of(&stat), local })
 }
 
-/// Reads `path` as a whole. Blocks. `quiet` is for a file of which an earlier version is in force: one that may be in the
+/// Reads `path` as a whole. Blocks. `quiet` is for a file whose earlier version is in force: one that may be in the
 /// middle of a rewrite is read when it has not changed for so long.
 pub(in crate::source) fn read(path: &Arc<Path>, quiet: Option<Duration>) -> Result<Content, SourceError> {
     let end = Instant::now() + PATIENCE;

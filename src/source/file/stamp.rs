@@ -42,7 +42,7 @@ impl Stamp {
         self.mode & 0o100 != 0
     }
 
-    /// Whether anybody may execute the file, and so root.
+    /// Whether a bit of execution is set, so that root may execute the file.
     pub fn can_be_run(&self) -> bool {
         self.mode & 0o111 != 0
     }

@@ -33,7 +33,7 @@ struct Silence {
 
 impl<K: Hash + Eq + Clone> Breakers<K> {
     /// Returns whether the server may be asked. When its time has passed, one caller may ask, and the others wait for what
-    /// comes of it: for them the server is left alone once more.
+    /// comes of it: for that time the server is left alone again.
     pub(super) fn lets_through(&self, server: &K) -> bool {
         let now = Instant::now();
         match self.lock().get_mut(server) {

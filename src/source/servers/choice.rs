@@ -111,7 +111,7 @@ impl Servers {
 }
 
 impl Choice<'_> {
-    /// Returns the next round: asks the nearest servers of which no round has come yet. A round may be without mounts.
+    /// Returns the next round: asks the nearest servers that were in no round yet. A round may be without mounts.
     pub async fn next(&mut self) -> Option<Round> {
         if let Some(mounts) = self.first.take() {
             return Some(Round { mounts, told: Vec::new() });

@@ -224,7 +224,7 @@ pub(super) async fn port(address: IpAddr, service: Service) -> Result<Option<u16
     first_of(ask(Transport::Udp), ask(Transport::Tcp)).await
 }
 
-/// Returns what succeeds first. `second` starts a little later, or when `first` has failed. The error is that of the one that
+/// Returns what succeeds first. `second` starts a little later, or when `first` has failed. The error comes from the one that
 /// failed last.
 pub(super) async fn first_of<T, E>(
     first: impl Future<Output = Result<T, E>>,

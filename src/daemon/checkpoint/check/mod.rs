@@ -307,7 +307,7 @@ fn limits(facts: &Facts, table: &MarkedTable<'_>) -> Vec<Check> {
             "quiesce --mode park first, or raise net.core.wmem_default on the machine that restores",
         ),
     };
-    // Mounts on a bare directory of an autofs mount, other than that of an entry.
+    // Mounts on a bare directory of an autofs mount that is not the directory of an entry.
     let bare = |line: &&Line| {
         let Some(parent) = table.parent(line).filter(|parent| parent.autofs.is_some()) else { return false };
         let depth = line.target.strip_prefix(&parent.target).map_or(0, |rest| rest.iter().count());
