@@ -3,6 +3,9 @@
 //! The pure half parses, plans and decides. It uses no system calls, clocks or threads. The shell performs the I/O.
 //! `ARCHITECTURE.md` describes the design and defines the terms.
 
+// Numbers from maps and the kernel are converted with a check. Tests may cut them off.
+#![cfg_attr(not(test), deny(clippy::cast_possible_truncation))]
+
 // The pure half.
 pub mod config;
 pub mod control;

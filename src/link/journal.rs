@@ -42,7 +42,7 @@ const DEATHS: u32 = 3;
 const ENDS: u32 = 30;
 
 /// Slots whose memory is kept when no request is left. More is given back to the kernel.
-const KEPT: usize = 64;
+const KEPT: u32 = 64;
 
 /// A slot's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -246,11 +246,11 @@ impl Journal {
         record.clear_packet();
         self.shares.give_back(pipe, uid);
         self.free.push(slot.0);
-        if self.shares.held() == 0 && self.fresh as usize > KEPT {
-            self.free = (0..KEPT as u32).rev().collect();
-            self.fresh = KEPT as u32;
+        if self.shares.held() == 0 && self.fresh > KEPT {
+            self.free = (0..KEPT).rev().collect();
+            self.fresh = KEPT;
             // What cannot be given back stays, as zeros.
-            let _ = self.memory.clear_from(FIRST + KEPT);
+            let _ = self.memory.clear_from(FIRST + KEPT as usize);
         }
     }
 }
@@ -357,7 +357,7 @@ mod tests {
         }
         assert!(again.touched().len() > before + 900);
         slots.into_iter().for_each(|slot| journal.clear(slot));
-        assert!(again.touched().len() <= before + KEPT + 16, "{}", again.touched().len());
+        assert!(again.touched().len() <= before + KEPT as usize + 16, "{}", again.touched().len());
         write(&write_end, &bytes);
         assert!(matches!(journal.read(7, read_end.as_fd()).unwrap(), Read::Packet(_)));
     }

@@ -224,15 +224,15 @@ fn unit_seconds(unit: u8) -> Option<u64> {
 
 fn mode(words: &Words<'_>, value: Range<usize>) -> Result<u32, Flaw> {
     let text = unquote(words.get(&value));
-    match number(text.as_ref(), 8) {
-        Some(n @ 0..=0o7777) => Ok(n as u32),
-        _ => Err(Flaw::new(
+    let bits = number(text.as_ref(), 8).and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= 0o7777);
+    bits.ok_or_else(|| {
+        Flaw::new(
             "master::mode",
             value,
             format!("invalid mode \"{}\"", Escaped::start_of(&text)),
             "expected octal permission bits, as in --mode=0755",
-        )),
-    }
+        )
+    })
 }
 
 /// An unsigned number without sign or blanks.

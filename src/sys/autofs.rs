@@ -519,7 +519,7 @@ fn mount_complete(
 
 /// The kernel's `new_encode_dev` of a device number: what packets and `/dev/autofs` say.
 pub fn encode(dev: libc::dev_t) -> u32 {
-    encode_parts(nix::sys::stat::major(dev) as u32, nix::sys::stat::minor(dev) as u32)
+    encode_parts(libc::major(dev), libc::minor(dev))
 }
 
 /// The device number of stat(2) for what packets and `/dev/autofs` say.

@@ -87,15 +87,16 @@ struct Note {
     text_size: u32,
     kind: u32,
     name: [u8; 4],
-    text: [u8; TEXT.len()],
+    text: [u8; TEXT_SIZE as usize],
 }
 
-const TEXT: &[u8; 488] = br#"[{"soname":["libldap.so.2","libldap-2.5.so.0","libldap-2.4.so.2"],"feature":"ldap","description":"Maps in LDAP directories","priority":"recommended"},{"soname":["libkrb5.so.3"],"feature":"kerberos","description":"Kerberos logins at LDAP servers","priority":"suggested"},{"soname":["libresolv.so.2"],"feature":"dns","description":"Servers by SRV records, Hesiod","priority":"suggested"},{"soname":["libsss_autofs.so"],"feature":"sss","description":"Maps of sssd","priority":"suggested"}]  "#;
+const TEXT_SIZE: u32 = 488;
+
+const TEXT: &[u8; TEXT_SIZE as usize] = br#"[{"soname":["libldap.so.2","libldap-2.5.so.0","libldap-2.4.so.2"],"feature":"ldap","description":"Maps in LDAP directories","priority":"recommended"},{"soname":["libkrb5.so.3"],"feature":"kerberos","description":"Kerberos logins at LDAP servers","priority":"suggested"},{"soname":["libresolv.so.2"],"feature":"dns","description":"Servers by SRV records, Hesiod","priority":"suggested"},{"soname":["libsss_autofs.so"],"feature":"sss","description":"Maps of sssd","priority":"suggested"}]  "#;
 
 #[used]
 #[unsafe(link_section = ".note.dlopen")]
-static NOTE: Note =
-    Note { name_size: 4, text_size: TEXT.len() as u32, kind: 0x407c_0c0a, name: *b"FDO\0", text: *TEXT };
+static NOTE: Note = Note { name_size: 4, text_size: TEXT_SIZE, kind: 0x407c_0c0a, name: *b"FDO\0", text: *TEXT };
 
 #[cfg(test)]
 mod tests {
