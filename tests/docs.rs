@@ -15,6 +15,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use autofs::config::{AutofsConf, Native, defaults};
+use autofs::map::toml::master::{self, MOUNT_POINTS};
 
 /// Returns the root directory of the repository.
 fn top() -> &'static Path {
@@ -92,6 +93,16 @@ fn autofs_conf_shows_every_setting_with_its_default() {
     );
 }
 
+#[test]
+fn the_sample_master_map_in_toml_is_right() {
+    let text = read("maps/auto.master.toml");
+    let file = Arc::from(Path::new("auto.master.toml"));
+    for text in [text.clone(), uncommented(&text).replace("\n#[[", "\n[[")] {
+        let (items, said) = master::read(text.as_bytes(), &file);
+        assert_eq!((items.is_empty(), said), (false, vec![]), "{text}");
+    }
+}
+
 /// Removes the "#" before settings.
 fn uncommented(text: &str) -> String {
     let is_setting = |line: &&str| line.split_once('=').is_some_and(|(name, _)| !name.trim_end().contains(' '));
@@ -101,7 +112,8 @@ fn uncommented(text: &str) -> String {
 #[test]
 fn autofs_toml_shows_every_key_with_its_default() {
     let text = read("maps/autofs.toml");
-    let parse = |text: &str| Native::parse(text.as_bytes(), &Arc::from(Path::new("autofs.toml")));
+    let read = |text: &str| Native::parse(text.as_bytes(), &Arc::from(Path::new("autofs.toml")));
+    let parse = |text: &str| read(text).map(|(native, _)| native);
     assert_eq!(parse(&text).unwrap(), Native::default());
     let all = uncommented(&text);
     assert_eq!(parse(&all).unwrap(), Native::default());
@@ -110,7 +122,7 @@ fn autofs_toml_shows_every_key_with_its_default() {
         let help = parse(text).unwrap_err().help.unwrap();
         help.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
     };
-    for table in names("[unknown]") {
+    for table in names("[unknown]").into_iter().filter(|name| name != MOUNT_POINTS) {
         let part = all.split_once(&format!("[{table}]\n")).unwrap().1.split("\n\n").next().unwrap();
         for key in names(&format!("[{table}]\nunknown = 1")) {
             assert!(part.contains(&format!("\n{key} = ")), "{key} of [{table}]");

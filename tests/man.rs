@@ -13,6 +13,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use autofs::config::{AutofsConf, Native, defaults};
+use autofs::map::toml::master::{MOUNT_POINTS, read as read_master};
 use autofs::options;
 
 macro_rules! page {
@@ -74,7 +75,8 @@ fn autofs_conf_5_has_every_setting_and_its_default() {
 
 #[test]
 fn autofs_toml_5_has_every_key_and_its_default() {
-    let parse = |text: &str| Native::parse(text.as_bytes(), &Arc::from(Path::new("autofs.toml")));
+    let read = |text: &str| Native::parse(text.as_bytes(), &Arc::from(Path::new("autofs.toml")));
+    let parse = |text: &str| read(text).map(|(native, _)| native);
     let page = page!("autofs.toml.5");
     let listing = page.split_once(".Bd -literal -offset indent\n").unwrap().1.split_once(".Ed").unwrap().0;
     assert_eq!(parse(listing).unwrap(), Native::default());
@@ -83,7 +85,7 @@ fn autofs_toml_5_has_every_key_and_its_default() {
         let help = parse(text).unwrap_err().help.unwrap();
         help.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
     };
-    for table in names("[?]".replace('?', "unknown").as_str()) {
+    for table in names("[unknown]").into_iter().filter(|name| name != MOUNT_POINTS) {
         assert!(page.contains(&format!(".Ss [{table}]\n")), "[{table}]");
         let part = listing.split_once(&format!("[{table}]\n")).unwrap().1.split("\n\n").next().unwrap();
         for key in names(&format!("[{table}]\nunknown = 1")) {
@@ -91,6 +93,22 @@ fn autofs_toml_5_has_every_key_and_its_default() {
             assert!(page.contains(&format!(".It Ic {key}\n")), "{key} of [{table}]");
         }
     }
+}
+
+#[test]
+fn autofs_toml_5_has_every_key_of_a_mount_point() {
+    let page = page!("autofs.toml.5");
+    let (_, page) = page.split_once(".Sh MASTER MAPS IN TOML\n").unwrap();
+    let (_, said) = read_master(b"[[mount_points]]\nunknown = 1\n", &Arc::from(Path::new("m.toml")));
+    let help = said[0].help.as_ref().unwrap();
+    for key in help.split('`').skip(1).step_by(2) {
+        let is_there =
+            |line: &str| line.strip_prefix(".It Ic ").is_some_and(|keys| keys.split(" , ").any(|k| k == key));
+        assert!(page.lines().any(is_there), "{key}");
+    }
+    let example = page.split_once(".Bd -literal -offset indent\n").unwrap().1.split_once(".Ed").unwrap().0;
+    let (items, said) = read_master(example.as_bytes(), &Arc::from(Path::new("m.toml")));
+    assert_eq!((items.len(), said), (3, vec![]));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use crate::config::AmdConf;
-use crate::map::{Macros, SourceSpec};
+use crate::map::{Macros, MasterEntry, SourceSpec};
 use crate::source::configuration::{Configuration, ConfigurationFiles, ReadConfiguration};
 use crate::source::master::{MasterFiles, Reading};
 use crate::source::{
@@ -29,6 +29,8 @@ pub(super) struct Reader {
     environment: Arc<Environment>,
     /// Sections of autofs.conf that may name mount points.
     amd: AmdConf,
+    /// The mount points of autofs.toml.
+    mount_points: Vec<MasterEntry>,
 }
 
 impl Reader {
@@ -49,7 +51,7 @@ impl Reader {
             lookups,
             servers: Arc::new(Servers::with_hosts(WIDTH)),
         });
-        Ok(Self { runtime: Some(runtime), environment, amd: AmdConf::default() })
+        Ok(Self { runtime: Some(runtime), environment, amd: AmdConf::default(), mount_points: Vec::new() })
     }
 
     /// Runs no program from now on: program maps that list their keys have none.
@@ -80,6 +82,7 @@ impl Reader {
         self.set_names(&read.configuration.names);
         self.environment.lookups.renew(service::settings(&read.configuration.conf.autofs));
         self.amd.clone_from(&read.configuration.conf.amd);
+        self.mount_points.clone_from(&read.configuration.native.mount_points);
         (read.configuration, read.diagnostics)
     }
 
@@ -89,6 +92,7 @@ impl Reader {
             files: Arc::new(MasterFiles::new(&self.environment)),
             names: Arc::clone(&self.environment.names),
             amd: self.amd.clone(),
+            mount_points: self.mount_points.clone(),
             replaces: false,
             deadline: Instant::now() + DEADLINE,
         };

@@ -8,8 +8,12 @@ use std::time::Duration;
 
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+use toml::de::DeTable;
 
-use crate::text::{Diagnostic, Position};
+use crate::map::MasterEntry;
+use crate::map::toml::{Source, master};
+use crate::text::Diagnostic;
 
 /// The content of autofs.toml; whatever is not said there has its default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -31,6 +35,9 @@ pub struct Native {
     pub helpers: Helpers,
     /// `[programs]`
     pub programs: Programs,
+    /// `[[mount_points]]`: lines of a master map.
+    #[serde(deserialize_with = "read_apart")]
+    pub mount_points: Vec<MasterEntry>,
 }
 
 /// What is refused where users can write.
@@ -239,35 +246,30 @@ pub enum LogFormat {
 }
 
 impl Native {
-    /// Reads `text`, the content of `file`.
-    pub fn parse(text: &[u8], file: &Arc<Path>) -> Result<Self, Diagnostic> {
-        let diagnose = |at: usize, length: usize, message: String| {
-            let before = text.get(..at).unwrap_or(text);
-            let start = memchr::memrchr(b'\n', before).map_or(0, |n| n + 1);
-            let rest = text.get(start..).unwrap_or_default();
-            let line = rest.split(|&b| b == b'\n').next().unwrap_or_default();
-            let number = u32::try_from(memchr::memchr_iter(b'\n', before).count() + 1).unwrap_or(u32::MAX);
-            let column = u32::try_from(before.len() - start + 1).unwrap_or(u32::MAX);
-            Diagnostic::error("toml::syntax", Position::new(file, number, column), message)
-                .length(length.min((start + line.len()).saturating_sub(at)))
-                .excerpt(line)
-        };
-        let utf8 = std::str::from_utf8(text).map_err(|e| {
-            diagnose(e.valid_up_to(), 1, "not UTF-8".to_owned()).help("TOML is UTF-8: save the file in that encoding")
-        })?;
-        toml::from_str(utf8).map_err(|e| {
-            let span = e.span().unwrap_or(0..0);
-            // The parser's message is one sentence over several lines, or with what was expected behind a comma.
-            let message = e.message().replace('\n', ", ");
-            let (what, expected) = match message.split_once(", expected ") {
-                Some((what, expected)) => (what, format!("expected {expected}")),
-                None => (message.as_str(), "see autofs.toml(5)".to_owned()),
-            };
-            // It repeats what is written in the file, however long.
-            let what = what.char_indices().nth(200).map_or(what, |(n, _)| what.get(..n).unwrap_or(what));
-            diagnose(span.start, span.len(), what.to_owned()).help(expected)
-        })
+    /// Reads `text`, the content of `file`. Returns the settings, and what is wrong with mount points: each of them costs only
+    /// itself.
+    ///
+    /// # Errors
+    /// Something else is wrong, and so no setting can be relied upon.
+    pub fn parse(text: &[u8], file: &Arc<Path>) -> Result<(Self, Vec<Diagnostic>), Diagnostic> {
+        let source = Source { text, file };
+        let table = DeTable::parse(source.utf8()?).map_err(|error| source.of(&error, 0..0))?;
+        let span = table.span();
+        let (settings, points): (Vec<_>, Vec<_>) =
+            table.into_inner().into_iter().partition(|(key, _)| key.get_ref() != master::MOUNT_POINTS);
+        let settings = Spanned::new(span, settings.into_iter().collect());
+        let settings = toml::de::Deserializer::from(settings);
+        let mut native = Self::deserialize(settings).map_err(|error| source.of(&error, 0..0))?;
+        let Some((_, points)) = points.into_iter().next() else { return Ok((native, Vec::new())) };
+        let (entries, diagnostics) = master::mount_points(points, &source);
+        native.mount_points = entries.into_iter().map(|(_, entry)| entry).collect();
+        Ok((native, diagnostics))
     }
+}
+
+/// Names the field among those that there are; it has been read before.
+fn read_apart<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<MasterEntry>, D::Error> {
+    de::IgnoredAny::deserialize(value).map(|_| Vec::new())
 }
 
 fn seconds<'de, D: Deserializer<'de>>(value: D) -> Result<Duration, D::Error> {
@@ -300,7 +302,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Result<Native, String> {
-        Native::parse(text.as_bytes(), &Path::new("/etc/autofs.toml").into()).map_err(|d| d.to_string())
+        let parsed = Native::parse(text.as_bytes(), &Path::new("/etc/autofs.toml").into());
+        parsed.map(|(native, _)| native).map_err(|d| d.to_string())
     }
 
     #[test]
@@ -327,10 +330,13 @@ mod tests {
     fn errors_say_where_and_what_is_expected() {
         for (text, expected) in [
             ("[mount]\nmethod = \"magic\"", "2:10: unknown variant `magic`: expected `auto` or `command`"),
-            ("[mount]\nmehtod = 1", "2:1: unknown field `mehtod`: expected `method` or `placeholder`"),
+            (
+                "[mount]\nmehtod = 1",
+                "2:1: unknown field `mehtod`: did you mean method? expected `method` or `placeholder`",
+            ),
             (
                 "[amd]",
-                "1:2: unknown field `amd`: expected one of `mount`, `deadlines`, `limits`, `exit`, `log`, `security`, `helpers`, `programs`",
+                "1:2: unknown field `amd`: expected one of `mount`, `deadlines`, `limits`, `exit`, `log`, `security`, `helpers`, `programs`, `mount_points`",
             ),
             ("[limits]\nmounts = 0", "2:10: invalid value: integer `0`: expected a whole number, 1 or more"),
             ("[deadlines]\nmount = -5", "2:9: invalid value: integer `-5`: expected a whole number, 1 or more"),

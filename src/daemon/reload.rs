@@ -231,7 +231,9 @@ async fn read_master(worker: &Rc<Worker>, replaces: bool) -> Master {
         // The start is not held up for as long as a lookup may take.
         let deadline = Instant::now() + context.lookup_deadline.min(PATIENCE);
         let (files, names) = (Arc::clone(&context.sources.master), Arc::clone(&state.configuration.names));
-        Reading { files, names, amd: state.configuration.conf.amd.clone(), replaces, deadline }
+        let (amd, mount_points) =
+            (state.configuration.conf.amd.clone(), state.configuration.native.mount_points.clone());
+        Reading { files, names, amd, mount_points, replaces, deadline }
     };
     let master = Master::read(&name, underscore, reading).await;
     for diagnostic in &master.diagnostics {

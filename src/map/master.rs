@@ -59,11 +59,9 @@ pub fn read(text: &[u8], file: &Arc<Path>) -> (Vec<Item>, Vec<Diagnostic>) {
 /// Parses one line. What works, but probably not as meant, is added to `warnings`.
 pub fn parse(line: &Line<'_>, warnings: &mut Vec<Diagnostic>) -> Result<Item, Diagnostic> {
     if line.is_include() {
-        let include = parse_include(line)?;
-        if include.source.kind == Some(SourceKind::Program) {
-            return Err(include_error(line, "a program map cannot be included", INCLUDED));
-        }
-        return Ok(Item::Include(include));
+        let word = unquote(line.key.get(1..).unwrap_or_default());
+        let source = checked_include(&word).map_err(|(message, help)| include_error(line, &message, &help))?;
+        return Ok(Item::Include(Include { source, place: line.key_place() }));
     }
     let mount_point = mount_point(line)?;
     let mut words = Words::new(&line.entry);
@@ -73,22 +71,32 @@ pub fn parse(line: &Line<'_>, warnings: &mut Vec<Diagnostic>) -> Result<Item, Di
     Ok(Item::Entry(MasterEntry { mount_point, direct, source, options, place: line.key_place() }))
 }
 
-/// The map that an include line `+map` names, in a master map or a mount map.
-pub fn parse_include(line: &Line<'_>) -> Result<Include, Diagnostic> {
-    use SourceKind::{Dir, File, Ldap, Ldaps, Nis, NisPlus, Program, Sss, Yp};
-    let word = unquote(line.key.get(1..).unwrap_or_default());
-    let error = |message: String, help: &str| Err(include_error(line, &message, help));
-    if word.is_empty() {
-        return error("include of no map".to_owned(), "write +map without a blank");
+/// Reads the word of an include in a master map. The error has a message, and what to write.
+pub(super) fn checked_include(word: &[u8]) -> Result<SourceSpec, (String, String)> {
+    match included(word)? {
+        SourceSpec { kind: Some(SourceKind::Program), .. } => {
+            Err(("a program map cannot be included".to_owned(), INCLUDED.to_owned()))
+        }
+        source => Ok(source),
     }
-    match SourceSpec::parse(&word) {
-        Err(e) => error(e.to_string(), &e.help()),
-        Ok(source) => match source.kind {
-            None | Some(Dir | File | Ldap | Ldaps | Nis | NisPlus | Program | Sss | Yp) => {
-                Ok(Include { source, place: line.key_place() })
-            }
-            Some(kind) => error(format!("a {} map cannot be included", kind.name()), INCLUDED),
-        },
+}
+
+/// The map that an include line `+map` of a mount map names.
+pub fn parse_include(line: &Line<'_>) -> Result<Include, Diagnostic> {
+    let word = unquote(line.key.get(1..).unwrap_or_default());
+    let source = included(&word).map_err(|(message, help)| include_error(line, &message, &help))?;
+    Ok(Include { source, place: line.key_place() })
+}
+
+fn included(word: &[u8]) -> Result<SourceSpec, (String, String)> {
+    use SourceKind::{Dir, File, Ldap, Ldaps, Nis, NisPlus, Program, Sss, Yp};
+    if word.is_empty() {
+        return Err(("include of no map".to_owned(), "write +map without a blank".to_owned()));
+    }
+    let source = SourceSpec::parse(word).map_err(|e| (e.to_string(), e.help()))?;
+    match source.kind {
+        None | Some(Dir | File | Ldap | Ldaps | Nis | NisPlus | Program | Sss | Yp) => Ok(source),
+        Some(kind) => Err((format!("a {} map cannot be included", kind.name()), INCLUDED.to_owned())),
     }
 }
 
@@ -109,17 +117,22 @@ fn mount_point(line: &Line<'_>) -> Result<Vec<u8>, Diagnostic> {
     if let Some(at) = memchr::memchr(b'"', raw) {
         return error(at, "a mount point cannot be quoted", "write a blank in it as \"\\ \"");
     }
-    let mut path = unquote(raw).into_owned();
     if let Some(at) = raw.iter().position(u8::is_ascii_control) {
         return error(at, "control character in a mount point", "mount points are plain text");
     }
-    while path.ends_with(b"/") {
-        path.pop();
+    checked_mount_point(&unquote(raw)).or_else(|(message, help)| error(0, message, help))
+}
+
+/// Returns the path of a mount point without slashes at the end. The error has a message, and what to write.
+pub(super) fn checked_mount_point(path: &[u8]) -> Result<Vec<u8>, (&'static str, &'static str)> {
+    let trimmed = path.iter().rposition(|&b| b != b'/').and_then(|last| path.get(..=last)).unwrap_or_default();
+    if path.iter().any(u8::is_ascii_control) {
+        return Err(("control character in a mount point", "mount points are plain text"));
     }
-    match path.first() {
-        Some(b'/') => Ok(path),
-        None if raw.starts_with(b"/") => error(0, "cannot mount on the root directory", "name a directory below it"),
-        _ => error(0, "a mount point starts with \"/\"", "write an absolute path, or /- for a direct map"),
+    match trimmed.first() {
+        Some(b'/') => Ok(trimmed.to_vec()),
+        None if path.starts_with(b"/") => Err(("cannot mount on the root directory", "name a directory below it")),
+        _ => Err(("a mount point starts with \"/\"", "write an absolute path, or /- for a direct map")),
     }
 }
 
@@ -274,13 +287,7 @@ mod tests {
 
     fn print_source(s: &SourceSpec) -> String {
         let name = String::from_utf8_lossy(&s.name).replace(' ', "\\ ");
-        let format = match s.format {
-            None => "",
-            Some(Format::Sun) => ",sun",
-            Some(Format::Amd) => ",amd",
-            Some(Format::Hesiod) => ",hesiod",
-            Some(Format::Toml) => ",toml",
-        };
+        let format = s.format.map_or(String::new(), |format| format!(",{}", format.name()));
         let list = if s.lists { " list" } else { "" };
         let parts: Vec<String> =
             s.parts.iter().map(|(s, o)| format!("{}{}", print_source(s), print_options(o))).collect();
@@ -601,8 +608,10 @@ mod tests {
             };
             let place = Position::new(&file(), 1, 1);
             let entry = MasterEntry { mount_point: point.into_bytes(), direct: false, source, options, place };
+            let line = entry.line();
             let item = Item::Entry(entry);
-            let (mut items, diagnostics) = read(print(&item).as_bytes(), &file());
+            prop_assert_eq!(read(print(&item).as_bytes(), &file()).1, vec![]);
+            let (mut items, diagnostics) = read(&line, &file());
             for item in &mut items {
                 // Only the meaning is compared, not the spelling.
                 if let Item::Entry(entry) = item {

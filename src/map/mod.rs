@@ -14,6 +14,7 @@ pub mod master;
 mod misplaced;
 pub mod mount_options;
 mod options;
+pub mod print;
 pub mod program;
 pub mod reader;
 pub mod spec;

@@ -11,7 +11,7 @@
 use std::fmt;
 
 use super::{Action, External, FsMount, Fsck, Leads, MountedBy, Plan, Submount};
-use crate::map::{Format, MasterOptions, Propagation, SourceKind, SourceSpec};
+use crate::map::{MasterOptions, SourceKind, SourceSpec};
 use crate::text::Escaped;
 
 impl fmt::Display for Plan {
@@ -91,7 +91,7 @@ impl fmt::Display for FsMount {
             write!(f, " -o {}", Escaped(&self.options))?;
         }
         if self.fstype == b"bind" {
-            write!(f, " ({})", propagation(self.propagation))?;
+            write!(f, " ({})", self.propagation.name())?;
         }
         match self.fsck {
             Some(Fsck::Preen) => f.write_str(" (fsck -p)"),
@@ -131,24 +131,10 @@ impl fmt::Display for Submount {
 
 /// As a master map writes it.
 fn source(f: &mut fmt::Formatter<'_>, source: &SourceSpec) -> fmt::Result {
-    let format = match source.format {
-        None => "",
-        Some(Format::Sun) => ",sun",
-        Some(Format::Amd) => ",amd",
-        Some(Format::Hesiod) => ",hesiod",
-        Some(Format::Toml) => ",toml",
-    };
+    let format = source.format.map_or(String::new(), |format| format!(",{}", format.name()));
     match source.kind {
         Some(kind @ (SourceKind::Hosts | SourceKind::Null)) => write!(f, "-{}", kind.name()),
         Some(kind) => write!(f, "{}{format}:{}", kind.name(), Escaped(&source.name)),
         None => write!(f, "{}", Escaped(&source.name)),
-    }
-}
-
-fn propagation(propagation: Propagation) -> &'static str {
-    match propagation {
-        Propagation::Slave => "slave",
-        Propagation::Private => "private",
-        Propagation::Shared => "shared",
     }
 }

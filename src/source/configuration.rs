@@ -86,7 +86,10 @@ impl Configuration {
         diagnostics.extend(wrong);
         let native = match toml.map(|(file, text)| Native::parse(&text, &file)) {
             None => Native::default(),
-            Some(Ok(native)) => native,
+            Some(Ok((native, wrong))) => {
+                diagnostics.extend(wrong);
+                native
+            }
             Some(Err(wrong)) => {
                 diagnostics.push(wrong);
                 before.map(|b| b.native.clone()).unwrap_or_default()

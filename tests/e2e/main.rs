@@ -33,6 +33,7 @@ mod neighbours;
 mod programs;
 mod reload;
 mod services;
+mod toml;
 mod traps;
 
 use std::process::ExitCode;

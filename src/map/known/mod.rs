@@ -7,7 +7,8 @@ pub mod types;
 /// The candidate that is nearest to `word`: in short words one letter, in
 /// longer ones two or three, may differ, be missing, be too many, or be exchanged with its neighbour.
 pub fn nearest<'a>(word: &[u8], candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let word = std::str::from_utf8(word).ok().filter(|word| word.len() > 2)?;
+    // A word is compared letter by letter: one that is longer than any candidate takes long, and is near to none.
+    let word = std::str::from_utf8(word).ok().filter(|word| (3..=64).contains(&word.len()))?;
     let allowed = match word.len() {
         3..=7 => 1,
         8..=11 => 2,

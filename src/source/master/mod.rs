@@ -23,7 +23,7 @@ use super::store::Fetched;
 use super::{DEPTH_MAX, Environment, Names, SourceError, Store};
 use crate::config::nsswitch::{Outcome, Search};
 use crate::config::{AmdConf, Settings};
-use crate::map::{Include, Item, MasterEntry, SourceKind, SourceSpec, Table, master};
+use crate::map::{Format, Include, Item, MasterEntry, SourceKind, SourceSpec, Table, master, toml};
 use crate::text::{Diagnostic, Escaped, Position};
 use directory::Listing;
 
@@ -91,6 +91,8 @@ pub struct Reading {
     pub names: Arc<Names>,
     /// The sections of autofs.conf for maps in am-utils format: they may name mount points, too.
     pub amd: AmdConf,
+    /// The mount points of autofs.toml. They come after those of the master map.
+    pub mount_points: Vec<MasterEntry>,
     /// An earlier version is in force: a file that is being rewritten is waited for.
     pub replaces: bool,
     /// By when the map must be read.
@@ -129,6 +131,8 @@ impl Master {
             }
         };
         let Reader { mut entries, mut diagnostics, inputs, partial, reading, .. } = reader;
+        let has_own = !reading.mount_points.is_empty();
+        entries.extend(reading.mount_points);
         diagnostics.extend(reading.amd.complete(&mut entries));
         let (table, more) = Table::build(entries);
         diagnostics.extend(more);
@@ -136,6 +140,7 @@ impl Master {
             Outcome::Unavail | Outcome::TryAgain => Status::Unavailable,
             Outcome::Success if partial => Status::Partial,
             Outcome::Success => Status::Read,
+            Outcome::NotFound | Outcome::Unknown if has_own => Status::Read,
             Outcome::NotFound | Outcome::Unknown => Status::NotFound,
         };
         Self { table, diagnostics, status, inputs }
@@ -170,10 +175,16 @@ impl Reader {
     async fn source(&mut self, spec: &SourceSpec, place: &Position, underscore: bool) -> Outcome {
         let path = || self.reading.names.path(&spec.name);
         let unsupported = match spec.kind {
-            Some(SourceKind::File) => return self.file(&path(), place).await,
+            Some(kind) if spec.format == Some(Format::Toml) && kind != SourceKind::File => {
+                let message = format!("a master map of type {} cannot be in TOML", kind.name());
+                let d = Diagnostic::error("master::format", place.clone(), message);
+                self.diagnostics.push(d.help("write file,toml:PATH"));
+                return Outcome::Unknown;
+            }
+            Some(SourceKind::File) => return self.file(&path(), spec.format, place).await,
             Some(SourceKind::Dir) => return self.directory(&path(), place).await,
             None if spec.name.starts_with(b"//") => SourceKind::Ldap,
-            None if spec.name.starts_with(b"/") => return self.file(&path(), place).await,
+            None if spec.name.starts_with(b"/") => return self.file(&path(), None, place).await,
             None => return self.named(&spec.name, place, underscore).await,
             Some(kind) => kind,
         };
@@ -273,7 +284,7 @@ impl Reader {
     async fn file_named(&mut self, name: &[u8], place: &Position) -> Outcome {
         let path = self.reading.names.path(name);
         let includes_itself = self.trail.last().is_some_and(|parent| parent.file_name() == path.file_name());
-        if includes_itself { Outcome::Unknown } else { self.file(&path, place).await }
+        if includes_itself { Outcome::Unknown } else { self.file(&path, None, place).await }
     }
 
     /// When the file that is read next must be there: one that hangs leaves time for the others.
@@ -283,7 +294,7 @@ impl Reader {
         now + if self.trail.is_empty() { left } else { left * 7 / 8 }
     }
 
-    async fn file(&mut self, file: &Arc<Path>, place: &Position) -> Outcome {
+    async fn file(&mut self, file: &Arc<Path>, format: Option<Format>, place: &Position) -> Outcome {
         if self.trail.contains(file) {
             return self.refuse(&SourceError::Loop { path: Arc::clone(file) }, place);
         }
@@ -323,7 +334,9 @@ impl Reader {
             self.diagnostics.push(d.help("restore the file; to serve nothing, write a line that begins with \"#\""));
             return Outcome::Unavail;
         }
-        let (items, diagnostics) = master::read(&content.text, file);
+        let is_toml = format.map_or(toml::master::is_named(file), |format| format == Format::Toml);
+        let (items, diagnostics) =
+            if is_toml { toml::master::read(&content.text, file) } else { master::read(&content.text, file) };
         self.diagnostics.extend(diagnostics);
         self.trail.push(Arc::clone(file));
         for item in items {
@@ -382,7 +395,7 @@ impl Reader {
         }
         let Some(listing) = listing else { return Outcome::Unknown };
         for file in &listing.files {
-            let outcome = self.file(file, place).await;
+            let outcome = self.file(file, None, place).await;
             self.partial |= matches!(outcome, Outcome::Unavail | Outcome::TryAgain);
         }
         Outcome::Success

@@ -44,7 +44,11 @@ impl Dir {
             servers: Arc::new(crate::source::Servers::with_hosts(1)),
         }));
         let deadline = Instant::now() + Duration::from_secs(60);
-        wait(Master::read(name, underscore, Reading { files, names, amd: AmdConf::default(), replaces, deadline }))
+        wait(Master::read(
+            name,
+            underscore,
+            Reading { files, names, amd: AmdConf::default(), mount_points: Vec::new(), replaces, deadline },
+        ))
     }
 
     fn said(&self, master: &Master) -> Vec<String> {

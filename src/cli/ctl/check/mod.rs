@@ -100,8 +100,11 @@ impl Check {
             let mode = mode(&toml::lines(&text, &shared).text);
             Maps::new(&self.reader, &self.configuration, &mut self.report).file(&file, Format::Toml, mode);
             return;
+        } else if name.ends_with(b".toml") && toml::master::is_master(&text) {
+            self.master(file.as_os_str().as_encoded_bytes(), false);
+            return;
         } else if name.ends_with(b".toml") {
-            Native::parse(&text, &shared).err().into_iter().collect()
+            Native::parse(&text, &shared).map_or_else(|error| vec![error], |(_, diagnostics)| diagnostics)
         } else {
             Maps::new(&self.reader, &self.configuration, &mut self.report).file(&file, Format::Sun, mode(&text));
             return;
@@ -137,6 +140,9 @@ impl Check {
             return;
         }
         let Ok(text) = configuration::read(input) else { return };
+        if toml::master::is_named(input) || toml::master::is_master(&text) {
+            return;
+        }
         let file: Arc<Path> = input.into();
         self.report.extend(lint::whole(&text, &file));
         for line in crate::text::lines(&text, &file).flatten() {

@@ -1,17 +1,15 @@
 //! Maps in TOML: typed entries. Each becomes a line of a Sun map.
-//!
-//! So an entry in TOML means what the same entry means in a Sun map, variables included, and nothing that works on entries
-//! has to know of this format. What is wrong is reported at its line and column in the TOML text.
 
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use ::toml::Spanned;
-use ::toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
-use super::{expand, known, sun};
+use super::text::{Several, Source, spans};
+use crate::map::{expand, known, sun};
 use crate::text::{Diagnostic, Escaped, Position};
 
 /// A map in TOML as lines of a Sun map.
@@ -32,26 +30,24 @@ const TOP: &str = "defaults entries include";
 pub fn lines(text: &[u8], file: &Arc<Path>) -> Lines {
     let mut out = Lines::default();
     let source = Source { text, file };
-    let text = match std::str::from_utf8(text) {
-        Ok(text) => text,
-        Err(e) => {
-            let at = e.valid_up_to();
-            let error = source.error("toml::utf8", at..at + 1, "TOML is UTF-8, and this byte is not");
-            out.diagnostics
-                .push(error.help("save the file as UTF-8; a key with other bytes needs a map in Sun format"));
+    let table = match source.tables() {
+        Ok((table, errors)) => {
+            out.diagnostics.extend(errors);
+            table
+        }
+        Err(error) => {
+            out.diagnostics.push(error);
             return out;
         }
     };
-    let (table, errors) = DeTable::parse_recoverable(text);
-    out.diagnostics.extend(errors.iter().map(|error| source.of(error, 0..0)));
     let mut defaults = Defaults::default();
     let (mut entries, mut included): (Vec<Found<'_>>, Vec<(String, Range<usize>)>) = Default::default();
-    for (key, value) in table.into_inner() {
+    for (key, value) in table {
         let read = match key.get_ref().as_ref() {
-            "defaults" => read(value, &source).map(|read| defaults = read),
+            "defaults" => source.read(value).map(|read| defaults = read),
             "include" => {
                 let places = spans(&value);
-                read::<Vec<String>>(value, &source).map(|maps| included = maps.into_iter().zip(places).collect())
+                source.read::<Vec<String>>(value).map(|maps| included = maps.into_iter().zip(places).collect())
             }
             "entries" => match value.get_ref() {
                 DeValue::Table(_) => {
@@ -140,73 +136,6 @@ struct Mount {
     source: Several,
 }
 
-/// One string, or a list of them.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "expected a string, or a list of strings")]
-enum Several {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Several {
-    fn iter(&self) -> impl Iterator<Item = &str> {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
-        }
-        .iter()
-        .map(String::as_str)
-    }
-
-    /// Options, joined by commas.
-    fn joined(&self) -> String {
-        self.iter().collect::<Vec<_>>().join(",")
-    }
-}
-
-/// The text of a map, for places in it.
-struct Source<'a> {
-    text: &'a [u8],
-    file: &'a Arc<Path>,
-}
-
-impl Source<'_> {
-    fn place(&self, at: usize) -> Position {
-        let before = self.text.get(..at).unwrap_or(self.text);
-        let start = memchr::memrchr(b'\n', before).map_or(0, |n| n + 1);
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let line = memchr::memchr_iter(b'\n', before).count() + 1;
-        Position::new(self.file, count(line), count(before.len() - start + 1))
-    }
-
-    fn error(&self, code: &'static str, at: Range<usize>, message: impl Into<String>) -> Diagnostic {
-        let start = memchr::memrchr(b'\n', self.text.get(..at.start).unwrap_or(self.text)).map_or(0, |n| n + 1);
-        let rest = self.text.get(start..).unwrap_or_default();
-        let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
-        let length = at.len().min((start + line.len()).saturating_sub(at.start));
-        Diagnostic::error(code, self.place(at.start), message).length(length).excerpt(line)
-    }
-
-    /// The diagnostic of an error of the TOML reader; `at` is where it is if the reader does not know.
-    fn of(&self, error: &Error, at: Range<usize>) -> Diagnostic {
-        let message = error.message().trim().replace('\n', ": ");
-        self.error("toml::syntax", error.span().unwrap_or(at), message)
-    }
-}
-
-fn read<T: for<'de> Deserialize<'de>>(value: Spanned<DeValue<'_>>, source: &Source<'_>) -> Result<T, Diagnostic> {
-    let at = value.span();
-    T::deserialize(ValueDeserializer::from(value)).map_err(|error| source.of(&error, at))
-}
-
-/// The places of the elements of a list.
-fn spans(value: &Spanned<DeValue<'_>>) -> Vec<Range<usize>> {
-    match value.get_ref() {
-        DeValue::Array(elements) => elements.iter().map(Spanned::span).collect(),
-        _ => Vec::new(),
-    }
-}
-
 /// A key, where it is, and its entry.
 type Found<'a> = (String, Range<usize>, Spanned<DeValue<'a>>);
 
@@ -219,7 +148,7 @@ fn table_of(value: Spanned<DeValue<'_>>) -> Vec<Found<'_>> {
 fn entry(value: Spanned<DeValue<'_>>, source: &Source<'_>) -> Result<Entry, Diagnostic> {
     match value.get_ref() {
         DeValue::String(location) => Ok(Entry { source: Some(Several::One(location.to_string())), ..Entry::default() }),
-        DeValue::Table(_) => read(value, source),
+        DeValue::Table(_) => source.read(value),
         _ => Err(source.error("toml::entry", value.span(), "an entry is a string or a table").help(HELP)),
     }
 }
@@ -407,7 +336,7 @@ mod tests {
         let good = "[entries]\ngood = \"srv:/x\"\n";
         for (bad, told) in [
             ("bad = 5\n", "/m.toml:3:7: an entry is a string or a table: write source = "),
-            ("bad = { sorce = \"x\" }\n", "/m.toml:3:9: unknown field `sorce`, expected one of "),
+            ("bad = { sorce = \"x\" }\n", "/m.toml:3:9: unknown field `sorce`: did you mean source? expected one of "),
             ("bad = { source = 7 }\n", "/m.toml:3:"),
             ("bad = { options = \"ro\" }\n", "/m.toml:3:1: entry bad: nothing to mount: write source = "),
             ("bad = { source = \"a:/b\", hidden = true }\n", "/m.toml:3:1: entry bad: more than one of "),
@@ -428,7 +357,7 @@ mod tests {
         }
         let (lines, wrong) = read("entries = 5\ninclude = [\"a b\", \"c\"]\n");
         assert_eq!((lines.as_str(), wrong.len()), ("+c\n", 2), "{wrong:?}");
-        assert!(lines_of_bytes(b"[entries]\n\xff = 1\n")[0].starts_with("/m.toml:2:1: TOML is UTF-8"));
+        assert!(lines_of_bytes(b"[entries]\n\xff = 1\n")[0].starts_with("/m.toml:2:1: not UTF-8: TOML is UTF-8"));
     }
 
     fn lines_of_bytes(text: &[u8]) -> Vec<String> {

@@ -1,0 +1,89 @@
+//! Master maps in TOML.
+
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use super::common::daemon::Daemon;
+use super::common::suite::case;
+use super::common::world::put;
+use super::common::{output, secs, site, table, visit, wait_for};
+
+/// Returns what a program prints, on both streams.
+fn said(program: &str, arguments: &[&str]) -> String {
+    let said = output(Command::new(program).args(arguments), secs(15)).expect("an answer");
+    String::from_utf8(said.stdout).unwrap() + &String::from_utf8(said.stderr).unwrap()
+}
+
+const MASTER: &str = r#"
+include = ["/etc/auto.more"]
+
+[[mount_points]]
+path = "/mnt/auto"
+map = "file:/etc/auto.one"
+timeout = 77
+options = "size=64k"
+variables = { KIND = "tmpfs" }
+
+[[mount_points]]
+path = "relative"
+map = "auto.x"
+
+[[mount_points]]
+path = "/-"
+map = "file:/etc/auto.direct"
+"#;
+
+#[case]
+fn a_master_map() {
+    put("/etc/auto.master.toml", MASTER);
+    put("/etc/auto.more", "/mnt/more /etc/auto.one -DKIND=tmpfs\n");
+    put("/etc/auto.one", "* -fstype=$KIND :k&\n");
+    put("/etc/auto.direct", "/mnt/direct -fstype=tmpfs :direct\n");
+    let own = "[[mount_points]]\npath = \"/mnt/own\"\nmap = \"/etc/auto.one\"\nvariables.KIND = \"tmpfs\"\n";
+    put("/etc/autofs.toml", own);
+    let mut daemon = Daemon::start(["-f", "-v", "/etc/auto.master.toml"]);
+    daemon.ready(&["/mnt/auto", "/mnt/more", "/mnt/direct", "/mnt/own"]);
+    for path in ["/mnt/auto/a", "/mnt/more/b", "/mnt/direct", "/mnt/own/c"] {
+        visit::serves(path);
+        assert_eq!(table::at(path).last().unwrap().fstype, "tmpfs", "{path}");
+    }
+    assert_eq!(table::at("/mnt/auto/a").last().unwrap().option("size"), Some("64k"));
+    assert_eq!(table::autofs("/mnt/auto").unwrap().option("timeout"), Some("77"));
+    daemon.says("/etc/auto.master.toml:12:8: a mount point starts with \"/\"");
+    let explained = said("autofsctl", &["explain", "/mnt/auto/z"]);
+    assert!(explained.contains("tmpfs  kz  size=64k"), "{explained}");
+
+    // It is read again at a reload, and so are the mount points of autofs.toml.
+    put("/etc/auto.master.toml", MASTER.replace("relative", "/mnt/new").replace("auto.x", "/etc/auto.direct"));
+    put("/etc/autofs.toml", "");
+    daemon.signal(Signal::SIGHUP);
+    daemon.ready(&["/mnt/new"]);
+    wait_for("the end of /mnt/own", secs(10), || table::autofs("/mnt/own").is_none().then_some(()));
+    daemon.stop();
+}
+
+#[case]
+fn a_master_map_is_dumped_and_checked() {
+    let sun = "/mnt/auto file:/etc/auto.one --timeout=77 -DKIND=tmpfs -size=64k\n/- file:/etc/auto.direct\n";
+    put("/etc/auto.one", "* -fstype=$KIND :k&\n");
+    put("/etc/auto.direct", "/mnt/direct -fstype=tmpfs :direct\n");
+    site::master(sun);
+    put("/etc/auto.toml", MASTER.replace("include = [\"/etc/auto.more\"]", "").replace("size", "-size"));
+    let dump = said("automount", &["-m"]);
+    put("/etc/autofs.conf", "[ autofs ]\nmaster_map_name = file,toml:/etc/auto.toml\n");
+    let toml = said("automount", &["-m"]);
+    let complaint = toml.lines().last().unwrap();
+    assert!(complaint.starts_with("/etc/auto.toml:12:8: a mount point starts with"), "{toml}");
+    assert_eq!(toml.strip_suffix(&format!("{complaint}\n")), Some(dump.as_str()));
+    let checked = said("autofsctl", &["check", "/etc/auto.toml"]);
+    assert!(checked.contains("auto.toml:12:8") && checked.contains("1 error"), "{checked}");
+    put("/etc/auto.toml", "[[mount_points]]\npath = \"/mnt/auto\"\nmap = \"/etc/auto.one\"\ntimeuot = 5\n");
+    let checked = said("autofsctl", &["check", "/etc/auto.toml"]);
+    assert!(checked.contains("did you mean timeout?"), "{checked}");
+    // An entry of a map that a master map in TOML names.
+    put("/etc/auto.one", "a -fstype=tmpfs\n");
+    put("/etc/auto.toml", "[[mount_points]]\npath = \"/mnt/auto\"\nmap = \"/etc/auto.one\"\n");
+    let checked = said("autofsctl", &["check", "/etc/auto.toml"]);
+    assert!(checked.contains("/etc/auto.one:1:"), "{checked}");
+}
