@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::interface::{INTERFACE, SERVICE, object};
 use super::plan::PlanTree;
-use super::{Bytes, Call, Level, Mode};
+use super::{Bytes, Call, History, Level, Metrics, Mode};
 
 /// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Answer {
     Status(Status),
     Mounts(Mounts),
     Explanation(Explanation),
+    History(History),
+    Metrics(Metrics),
     Quiesced(Quiesced),
     Checks(Checks),
     /// The operation is done or has begun.
@@ -30,6 +32,8 @@ impl Answer {
             Self::Status(a) => object(a),
             Self::Mounts(a) => object(a),
             Self::Explanation(a) => object(a),
+            Self::History(a) => object(a),
+            Self::Metrics(a) => object(a),
             Self::Quiesced(a) => object(a),
             Self::Checks(a) => object(a),
             Self::Done => Ok(Map::new()),
@@ -45,6 +49,8 @@ impl Answer {
             Call::Status => Self::Status(serde_json::from_value(value)?),
             Call::Mounts => Self::Mounts(serde_json::from_value(value)?),
             Call::Explain { .. } => Self::Explanation(serde_json::from_value(value)?),
+            Call::History(_) => Self::History(serde_json::from_value(value)?),
+            Call::Metrics => Self::Metrics(serde_json::from_value(value)?),
             Call::Quiesce(_) => Self::Quiesced(serde_json::from_value(value)?),
             Call::MigrateCheck => Self::Checks(serde_json::from_value(value)?),
             Call::Reload

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Answer, Bytes, ControlError, Description, Info, interface};
+use super::{Answer, Bytes, ControlError, Description, HistoryQuery, Info, interface};
 use crate::map::Verbosity;
 
 /// A call. On the wire it is an object with the full name of the method and the parameters. Unknown parameters are errors,
@@ -54,6 +54,12 @@ pub enum Call {
         /// A path at or below a mount point.
         path: Bytes,
     },
+    /// Returns requests that were answered, or events of the daemon. Answered by `History`.
+    #[serde(rename = "org.autofs-rs.Control.History")]
+    History(HistoryQuery),
+    /// Returns the counters. Answered by `Metrics`.
+    #[serde(rename = "org.autofs-rs.Control.Metrics")]
+    Metrics,
     /// Prepares the daemon for a checkpoint. Answered by `Quiesced` when the checkpoint can be made.
     #[serde(rename = "org.autofs-rs.Control.Quiesce")]
     Quiesce(Quiesce),
@@ -125,6 +131,8 @@ impl Call {
             Self::Quiesce(_) | Self::Resume | Self::MigrateCheck => true,
             Self::Upgrade | Self::Detach | Self::Clean => true,
             Self::Reload | Self::Expire { .. } | Self::SetLogLevel { .. } | Self::Explain { .. } => true,
+            // Of the history, users see their own requests.
+            Self::History(_) | Self::Metrics => false,
             Self::Ping | Self::Status | Self::Mounts | Self::GetInfo | Self::GetInterfaceDescription { .. } => false,
         }
     }

@@ -24,8 +24,8 @@ pub fn definition(interface: &str) -> Option<&'static str> {
 
 /// Returns the names of the parameters of a method. Returns `None` if the interface does not define the method.
 pub(super) fn parameters_of(definition: &'static str, method: &str) -> Option<Vec<&'static str>> {
-    let methods = definition.lines().filter_map(|line| line.strip_prefix("method "));
-    let signature = methods.filter_map(|line| line.split_once('(')).find(|(name, _)| *name == method)?.1;
+    let methods = definition.split("\nmethod ").skip(1);
+    let signature = methods.filter_map(|text| text.split_once('(')).find(|(name, _)| *name == method)?.1;
     let parameters = signature.split(')').next().unwrap_or_default().split(',');
     Some(parameters.filter_map(|parameter| Some(parameter.split_once(':')?.0.trim())).collect())
 }
@@ -47,6 +47,8 @@ mod tests {
         assert_eq!(parameters_of(DEFINITION, "Ping"), Some(vec![]));
         assert_eq!(parameters_of(DEFINITION, "SetLogLevel"), Some(vec!["path", "level"]));
         assert_eq!(parameters_of(DEFINITION, "Quiesce"), Some(vec!["mode", "timeout", "lease", "umount"]));
+        let history = vec!["path", "id", "failed", "since", "daemon", "after"];
+        assert_eq!(parameters_of(DEFINITION, "History"), Some(history), "on several lines");
         assert_eq!(parameters_of(DEFINITION, "Pin"), None);
     }
 

@@ -8,7 +8,9 @@ pub mod answer;
 pub mod bytes;
 pub mod call;
 pub mod error;
+pub mod history;
 pub mod interface;
+pub mod metrics;
 pub mod plan;
 pub mod protocol;
 
@@ -19,6 +21,8 @@ pub use answer::{
 pub use bytes::Bytes;
 pub use call::{Call, Level, Mode, Quiesce, Umount};
 pub use error::ControlError;
+pub use history::{History, HistoryQuery};
+pub use metrics::{Metrics, MountCounters};
 pub use plan::PlanTree;
 pub use protocol::Frames;
 

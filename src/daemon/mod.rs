@@ -3,6 +3,7 @@
 mod attach;
 mod checkpoint;
 mod control;
+mod history;
 mod jobs;
 mod left;
 mod life;
@@ -32,10 +33,11 @@ use tokio::task::{LocalSet, spawn_local};
 
 use crate::config::native::OnExit;
 use crate::control::SOCKET;
+use crate::control::history::EventKind;
 use crate::engine::{Event, Shutdown};
 use crate::exec::lanes::Lanes;
 use crate::fault;
-use crate::link::{Inheritance, Message, START_FAILED};
+use crate::link::{Inheritance, Message, Predecessor, START_FAILED};
 use crate::logging::Logger;
 use crate::options::Options;
 use crate::source::configuration::Configuration;
@@ -130,6 +132,7 @@ async fn live(
         OnExit::Detach => Shutdown::Detach,
     };
     let again = inheritance.before > 0;
+    let predecessor = inheritance.predecessor;
     let (worker, channels) = match Worker::new(inheritance, configuration, options, logger, &sources, container) {
         Ok(new) => new,
         Err(e) => {
@@ -137,6 +140,8 @@ async fn live(
             return START_FAILED;
         }
     };
+    let (kind, message) = beginning(predecessor);
+    worker.history.event(kind, message);
     match Record::open(Path::new(record::FILE)) {
         Ok(record) => worker.mounts.set_record(record),
         Err(e) => warn!("cannot keep a record of directories in {}: {e}", record::FILE),
@@ -182,6 +187,17 @@ async fn live(
     info!("autofs stopped");
     worker.mounts.tell_keeper(Message::Ending(0));
     0
+}
+
+/// Returns the event with which a worker begins.
+fn beginning(predecessor: Option<Predecessor>) -> (EventKind, String) {
+    let version = env!("AUTOFS_VERSION");
+    match predecessor {
+        None => (EventKind::Start, format!("automount {version} has started")),
+        Some(Predecessor::Died(exit)) => (EventKind::WorkerDied, format!("the worker has died ({exit})")),
+        Some(Predecessor::Hung) => (EventKind::WorkerDied, "the worker did not go on and was killed".to_owned()),
+        Some(Predecessor::Retired) => (EventKind::Upgrade, format!("automount {version} has taken over")),
+    }
 }
 
 /// Does what the worker has to be done by the modules above it.

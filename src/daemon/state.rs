@@ -64,7 +64,7 @@ impl State {
         let below = if kind == Kind::Direct { self.below(&at, who) } else { Vec::new() };
         let (map, context) = (Rc::clone(&mount.map), Rc::clone(&self.context));
         let written = if kind == Kind::Direct { self.real.written(&at) } else { None };
-        resolve::Question { map, context, at, written, kind, key, who, below }
+        resolve::Question { map, context, at, written, kind, key, who, below, line: resolve::Line::default() }
     }
 
     /// The questions for the direct keys that stand below another one.
@@ -73,7 +73,7 @@ impl State {
             let (map, context) = (Rc::clone(self.maps.by_number.get(map)?), Rc::clone(&self.context));
             let (at, below) = (at.to_path_buf(), self.below(at, who));
             let (written, kind, key) = (self.real.written(&at), Kind::Direct, Key::default());
-            Some(resolve::Question { map, context, at, written, kind, key, who, below })
+            Some(resolve::Question { map, context, at, written, kind, key, who, below, line: resolve::Line::default() })
         };
         self.maps.direct.nested.get(at).map(|nested| nested.iter().filter_map(question).collect()).unwrap_or_default()
     }

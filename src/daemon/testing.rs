@@ -22,7 +22,7 @@ use crate::engine::{Kind, MountId};
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lanes;
 use crate::link::journal::{self, Journal, Slot};
-use crate::link::{Inheritance, Link, Pulse};
+use crate::link::{Inheritance, Link, Pulse, history};
 use crate::logging;
 use crate::map::{MasterOptions, SourceSpec, Verbosity};
 use crate::options::Options;
@@ -145,10 +145,12 @@ impl Alone {
         let inheritance = Inheritance {
             pipes: Vec::new(),
             journal: journal::create().unwrap(),
+            history: history::create().unwrap(),
             pulse: Arc::new(Pulse::new().unwrap()),
             link: Link::new(link),
             before: 0,
             spared: false,
+            predecessor: None,
             program: "/nonexistent/automount".into(),
         };
         let configuration =

@@ -166,6 +166,19 @@ pub enum Errno {
 }
 
 impl Errno {
+    /// Returns the name in errno(3).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ENOENT => "ENOENT",
+            Self::EBUSY => "EBUSY",
+            Self::ETIMEDOUT => "ETIMEDOUT",
+            Self::ELOOP => "ELOOP",
+            Self::EAGAIN => "EAGAIN",
+            Self::EIO => "EIO",
+            Self::ESTALE => "ESTALE",
+        }
+    }
+
     /// The positive number of errno(3) on Linux.
     pub const fn number(self) -> i32 {
         match self {

@@ -77,6 +77,11 @@ impl NegativeCache {
         Some((record.failure, record.reason.as_ref()))
     }
 
+    /// Returns until when a key is known to fail.
+    pub(super) fn until(&self, now: Tick, at: &EntryId) -> Option<Tick> {
+        self.records.get(at).map(|record| record.until).filter(|until| *until > now)
+    }
+
     /// The failed keys below one mount, with the moments until which they are remembered.
     pub(super) fn below(&self, now: Tick, mount: MountId) -> impl Iterator<Item = Failed<'_>> {
         let first = EntryId { mount, key: Key::default() };

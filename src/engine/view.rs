@@ -97,6 +97,11 @@ impl Engine {
         self.tree.mount(at.mount).map(|mount| mount.path_of(&at.key))
     }
 
+    /// Returns for how many milliseconds an entry fails at once, because it has failed recently.
+    pub fn negative_for(&self, at: &EntryId) -> Option<u64> {
+        self.negative_cache.until(self.now, at).map(|until| until.since(self.now))
+    }
+
     /// One autofs mount.
     pub fn mount(&self, id: MountId) -> Option<MountView<'_>> {
         self.tree.mount(id).map(|mount| MountView { engine: self, mount, id })

@@ -22,6 +22,8 @@ pub(super) const VARIABLE: &str = "AUTOFS_HANDOVER";
 #[derive(Debug)]
 pub(super) struct Handover {
     pub(super) journal: OwnedFd,
+    /// The memory of the history. Programs that have none hand none over.
+    pub(super) history: Option<OwnedFd>,
     /// The keeper's end of the socket, and the worker's.
     pub(super) socket: OwnedFd,
     pub(super) link: OwnedFd,
@@ -54,6 +56,7 @@ pub(super) enum HandoverError {
 #[derive(Debug)]
 pub(super) struct OutgoingHandover<'a> {
     pub(super) journal: BorrowedFd<'a>,
+    pub(super) history: BorrowedFd<'a>,
     pub(super) socket: BorrowedFd<'a>,
     pub(super) link: BorrowedFd<'a>,
     pub(super) held: &'a [(u32, OwnedFd)],
@@ -81,7 +84,7 @@ impl OutgoingHandover<'_> {
             Ok(memory) => memory,
             Err(e) => return e,
         };
-        let mut keep = vec![self.journal, self.socket, self.link, memory.as_fd()];
+        let mut keep = vec![self.journal, self.history, self.socket, self.link, memory.as_fd()];
         keep.extend(self.held.iter().map(|(_, fd)| fd.as_fd()).chain(self.previous));
         let arguments: Vec<_> = std::env::args_os().collect();
         exec::become_program(program, &arguments, (VARIABLE, &memory.as_raw_fd().to_string()), &keep)
@@ -90,7 +93,12 @@ impl OutgoingHandover<'_> {
     fn encode(&self) -> Vec<u8> {
         let mut text = format!("autofs-handover {VERSION}\npid {}\n", children::pid()).into_bytes();
         let mut line = |word: &str, value: &[u8]| text.extend([word.as_bytes(), b" ", value, b"\n"].concat());
-        let fds = [("journal", Some(self.journal)), ("socket", Some(self.socket)), ("link", Some(self.link))];
+        let fds = [
+            ("journal", Some(self.journal)),
+            ("history", Some(self.history)),
+            ("socket", Some(self.socket)),
+            ("link", Some(self.link)),
+        ];
         for (word, fd) in fds.into_iter().chain([("previous", self.previous)]) {
             if let Some(fd) = fd {
                 line(word, fd.as_raw_fd().to_string().as_bytes());
@@ -150,13 +158,14 @@ impl Handover {
         if head != Some((b"autofs-handover", VERSION.to_string().as_bytes())) {
             return Err(Unknown("another version"));
         }
-        let (mut journal, mut socket, mut link, mut previous) = (None, None, None, None);
+        let (mut journal, mut history, mut socket, mut link, mut previous) = (None, None, None, None, None);
         let (mut held, mut worker, mut workers) = (Vec::new(), None, 0);
         let (mut stop, mut files) = (None, Files::default());
         let path = |value: &[u8]| PathBuf::from(OsStr::from_bytes(value));
         for (word, value) in lines {
             match word {
                 b"journal" => journal = Some(take(value)?),
+                b"history" => history = Some(take(value)?),
                 b"socket" => socket = Some(take(value)?),
                 b"link" => link = Some(take(value)?),
                 b"previous" => previous = Some(take(value)?),
@@ -175,6 +184,7 @@ impl Handover {
         }
         Ok(Self {
             journal: journal.ok_or(Unknown("no journal"))?,
+            history,
             socket: socket.ok_or(Unknown("no socket"))?,
             link: link.ok_or(Unknown("no socket for workers"))?,
             held,
@@ -216,9 +226,9 @@ mod tests {
 
     /// Hands over to a function.
     fn handed_over<T>(take: impl FnOnce(&str, Vec<i32>) -> T) -> (T, Files) {
-        let fds: Vec<OwnedFd> = (0..6).map(|_| exec::memory(b"").unwrap()).collect();
+        let fds: Vec<OwnedFd> = (0..7).map(|_| exec::memory(b"").unwrap()).collect();
         let numbers = fds.iter().map(|fd| fd.as_raw_fd()).collect();
-        let [journal, socket, link, previous, one, two]: [OwnedFd; 6] = fds.try_into().unwrap();
+        let [journal, history, socket, link, previous, one, two]: [OwnedFd; 7] = fds.try_into().unwrap();
         let held = [(7, one), (u32::MAX, two)];
         let files = Files {
             program: "/usr/sbin/automount".into(),
@@ -227,6 +237,7 @@ mod tests {
         };
         let handover = OutgoingHandover {
             journal: journal.as_fd(),
+            history: history.as_fd(),
             socket: socket.as_fd(),
             link: link.as_fd(),
             held: &held,
@@ -238,7 +249,7 @@ mod tests {
         };
         let text = String::from_utf8(handover.encode()).unwrap();
         // As over exec: they stay open, and nobody owns them.
-        std::mem::forget((journal, socket, link, previous, held));
+        std::mem::forget((journal, history, socket, link, previous, held));
         (take(&text, numbers), files)
     }
 
@@ -246,7 +257,8 @@ mod tests {
     fn what_is_handed_over_arrives() {
         let (taken, files) = handed_over(|text, numbers| (Handover::decode(text.as_bytes()).unwrap(), numbers));
         let (taken, numbers) = taken;
-        let mut fds = vec![&taken.journal, &taken.socket, &taken.link, taken.previous.as_ref().unwrap()];
+        let history = taken.history.as_ref().unwrap();
+        let mut fds = vec![&taken.journal, history, &taken.socket, &taken.link, taken.previous.as_ref().unwrap()];
         fds.extend(taken.held.iter().map(|(_, fd)| fd));
         assert_eq!(fds.iter().map(|fd| fd.as_raw_fd()).collect::<Vec<_>>(), numbers);
         assert_eq!((taken.worker, taken.workers, taken.stop), (Some(4711), 3, Some(Signal::Usr2)));

@@ -22,8 +22,8 @@ use log::{error, info};
 use super::handover::{Files, Handover, OutgoingHandover};
 use super::watchdog::{self, Seen, Verdict, Watchdog};
 use crate::link::channel::SIZE;
-use crate::link::journal;
-use crate::link::{Inheritance, Link, Message, Pulse, START_FAILED};
+use crate::link::{Inheritance, Link, Message, Predecessor, Pulse, START_FAILED};
+use crate::link::{history, journal};
 use crate::sys::children::{self, Exit, Fork, Reaped, Signal};
 use crate::sys::exec::{self, Executable};
 use crate::sys::memory::SharedMemory;
@@ -85,6 +85,8 @@ pub(super) struct Keeper {
     socket: OwnedFd,
     link: OwnedFd,
     journal: SharedMemory,
+    /// The memory of the history, which workers write.
+    history: OwnedFd,
     held: Vec<(u32, OwnedFd)>,
     worker: Option<i32>,
     /// When the last worker was started.
@@ -95,6 +97,8 @@ pub(super) struct Keeper {
     workers: u32,
     /// Whether the last worker was killed from outside, so that no request is blamed.
     spared: bool,
+    /// How the last worker has ended.
+    predecessor: Option<Predecessor>,
     pulse: Arc<Pulse>,
     watchdog: Watchdog,
     /// Set while a worker that hangs has been killed and has not ended yet.
@@ -117,15 +121,16 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Creates the keeper of a new daemon.
-    pub(super) fn new(signals: Signals, journal: SharedMemory, files: Files) -> io::Result<Self> {
+    pub(super) fn new(signals: Signals, journal: SharedMemory, history: OwnedFd, files: Files) -> io::Result<Self> {
         let ends = fds::pair()?;
         fds::set_nonblocking(ends.0.as_fd(), true)?;
-        Self::with(signals, journal, files, ends)
+        Self::with(signals, journal, history, files, ends)
     }
 
     fn with(
         signals: Signals,
         journal: SharedMemory,
+        history: OwnedFd,
         files: Files,
         (socket, link): (OwnedFd, OwnedFd),
     ) -> io::Result<Self> {
@@ -134,6 +139,7 @@ impl Keeper {
             socket,
             link,
             journal,
+            history,
             held: Vec::with_capacity(TABLE),
             worker: None,
             begun: Instant::now(),
@@ -141,6 +147,7 @@ impl Keeper {
             failures: 0,
             workers: 0,
             spared: false,
+            predecessor: None,
             pulse: Arc::new(Pulse::new()?),
             watchdog: Watchdog::default(),
             given_up: None,
@@ -158,9 +165,11 @@ impl Keeper {
 
     /// Creates the keeper of a daemon whose program has been replaced. The worker still runs the program before.
     pub(super) fn resume(signals: Signals, handover: Handover) -> io::Result<Self> {
-        let Handover { journal, socket, link, held, worker, workers, previous, stop, files } = handover;
+        let Handover { journal, history, socket, link, held, worker, workers, previous, stop, files } = handover;
         let journal = SharedMemory::open(journal)?;
         journal::check(&journal)?;
+        // The history of a program with another layout is not continued.
+        let history = history.and_then(history::is_history).map_or_else(history::create, Ok)?;
         let mut keeper = Self {
             worker,
             workers,
@@ -168,7 +177,7 @@ impl Keeper {
             stop,
             served: true,
             ever_served: true,
-            ..Self::with(signals, journal, files, (socket, link))?
+            ..Self::with(signals, journal, history, files, (socket, link))?
         };
         keeper.held.extend(held);
         if let Some(worker) = worker {
@@ -197,6 +206,7 @@ impl Keeper {
             }
             if let Some(given_up) = self.given_up.take_if(|given_up| given_up.at <= Instant::now()) {
                 error!("the worker does not end though it was killed; another one goes on");
+                self.predecessor = Some(Predecessor::Hung);
                 self.succeed(given_up.stopped);
             }
             self.say_alive(waiting);
@@ -328,6 +338,7 @@ impl Keeper {
     fn hand_over(&self, program: Executable<'_>, previous: Option<BorrowedFd<'_>>) -> io::Error {
         let handover = OutgoingHandover {
             journal: self.journal.as_fd(),
+            history: self.history.as_fd(),
             socket: self.socket.as_fd(),
             link: self.link.as_fd(),
             held: &self.held,
@@ -345,9 +356,11 @@ impl Keeper {
         let pipes = std::mem::take(&mut self.held);
         let link = Link::new(self.link.try_clone()?);
         let journal = SharedMemory::open(fds::duplicate(self.journal.as_fd())?)?;
+        let history = fds::duplicate(self.history.as_fd())?;
         let program = self.files.program.clone();
         let pulse = Arc::clone(&self.pulse);
-        Ok(Inheritance { pipes, journal, pulse, link, before, spared: self.spared, program })
+        let (spared, predecessor) = (self.spared, self.predecessor);
+        Ok(Inheritance { pipes, journal, history, pulse, link, before, spared, predecessor, program })
     }
 
     fn postpone(&mut self) {
@@ -430,6 +443,11 @@ impl Keeper {
                 None if self.given_up.is_some() => info!("the worker has ended ({exit}); another one goes on"),
                 None => error!("the worker has died ({exit}); another one goes on"),
             }
+            self.predecessor = Some(match retired {
+                Some(_) => Predecessor::Retired,
+                None if self.given_up.is_some() => Predecessor::Hung,
+                None => Predecessor::Died(exit),
+            });
             // A worker that was stopped from outside and then killed by the watchdog counts as killed from outside.
             let hung = self.given_up.take().is_some_and(|given_up| !given_up.stopped);
             self.succeed(retired.is_some() || exit.is_kill() && !hung);
@@ -478,7 +496,8 @@ mod tests {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 let journal = SharedMemory::create(4.try_into().unwrap()).unwrap();
-                let mut keeper = Keeper::new(Signals::block().unwrap(), journal, Files::default()).unwrap();
+                let history = history::create().unwrap();
+                let mut keeper = Keeper::new(Signals::block().unwrap(), journal, history, Files::default()).unwrap();
                 test(&mut keeper, &mut Starter(0));
             });
             thread.join().unwrap();

@@ -11,8 +11,7 @@ use std::time::Duration;
 use super::flag::{Flag, Taken};
 use super::handover::{Files, Handover, HandoverError};
 use super::run::{Keeper, PATIENCE, TABLE, Waiting};
-use crate::link::journal;
-use crate::link::{Inheritance, START_FAILED};
+use crate::link::{Inheritance, START_FAILED, history, journal};
 use crate::logging::{self, Logger};
 use crate::options::Options;
 use crate::sys::autofs::{self, Control};
@@ -199,7 +198,7 @@ fn keep(options: Options, starter: Option<File>, worker: Worker) -> u8 {
     };
     let keeper = children::adopt_orphans()
         .and_then(|()| Signals::block())
-        .and_then(|signals| Keeper::new(signals, journal::create()?, files));
+        .and_then(|signals| Keeper::new(signals, journal::create()?, history::create()?, files));
     let keeper = match keeper {
         Ok(keeper) => keeper,
         Err(e) => {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Link, Pulse};
+use crate::sys::children::Exit;
 use crate::sys::memory::SharedMemory;
 
 /// What a new worker gets.
@@ -14,6 +15,8 @@ pub struct Inheritance {
     pub pipes: Vec<(u32, OwnedFd)>,
     /// The journal's memory.
     pub journal: SharedMemory,
+    /// The memory of the history.
+    pub history: OwnedFd,
     /// Where the worker counts the turns of its loop.
     pub pulse: Arc<Pulse>,
     /// The worker's end of the socket to the keeper.
@@ -22,6 +25,19 @@ pub struct Inheritance {
     pub before: u32,
     /// Whether the worker before was killed from outside, so that no request is to be blamed for its death.
     pub spared: bool,
+    /// How the worker before has ended.
+    pub predecessor: Option<Predecessor>,
     /// The path of the program, which may have been replaced since the daemon was started.
     pub program: PathBuf,
+}
+
+/// How a worker has ended that another one replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Predecessor {
+    /// It has died.
+    Died(Exit),
+    /// It did not go on, and was killed by the keeper.
+    Hung,
+    /// Another program has replaced it.
+    Retired,
 }

@@ -1,13 +1,15 @@
 //! What keeper and worker share: the journal, the messages between them, and what a new worker inherits.
 
 pub mod channel;
+pub mod history;
 mod inheritance;
 pub mod journal;
 mod pulse;
+pub mod ring;
 mod shares;
 
 pub use channel::{Link, Message};
-pub use inheritance::Inheritance;
+pub use inheritance::{Inheritance, Predecessor};
 pub use pulse::Pulse;
 
 /// The exit status of a start that failed.

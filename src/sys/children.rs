@@ -62,6 +62,15 @@ impl std::fmt::Display for Exit {
     }
 }
 
+/// Sets the nice value of the calling thread.
+///
+/// # Errors
+/// Returns the errors of setpriority(2).
+pub fn set_nice(nice: i32) -> std::io::Result<()> {
+    // Linux changes the calling thread only, unlike POSIX.
+    Ok(rustix::process::setpriority_process(None, nice)?)
+}
+
 /// What [`reap`] has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reaped {

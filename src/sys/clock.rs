@@ -20,6 +20,28 @@ pub fn milliseconds() -> u32 {
     u32::try_from(milliseconds).unwrap_or_default()
 }
 
+/// A moment in the time zone of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalTime {
+    /// Year, month from 1, day.
+    pub date: (i32, i32, i32),
+    /// Hour, minute, second.
+    pub time: (i32, i32, i32),
+}
+
+/// Returns the local time of a number of seconds since 1970.
+pub fn local_time(seconds: u64) -> LocalTime {
+    let seconds = libc::time_t::try_from(seconds).unwrap_or(libc::time_t::MAX);
+    // SAFETY: the structure consists of numbers and a pointer, for which zeros are valid.
+    let mut parts: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are valid for the call. The function is thread-safe as long as no thread changes TZ.
+    unsafe { libc::localtime_r(&raw const seconds, &raw mut parts) };
+    LocalTime {
+        date: (parts.tm_year.saturating_add(1900), parts.tm_mon + 1, parts.tm_mday),
+        time: (parts.tm_hour, parts.tm_min, parts.tm_sec),
+    }
+}
+
 /// A timer that makes a descriptor readable. Forked children share it.
 #[derive(Debug)]
 pub struct Timer(TimerFd);
@@ -58,6 +80,14 @@ impl AsFd for Timer {
 mod tests {
     use super::*;
     use crate::sys::fds;
+
+    #[test]
+    fn seconds_become_a_local_time() {
+        // No time zone is a day away, and a year is the same in all of them in its middle.
+        let LocalTime { date: (year, month, _), time: (hour, minute, second) } = local_time(1_718_452_800);
+        assert_eq!((year, month), (2024, 6));
+        assert!((0..24).contains(&hour) && (0..60).contains(&minute) && second == 0);
+    }
 
     #[test]
     fn a_timer_is_readable_when_its_time_is_over_and_not_before() {

@@ -15,6 +15,7 @@ pub mod ldap;
 pub mod ldap_sasl;
 mod library;
 pub mod memory;
+pub mod memory_file;
 pub mod mount;
 pub mod mount_events;
 pub mod mount_flags;

@@ -90,6 +90,25 @@ pub fn name(pid: i32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
 }
 
+/// Returns the parent of a process. It is 0 for a process whose parent is in a pid namespace that is not visible here.
+pub fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name may contain anything. After it come the state and the parent.
+    let after = memchr::memrchr(b')', &stat)?;
+    let rest = std::str::from_utf8(stat.get(after + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// Returns the control group of a process in the unified hierarchy, or in that of systemd.
+pub fn cgroup(pid: i32) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let group = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
+    group("0::")
+        .filter(|group| group != "/")
+        .or_else(|| text.lines().find_map(|line| line.split_once(":name=systemd:")).map(|(_, group)| group.to_owned()))
+        .or_else(|| group("0::"))
+}
+
 /// What a process is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State {
@@ -141,6 +160,8 @@ mod tests {
         assert!(mount_namespace(-1).is_err());
         assert!(matches!(state(me), Some(State { letter: b'R' | b'S', tracer: None, .. })), "{:?}", state(me));
         assert_eq!(state(-1), None);
+        assert_eq!(parent(me), i32::try_from(std::os::unix::process::parent_id()).ok());
+        assert!(cgroup(me).is_none_or(|group| group.starts_with('/')) && parent(-1).is_none());
     }
 
     #[test]

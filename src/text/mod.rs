@@ -5,6 +5,7 @@ pub mod escape;
 pub mod lines;
 pub mod quote;
 pub mod render;
+pub mod secrets;
 pub mod split;
 
 pub use diagnostic::{Diagnostic, Position, Severity};

@@ -22,6 +22,7 @@ mod covers;
 mod crash;
 mod expire;
 mod hangs;
+mod history;
 mod kinds;
 mod left;
 mod life;

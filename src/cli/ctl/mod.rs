@@ -4,6 +4,7 @@ mod check;
 pub mod client;
 pub mod exit;
 mod explain;
+mod history;
 mod migrate;
 mod mounts;
 mod status;
@@ -88,6 +89,21 @@ enum Verb {
     Explain {
         /// A path below a mount point
         path: PathBuf,
+    },
+    /// Show the last requests that were answered, or what happened to the daemon
+    History {
+        /// Only requests for this path and below it, or all about the request with this number
+        #[arg(value_name = "PATH|ID")]
+        which: Option<String>,
+        /// Only requests that failed
+        #[arg(long)]
+        failed: bool,
+        /// Only those of the last time, such as 5m
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        since: Option<u64>,
+        /// What has happened to the daemon: starts, reloads, deaths of workers
+        #[arg(long, conflicts_with_all = ["which", "failed"])]
+        daemon: bool,
     },
     /// Prepare the daemon for a checkpoint
     Quiesce {
@@ -228,6 +244,9 @@ impl Session {
             Verb::Resume => self.order(Call::Resume),
             Verb::MigrateCheck => migrate::check(self),
             Verb::Check { files } => Ok(check::check(self, &files)),
+            Verb::History { which, failed, since, daemon } => {
+                history::show(self, which.as_deref(), failed, since, daemon)
+            }
             Verb::Explain { path } => explain::explain(self, absolute(&path)?),
         }
     }

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::control::{Answer, Bytes, Call, ControlError, Explanation, MountKind, MountPoint, Mounted, Mounts};
 use crate::control::{Checks, Level, Pong, Problem, Status, plan};
 use crate::daemon::checkpoint::restore;
+use crate::daemon::control::look;
 use crate::daemon::control::serve::Asked;
 use crate::daemon::jobs::resolve;
 use crate::daemon::left;
@@ -112,6 +113,8 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
             let who = Requester { uid: asked.uid, gid: asked.gid, ..Requester::default() };
             explain(worker, path, who).await
         }
+        Call::History(wanted) => look::history(worker, wanted.clone(), asked.uid).await,
+        Call::Metrics => look::metrics(worker).await,
         Call::Quiesce(wish) => {
             let quiesced = crate::daemon::checkpoint::quiesce::quiesce(worker, *wish).await;
             quiesced.map(Answer::Quiesced).map_err(|message| ControlError::Failed { message })

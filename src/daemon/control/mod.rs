@@ -1,4 +1,5 @@
 //! The control socket: reads calls and answers them.
 
 pub(crate) mod answer;
+mod look;
 pub(crate) mod serve;

@@ -4,6 +4,7 @@
 //! source, the user database and the name servers, each with a deadline of its own.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::os::unix::ffi::OsStrExt as _;
@@ -24,7 +25,7 @@ use crate::map::{Entry, RawEntry, Scope, User, amd, reader};
 use crate::plan::{self, Host};
 use crate::record::Record;
 use crate::source::{Answer, Ask, Found, Pass};
-use crate::text::Escaped;
+use crate::text::{Escaped, Position};
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -40,6 +41,26 @@ pub(crate) struct Question {
     pub(crate) who: Requester,
     /// Direct keys below this one, which is direct too.
     pub(crate) below: Vec<Question>,
+    /// Where the entry that was found is noted.
+    pub(crate) line: Line,
+}
+
+/// The place and the text of an entry.
+pub(crate) type EntryLine = (Position, Vec<u8>);
+
+/// Where the line of the entry that was found is noted. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Line(Rc<RefCell<Option<EntryLine>>>);
+
+impl Line {
+    fn note(&self, found: &Found) {
+        self.0.replace(Some((found.place.clone(), found.entry.text().into_owned())));
+    }
+
+    /// Returns the line that was noted last.
+    pub(crate) fn take(&self) -> Option<EntryLine> {
+        self.0.take()
+    }
 }
 
 impl Question {
@@ -270,6 +291,7 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
             });
         }
     };
+    question.line.note(&found);
     if facts.user.is_none() && found.entry.asks_for_user() {
         return None;
     }

@@ -49,36 +49,45 @@ impl Worker {
     pub(super) fn carry_out(self: &Rc<Self>, together: &mut Together, effect: Effect) -> Option<Event> {
         let worker = Rc::clone(self);
         match effect {
-            Effect::Reply { mount, token, error, reason: _ } => {
+            Effect::Reply { mount, token, error, reason } => {
                 self.requests.answer(&self.mounts, &self.tools.borrow(), mount, token, error);
+                self.history.answered(&self.mounts, token, error, reason);
             }
             Effect::Resolve { job, at, who } => {
+                self.history.resolving(&at);
+                let entry = at.clone();
                 let question = self.mounts.get(at.mount).map(|mount| self.state.borrow().question(&mount, at.key, who));
                 let Some(question) = question else {
+                    self.history.resolved(&entry, None, &Resolution::NotFound);
                     return Some(Event::Resolved { job, outcome: Resolution::NotFound });
                 };
                 info!(target: &question.target(), "attempting to mount entry {}", Escaped::path(&question.at));
                 if let Some(outcome) = resolve::now(&question) {
                     resolve::log_failure(&question.at, &outcome);
+                    self.history.resolved(&entry, question.line.take(), &outcome);
                     return Some(Event::Resolved { job, outcome });
                 }
                 spawn_local(async move {
-                    let at = question.at.clone();
+                    let (at, line) = (question.at.clone(), question.line.clone());
                     let outcome = resolve::later(question).await;
                     resolve::log_failure(&at, &outcome);
+                    worker.history.resolved(&entry, line.take(), &outcome);
                     worker.event(Event::Resolved { job, outcome });
                 });
             }
             Effect::Perform { job, at, plan, who } => {
                 fault::point("resolved");
+                self.history.performing(&at, &plan);
                 if let Some(outcome) =
                     perform::now(&self.mounts, &self.tools.borrow(), &at, &plan, who, &mut together.left)
                 {
+                    self.history.performed(&at, outcome.is_ok());
                     return Some(Event::Performed { job, outcome });
                 }
                 let making = self.mounts.begin_making();
                 spawn_local(async move {
                     let outcome = perform::later(&worker.means(), &at, plan, who).await;
+                    worker.history.performed(&at, outcome.is_ok());
                     worker.event(Event::Performed { job, outcome });
                     worker.made(making);
                 });

@@ -24,6 +24,7 @@ use tokio::task::spawn_local;
 use crate::daemon::attach::Attach;
 use crate::daemon::checkpoint::sentinel::Sentinel;
 use crate::daemon::control::serve;
+use crate::daemon::history::{History, Recorder};
 use crate::daemon::jobs::Means;
 use crate::daemon::life::{Life, Phase, Quiescence};
 use crate::daemon::mailbox::Mailbox;
@@ -64,6 +65,8 @@ pub(crate) struct Worker {
     pub(crate) mounts: Rc<Mounts>,
     /// The requests of the kernel.
     pub(crate) requests: Rc<Requests>,
+    /// The requests that were answered, and the events of the daemon.
+    pub(crate) history: History,
     /// The configuration and the maps.
     pub(crate) state: Rc<RefCell<State>>,
     /// The phases of its life.
@@ -128,6 +131,7 @@ impl Worker {
             engine: RefCell::new(Engine::new(limits)),
             mounts,
             requests,
+            history: History::new(Recorder::start(inheritance.history)?),
             state: Rc::new(RefCell::new(State::new(configuration, options, logger, &lanes, sources))),
             life: Rc::new(Life::begin()),
             tools: RefCell::new(tools),
@@ -284,6 +288,7 @@ impl Worker {
         if !self.requests.is_reading() {
             self.mounts.close_roots();
         }
+        self.history.end_turn(|at| self.engine.borrow().negative_for(at));
         if changed {
             self.timer.notify_one();
         }

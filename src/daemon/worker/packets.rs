@@ -74,6 +74,7 @@ impl Worker {
         self.sentinel.was_restored();
         self.mounts.forget_requests();
         self.requests.forget_all(fresh);
+        self.history.forget_requests();
         // The socket was bound anew by CRIU.
         self.socket.set(self.socket.get().and_then(|_| serve::identity(Path::new(SOCKET))));
         warn!("restored from a checkpoint: looking for {} autofs mounts", self.mounts.count());
@@ -115,9 +116,11 @@ impl Receiver for Rc<Worker> {
                     Event::Missing { token, who, .. } => Some((*token, who.tgid)),
                     _ => None,
                 };
+                self.history.begin(&event);
                 self.event(event);
                 if let Some((token, pid)) = asks {
                     self.requests.keep_name(token, pid);
+                    self.history.keep_requester(token);
                 }
             }
         }
