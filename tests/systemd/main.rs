@@ -24,6 +24,7 @@ mod machine;
 mod package;
 mod reload;
 mod service;
+mod switch;
 mod upgrade;
 
 use std::ffi::OsStr;

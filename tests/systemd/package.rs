@@ -13,17 +13,17 @@ use crate::service::{self, UNIT, Users, ctl, is_active, property, run};
 use crate::upgrade::{PROGRAM, is_installed, is_replaced};
 
 /// Where the package lies in the machine.
-const BUILT: &str = "/package/autofs-rs.deb";
+pub const BUILT: &str = "/package/autofs-rs.deb";
 
 /// Where packages of Debian's autofs lie in the root file system of the labs.
 const DEBIAN: &str = "/debs";
 
 /// The files that Debian's autofs and ours both register with ucf.
-const CONFIGURATION: [&str; 6] =
+pub const CONFIGURATION: [&str; 6] =
     ["/etc/auto.master", "/etc/auto.misc", "/etc/auto.net", "/etc/auto.smb", "/etc/autofs.conf", "/etc/default/autofs"];
 
 /// Returns what is missing for these tests.
-fn lacking() -> Option<&'static str> {
+pub fn lacking() -> Option<&'static str> {
     (Command::new("dh").arg("--version").output().is_err())
         .then_some("needs debhelper")
         .or((!lab::has("usr/bin/ucf")).then_some("needs ucf: run .ci/labs"))
@@ -45,7 +45,7 @@ pub fn build(layer: &Path, programs: &Path) {
 }
 
 /// Makes the package of another version, with `change` made to its files below the path that is handed over.
-fn package(version: &str, change: impl FnOnce(&Path)) -> String {
+pub fn package(version: &str, change: impl FnOnce(&Path)) -> String {
     let dir = Path::new("/tmp/package");
     run("dpkg-deb", &["--raw-extract", BUILT, "/tmp/package"]);
     let control = fs::read_to_string(dir.join("DEBIAN/control")).unwrap();
@@ -65,11 +65,11 @@ fn broken(version: &str, daemon: &[u8]) -> String {
 }
 
 /// Installs a package; nobody answers questions. Returns what dpkg has said.
-fn install(file: &str) -> String {
+pub fn install(file: &str) -> String {
     dpkg(&["--install", file])
 }
 
-fn dpkg(words: &[&str]) -> String {
+pub fn dpkg(words: &[&str]) -> String {
     let mut command = Command::new("dpkg");
     command.args(words).env("DEBIAN_FRONTEND", "noninteractive");
     let output = output(&mut command, secs(60)).unwrap_or_else(|| panic!("not finished: dpkg {words:?}"));
@@ -79,7 +79,7 @@ fn dpkg(words: &[&str]) -> String {
 }
 
 /// Removes what the machine has in place of a package, and returns the file of Debian's autofs.
-fn bare() -> String {
+pub fn bare() -> String {
     for file in CONFIGURATION.iter().chain(&["/etc/autofs.toml", PROGRAM, "/usr/bin/autofsctl"]) {
         _ = fs::remove_file(file);
     }
@@ -91,7 +91,7 @@ fn bare() -> String {
 }
 
 /// Installs and configures Debian's autofs, and starts it.
-fn debian() -> String {
+pub fn debian() -> String {
     let autofs = bare();
     install(&autofs);
     service::maps();
@@ -106,7 +106,7 @@ fn debian() -> String {
 }
 
 /// Reads all that is configured.
-fn configuration() -> Vec<Vec<u8>> {
+pub fn configuration() -> Vec<Vec<u8>> {
     let own = ["/etc/auto.auto", "/etc/auto.few", "/etc/auto.direct", "/etc/auto.master.d/x.autofs"];
     CONFIGURATION.iter().chain(&own).map(|path| fs::read(path).unwrap()).collect()
 }
@@ -118,12 +118,12 @@ fn state() -> (String, String) {
 }
 
 #[track_caller]
-fn is_state(enabled: &str, active: &str) {
+pub fn is_state(enabled: &str, active: &str) {
     assert_eq!(state(), (enabled.to_owned(), active.to_owned()));
 }
 
 #[track_caller]
-fn serves(key: &str) {
+pub fn serves(key: &str) {
     visit::serves(format!("/auto/{key}"));
     visit::serves("/d/two");
     visit::serves("/few/one");

@@ -1,0 +1,211 @@
+//! The package takes over from Debian's autofs, in other states than that of a service which is enabled and runs.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::process::Command;
+
+use crate::common::suite::case;
+use crate::common::world::put;
+use crate::common::{output, secs};
+use crate::package::{BUILT, CONFIGURATION, configuration, debian, dpkg, install, is_state, lacking, package, serves};
+use crate::service::{self, UNIT, Users, ctl, run};
+
+/// A package that is to fail: what dpkg has said.
+fn refused(words: &[&str]) -> String {
+    let output = output(Command::new("dpkg").args(words), secs(60)).unwrap();
+    assert!(!output.status.success(), "dpkg {words:?} succeeds");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+/// The machine forgets the service when it stops, as where nothing refers to it; the journal knows nothing either.
+fn forget() {
+    let target = "/run/systemd/system/test.target";
+    let text = fs::read_to_string(target).unwrap();
+    fs::write(target, text.replace(" autofs.service", "")).unwrap();
+    ctl(&["daemon-reload"]);
+    for dir in ["/run/log/journal", "/var/log/journal"] {
+        _ = fs::remove_dir_all(dir);
+    }
+}
+
+#[case(lacking: lacking)]
+fn a_disabled_service_that_runs_goes_on() {
+    debian();
+    ctl(&["disable", UNIT]);
+    is_state("disabled", "active");
+    install(BUILT);
+    is_state("disabled", "active");
+    serves("disabled");
+}
+
+#[case(lacking: lacking)]
+fn what_ran_is_known_without_systemd_and_the_journal() {
+    let autofs = debian();
+    ctl(&["disable", UNIT]);
+    forget();
+    install(BUILT);
+    is_state("disabled", "active");
+
+    dpkg(&["--purge", "autofs-rs"]);
+    install(&autofs);
+    ctl(&["enable", UNIT]);
+    ctl(&["stop", UNIT]);
+    forget();
+    install(BUILT);
+    is_state("enabled", "inactive");
+}
+
+#[case(lacking: lacking)]
+fn what_failed_is_started_and_what_was_only_unpacked_too() {
+    let autofs = debian();
+    put("/etc/default/autofs", "OPTIONS=--nonsense\n");
+    ctl(&["stop", UNIT]);
+    _ = output(Command::new("systemctl").args(["start", UNIT]), secs(30));
+    is_state("enabled", "failed");
+    put("/etc/default/autofs", "OPTIONS=\n");
+    install(BUILT);
+    is_state("enabled", "active");
+
+    dpkg(&["--purge", "autofs-rs"]);
+    dpkg(&["--purge", "autofs"]);
+    dpkg(&["--unpack", &autofs]);
+    install(BUILT);
+    is_state("enabled", "active");
+    dpkg(&["--purge", "autofs"]);
+    is_state("enabled", "active");
+}
+
+#[case(lacking: lacking, seconds: 120)]
+fn each_file_stays_as_the_administrator_has_it() {
+    let autofs = debian();
+    fs::remove_file("/etc/auto.misc").unwrap();
+    fs::rename("/etc/auto.master", "/etc/master").unwrap();
+    symlink("/etc/master", "/etc/auto.master").unwrap();
+    fs::remove_file("/etc/auto.smb").unwrap();
+    symlink("/nowhere/auto.smb", "/etc/auto.smb").unwrap();
+    fs::set_permissions("/etc/auto.net", fs::Permissions::from_mode(0o600)).unwrap();
+    put("/etc/autofs.conf", "");
+    let stands = || {
+        assert!(fs::symlink_metadata("/etc/auto.misc").is_err());
+        assert_eq!(fs::read_link("/etc/auto.master").unwrap().to_str(), Some("/etc/master"));
+        assert_eq!(fs::read_link("/etc/auto.smb").unwrap().to_str(), Some("/nowhere/auto.smb"));
+        assert_eq!(fs::metadata("/etc/auto.net").unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read("/etc/autofs.conf").unwrap(), b"");
+        let left = fs::read_dir("/etc").unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let left: Vec<_> = left.filter(|name| name.contains(".ucf-") || name.contains(".dpkg-")).collect();
+        assert!(left.is_empty(), "{left:?}");
+    };
+    let changed = package("2.0", |dir| {
+        for name in ["auto.master", "auto.misc", "auto.net", "auto.smb", "autofs.conf"] {
+            fs::write(dir.join("usr/share/autofs-rs/conffiles").join(name), "# another\n").unwrap();
+        }
+    });
+    for step in [&["--install", BUILT], &["--purge", "autofs"], &["--install", &changed], &["--remove", "autofs-rs"]] {
+        dpkg(step);
+        stands();
+    }
+    install(&autofs);
+    dpkg(&["--purge", "autofs-rs"]);
+    assert!(fs::symlink_metadata("/etc/auto.misc").is_err());
+}
+
+#[case(lacking: lacking)]
+fn after_both_were_purged_it_brings_its_files() {
+    debian();
+    install(BUILT);
+    dpkg(&["--purge", "autofs"]);
+    dpkg(&["--purge", "autofs-rs"]);
+    for file in CONFIGURATION {
+        fs::remove_file(file).unwrap();
+    }
+    install(BUILT);
+    is_state("enabled", "active");
+    assert!(CONFIGURATION.iter().all(|file| fs::exists(file).unwrap()));
+}
+
+#[case(lacking: lacking)]
+fn the_authentication_of_ldap_outlives_the_purge_of_its_package() {
+    debian();
+    let dir = "/tmp/ldap";
+    fs::create_dir_all(format!("{dir}/DEBIAN")).unwrap();
+    fs::create_dir_all(format!("{dir}/etc")).unwrap();
+    let control = "Package: autofs-ldap\nVersion: 5.1.9\nArchitecture: all\nMaintainer: Nobody <nobody@localhost>\n\
+                   Description: what Debian's package of this name has\n";
+    fs::write(format!("{dir}/DEBIAN/control"), control).unwrap();
+    fs::write(format!("{dir}/DEBIAN/conffiles"), "/etc/autofs_ldap_auth.conf\n").unwrap();
+    fs::write(format!("{dir}/etc/autofs_ldap_auth.conf"), "as shipped\n").unwrap();
+    run("dpkg-deb", &["--build", dir, "/tmp/ldap.deb"]);
+    install("/tmp/ldap.deb");
+    let secret = || fs::read_to_string("/etc/autofs_ldap_auth.conf").unwrap();
+    fs::write("/etc/autofs_ldap_auth.conf", "secret\n").unwrap();
+    fs::set_permissions("/etc/autofs_ldap_auth.conf", fs::Permissions::from_mode(0o600)).unwrap();
+    install(BUILT);
+    assert_eq!(secret(), "secret\n");
+    fs::write("/etc/autofs_ldap_auth.conf", "another secret\n").unwrap();
+    dpkg(&["--purge", "autofs-ldap"]);
+    assert_eq!(secret(), "another secret\n");
+    assert_eq!(fs::metadata("/etc/autofs_ldap_auth.conf").unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[case(lacking: lacking)]
+fn a_local_unit_of_debians_kind_is_served_and_upgraded() {
+    debian();
+    // It starts the daemon in the background and reads its pid file.
+    fs::copy("/usr/lib/systemd/system/autofs.service", "/etc/systemd/system/autofs.service").unwrap();
+    ctl(&["daemon-reload"]);
+    let mut users = Users::begin();
+    let ids = service::ids();
+    for file in [BUILT, &package("2.0", |_| ())] {
+        install(file);
+        is_state("enabled", "active");
+        assert_eq!(service::ids(), ids);
+        serves(file.rsplit('/').next().unwrap());
+    }
+    users.live();
+    users.end();
+}
+
+#[case(lacking: lacking, seconds: 120)]
+fn a_failed_step_of_dpkg_leaves_the_service_as_it_was() {
+    debian();
+    let files = configuration();
+    let failing = |version: &str, script: &str| {
+        package(version, |dir| {
+            let path = dir.join("DEBIAN").join(script);
+            let text = fs::read_to_string(&path).unwrap();
+            // At the end, and so that what the script does is done.
+            fs::write(&path, text + "exit 1\n").unwrap();
+        })
+    };
+    // The switch fails: Debian's goes on.
+    refused(&["--install", &failing("1.0", "preinst")]);
+    is_state("enabled", "active");
+    assert!(!fs::exists("/run/autofs-rs.install").unwrap());
+    serves("switch");
+
+    install(BUILT);
+    refused(&["--install", &failing("1.1", "preinst")]);
+    is_state("enabled", "active");
+    serves("upgrade");
+    refused(&["--install", &failing("1.2", "postinst")]);
+    is_state("enabled", "active");
+    install(&failing("1.3", "prerm"));
+    // The removal fails when the service has been stopped: it is started if it had run.
+    refused(&["--remove", "autofs-rs"]);
+    is_state("enabled", "active");
+    serves("removal");
+    ctl(&["stop", UNIT]);
+    refused(&["--remove", "autofs-rs"]);
+    is_state("enabled", "inactive");
+    ctl(&["start", UNIT]);
+    ctl(&["disable", UNIT]);
+    refused(&["--remove", "autofs-rs"]);
+    is_state("disabled", "active");
+    assert_eq!(configuration(), files);
+    // What a removal that was broken off has left says nothing later.
+    put("/run/autofs-rs.removal", "");
+    ctl(&["stop", UNIT]);
+    install(BUILT);
+    is_state("disabled", "inactive");
+    assert!(!fs::exists("/run/autofs-rs.removal").unwrap());
+}
