@@ -145,11 +145,29 @@ fn bounded(duration: Duration) -> Duration {
     duration.min(YEAR)
 }
 
-/// Files by which podman, docker and systemd mark a container.
-const CONTAINER_MARKS: [&str; 3] = ["/run/.containerenv", "/.dockerenv", "/run/systemd/container"];
+/// Files by which podman and systemd mark a container.
+const CONTAINER_MARKS: [&str; 2] = ["/run/.containerenv", "/run/systemd/container"];
+
+/// The file by which docker marks the root file system of a container. Virtual machines that are made from such a file system
+/// have it, too.
+const DOCKER_MARK: &str = "/.dockerenv";
+
+/// The control group namespace of the machine, PROC_CGROUP_INIT_INO of linux/proc_ns.h.
+const FIRST_CGROUP_NAMESPACE: &str = "cgroup:[4026531835]";
 
 /// Returns whether this process runs in a container. May wait for a disk, so the reactor does not call it.
 pub(crate) fn is_in_container() -> bool {
-    let marked = CONTAINER_MARKS.iter().any(|mark| path::lstat(mark.as_ref()).is_ok());
-    marked || std::env::var_os("container").is_some_and(|value| !value.is_empty())
+    let is_there = |mark: &str| path::lstat(mark.as_ref()).is_ok();
+    CONTAINER_MARKS.iter().any(|mark| is_there(mark))
+        || std::env::var_os("container").is_some_and(|value| !value.is_empty())
+        || is_there(DOCKER_MARK) && is_in_control_group_of_container()
+}
+
+/// Returns whether the control groups of this process are those of a container: in a namespace of their own, or with a name
+/// that container managers give.
+fn is_in_control_group_of_container() -> bool {
+    let namespace = std::fs::read_link("/proc/self/ns/cgroup");
+    let names = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    namespace.map_or(true, |namespace| namespace.as_os_str() != FIRST_CGROUP_NAMESPACE)
+        || ["docker", "containerd", "kubepods", "libpod"].iter().any(|manager| names.contains(manager))
 }

@@ -71,26 +71,25 @@ impl Flags {
     }
 }
 
-/// Returns the words of an option list in the form in which mount(8) hands them to a helper: `ro` or `rw` first, then the
-/// generic words that set a flag which no later word clears, then all others in their order.
+/// Returns the words of an option list in the form in which mount(8) hands them to a helper: `ro` or `rw` first, then all
+/// others in their order, without generic words that a later one repeats or reverses.
 pub fn for_helper<'a>(words: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
-    let mut generic: Vec<(&[u8], c_ulong)> = Vec::new();
-    let mut others: Vec<&[u8]> = Vec::new();
-    for word in words {
-        match WORDS.iter().find(|(name, ..)| name.as_bytes() == word) {
-            None => others.push(word),
-            Some((_, set, clear)) => {
-                generic.retain(|(_, flag)| flag & (set | clear) == 0);
-                if *set != 0 {
-                    generic.push((word, *set));
-                }
-            }
+    let words: Vec<&[u8]> = words.collect();
+    let flag_of = |word: &[u8]| {
+        let generic = WORDS.iter().find(|(name, ..)| name.as_bytes() == word);
+        generic.map(|(_, set, clear)| if *set == 0 { *clear } else { *set })
+    };
+    let mut all: Vec<&[u8]> = vec![b"rw"];
+    for (number, word) in words.iter().enumerate() {
+        match flag_of(word) {
+            None => all.push(word),
+            // `defaults`.
+            Some(0) => {}
+            Some(libc::MS_RDONLY) => all.splice(..1, [*word]).for_each(drop),
+            flag if words.iter().skip(number + 1).any(|later| flag_of(later) == flag) => {}
+            Some(_) => all.push(word),
         }
     }
-    let read_only = generic.iter().any(|(_, flag)| *flag == libc::MS_RDONLY);
-    let mut all: Vec<&[u8]> = vec![if read_only { b"ro" } else { b"rw" }];
-    all.extend(generic.iter().filter(|(_, flag)| *flag != libc::MS_RDONLY).map(|(word, _)| *word));
-    all.extend(others);
     all
 }
 
@@ -143,18 +142,21 @@ mod tests {
 
     #[test]
     fn helpers_get_the_words_of_mount() {
-        // As mount(8) of util-linux 2.38 does it.
+        // As mount(8) of util-linux 2.41 does it.
         for (text, wanted) in [
             ("", "rw"),
-            ("soft,nosuid,retry=0,nodev", "rw,nosuid,nodev,soft,retry=0"),
-            ("ro,soft,nosuid,rw", "rw,nosuid,soft"),
+            ("soft,nosuid,retry=0,nodev", "rw,soft,nosuid,retry=0,nodev"),
+            ("ro,soft,nosuid,rw", "rw,soft,nosuid"),
             ("soft,ro", "ro,soft"),
             ("defaults,a", "rw,a"),
-            ("exec,suid,dev,async,a", "rw,a"),
-            ("noexec,exec,b", "rw,b"),
-            ("noatime,a,nodiratime", "rw,noatime,nodiratime,a"),
+            ("exec,suid,dev,async,a", "rw,exec,suid,dev,async,a"),
+            ("noexec,exec,b", "rw,exec,b"),
+            ("relatime,noatime", "rw,relatime,noatime"),
+            ("atime,relatime,norelatime", "rw,atime,norelatime"),
+            ("noatime,a,nodiratime", "rw,noatime,a,nodiratime"),
             ("sync,ro,rw", "rw,sync"),
-            ("loud,diratime,strictatime,x", "rw,strictatime,x"),
+            ("nosuid,a,suid,nosuid", "rw,a,nosuid"),
+            ("loud,diratime,strictatime,x", "rw,loud,diratime,strictatime,x"),
         ] {
             let words = text.split(',').map(str::as_bytes).filter(|word| !word.is_empty());
             assert_eq!(String::from_utf8(for_helper(words).join(&b',')).unwrap(), wanted, "{text}");

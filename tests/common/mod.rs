@@ -8,6 +8,7 @@
 
 pub mod daemon;
 pub mod lab;
+pub mod servers;
 pub mod site;
 pub mod stand_in;
 pub mod suite;

@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 
 use super::call::{self, Call};
 use super::common::daemon::{Daemon, Variant};
+use super::common::servers::{self, Server};
 use super::common::stand_in::{self, Rules};
 use super::common::table::{self, Mounted};
 use super::common::{PATIENCE, secs, visit, world};
@@ -112,6 +113,10 @@ fn set_up(vector: &Vector, way: Way) {
     }
     for dir in &vector.mkdir {
         fs::create_dir_all(dir).unwrap();
+    }
+    if !vector.servers.is_empty() {
+        let servers = vector.servers.iter().map(|text| Server::parse(text)).collect();
+        servers::start(servers).set(vector.exports.iter().cloned());
     }
     let (fail, fsck_fail, content) = (vector.fail.clone(), vector.fsck_fail.clone(), vector.content.clone());
     Rules { fail, fsck_fail, content, delay: Vec::new() }.set();

@@ -69,6 +69,12 @@ pub struct Vector {
     /// Directories inside of sources.
     #[serde(default)]
     pub content: Vec<(String, String)>,
+    /// File servers, see [`Server::parse`](super::common::servers::Server::parse).
+    #[serde(default)]
+    pub servers: Vec<String>,
+    /// What they export.
+    #[serde(default)]
+    pub exports: Vec<String>,
     /// Needs IPv6.
     #[serde(default)]
     pub ipv6: bool,
