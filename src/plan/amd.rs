@@ -1,7 +1,7 @@
 //! Plans of entries in am-utils format: a file system is mounted outside, and the key leads there.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use super::context::{Context, Facts, Host};
@@ -38,7 +38,7 @@ pub(super) fn action(ctx: &Context<'_>, choices: &[Choice], facts: &Facts<'_>) -
 /// The servers of locations.
 pub(super) fn hosts(choices: &[Choice]) -> impl Iterator<Item = &[u8]> {
     choices.iter().filter_map(|choice| match &choice.mount {
-        MountType::Nfs { host, .. } => Some(&**host),
+        MountType::Nfs { host, .. } | MountType::Host(host) => Some(&**host),
         _ => None,
     })
 }
@@ -59,8 +59,18 @@ fn lead(ctx: &Context<'_>, choice: &Choice, facts: &Facts<'_>) -> Result<Leads, 
             Ok(Leads { external: None, exists: None, ways: vec![Action::Autofs(submount)] })
         }
         MountType::Host(host) => {
-            let message = format!("type:=host for {} is not supported yet", Escaped(host));
-            Err(error("plan::host", message).help("use the built-in map -hosts in the master map"))
+            let is_name = !host.is_empty() && !host.contains(&b'/') && *host != *b"." && *host != *b"..";
+            let Some(parent) = ctx.at.parent().filter(|_| is_name && !ctx.direct) else {
+                let message = format!("the tree of {} has no place beside the key", Escaped(host));
+                return Err(error("plan::host", message).help("write rhost:=NAME, in an indirect map"));
+            };
+            let tree = parent.join(OsStr::from_bytes(host));
+            if tree == ctx.at {
+                let message = "type:=host is the tree of this key, and is no alternative to other locations".to_owned();
+                return Err(error("plan::host", message).help("make it the first location that is selected"));
+            }
+            let link = Action::Symlink(tree.into_os_string().into_vec());
+            Ok(Leads { external: None, exists: None, ways: vec![link] })
         }
         MountType::Lofs(source) => outside(MountedBy::Mounts(vec![bind(ctx, source, &choice.options)])),
         MountType::Disk { fstype, device } => {

@@ -9,7 +9,8 @@ use log::{debug, info};
 use tokio::time::Instant;
 
 use super::{
-    Answer, Ask, Description, Entries, Environment, Found, Freshness, MapSource, Pass, SourceError, SourceId, Waiting,
+    Answer, Ask, Description, Entries, Environment, Found, Freshness, MapSource, Pass, Servers, SourceError, SourceId,
+    Waiting,
 };
 use crate::map::{Body, Entry, Location, OptionList, Part, RawEntry};
 use crate::text::{Escaped, Position};
@@ -29,28 +30,28 @@ impl HostsMap {
     pub fn new(environment: &Arc<Environment>) -> Self {
         Self { id: SourceId { kind: "hosts", name: Arc::from([]) }, environment: Arc::clone(environment) }
     }
+}
 
-    async fn find(&self, ask: &Ask) -> Answer {
-        let (host, servers) = (&ask.key, &self.environment.servers);
-        let deadline = ask.pass.deadline.min(Instant::now() + PATIENCE);
-        match servers.exports(host, deadline).await {
+/// Asks a server what it exports. Returns a multi-mount of it.
+pub(crate) async fn exported(servers: &Servers, host: &[u8], deadline: Instant) -> Answer {
+    let deadline = deadline.min(Instant::now() + PATIENCE);
+    match servers.exports(host, deadline).await {
+        None => {
+            info!("{} is no host that the name service knows", Escaped(host));
+            Answer::NotFound
+        }
+        Some(Err(error)) => Answer::Unavailable(Arc::new(SourceError::Server { name: host.to_vec(), error })),
+        Some(Ok(exports)) => match entry(host, &exports) {
             None => {
-                info!("{} is no host that the name service knows", Escaped(host));
+                info!("{} exports nothing", Escaped(host));
                 Answer::NotFound
             }
-            Some(Err(error)) => Answer::Unavailable(Arc::new(SourceError::Server { name: host.to_vec(), error })),
-            Some(Ok(exports)) => match entry(host, &exports) {
-                None => {
-                    info!("{} exports nothing", Escaped(host));
-                    Answer::NotFound
-                }
-                Some(entry) => {
-                    debug!("{} exports {} directories", Escaped(host), exports.len());
-                    let place = Position::whole(Path::new("-hosts"));
-                    Answer::Found(Found { hosts_map: true, ..Found::new(RawEntry::Typed(entry), place) })
-                }
-            },
-        }
+            Some(entry) => {
+                debug!("{} exports {} directories", Escaped(host), exports.len());
+                let place = Position::whole(Path::new("-hosts"));
+                Answer::Found(Found { hosts_map: true, ..Found::new(RawEntry::Typed(entry), place) })
+            }
+        },
     }
 }
 
@@ -104,7 +105,7 @@ impl MapSource for HostsMap {
     }
 
     fn lookup<'a>(&'a self, ask: &'a Ask) -> Waiting<'a, Answer> {
-        Box::pin(self.find(ask))
+        Box::pin(exported(&self.environment.servers, &ask.key, ask.pass.deadline))
     }
 
     /// No keys: which names there are is known to the name service, and no directory is made before one is used.

@@ -64,6 +64,7 @@ pub use file::{FileMap, Index, Origin, Stamp};
 pub use flight::Flight;
 pub use hosts::Hosts;
 pub use hosts_map::HostsMap;
+pub(crate) use hosts_map::exported;
 pub use inquiries::Inquiries;
 pub use master::Master;
 pub use multi::Multi;

@@ -7,6 +7,7 @@ pub(crate) mod browse;
 pub(crate) mod check;
 pub(crate) mod detach;
 pub(crate) mod expire;
+pub(crate) mod host_tree;
 pub(crate) mod leads;
 pub(crate) mod offsets;
 pub(crate) mod perform;

@@ -16,6 +16,7 @@ use std::time::Duration;
 use log::{debug, error, info, warn};
 use tokio::time::Instant;
 
+use super::host_tree;
 use crate::control::Outcome;
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::maps::context::Context;
@@ -79,7 +80,7 @@ impl Question {
     }
 
     /// Returns when a source that is asked now must have answered.
-    fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.context.lookup_deadline
     }
 
@@ -90,7 +91,7 @@ impl Question {
     }
 
     /// Returns the question for the source of the map.
-    fn ask(&self) -> Ask {
+    pub(super) fn ask(&self) -> Ask {
         Ask {
             key: self.name().into(),
             who: Some(Arc::new(User { uid: self.who.uid, gid: self.who.gid, ..User::default() })),
@@ -105,11 +106,11 @@ impl Question {
 
 /// What was found out for a plan.
 #[derive(Debug, Default)]
-struct Facts {
-    user: Option<Arc<User>>,
-    hosts: Option<HashMap<Vec<u8>, Host>>,
+pub(super) struct Facts {
+    pub(super) user: Option<Arc<User>>,
+    pub(super) hosts: Option<HashMap<Vec<u8>, Host>>,
     /// What the selectors of an entry in am-utils format ask.
-    answers: amd::Answers,
+    pub(super) answers: amd::Answers,
 }
 
 impl Facts {
@@ -128,6 +129,9 @@ pub(crate) fn log_failure(at: &Path, outcome: &Resolution) {
 /// Answers from memory. Returns `None` if something must be asked.
 pub(crate) fn now(question: &Question) -> Option<Resolution> {
     let answer = question.map.source.cached(question.name())?;
+    if host_tree::may_be(question, &answer) {
+        return None;
+    }
     let mut facts = Facts::default();
     if matches!(&answer, Answer::Found(found) if found.entry.asks_for_user()) {
         facts.user = Some(question.context.sources.users.cached(question.who.uid, question.who.gid)?);
@@ -167,6 +171,7 @@ pub(crate) async fn later(question: Question) -> Resolution {
 
 async fn ask(question: &Question) -> Resolution {
     let answer = question.map.source.lookup(&question.ask()).await;
+    let answer = host_tree::expand(question, answer).await;
     let facts = match &answer {
         Answer::Found(found) => match find_out(question, found).await {
             Ok(facts) => facts,
@@ -226,7 +231,7 @@ async fn find_out(question: &Question, found: &Found) -> Result<Facts, &'static 
 const ROUNDS: usize = 4;
 
 /// Asks for what the selectors of an entry depend on. An error says why that cannot be found out.
-async fn answers(question: &Question, found: &Found) -> Result<amd::Answers, &'static str> {
+pub(super) async fn answers(question: &Question, found: &Found) -> Result<amd::Answers, &'static str> {
     let mut answers = amd::Answers::default();
     for _ in 0..ROUNDS {
         let needed = questions(question, found, &answers);
@@ -325,7 +330,7 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
 }
 
 /// Reads an entry and hands it to `then`, with what a plan is made from.
-fn with_entry<T>(
+pub(super) fn with_entry<T>(
     question: &Question,
     found: &Found,
     facts: &Facts,
@@ -369,7 +374,7 @@ pub(crate) async fn explain(question: Question) -> Explained {
     let source = &question.map.source;
     let mut explained =
         Explained { outcome: Outcome::NotFound, place: None, entry: None, plan: None, notes: Vec::new() };
-    let answer = source.lookup(&question.ask()).await;
+    let answer = host_tree::expand(&question, source.lookup(&question.ask()).await).await;
     if !source.exists() {
         if let Err(e) = source.entries(&Pass::new(question.deadline())).await {
             explained.notes.push(e.to_string());
