@@ -11,6 +11,7 @@ mod mailbox;
 mod maps;
 mod mounts;
 mod process_names;
+mod refresh;
 mod reload;
 mod requests;
 mod state;

@@ -22,6 +22,7 @@ use crate::daemon::left;
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::maps::wanted::{Delta, View, for_each_added_key, for_each_mount_point, select};
 use crate::daemon::mounts::AutofsMount;
+use crate::daemon::refresh;
 use crate::daemon::verify::{Heal, verify};
 use crate::daemon::worker::Worker;
 use crate::engine::{Engine, Event, Kind, MountState, Shutdown, Wanted};
@@ -176,6 +177,7 @@ async fn read_again(worker: &Rc<Worker>) {
     info!("re-reading master map {}", Escaped(&name));
     verify(worker, Heal::All).await;
     worker.mounts.forget_failures();
+    worker.state.borrow().context.sources.servers.forget();
     let (before, files) = {
         let state = worker.state.borrow();
         (state.configuration.clone(), Arc::clone(&state.context.sources.configuration))
@@ -209,6 +211,7 @@ async fn read_again(worker: &Rc<Worker>) {
     }
     load(worker, true, true).await;
     worker.event(Event::Forget);
+    refresh::trees(worker);
 }
 
 /// Notes that something could not be read, and is to be tried again.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::daemon::jobs::resolve;
+use crate::daemon::jobs::question::{Line, Question};
 use crate::daemon::maps::InForce;
 use crate::daemon::maps::context::Context;
 use crate::daemon::mounts::AutofsMount;
@@ -59,21 +59,21 @@ impl State {
     }
 
     /// Returns what is to be asked for a lookup.
-    pub(crate) fn question(&self, mount: &AutofsMount, key: Key, who: Requester) -> resolve::Question {
+    pub(crate) fn question(&self, mount: &AutofsMount, key: Key, who: Requester) -> Question {
         let (at, kind) = (mount.entry(&key), mount.kind);
         let below = if kind == Kind::Direct { self.below(&at, who) } else { Vec::new() };
         let (map, context) = (Rc::clone(&mount.map), Rc::clone(&self.context));
         let written = if kind == Kind::Direct { self.real.written(&at) } else { None };
-        resolve::Question { map, context, at, written, kind, key, who, below, line: resolve::Line::default() }
+        Question { map, context, at, written, kind, key, who, below, line: Line::default() }
     }
 
     /// The questions for the direct keys that stand below another one.
-    fn below(&self, at: &Path, who: Requester) -> Vec<resolve::Question> {
+    fn below(&self, at: &Path, who: Requester) -> Vec<Question> {
         let question = |(at, map): &(Arc<Path>, u32)| {
             let (map, context) = (Rc::clone(self.maps.by_number.get(map)?), Rc::clone(&self.context));
             let (at, below) = (at.to_path_buf(), self.below(at, who));
             let (written, kind, key) = (self.real.written(&at), Kind::Direct, Key::default());
-            Some(resolve::Question { map, context, at, written, kind, key, who, below, line: resolve::Line::default() })
+            Some(Question { map, context, at, written, kind, key, who, below, line: Line::default() })
         };
         self.maps.direct.nested.get(at).map(|nested| nested.iter().filter_map(question).collect()).unwrap_or_default()
     }

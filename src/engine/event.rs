@@ -113,11 +113,12 @@ pub enum Event {
         /// The entry.
         at: EntryId,
     },
-    /// Mount again the offset triggers that are missing below this entry, if nothing is going on there.
+    /// Mount the offset triggers that are missing below this entry, if nothing is going on there. Those that stand get their
+    /// plans anew.
     RemountTriggers {
         /// The entry.
         at: EntryId,
-        /// The missing triggers: a plan without a mount of its own.
+        /// A plan with these triggers; its own mount does not matter.
         plan: Arc<Plan>,
     },
     /// Begin no expire runs from now on (`true`), or do so again (`false`): a checkpoint is about to be made.

@@ -109,8 +109,13 @@ impl Engine {
         lost.into_iter().filter_map(remount).collect()
     }
 
-    /// Mounts triggers again that are missing below an entry, if it is mounted and all is quiet there.
+    /// Mounts triggers that are missing below an entry, if it is mounted and all is quiet there.
     pub(super) fn remount_triggers(&mut self, at: EntryId, plan: Arc<Plan>) {
+        let offsets = self.tree.renew_offsets(&at, &plan);
+        if offsets.is_empty() {
+            return;
+        }
+        let plan = Arc::new(Plan { at: plan.at.clone(), action: Action::Nothing, offsets, strict: false });
         let serves = self.tree.top_of(at.mount).is_some_and(|top| top.state().serves());
         let stands = self.tree.entry(&at).is_some_and(|entry| matches!(entry.phase, Phase::Mounted));
         let may = serves && stands && !self.paused && self.stop.is_none();
@@ -310,8 +315,9 @@ mod tests {
     fn a_tree_is_mended_when_nothing_goes_on_there() {
         let mut stage = tree();
         let mount = stage.id("/net");
-        let mend =
-            |key: &[u8]| Event::RemountTriggers { at: EntryId { mount, key: key.into() }, plan: plan("/net/srv", &[]) };
+        let (a, c) = (plan("/net/srv/a", &[plan("/net/srv/a/in", &[])]), plan("/net/srv/c", &[]));
+        let whole = plan("/net/srv", &[a, c]);
+        let mend = |key: &[u8]| Event::RemountTriggers { at: EntryId { mount, key: key.into() }, plan: whole.clone() };
         stage.missing("#5", 1);
         stage.said();
         stage.event(mend(b"srv"));
@@ -324,12 +330,19 @@ mod tests {
         assert!(stage.said().is_empty(), "a checkpoint is expected");
         stage.event(Event::Pause(false));
         stage.event(mend(b"srv"));
-        assert_eq!(stage.said(), ["perform /net/srv"]);
+        assert_eq!(stage.said(), ["perform /net/srv +/net/srv/c"]);
         stage.missing("#6", 2);
         assert!(stage.said().is_empty(), "all wait meanwhile");
         stage.performed("/net/srv", Ok(offsets(&[(8, "/net/srv/c")])));
         stage.missing("#8", 3);
         assert_eq!(stage.said().last().unwrap(), "perform /net/srv/c");
+        stage.performed("/net/srv/c", Ok(Done::default()));
+        stage.event(mend(b"srv"));
+        stage.said();
+        stage.expire("#5", 4);
+        stage.unmounted("/net/srv/a", 1);
+        stage.missing("#5", 5);
+        assert_eq!(stage.said().last().unwrap(), "perform /net/srv/a +/net/srv/a/in", "by its new plan");
     }
 
     #[test]

@@ -163,6 +163,19 @@ impl Way {
         }
     }
 
+    /// Returns a list of ways for people: `NFS 4 and 3 over TCP, NFS 3 over UDP`.
+    pub fn list(ways: &[Self]) -> String {
+        let over = |tcp: bool| {
+            let mut versions: Vec<u32> =
+                ways.iter().filter(|way| way.is_tcp() == tcp).map(|way| way.version()).collect();
+            versions.sort_unstable_by(|a, b| b.cmp(a));
+            let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
+            let transport = if tcp { "TCP" } else { "UDP" };
+            (!versions.is_empty()).then(|| format!("NFS {} over {transport}", versions.join(" and ")))
+        };
+        [over(true), over(false)].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
     /// Returns whether it is TCP.
     pub fn is_tcp(self) -> bool {
         matches!(self, Self::Tcp4 | Self::Tcp3 | Self::Tcp2)
@@ -233,6 +246,12 @@ mod tests {
         );
         assert_eq!(rank(&[(&one, serves(&[Way::Udp3])), (&one, serves(&[Way::Tcp4]))]), [1], "the better one of a tie");
         assert!(rank(&[(&one, Tested::Dead)]).is_empty());
+    }
+
+    #[test]
+    fn ways_for_people() {
+        assert_eq!(Way::list(&[Way::Udp3, Way::Tcp3, Way::Tcp4]), "NFS 4 and 3 over TCP, NFS 3 over UDP");
+        assert_eq!(Way::list(&[Way::Tcp4]), "NFS 4 over TCP");
     }
 
     #[test]

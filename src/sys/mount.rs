@@ -207,6 +207,14 @@ pub fn make_read_only(top: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::mount::mount_remount(fd_path(top), MountFlags::BIND | MountFlags::RDONLY, "")?)
 }
 
+/// Makes a mount writable again that [`make_read_only`] has made read-only.
+///
+/// # Errors
+/// Those of mount(2).
+pub fn make_writable(top: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::mount::mount_remount(fd_path(top), MountFlags::BIND, "")?)
+}
+
 /// Unmounts what is mounted on top at the entry `name` of the directory `dir`; a symbolic link is not followed. With
 /// `lazy`, it disappears now and ends when it is no longer in use.
 ///

@@ -360,6 +360,11 @@ impl Magic {
         self.0 == 0x187
     }
 
+    /// Is it tmpfs?
+    pub fn is_tmpfs(self) -> bool {
+        self.0 == 0x0102_1994
+    }
+
     /// Is what the kernel has in memory of a file known to be the truth? So for file systems that only this kernel
     /// changes: ext2 to ext4, xfs, btrfs, bcachefs, f2fs, zfs, tmpfs, ramfs, overlay, squashfs, erofs, FAT.
     pub fn is_local(self) -> bool {

@@ -33,6 +33,7 @@ mod names;
 mod neighbours;
 mod programs;
 mod reload;
+mod servers;
 mod services;
 mod toml;
 mod traps;

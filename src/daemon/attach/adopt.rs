@@ -3,7 +3,7 @@
 //! The mount table is all that is asked: a dead worker leaves nothing else behind. Until a mount has been adopted its
 //! packets wait, as nothing may be mounted a second time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -177,8 +177,8 @@ async fn adopt_entry(with: &Attach, entry: &Entry, mounts: &[&Mounted], table: &
         leads::adopt(&means.tools, plan, |path| !table.at(path).is_empty()).await;
     }
     let nested: Vec<&Mounted> = mounts.iter().copied().filter(|line| line.autofs.is_some()).collect();
-    let is_inner =
-        |line: &&Mounted| nested.iter().any(|o| o.target != line.target && line.target.starts_with(&o.target));
+    let targets: HashSet<&Path> = nested.iter().map(|line| &*line.target).collect();
+    let is_inner = |line: &&Mounted| line.target.ancestors().skip(1).any(|above| targets.contains(above));
     let (mut done, mut inner, mut complete) = (Done::default(), Vec::new(), true);
     for line in nested.iter().copied().filter(|line| !is_inner(line)) {
         if means.mounts.serves(line) {
@@ -229,8 +229,8 @@ async fn adopt_entry(with: &Attach, entry: &Entry, mounts: &[&Mounted], table: &
 
 /// The triggers of a plan that do not stand.
 fn missing(plan: &Plan, mounts: &[&Mounted]) -> Vec<Arc<Plan>> {
-    let there = |offset: &Plan| mounts.iter().any(|line| line.target == offset.at);
-    plan.offsets.iter().filter(|offset| !there(offset)).map(Arc::clone).collect()
+    let there: HashSet<&Path> = mounts.iter().map(|line| &*line.target).collect();
+    plan.offsets.iter().filter(|offset| !there.contains(&*offset.at)).map(Arc::clone).collect()
 }
 
 /// Tries again to mount what is missing of a tree. Not for ever: some maps have parts that can never be mounted.
@@ -279,7 +279,9 @@ fn nothing(at: &Path) -> Plan {
 
 /// The part of a plan that concerns the offset at `path`.
 fn find(plan: &Plan, path: &Path) -> Option<Arc<Plan>> {
-    let offset = plan.offsets.iter().find(|offset| path.starts_with(&offset.at))?;
+    // They are in order, so that the one above `path` is the last that is not behind it.
+    let behind = plan.offsets.partition_point(|offset| *offset.at <= *path);
+    let offset = plan.offsets.get(behind.checked_sub(1)?).filter(|offset| path.starts_with(&offset.at))?;
     if offset.at == path { Some(Arc::clone(offset)) } else { find(offset, path) }
 }
 

@@ -8,7 +8,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::resolve::{self, Question};
+use super::question::{self, Facts, Question};
 use crate::engine::{Key, Kind};
 use crate::exec::lanes::Lane;
 use crate::map::amd::MountType;
@@ -59,9 +59,9 @@ async fn tree_of(question: &Question, found: &Found) -> Option<(Vec<u8>, OptionL
     if !matches!(found.entry, RawEntry::Amd(_)) {
         return None;
     }
-    let answers = resolve::answers(question, found).await.ok()?;
-    let facts = resolve::Facts { answers, user: None, hosts: None };
-    let choice = resolve::with_entry(question, found, &facts, |entry, _| match &entry.body {
+    let answers = question::answers(question, found).await.ok()?;
+    let facts = Facts { answers, ..Facts::default() };
+    let choice = question::with_entry(question, found, &facts, |entry, _| match &entry.body {
         Body::Amd(choices) => choices.first().map(|choice| (choice.mount.clone(), choice.options.clone())),
         _ => None,
     });

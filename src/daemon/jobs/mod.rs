@@ -12,6 +12,7 @@ pub(crate) mod leads;
 pub(crate) mod offsets;
 pub(crate) mod perform;
 pub(crate) mod placeholder;
+pub(crate) mod question;
 pub(crate) mod resolve;
 pub(crate) mod submount;
 pub(crate) mod trigger;

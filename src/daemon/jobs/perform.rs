@@ -65,8 +65,9 @@ pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Req
         tools.requesters.remember(&plan.at, who.uid, who.gid);
     }
     let placeholder = matches!(plan.action, Action::Nothing) && placeholder::make(tools, &plan, &place).await;
+    let unsealed = !placeholder && matches!(plan.action, Action::Nothing) && placeholder::unseal(tools, &plan).await;
     let (made, failed) = offsets::make(means, at.mount, &plan.offsets).await;
-    if placeholder {
+    if placeholder || unsealed {
         placeholder::seal(tools, &plan).await;
     }
     let useless = matches!(plan.action, Action::Nothing) && made.is_empty();

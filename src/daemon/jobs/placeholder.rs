@@ -17,6 +17,7 @@ use crate::exec::lanes::Lane;
 use crate::logging::target;
 use crate::map::Propagation;
 use crate::plan::{Action, FsMount, Plan};
+use crate::sys::path::Magic;
 use crate::sys::{mount, path};
 use crate::text::Escaped;
 
@@ -42,6 +43,25 @@ pub(crate) async fn make(tools: &Tools, plan: &Plan, place: &Arc<Place>) -> bool
     let floor = Plan { at: plan.at.clone(), action: Action::Mount(vec![tmpfs]), offsets: Vec::new(), strict: false };
     let made = tools.mounter.perform(&Arc::new(floor), place).await;
     made.inspect_err(|e| debug!(target: &target(&plan.at), "no placeholder: {e}")).is_ok()
+}
+
+/// Makes the placeholder of an entry writable, if there is one, for directories that are added; it is to be sealed again.
+pub(crate) async fn unseal(tools: &Tools, plan: &Plan) -> bool {
+    if !tools.placeholder {
+        return false;
+    }
+    let at = plan.at.clone();
+    let unseal = move || {
+        let top = path::open_exact(&at)?;
+        if !Magic::of(&top)?.is_tmpfs() {
+            return Ok(false);
+        }
+        mount::make_writable(top.as_fd()).map(|()| true)
+    };
+    tools.lanes.run(Lane::Mount, unseal).await.unwrap_or_else(|e: std::io::Error| {
+        debug!(target: &target(&plan.at), "{}: the placeholder stays read-only: {e}", Escaped::path(&plan.at));
+        false
+    })
 }
 
 /// Makes a placeholder read-only.

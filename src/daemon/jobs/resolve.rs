@@ -3,13 +3,8 @@
 //! [`now`] uses only what is in memory and runs on the reactor; it answers most requests. [`later`] may ask the map's
 //! source, the user database and the name servers, each with a deadline of its own.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasher as _, RandomState};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,107 +12,14 @@ use log::{debug, error, info, warn};
 use tokio::time::Instant;
 
 use super::host_tree;
+use super::question::{Facts, Question, answers, questions, with_entry};
 use crate::control::Outcome;
-use crate::daemon::maps::configured_map::ConfiguredMap;
-use crate::daemon::maps::context::Context;
-use crate::engine::{Key, Kind, Reason, Requester, Resolution};
+use crate::engine::{Reason, Resolution};
 use crate::logging::target;
-use crate::map::{Entry, RawEntry, Scope, User, amd, reader};
-use crate::plan::{self, Host};
+use crate::plan;
 use crate::record::Record;
-use crate::source::{Answer, Ask, Found, Pass};
-use crate::text::{Escaped, Position};
-
-/// What is asked.
-#[derive(Debug, Clone)]
-pub(crate) struct Question {
-    pub(crate) map: Rc<ConfiguredMap>,
-    pub(crate) context: Rc<Context>,
-    /// Where it is to be mounted.
-    pub(crate) at: PathBuf,
-    /// A direct key as it is written, if a symbolic link leads to it.
-    pub(crate) written: Option<Arc<Path>>,
-    pub(crate) kind: Kind,
-    pub(crate) key: Key,
-    pub(crate) who: Requester,
-    /// Direct keys below this one, which is direct too.
-    pub(crate) below: Vec<Question>,
-    /// Where the entry that was found is noted.
-    pub(crate) line: Line,
-}
-
-/// The place and the text of an entry.
-pub(crate) type EntryLine = (Position, Vec<u8>);
-
-/// Where the line of the entry that was found is noted. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Line(Rc<RefCell<Option<EntryLine>>>);
-
-impl Line {
-    fn note(&self, found: &Found) {
-        self.0.replace(Some((found.place.clone(), found.entry.text().into_owned())));
-    }
-
-    /// Returns the line that was noted last.
-    pub(crate) fn take(&self) -> Option<EntryLine> {
-        self.0.take()
-    }
-}
-
-impl Question {
-    /// Returns the target of log records about it.
-    pub(crate) fn target(&self) -> Cow<'_, str> {
-        target(&self.at)
-    }
-
-    /// Returns the key as the map has it: of a direct mount it is the path.
-    pub(crate) fn name(&self) -> &[u8] {
-        match &self.written {
-            _ if self.kind == Kind::Indirect => &self.key.0,
-            Some(written) => written.as_os_str().as_bytes(),
-            None => self.at.as_os_str().as_bytes(),
-        }
-    }
-
-    /// Returns when a source that is asked now must have answered.
-    pub(super) fn deadline(&self) -> Instant {
-        Instant::now() + self.context.lookup_deadline
-    }
-
-    /// Returns the path of the autofs mount below which it is to be mounted, or of the direct mount.
-    fn mount_point(&self) -> Option<Arc<Path>> {
-        let path = if self.kind == Kind::Indirect { self.at.parent()? } else { &self.at };
-        Some(path.into())
-    }
-
-    /// Returns the question for the source of the map.
-    pub(super) fn ask(&self) -> Ask {
-        Ask {
-            key: self.name().into(),
-            who: Some(Arc::new(User { uid: self.who.uid, gid: self.who.gid, ..User::default() })),
-            globals: Arc::clone(&self.context.macros),
-            defines: self.map.options.defines.as_slice().into(),
-            mount_point: self.mount_point(),
-            negative_timeout: Duration::from_secs(self.map.negative_timeout()),
-            pass: Pass::new(self.deadline()),
-        }
-    }
-}
-
-/// What was found out for a plan.
-#[derive(Debug, Default)]
-pub(super) struct Facts {
-    pub(super) user: Option<Arc<User>>,
-    pub(super) hosts: Option<HashMap<Vec<u8>, Host>>,
-    /// What the selectors of an entry in am-utils format ask.
-    pub(super) answers: amd::Answers,
-}
-
-impl Facts {
-    fn host(&self, name: &[u8]) -> Host {
-        self.hosts.as_ref().and_then(|hosts| hosts.get(name)).copied().unwrap_or(Host::Unknown)
-    }
-}
+use crate::source::{Answer, Found, Pass};
+use crate::text::Escaped;
 
 /// Logs that nothing is mounted, in the words that scripts look for.
 pub(crate) fn log_failure(at: &Path, outcome: &Resolution) {
@@ -227,55 +129,6 @@ async fn find_out(question: &Question, found: &Found) -> Result<Facts, &'static 
     Ok(facts)
 }
 
-/// How often answers may lead to more questions.
-const ROUNDS: usize = 4;
-
-/// Asks for what the selectors of an entry depend on. An error says why that cannot be found out.
-pub(super) async fn answers(question: &Question, found: &Found) -> Result<amd::Answers, &'static str> {
-    let mut answers = amd::Answers::default();
-    for _ in 0..ROUNDS {
-        let needed = questions(question, found, &answers);
-        if needed.is_empty() {
-            break;
-        }
-        if answers.len() + needed.len() > amd::QUESTIONS_MAX {
-            return Err("the selectors of the entry ask for too much");
-        }
-        let deadline = question.deadline();
-        let ask = |needed: amd::Question| {
-            let inquiries = Arc::clone(&question.context.sources.inquiries);
-            tokio::spawn(async move { (inquiries.find(&needed, deadline).await, needed) })
-        };
-        for asked in needed.into_iter().map(ask).collect::<Vec<_>>() {
-            match asked.await {
-                Ok((Some(answer), needed)) => answers.insert(needed, answer),
-                _ => return Err("what the selectors of the entry ask for does not get an answer"),
-            }
-        }
-    }
-    Ok(answers)
-}
-
-/// Returns what must be known before an entry in am-utils format can be read.
-fn questions(question: &Question, found: &Found, answers: &amd::Answers) -> BTreeSet<amd::Question> {
-    let Some(settings) = amd_settings(question, found) else { return BTreeSet::new() };
-    let ids = ids(question);
-    let options = found.options(&question.map.options);
-    let scope = Scope { globals: &question.context.macros, defines: &options.defines, user: Some(&ids) };
-    let around = amd::Around { path: question.at.as_os_str().as_bytes(), settings: &settings, answers, all: false };
-    reader::questions(&found.entry, &found.place, question.name(), &scope, &around)
-}
-
-/// Returns what an entry is read with, if it is in am-utils format.
-fn amd_settings(question: &Question, found: &Found) -> Option<amd::Settings> {
-    matches!(found.entry, RawEntry::Amd(_)).then(|| question.context.amd.settings(question.at.as_os_str().as_bytes()))
-}
-
-/// Returns the requester, without names.
-fn ids(question: &Question) -> User {
-    User { uid: question.who.uid, gid: question.who.gid, ..User::default() }
-}
-
 /// Makes a plan of what a source has answered. Returns `None` if the plan depends on something that is not known.
 fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Resolution> {
     let at = question.target();
@@ -327,46 +180,6 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
             Some(Resolution::Invalid(Record::new(e.to_string()).into()))
         }
     }
-}
-
-/// Reads an entry and hands it to `then`, with what a plan is made from.
-pub(super) fn with_entry<T>(
-    question: &Question,
-    found: &Found,
-    facts: &Facts,
-    then: impl FnOnce(&Entry, &plan::Context<'_>) -> T,
-) -> Result<T, Box<crate::text::Diagnostic>> {
-    let Question { map, context, at, kind, .. } = question;
-    let ids = ids(question);
-    let options = found.options(&map.options);
-    let user = Some(facts.user.as_deref().unwrap_or(&ids));
-    let scope = Scope { globals: &context.macros, defines: &options.defines, user };
-    let amd = amd_settings(question, found);
-    let settings = amd.as_ref().unwrap_or(&context.no_amd);
-    let around = amd::Around { path: at.as_os_str().as_bytes(), settings, answers: &facts.answers, all: false };
-    let slashify = options.slashify_colons.unwrap_or(true);
-    let mut warnings = Vec::new();
-    let entry = reader::entry(&found.entry, &found.place, question.name(), &scope, slashify, &around, &mut warnings)?;
-    for warning in warnings {
-        info!(target: &question.target(), "{warning}");
-    }
-    let ctx = plan::Context {
-        at,
-        direct: *kind != Kind::Indirect,
-        master: &options,
-        global: &context.global_options,
-        append_options: context.settings.append_options,
-        hosts_map: found.hosts_map,
-        bind_links: settings.use_lofs,
-        dice: if map.options.random { throw_dice() } else { plan::Dice::default() },
-        place: &found.place,
-    };
-    Ok(then(&entry, &ctx))
-}
-
-/// Throws dice: each `RandomState` has other keys, which begin with the system's randomness.
-fn throw_dice() -> plan::Dice {
-    plan::Dice(RandomState::new().hash_one(()))
 }
 
 /// Answers with the reasons. Nothing is mounted, nothing goes to the log.

@@ -10,7 +10,7 @@ mod mount;
 mod paths;
 mod tally;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use tally::Tally;
 use super::timer::{Alarm, Timers};
 use super::transition::{Trace, Transition};
 use super::{Done, EntryId, MountId, Token, Wanted};
+use crate::plan::Plan;
 
 /// All autofs mounts.
 #[derive(Debug, Default)]
@@ -277,6 +278,24 @@ impl Tree {
             self.update(timers, at, |entry| entry.children.push(id));
         }
         replaced
+    }
+
+    /// Gives the offset triggers that stand below an entry the plans that `plan` has for them. Returns those of `plan` that
+    /// have no trigger.
+    pub(super) fn renew_offsets(&mut self, at: &EntryId, plan: &Plan) -> Vec<Arc<Plan>> {
+        let mut standing: HashMap<Arc<Path>, MountId> = HashMap::new();
+        for id in self.children(at) {
+            standing.extend(self.mount(id).map(|mount| (mount.path.clone(), id)));
+        }
+        let mut missing = Vec::new();
+        for offset in &plan.offsets {
+            let mount = standing.get(&*offset.at).and_then(|id| self.mounts.get_mut(id));
+            match mount.and_then(|mount| mount.below.as_mut()) {
+                Some(below) => below.plan = below.plan.is_some().then(|| Arc::clone(offset)),
+                None => missing.push(Arc::clone(offset)),
+            }
+        }
+        missing
     }
 
     /// Drops a mount with all below it.

@@ -1,4 +1,5 @@
-//! Breakers: a server that was silent is not asked again for a while, so that only the first access to it waits.
+//! Breakers: a server that was silent is not asked again for a while, so that only the first access to it waits. One that is
+//! being asked and takes longer than others is not asked a second time meanwhile.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -25,25 +26,56 @@ impl<K> Default for Breakers<K> {
     }
 }
 
+/// Whether a server may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// It may.
+    Ask,
+    /// Others have asked it, and it has not answered yet.
+    Late,
+    /// It was silent.
+    Silent,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Silence {
     until: Instant,
     back_off: Duration,
+    /// What comes of the question is not known yet.
+    is_late: bool,
 }
 
 impl<K: Hash + Eq + Clone> Breakers<K> {
     /// Returns whether the server may be asked. When its time has passed, one caller may ask, and the others wait for what
     /// comes of it: for that time the server is left alone again.
-    pub(super) fn lets_through(&self, server: &K) -> bool {
+    pub(super) fn pass(&self, server: &K) -> Pass {
         let now = Instant::now();
         match self.lock().get_mut(server) {
-            Some(silence) if now < silence.until => false,
+            Some(silence) if now < silence.until => {
+                if silence.is_late {
+                    Pass::Late
+                } else {
+                    Pass::Silent
+                }
+            }
             Some(silence) => {
                 silence.until = now + silence.back_off;
-                true
+                Pass::Ask
             }
-            None => true,
+            None => Pass::Ask,
         }
+    }
+
+    /// Notes that a question to a server goes on while its caller does not wait any more. Its outcome follows.
+    pub(super) fn is_late(&self, server: &K) {
+        let now = Instant::now();
+        let late = Silence { until: now + BACK_OFF.0, back_off: BACK_OFF.0, is_late: true };
+        self.lock().entry(server.clone()).or_insert(late);
+    }
+
+    /// Forgets all silences: the network has changed.
+    pub(super) fn forget(&self) {
+        self.lock().clear();
     }
 
     /// Notes that a server has answered.
@@ -58,9 +90,11 @@ impl<K: Hash + Eq + Clone> Breakers<K> {
         if silent.len() >= KEPT_MAX {
             silent.retain(|_, silence| now < silence.until);
         }
-        let twice = |silence: &Silence| (silence.back_off * 2).min(BACK_OFF.1);
+        let twice = |silence: &Silence| {
+            if silence.is_late { silence.back_off } else { (silence.back_off * 2).min(BACK_OFF.1) }
+        };
         let back_off = silent.get(server).map_or(BACK_OFF.0, twice);
-        silent.insert(server.clone(), Silence { until: now + back_off, back_off });
+        silent.insert(server.clone(), Silence { until: now + back_off, back_off, is_late: false });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<K, Silence>> {
@@ -75,19 +109,35 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_server_is_left_alone_longer_each_time() {
         let breakers = Breakers::default();
-        assert!(breakers.lets_through(&"a"));
+        assert_eq!(breakers.pass(&"a"), Pass::Ask);
         breakers.was_silent(&"a");
-        assert!(!breakers.lets_through(&"a") && breakers.lets_through(&"b"));
+        assert_eq!((breakers.pass(&"a"), breakers.pass(&"b")), (Pass::Silent, Pass::Ask));
         tokio::time::advance(BACK_OFF.0).await;
-        assert!(breakers.lets_through(&"a"), "one may try");
-        assert!(!breakers.lets_through(&"a"), "and the others do not");
+        assert_eq!(breakers.pass(&"a"), Pass::Ask, "one may try");
+        assert_eq!(breakers.pass(&"a"), Pass::Silent, "and the others do not");
         breakers.was_silent(&"a");
         tokio::time::advance(BACK_OFF.0).await;
-        assert!(!breakers.lets_through(&"a"));
+        assert_eq!(breakers.pass(&"a"), Pass::Silent);
         tokio::time::advance(BACK_OFF.0).await;
-        assert!(breakers.lets_through(&"a"));
+        assert_eq!(breakers.pass(&"a"), Pass::Ask);
         breakers.answered(&"a");
-        assert!(breakers.lets_through(&"a") && breakers.lets_through(&"a"));
+        assert_eq!((breakers.pass(&"a"), breakers.pass(&"a")), (Pass::Ask, Pass::Ask));
+        breakers.was_silent(&"a");
+        breakers.forget();
+        assert_eq!(breakers.pass(&"a"), Pass::Ask);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_server_is_not_asked_twice_at_a_time() {
+        let breakers = Breakers::default();
+        breakers.is_late(&"a");
+        assert_eq!(breakers.pass(&"a"), Pass::Late);
+        breakers.was_silent(&"a");
+        assert_eq!(breakers.pass(&"a"), Pass::Silent);
+        breakers.is_late(&"a");
+        assert_eq!(breakers.pass(&"a"), Pass::Silent, "what is known stays known");
+        tokio::time::advance(BACK_OFF.0).await;
+        assert_eq!(breakers.pass(&"a"), Pass::Ask, "it was silent once");
     }
 
     #[tokio::test(start_paused = true)]

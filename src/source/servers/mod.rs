@@ -10,6 +10,7 @@ mod exports;
 mod near;
 mod probe;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +18,13 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use self::breaker::Breakers;
+use self::breaker::{Breakers, Pass};
 use self::choice::Candidate;
 pub use self::choice::Choosing;
 pub use self::client::CallError;
+use self::probe::Serves;
 use super::Hosts;
-use crate::plan::{Tested, Wanted};
+use crate::plan::{Tested, Wanted, Way};
 
 /// How long a server may take to answer a probe.
 const PROBE: Duration = Duration::from_millis(3500);
@@ -32,13 +34,14 @@ const PROBE: Duration = Duration::from_millis(3500);
 pub struct Servers {
     hosts: Arc<Hosts>,
     exporting: Breakers<Arc<[u8]>>,
-    serving: Breakers<(IpAddr, Wanted)>,
+    /// Shared with the questions, which go on when nothing waits for them any more.
+    serving: Arc<Breakers<(IpAddr, Wanted)>>,
 }
 
 impl Servers {
     /// Servers whose addresses `hosts` knows.
     pub fn new(hosts: &Arc<Hosts>) -> Self {
-        Self { hosts: Arc::clone(hosts), exporting: Breakers::default(), serving: Breakers::default() }
+        Self { hosts: Arc::clone(hosts), exporting: Breakers::default(), serving: Arc::default() }
     }
 
     /// Servers, with a name service that is asked by so many threads at a time.
@@ -54,7 +57,7 @@ impl Servers {
             return None;
         }
         let breaker: Arc<[u8]> = host.into();
-        if !self.exporting.lets_through(&breaker) {
+        if self.exporting.pass(&breaker) != Pass::Ask {
             return Some(Err(CallError::TimedOut));
         }
         let mut asking = JoinSet::new();
@@ -80,47 +83,70 @@ impl Servers {
         Some(Err(last))
     }
 
-    /// Asks servers at the same time how they serve. When one has answered, the others have a little time left.
+    /// Forgets which servers were silent: the network has changed.
+    pub(crate) fn forget(&self) {
+        self.exporting.forget();
+        self.serving.forget();
+    }
+
+    /// Asks servers at the same time how they serve. When one has answered, the others have a little time left; what they
+    /// answer after that is known to the next caller.
     async fn test(&self, group: &[Candidate], wanted: Wanted) -> Vec<(Tested, String)> {
         let begun = Instant::now();
         // Each probe ends by itself.
         let (mut asking, mut deadline) = (JoinSet::new(), begun + 2 * PROBE);
-        let mut results: Vec<(Tested, String)> =
-            group.iter().map(|_| (Tested::Untested, "has not answered yet".to_owned())).collect();
-        for (number, candidate) in group.iter().enumerate() {
-            let address = candidate.address;
-            if self.serving.lets_through(&(address, wanted)) {
-                let asked = async move { (number, probe::server(address, wanted, begun + PROBE).await) };
-                asking.spawn(asked);
-            } else if let Some(result) = results.get_mut(number) {
-                *result = (Tested::Dead, "was silent a short time ago".to_owned());
+        let late = || (Tested::Untested, "has not answered yet".to_owned());
+        let mut results: Vec<(Tested, String)> = group.iter().map(|_| late()).collect();
+        let mut unanswered = BTreeSet::new();
+        for ((number, candidate), result) in group.iter().enumerate().zip(&mut results) {
+            let (key, serving) = ((candidate.address, wanted), Arc::clone(&self.serving));
+            match serving.pass(&key) {
+                Pass::Ask => {
+                    unanswered.insert(number);
+                    asking.spawn(async move { (number, ask(&serving, key, begun + PROBE).await) });
+                }
+                Pass::Late => {}
+                Pass::Silent => *result = (Tested::Dead, "was silent a short time ago".to_owned()),
             }
         }
         let mut answered = false;
         while let Ok(Some(Ok((number, answer)))) = timeout_at(deadline, asking.join_next()).await {
-            let (Some(candidate), Some(result)) = (group.get(number), results.get_mut(number)) else { continue };
-            let key = (candidate.address, wanted);
+            unanswered.remove(&number);
+            let Some(result) = results.get_mut(number) else { continue };
             *result = match answer {
                 Ok(serves) => {
-                    self.serving.answered(&key);
                     if !answered {
                         answered = true;
                         deadline = Instant::now() + probe::grace(begun.elapsed());
                     }
-                    let told = format!("answers in {:.1} ms: {:?}", serves.micros as f64 / 1000.0, serves.ways);
+                    let told =
+                        format!("answers in {:.1} ms: {}", serves.micros as f64 / 1000.0, Way::list(&serves.ways));
                     (Tested::Serves(serves.ways, serves.micros), told)
                 }
                 Err(e) if e.is_no_route() => (Tested::Untested, "this machine has no route to it".to_owned()),
-                Err(e) => {
-                    if e.is_silence() {
-                        self.serving.was_silent(&key);
-                    }
-                    (Tested::Dead, e.to_string())
-                }
+                Err(e) => (Tested::Dead, e.to_string()),
             };
         }
+        for candidate in unanswered.into_iter().filter_map(|number| group.get(number)) {
+            self.serving.is_late(&(candidate.address, wanted));
+        }
+        asking.detach_all();
         results
     }
+}
+
+/// Asks a server how it serves, and notes whether it was silent.
+async fn ask(
+    serving: &Breakers<(IpAddr, Wanted)>,
+    key: (IpAddr, Wanted),
+    deadline: Instant,
+) -> Result<Serves, CallError> {
+    let answer = probe::server(key.0, key.1, deadline).await;
+    match &answer {
+        Err(e) if e.is_silence() => serving.was_silent(&key),
+        _ => serving.answered(&key),
+    }
+    answer
 }
 
 #[cfg(test)]
