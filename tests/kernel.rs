@@ -80,7 +80,7 @@ fn mount_at(path: &str, write_end: &OwnedFd, kind: Kind, options: Options) -> st
     let (parent, name) = (Path::new(path).parent().unwrap(), Path::new(path).file_name().unwrap());
     let dir = path::open_exact(parent)?;
     let target = Target { dir: dir.as_fd(), name: Path::new(name), path: Path::new(path) };
-    mount_autofs("/etc/auto.test".as_ref(), target, true, write_end.as_fd(), kind, options)
+    mount_autofs("/etc/auto.test".as_ref(), target, true, write_end.as_fd(), kind, options).map(|new| new.dev)
 }
 
 impl Master {

@@ -23,7 +23,7 @@ use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::maps::wanted::{Delta, View, for_each_added_key, for_each_mount_point, select};
 use crate::daemon::mounts::AutofsMount;
 use crate::daemon::refresh;
-use crate::daemon::verify::{Heal, verify};
+use crate::daemon::verify::before_reload;
 use crate::daemon::worker::Worker;
 use crate::engine::{Engine, Event, Kind, MountState, Shutdown, Wanted};
 use crate::exec::lanes::{Lane, Lanes};
@@ -175,7 +175,7 @@ pub(crate) async fn configuration(files: &ConfigurationFiles) -> Configuration {
 async fn read_again(worker: &Rc<Worker>) {
     let (name, _) = master_name(worker);
     info!("re-reading master map {}", Escaped(&name));
-    verify(worker, Heal::All).await;
+    before_reload(worker).await;
     worker.mounts.forget_failures();
     worker.state.borrow().context.sources.servers.forget();
     let (before, files) = {

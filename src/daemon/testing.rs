@@ -69,7 +69,7 @@ impl Parts {
     pub(crate) fn insert(&self, id: u32, path: &str, kind: Kind, dev: u32, pipe: u32) {
         let (map, created) = (map(path), Made::default());
         let path = std::path::Path::new(path).into();
-        let new = NewMount { path, kind, dev, pipe, map, created, remote: false, found: false };
+        let new = NewMount { path, kind, dev, mount_id: None, pipe, map, created, remote: false, found: false };
         self.mounts.insert(MountId(id), new);
     }
 
@@ -169,7 +169,10 @@ impl Alone {
         let pipe = mounts.create_pipe().unwrap();
         let (map, created) = (map_at(path, map.as_os_str().as_bytes()), Made::default());
         let (path, kind) = (Path::new(path).into(), Kind::Indirect);
-        mounts.insert(MountId(id), NewMount { path, kind, dev, pipe, map, created, remote: false, found: false });
+        mounts.insert(
+            MountId(id),
+            NewMount { path, kind, dev, mount_id: None, pipe, map, created, remote: false, found: false },
+        );
         pipe
     }
 }

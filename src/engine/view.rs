@@ -102,6 +102,11 @@ impl Engine {
         self.negative_cache.until(self.now, at).map(|until| until.since(self.now))
     }
 
+    /// Returns whether this is the mount point of a top-level autofs mount.
+    pub fn is_mount_point(&self, path: &Path) -> bool {
+        self.tree.at(path).is_some()
+    }
+
     /// One autofs mount.
     pub fn mount(&self, id: MountId) -> Option<MountView<'_>> {
         self.tree.mount(id).map(|mount| MountView { engine: self, mount, id })

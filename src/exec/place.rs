@@ -237,6 +237,17 @@ fn autofs_path(dev: u64) -> io::Result<Option<PathBuf>> {
     Ok(line.map(|line| line.path().to_owned()))
 }
 
+/// Returns whether the autofs mount with the device number `dev` (`st_dev`) is at `at`, on top or below what is mounted there.
+/// Never waits: returns `None` if the kernel's caches do not tell.
+pub fn stands_at(at: &Path, dev: u64) -> Option<bool> {
+    let top = path::open_cached_exact(at).ok()?;
+    if path::fstat(top.as_fd()).ok()?.dev == dev {
+        return Some(true);
+    }
+    let dir = path::open_cached_exact(at.parent()?).ok()?;
+    mount_id::is_over(top.as_fd(), dir.as_fd(), dev).ok()
+}
+
 /// What is left of an autofs mount that was unmounted: its file system, which copies of the mount in other mount namespaces may
 /// still use, and lookups in them may wait for.
 #[derive(Debug, Default)]

@@ -8,13 +8,15 @@ use std::path::Path;
 
 use super::dirs::{DirError, Made, Maker};
 use crate::engine::Kind;
-use crate::sys::autofs::{self, Options};
+use crate::sys::autofs::{self, NewAutofs, Options};
 
 /// An autofs mount that was made.
 #[derive(Debug)]
 pub struct Trigger {
     /// Device number, encoded as in packets.
     pub dev: u32,
+    /// The mount id in the mount table, if the kernel tells it.
+    pub mount_id: Option<u32>,
     /// The directories that were made for it.
     pub created: Made,
     /// Whether it is mounted on a file system of another machine.
@@ -51,11 +53,11 @@ pub fn mount_trigger(
     }
     let mounted = point.is_remote().and_then(|remote| {
         let source = OsStr::from_bytes(source);
-        let dev = autofs::mount_autofs(source, point.target(), point.guarded, write_end, kind, options)?;
-        Ok((dev, remote))
+        let new = autofs::mount_autofs(source, point.target(), point.guarded, write_end, kind, options)?;
+        Ok((new, remote))
     });
     match mounted {
-        Ok((dev, remote)) => Ok(Some(Trigger { dev, created: point.made, remote })),
+        Ok((NewAutofs { dev, mount_id }, remote)) => Ok(Some(Trigger { dev, mount_id, created: point.made, remote })),
         Err(e) => {
             point.made.remove();
             Err(e.into())

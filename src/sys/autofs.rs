@@ -25,6 +25,7 @@ use nix::{request_code_none, request_code_read, request_code_readwrite, request_
 use rustix::mount as fs;
 
 use super::mount::{self, Target};
+use super::path;
 use crate::engine::{Errno, Kind, Token};
 
 /// `f_type` of statfs(2) for autofs, also what [`Control::is_mountpoint`] gives (`<linux/magic.h>`).
@@ -382,9 +383,24 @@ impl Control {
     }
 }
 
+/// An autofs mount that was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewAutofs {
+    /// The device number, encoded as in packets.
+    pub dev: u32,
+    /// The mount id in the mount table; `None` before Linux 5.8.
+    pub mount_id: Option<u32>,
+}
+
+impl NewAutofs {
+    fn of(root: BorrowedFd<'_>) -> io::Result<Self> {
+        let found = path::fstat(root)?;
+        Ok(Self { dev: encode(found.dev), mount_id: found.mnt_id.and_then(|id| u32::try_from(id).ok()) })
+    }
+}
+
 /// Mounts an autofs at `target` that is owned by the caller's process group, speaks protocol 5 through `write_end` and
-/// shows `source` in the mount table. Returns its device number as packets have it. Close `write_end` when the last mount
-/// on this pipe is made.
+/// shows `source` in the mount table. Returns how it is known. Close `write_end` when the last mount on this pipe is made.
 ///
 /// `guarded` tells whether only root can put something else at the target's name. If others can, the mount is attached by
 /// descriptor (Linux 5.2), so that it goes to no other directory than the one that is open.
@@ -404,7 +420,7 @@ pub fn mount_autofs(
     write_end: BorrowedFd<'_>,
     kind: Kind,
     options: Options,
-) -> io::Result<u32> {
+) -> io::Result<NewAutofs> {
     if kind == Kind::Indirect || !guarded {
         match mount_complete(source, target, write_end, kind, options) {
             // Before 5.2, or forbidden by a filter that is older than these calls.
@@ -424,7 +440,7 @@ pub fn mount_autofs(
         data.push_str(",ignore");
     }
     // mount(2) follows a symbolic link at the end of its path, so where one may appear it gets the directory itself.
-    let held = if guarded { None } else { Some(super::path::open_dir_at(target.dir, target.name)?) };
+    let held = if guarded { None } else { Some(path::open_dir_at(target.dir, target.name)?) };
     let at = match &held {
         Some(held) => Target { dir: held.as_fd(), name: Path::new(""), path: target.path },
         None => target,
@@ -447,7 +463,7 @@ pub fn mount_autofs(
         }
     };
     root_timeout(root.as_fd(), options.timeout)?;
-    Ok(encode(fstat(&root)?.st_dev))
+    NewAutofs::of(root.as_fd())
 }
 
 /// The word for a kind among the mount options of autofs.
@@ -494,8 +510,9 @@ fn mount_complete(
     write_end: BorrowedFd<'_>,
     kind: Kind,
     options: Options,
-) -> nix::Result<u32> {
+) -> nix::Result<NewAutofs> {
     let os = |e: rustix::io::Errno| Os::from_raw(e.raw_os_error());
+    let known = |e: io::Error| Os::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
     let context = fs::fsopen("autofs", fs::FsOpenFlags::FSOPEN_CLOEXEC).map_err(os)?;
     let version = AUTOFS_PROTO_VERSION.to_string();
     let (fd, group) = (write_end.as_raw_fd().to_string(), nix::unistd::getpgrp().to_string());
@@ -509,12 +526,12 @@ fn mount_complete(
     }
     let mount = create(&context).map_err(os)?;
     let root = openat(&mount, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-    root_timeout(root.as_fd(), options.timeout).map_err(|e| Os::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
-    let dev = encode(fstat(&root)?.st_dev);
+    root_timeout(root.as_fd(), options.timeout).map_err(known)?;
+    let new = NewAutofs::of(root.as_fd()).map_err(known)?;
     drop(root);
     // Without MOVE_MOUNT_T_SYMLINKS a symbolic link at the target's name is not followed.
     fs::move_mount(&mount, "", target.dir, target.name, fs::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(os)?;
-    Ok(dev)
+    Ok(new)
 }
 
 /// The kernel's `new_encode_dev` of a device number: what packets and `/dev/autofs` say.

@@ -303,10 +303,10 @@ async fn take_nested(
         let (own, options) = (mounts.inodes(), tools.mount_options(&map));
         let live = found.speaks_through(&own);
         if let Some(pipe) = live.filter(|_| found.autofs.is_some_and(|shown| shown.timeout == options.timeout)) {
-            let (id, path, dev) = (mounts.new_id(), Arc::<Path>::from(found.target.as_path()), found.dev);
+            let (id, path) = (mounts.new_id(), Arc::<Path>::from(found.target.as_path()));
+            let (dev, mount_id, created) = (found.dev, Some(found.id), Made::default());
             let remote = table.is_remote(&path);
-            let new = NewMount { path, kind, dev, pipe, map, created: Made::default(), remote, found: true };
-            mounts.insert(id, new);
+            mounts.insert(id, NewMount { path, kind, dev, mount_id, pipe, map, created, remote, found: true });
             return Some(id);
         }
         let pipe = match (live, kind) {
@@ -330,9 +330,9 @@ async fn take_nested(
     let (path, kind, remote) = (job.path.clone(), job.kind, table.is_remote(&job.path));
     let (_, result, _) = tokio::task::spawn_blocking(move || attacher.run(vec![job])).await.ok()?.pop()?;
     match result {
-        Ok(Attached { pipe, dev, .. }) => {
-            let new = NewMount { path, kind, dev, pipe, map, created: Made::default(), remote, found: true };
-            mounts.insert(id, new);
+        Ok(Attached { pipe, dev, mount_id, .. }) => {
+            let created = Made::default();
+            mounts.insert(id, NewMount { path, kind, dev, mount_id, pipe, map, created, remote, found: true });
             Some(id)
         }
         Err(e) => {

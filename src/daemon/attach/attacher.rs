@@ -54,6 +54,8 @@ pub(crate) struct Attached {
     pub(crate) pipe: u32,
     /// The device number, encoded as in packets.
     pub(crate) dev: u32,
+    /// The mount id in the mount table, if it is known.
+    pub(crate) mount_id: Option<u32>,
     /// Directories that were created for it, to be removed with it.
     pub(crate) created: Made,
     /// Whether it existed before, so that mounts below it must be adopted.
@@ -181,7 +183,8 @@ impl Attacher {
                 line
             }
         };
-        Ok(Attached { id: job.id, pipe: job.pipe, dev: line.dev, created: Made::default(), found: true })
+        let (dev, mount_id) = (line.dev, Some(line.id));
+        Ok(Attached { id: job.id, pipe: job.pipe, dev, mount_id, created: Made::default(), found: true })
     }
 
     /// Takes over the mount of a dead owner. Waiting lookups fail with ENOENT; mounts below it stay.
@@ -213,7 +216,7 @@ impl Attacher {
         fault::point("attach");
         let mounted = mount_trigger(dirs, &job.path, &job.source, write_end.as_fd(), job.kind, job.options);
         match mounted {
-            Ok(Some(Trigger { dev, created, .. })) => {
+            Ok(Some(Trigger { dev, mount_id, created, .. })) => {
                 fault::point("attached");
                 let created = created.sharing(&job.path);
                 if let Some(mode) = job.mode {
@@ -221,7 +224,7 @@ impl Attacher {
                     let set = root.and_then(|root| path::chmod(root.as_fd(), mode));
                     set.map_err(AttachError::io(&job.path, "set its mode"))?;
                 }
-                Ok(Attached { id: job.id, pipe: job.pipe, dev, created, found: false })
+                Ok(Attached { id: job.id, pipe: job.pipe, dev, mount_id, created, found: false })
             }
             Err(TriggerError::Directory(source)) => Err(AttachError::Directory { path: job.path, source }),
             Err(TriggerError::Mount(source)) => Err(AttachError::Io { path: job.path, what: "mount autofs", source }),

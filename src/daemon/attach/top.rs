@@ -254,10 +254,10 @@ fn orphans_below<'t>(
 }
 
 fn register(mounts: &Mounts, done: Attached, map: &Rc<ConfiguredMap>, wanted: &Wanted) {
-    let Attached { id, pipe, dev, created, found } = done;
+    let Attached { id, pipe, dev, mount_id, created, found } = done;
     let (path, kind, map) = (wanted.path.clone(), wanted.kind, Rc::clone(map));
     map.announce(&path, kind, wanted.timeout);
-    let new = NewMount { path, kind, dev, pipe, map, created, remote: false, found };
+    let new = NewMount { path, kind, dev, mount_id, pipe, map, created, remote: false, found };
     mounts.insert(id, new);
 }
 

@@ -67,6 +67,7 @@ async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
         (attacher, job, mount.dev)
     };
     worker.mounts.close_root(id);
+    worker.mounts.watch.expect_unmount();
     let path = job.path.clone();
     let renewed = tools.lanes.run(Lane::Umount, move || {
         // A checkpoint since the last attempt has changed the device number. The mount is then still there under another one, and
@@ -76,13 +77,18 @@ async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
         let gone = found && trigger::umount_trigger(&attacher.control, &job.path, old, false).is_ok();
         gone.then(|| attacher.run(vec![job]))
     });
-    let Some(results) = renewed.await else { return Some(false) };
+    let Some(results) = renewed.await else {
+        worker.mounts.watch.unmount_failed();
+        return Some(false);
+    };
     let renewed = results.into_iter().next()?.1;
-    worker.mounts.count_unmounted();
     match renewed {
         Ok(attached) => {
             worker.mounts.move_device(id, attached.dev);
-            worker.mounts.change(id, |mount| mount.lacks_options = false);
+            worker.mounts.change(id, |mount| {
+                mount.mount_id = attached.mount_id;
+                mount.lacks_options = false;
+            });
             debug!(target: &target(&path), "{} has all its options again", Escaped::path(&path));
             worker.browse(id).await;
         }

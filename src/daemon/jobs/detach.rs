@@ -32,7 +32,10 @@ pub(crate) type Outcomes = Vec<(MountId, Result<(), Reason>)>;
 pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId, bool)>) -> Outcomes {
     let nowhere: Arc<Path> = Path::new("").into();
     let job = |(id, lazy)| match mounts.get(id) {
-        Some(known) => (id, known.path, Some(known.dev), lazy),
+        Some(known) => {
+            mounts.watch.expect_unmount();
+            (id, known.path, Some(known.dev), lazy)
+        }
         None => (id, Arc::clone(&nowhere), None, lazy),
     };
     let jobs: Vec<_> = leaving.into_iter().map(job).collect();
@@ -59,6 +62,7 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
         if result.is_ok() {
             info!(target: &label, "shut down path {shown}");
         } else {
+            mounts.watch.unmount_failed();
             mounts.end_leaving(*id);
             error!(target: &label, "ask umount returned busy {shown}");
         }

@@ -51,11 +51,11 @@ async fn make_one(means: &Means, parent: MountId, plan: &Arc<Plan>) -> Result<Op
         let mut maker = Maker::new(Rules { links: Links::None, user_parents: true });
         mount_trigger(&mut maker, &at, &source, write_end.as_fd(), Kind::Offset, options)
     });
-    let Some(Trigger { dev, created, remote }) = mounted.await? else { return Ok(None) };
+    let Some(Trigger { dev, mount_id, created, remote }) = mounted.await? else { return Ok(None) };
     fault::point("offset");
     map.announce(&plan.at, Kind::Offset, timeout);
     let path = plan.at.as_path().into();
-    let new = NewMount { path, kind: Kind::Offset, dev, pipe, map, created, remote, found: false };
+    let new = NewMount { path, kind: Kind::Offset, dev, mount_id, pipe, map, created, remote, found: false };
     mounts.insert(number, new);
     mounts.set_plan(number, Arc::clone(plan));
     Ok(Some(number))

@@ -83,7 +83,7 @@ pub(crate) async fn make(
     });
     let mounted = mounted.await;
     fault::point("submount");
-    let Trigger { dev, created, .. } = match mounted {
+    let Trigger { dev, mount_id, created, .. } = match mounted {
         Ok(mounted) => mounted,
         Err(e) => {
             mounts.release_pipe(pipe);
@@ -93,7 +93,7 @@ pub(crate) async fn make(
     let wanted = self::wanted(&map, at);
     map.announce(at, Kind::Indirect, wanted.timeout);
     let (path, kind) = (Arc::clone(&wanted.path), Kind::Indirect);
-    let new = NewMount { path, kind, dev, pipe, map, created, remote: false, found: false };
+    let new = NewMount { path, kind, dev, mount_id, pipe, map, created, remote: false, found: false };
     mounts.insert(number, new);
     if let Some(known) = mounts.get(number) {
         // The engine knows nothing of it yet, and nothing is in it that could be removed.

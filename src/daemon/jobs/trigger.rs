@@ -28,12 +28,16 @@ use crate::text::Escaped;
 pub(crate) async fn remove(mounts: &Mounts, tools: &Tools, id: MountId, lazy: bool) -> Result<(), Record> {
     let Some(AutofsMount { path, dev, .. }) = mounts.get(id) else { return Ok(()) };
     mounts.begin_leaving(id);
+    mounts.watch.expect_unmount();
     let control = Arc::clone(&tools.control);
     let gone = tools.lanes.run(Lane::Umount, move || umount_trigger(&control, &path, dev, lazy)).await;
     fault::point("trigger gone");
     match gone {
         Ok(()) => forget(mounts, tools, [id]).await,
-        Err(_) => mounts.end_leaving(id),
+        Err(_) => {
+            mounts.watch.unmount_failed();
+            mounts.end_leaving(id);
+        }
     }
     gone
 }
@@ -42,7 +46,6 @@ pub(crate) async fn remove(mounts: &Mounts, tools: &Tools, id: MountId, lazy: bo
 pub(super) async fn forget(mounts: &Mounts, tools: &Tools, ids: impl IntoIterator<Item = MountId>) {
     let mut left = mounts.take_left_over();
     for id in ids {
-        mounts.count_unmounted();
         let Some((AutofsMount { path, kind, .. }, created, _)) = mounts.remove(id) else { continue };
         let (label, shown) = (target(&path), Escaped::path(&path));
         match kind {

@@ -54,11 +54,12 @@ async fn unmount_entry(mounts: &Mounts, tools: &Tools, at: &EntryId, path: &Path
     info!(target: &label, "expiring path {shown}");
     fault::point("expiring");
     let begun = Instant::now();
+    mounts.watch.expect_unmount();
     if let Err(e) = tools.unmounter.remove(&place, lazy, keep).await {
+        mounts.watch.unmount_failed();
         warn!(target: &label, "couldn't complete expire of {shown}: {e}");
         return Err(e.record(begun.elapsed()).into());
     }
-    mounts.count_unmounted();
     tools.requesters.forget(path);
     leads::release(tools, path, lazy).await;
     fault::point("unmounted");
@@ -117,7 +118,7 @@ mod tests {
                 let mut gone: Vec<_> = outcomes.into_iter().map(gone).collect();
                 gone.sort_unstable();
                 assert_eq!(gone, [(1, true), (2, false), (3, true)]);
-                assert_eq!(parts.mounts.take_unmounted(), 2);
+                assert_eq!(parts.mounts.watch.expected(), 1, "the first one, whose end is reported");
                 assert!(!parts.mounts.is_leaving(MountId(2)), "it stays");
             })
             .await;

@@ -8,6 +8,7 @@ pub(crate) mod pipes;
 pub(crate) mod record;
 pub(crate) mod roots;
 pub(crate) mod table;
+pub(crate) mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -31,6 +32,7 @@ use crate::sys::packet::Request;
 use pipes::{Pipe, Pipes};
 use record::Record;
 use table::{MountTable, Mounted};
+use watch::Watch;
 
 /// An autofs mount of ours.
 #[derive(Debug, Clone)]
@@ -92,6 +94,8 @@ pub(crate) struct NewMount {
     pub(crate) kind: Kind,
     /// The device number, encoded as in packets.
     pub(crate) dev: u32,
+    /// The mount id in the mount table, if it is known.
+    pub(crate) mount_id: Option<u32>,
     /// The number of the pipe that it writes to.
     pub(crate) pipe: u32,
     /// The line of the master map it belongs to.
@@ -143,8 +147,8 @@ pub(crate) struct Mounts {
     rests: Notify,
     /// Whether a lookup has come since this was last looked at.
     lookups: Cell<bool>,
-    /// Number of mounts that we have unmounted since the mount table was last compared.
-    unmounted: Cell<usize>,
+    /// Notifications of mounts and unmounts.
+    pub(crate) watch: Watch,
     /// Number of running jobs that make autofs mounts, and of those that attach top-level mounts.
     making: Rc<Cell<usize>>,
     attaching: Rc<Cell<usize>>,
@@ -174,7 +178,7 @@ impl Mounts {
             resting: Cell::default(),
             rests: Notify::new(),
             lookups: Cell::default(),
-            unmounted: Cell::default(),
+            watch: Watch::default(),
             making: Rc::default(),
             attaching: Rc::default(),
             attached: Rc::default(),
@@ -193,7 +197,7 @@ impl Mounts {
     /// Adds an autofs mount. Its packets are read from now on, and served when the engine knows the mount and its entries. Must
     /// be called before the engine is told about the mount.
     pub(crate) fn insert(&self, id: MountId, new: NewMount) {
-        let NewMount { path, kind, dev, pipe, map, created, remote, found } = new;
+        let NewMount { path, kind, dev, mount_id, pipe, map, created, remote, found } = new;
         if found {
             self.adopting.borrow_mut().insert(id);
         }
@@ -208,8 +212,7 @@ impl Mounts {
                 let _ = self.unread.send(Rc::clone(pipe));
             }
         }
-        let (mount_id, trouble) = (None, None);
-        let mount = AutofsMount { path, kind, dev, pipe, map, remote, lacks_options: false, mount_id, trouble };
+        let mount = AutofsMount { path, kind, dev, pipe, map, remote, lacks_options: false, mount_id, trouble: None };
         self.rows.borrow_mut().insert(id, Box::new(Row { mount, created, root: None, unanswered: 0 }));
     }
 
@@ -431,16 +434,6 @@ impl Mounts {
     /// Forgets why mounts could not be attached: it is to be logged again.
     pub(crate) fn forget_failures(&self) {
         self.failures.borrow_mut().clear();
-    }
-
-    /// Counts a mount that we have unmounted.
-    pub(crate) fn count_unmounted(&self) {
-        self.unmounted.set(self.unmounted.get() + 1);
-    }
-
-    /// Returns how many mounts we have unmounted since the last call.
-    pub(crate) fn take_unmounted(&self) -> usize {
-        self.unmounted.take()
     }
 
     /// Records a job that makes autofs mounts, until the guard is dropped.

@@ -1,6 +1,10 @@
 //! Verifies that our autofs mounts, and what is mounted on them, are where they belong: when something was mounted or
 //! unmounted by others, before a reload, and when `autofsctl status` asks.
 //!
+//! Before a reload, the mount table is read only if something was mounted or unmounted by others since our mounts were compared
+//! with it, or something was wrong then: with ten thousand direct mounts, reading it takes longer than the reload. That a
+//! directory above a mount point was renamed is not reported, so the ways to them are looked at.
+//!
 //! What was unmounted is mounted again. A mount that is covered or was moved is shown with the reason. It comes back when
 //! the obstacle goes, and a reload mounts it anew in what is at its path now.
 
@@ -10,6 +14,7 @@ pub(crate) mod watch;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -18,10 +23,11 @@ use crate::daemon::life::Phase;
 use crate::daemon::mounts::table::MountTable;
 use crate::daemon::worker::Worker;
 use crate::engine::{Engine, EntryId, EntryPhase, EntryView, Event, MountId, MountState, Wanted};
+use crate::exec;
 use crate::exec::lanes::Lane;
 use crate::logging::target;
 use crate::plan::Action;
-use crate::sys::path;
+use crate::sys::{autofs, path};
 use crate::text::Escaped;
 use standing::{Row, Standing, judge};
 
@@ -44,8 +50,38 @@ pub(crate) enum Heal {
     All,
 }
 
+/// Verifies our mounts before a reload, unless they are certain to be where they were when they were verified last.
+pub(crate) async fn before_reload(worker: &Rc<Worker>) {
+    let concerned = watch::is_concerned(worker).await;
+    if concerned || !worker.mounts.watch.is_certain() || !all_in_reach(worker).await {
+        verify(worker, Heal::All).await;
+    }
+}
+
+/// Returns whether none of our mounts is known to be elsewhere, and the ways to them lead there. A mount point cannot be
+/// renamed, only a directory above it, so one mount in each directory is looked at.
+async fn all_in_reach(worker: &Worker) -> bool {
+    let (mut troubled, mut directories) = (false, HashSet::new());
+    let mut last: Option<Arc<Path>> = None;
+    let ways = worker.mounts.filter_map(|id, mount| {
+        troubled |= mount.trouble.is_some();
+        let directory = mount.path.parent().filter(|_| id.is_top())?;
+        // Thousands of direct mounts often share one directory.
+        let same =
+            last.as_ref().and_then(|last| last.parent()).is_some_and(|last| last.as_os_str() == directory.as_os_str());
+        if same || !directories.insert(directory.as_os_str().to_owned()) {
+            return None;
+        }
+        last = Some(Arc::clone(&mount.path));
+        Some((Arc::clone(&mount.path), autofs::decode(mount.dev)))
+    });
+    let look = move || ways.into_iter().all(|(path, dev)| exec::stands_at(&path, dev) == Some(true));
+    !troubled && tokio::task::spawn_blocking(look).await.unwrap_or(false)
+}
+
 /// Compares the mount table with what this worker knows, and puts right what it can.
 pub(crate) async fn verify(worker: &Rc<Worker>, heal: Heal) {
+    let last = worker.mounts.watch.last_doubt();
     let rows = worker.mounts.filter_map(|id, mount| {
         let (path, troubled) = (mount.path.clone(), mount.trouble.is_some());
         Some(Row { id, path, kind: mount.kind, dev: mount.dev, mount_id: mount.mount_id, troubled })
@@ -62,6 +98,7 @@ pub(crate) async fn verify(worker: &Rc<Worker>, heal: Heal) {
     if worker.life.phase() != Phase::Serving {
         return;
     }
+    worker.mounts.watch.compared(last);
     for (row, standing) in judged {
         // It may have been unmounted by us meanwhile, or restored with another device number.
         let same = worker.mounts.get(row.id).is_some_and(|mount| mount.dev == row.dev);
@@ -148,7 +185,7 @@ async fn settle(worker: &Rc<Worker>, row: &Row, standing: Standing, heal: Heal) 
 }
 
 /// Returns whether the directory of a covered mount point exists in what covers it.
-async fn exists(worker: &Worker, path: &std::sync::Arc<Path>) -> bool {
+async fn exists(worker: &Worker, path: &Arc<Path>) -> bool {
     let at = path.clone();
     let look = move || path::lstat(&at).is_ok_and(|found| found.is_dir());
     worker.tools().lanes.run_at(Lane::Mount, path, LOOK_WITHIN, look).await.unwrap_or(false)

@@ -5,94 +5,104 @@
 //! not for mounts and unmounts of our own.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{debug, warn};
+use log::warn;
 
 use super::{Heal, verify};
+use crate::daemon::mounts::watch::Report;
 use crate::daemon::requests::readable;
 use crate::daemon::worker::Worker;
 use crate::engine::{Event, Kind};
-use crate::sys::mount_events::{Changes, MountEvents};
 use crate::sys::mount_id::{self, Place};
 
 /// Minimum interval between two readings of the mount table.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Watches for mount events as long as the worker runs, and verifies our mounts after those that may concern them.
-pub(crate) async fn watch(worker: Rc<Worker>) {
-    let life = Rc::clone(&worker.life);
-    let mut events = MountEvents::open();
-    let mut restores = life.restores();
-    loop {
-        let now = life.restores();
-        if std::mem::replace(&mut restores, now) != now {
-            // After a restore, the mount namespace is a new one.
-            events = MountEvents::open();
-        }
-        let waiting = match events.and_then(readable::register) {
-            Ok(waiting) => waiting,
-            Err(e) => {
-                warn!("cannot watch the mount table, so autofs mounts unmounted from outside are noticed late: {e}");
-                return;
+/// Begins to watch. The result watches for mount events as long as the worker runs, and verifies our mounts after those that
+/// may concern them.
+pub(crate) fn watch(worker: Rc<Worker>) -> impl Future<Output = ()> {
+    let mut events = worker.mounts.watch.open();
+    async move {
+        let life = Rc::clone(&worker.life);
+        let mut restores = life.restores();
+        loop {
+            let now = life.restores();
+            if std::mem::replace(&mut restores, now) != now {
+                // After a restore, the mount namespace is a new one.
+                events = worker.mounts.watch.reopen();
             }
-        };
-        tokio::select! {
-            ready = waiting.readable() => if ready.is_err() {
-                return;
-            },
-            () = life.restored.notified() => {}
-        }
-        // Not registered in the reactor meanwhile, because each unmount of our own would wake it up.
-        let inner = waiting.into_inner().0;
-        tokio::time::sleep(PAUSE).await;
-        let changes = inner.drain();
-        events = Ok(inner);
-        let changes = match changes {
-            Ok(changes) => changes,
-            Err(e) => {
-                debug!("cannot read mount events: {e}");
-                continue;
+            let waiting = match events.and_then(readable::register) {
+                Ok(waiting) => waiting,
+                Err(e) => {
+                    warn!(
+                        "cannot watch the mount table, so autofs mounts unmounted from outside are noticed late: {e}"
+                    );
+                    return;
+                }
+            };
+            tokio::select! {
+                ready = waiting.readable() => if ready.is_err() {
+                    return;
+                },
+                () = life.restored.notified() => {}
             }
-        };
-        let by_us = worker.mounts.take_unmounted();
-        let concerned = match changes {
-            Changes::Unknown => true,
-            Changes::Known(known) => known.gone > by_us || may_cover(&worker, known.come).await,
-        };
-        if concerned {
-            verify(&worker, Heal::Safely).await;
-            worker.event(Event::Retry);
+            // Not registered in the reactor meanwhile, because each unmount of our own would wake it up.
+            events = Ok(waiting.into_inner().0);
+            tokio::time::sleep(PAUSE).await;
+            if is_concerned(&worker).await {
+                verify(&worker, Heal::Safely).await;
+                worker.event(Event::Retry);
+            }
         }
+    }
+}
+
+/// Looks at what was reported since the last time. Returns whether it may concern our mounts.
+pub(super) async fn is_concerned(worker: &Worker) -> bool {
+    let watch = &worker.mounts.watch;
+    match watch.report() {
+        Report::Nothing => false,
+        Report::Come(doubt, come) => {
+            let concerned = may_cover(worker, come).await;
+            if !concerned {
+                watch.dispel(doubt);
+            }
+            concerned
+        }
+        Report::Unknown(_) => true,
     }
 }
 
 /// Returns whether one of these new mounts is on an indirect mount of ours or above a mount of ours.
 async fn may_cover(worker: &Worker, come: Vec<u64>) -> bool {
-    if come.is_empty() {
+    let places = move || come.into_iter().map(mount_id::place).collect::<Vec<_>>();
+    let Ok(places) = tokio::task::spawn_blocking(places).await else { return true };
+    let mut others: HashSet<PathBuf> = HashSet::new();
+    for place in places {
+        match place {
+            // An autofs on an autofs mount point is most likely that mount itself.
+            Place::At { path, autofs: true } if worker.view(|engine| engine.is_mount_point(&path)) => {}
+            Place::At { path, .. } => drop(others.insert(path)),
+            Place::Gone => {}
+            Place::Unknown => return true,
+        }
+    }
+    if others.is_empty() {
         return false;
     }
     let tops: Vec<(Arc<Path>, Kind)> =
         worker.mounts.filter_map(|id, mount| id.is_top().then(|| (mount.path.clone(), mount.kind)));
     let look = move || {
-        let mut above: HashSet<&Path> = HashSet::new();
-        for (path, kind) in &tops {
-            if *kind == Kind::Indirect {
-                above.insert(path);
-            }
-            let _ = path.ancestors().skip(1).find(|at| !above.insert(at));
-        }
-        come.into_iter().any(|id| match mount_id::place(id) {
-            // An autofs on an autofs mount point is most likely that mount itself.
-            Place::At { path, autofs } => {
-                above.contains(&*path) && !(autofs && tops.iter().any(|(top, _)| **top == *path))
-            }
-            Place::Gone => false,
-            Place::Unknown => true,
-        })
+        // Paths of the mount table are compared by their bytes, which is many times as fast as by components.
+        let others: HashSet<&OsStr> = others.iter().map(|path| path.as_os_str()).collect();
+        let is_other = |path: &Path| others.contains(path.as_os_str());
+        tops.iter()
+            .any(|(path, kind)| *kind == Kind::Indirect && is_other(path) || path.ancestors().skip(1).any(is_other))
     };
     tokio::task::spawn_blocking(look).await.unwrap_or(true)
 }
