@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::interface::{INTERFACE, SERVICE, object};
 use super::plan::PlanTree;
-use super::{Bytes, Call, History, Level, Metrics, Mode};
+use super::{Bytes, Call, History, Level, Metrics, Mode, PathStatus};
 
 /// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,7 @@ pub enum Answer {
     Mounts(Mounts),
     Explanation(Explanation),
     History(History),
+    PathStatus(Box<PathStatus>),
     Metrics(Metrics),
     Quiesced(Quiesced),
     Checks(Checks),
@@ -33,6 +34,7 @@ impl Answer {
             Self::Mounts(a) => object(a),
             Self::Explanation(a) => object(a),
             Self::History(a) => object(a),
+            Self::PathStatus(a) => object(a),
             Self::Metrics(a) => object(a),
             Self::Quiesced(a) => object(a),
             Self::Checks(a) => object(a),
@@ -50,6 +52,7 @@ impl Answer {
             Call::Mounts => Self::Mounts(serde_json::from_value(value)?),
             Call::Explain { .. } => Self::Explanation(serde_json::from_value(value)?),
             Call::History(_) => Self::History(serde_json::from_value(value)?),
+            Call::StatusOf { .. } => Self::PathStatus(serde_json::from_value(value)?),
             Call::Metrics => Self::Metrics(serde_json::from_value(value)?),
             Call::Quiesce(_) => Self::Quiesced(serde_json::from_value(value)?),
             Call::MigrateCheck => Self::Checks(serde_json::from_value(value)?),

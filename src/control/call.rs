@@ -54,6 +54,12 @@ pub enum Call {
         /// A path at or below a mount point.
         path: Bytes,
     },
+    /// Returns the state of a path below a mount point. Answered by `PathStatus`.
+    #[serde(rename = "org.autofs-rs.Control.StatusOf")]
+    StatusOf {
+        /// The path.
+        path: Bytes,
+    },
     /// Returns requests that were answered, or events of the daemon. Answered by `History`.
     #[serde(rename = "org.autofs-rs.Control.History")]
     History(HistoryQuery),
@@ -132,7 +138,7 @@ impl Call {
             Self::Upgrade | Self::Detach | Self::Clean => true,
             Self::Reload | Self::Expire { .. } | Self::SetLogLevel { .. } | Self::Explain { .. } => true,
             // Of the history, users see their own requests.
-            Self::History(_) | Self::Metrics => false,
+            Self::History(_) | Self::Metrics | Self::StatusOf { .. } => false,
             Self::Ping | Self::Status | Self::Mounts | Self::GetInfo | Self::GetInterfaceDescription { .. } => false,
         }
     }

@@ -11,6 +11,7 @@ pub mod error;
 pub mod history;
 pub mod interface;
 pub mod metrics;
+pub mod path_status;
 pub mod plan;
 pub mod protocol;
 
@@ -23,6 +24,7 @@ pub use call::{Call, Level, Mode, Quiesce, Umount};
 pub use error::ControlError;
 pub use history::{History, HistoryQuery};
 pub use metrics::{Metrics, MountCounters};
+pub use path_status::{PathState, PathStatus};
 pub use plan::PlanTree;
 pub use protocol::Frames;
 

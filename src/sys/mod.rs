@@ -20,6 +20,7 @@ pub mod mount;
 pub mod mount_events;
 pub mod mount_flags;
 pub mod mount_id;
+pub mod mount_users;
 pub mod mountinfo;
 pub mod names;
 pub mod packet;

@@ -37,6 +37,7 @@ mod servers;
 mod services;
 mod toml;
 mod traps;
+mod users;
 
 use std::process::ExitCode;
 

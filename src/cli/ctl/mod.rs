@@ -3,10 +3,12 @@
 mod check;
 pub mod client;
 pub mod exit;
+mod expire;
 mod explain;
 mod history;
 mod migrate;
 mod mounts;
+mod path;
 mod status;
 pub mod table;
 
@@ -58,10 +60,13 @@ enum Color {
 enum Verb {
     /// Check whether the daemon responds
     Ping,
-    /// Show the mount points, or whether PATH is mounted
+    /// Show the mount points, or all about PATH
     Status {
         /// A mount point, or a path below one
         path: Option<PathBuf>,
+        /// Do not look for the processes that use what is mounted at PATH
+        #[arg(long)]
+        no_users: bool,
     },
     /// List all mounted entries
     Mounts,
@@ -205,8 +210,8 @@ impl Session {
                 self.show(&pong, || format!("automount {} works, pid {}\n", pong.version, pong.pid));
                 Ok(Exit::Yes)
             }
-            Verb::Status { path: None } => status::all(self),
-            Verb::Status { path: Some(path) } => status::one(self, &absolute(&path)?),
+            Verb::Status { path: None, .. } => status::all(self),
+            Verb::Status { path: Some(path), no_users } => status::one(self, &absolute(&path)?, !no_users),
             Verb::Mounts => mounts::list(self),
             Verb::Reload => self.order(Call::Reload),
             Verb::Upgrade => {
@@ -218,7 +223,7 @@ impl Session {
             Verb::Clean => self.order(Call::Clean),
             Verb::Expire { path } => {
                 let path = path.map(|path| absolute(&path)).transpose()?;
-                self.order(Call::Expire { path })
+                expire::expire(self, path)
             }
             Verb::LogLevel { path, level } => {
                 let level = match level {

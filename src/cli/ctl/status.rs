@@ -5,9 +5,9 @@ use std::os::unix::ffi::OsStringExt as _;
 use super::client::ClientError;
 use super::exit::Exit;
 use super::table::{Align, Table, duration};
-use super::{Session, mounts};
-use crate::control::{Answer, Bytes, Call, Mode, MountKind, MountPoint, Problem, Status};
-use crate::sys::path;
+use super::{Session, mounts, path};
+use crate::control::{Answer, Bytes, Call, ControlError, Mode, MountKind, MountPoint, Problem, Status};
+use crate::sys::path::follow_links;
 use crate::text::Escaped;
 
 /// Shows all mount points.
@@ -21,7 +21,7 @@ pub(super) fn all(session: &Session) -> Result<Exit, ClientError> {
 
 /// Shows the mount point or mounted entry at `path`, which symbolic links may lead to. The exit status is 1 if there is
 /// none.
-pub(super) fn one(session: &Session, path: &Bytes) -> Result<Exit, ClientError> {
+pub(super) fn one(session: &Session, path: &Bytes, with_users: bool) -> Result<Exit, ClientError> {
     let status = ask(session)?;
     let written = |point: &&MountPoint| point.path == *path;
     let point = status.mount_points.iter().find(written);
@@ -45,21 +45,20 @@ pub(super) fn one(session: &Session, path: &Bytes) -> Result<Exit, ClientError> 
         session.show(problem, || format!("{path}: {}\n", problem.reason));
         return Ok(Exit::No);
     }
-    match mount {
-        Some(mount) => {
-            session.show(mount, || mounts::rows(std::slice::from_ref(mount), session.bold));
-            Ok(Exit::Yes)
-        }
-        None => {
-            session.show(&serde_json::Value::Null, || format!("{path} is not mounted\n"));
+    // A mounted entry is known by its real path.
+    let entry = mount.map_or_else(|| real(path), |mount| mount.path.clone());
+    match path::show(session, &entry, with_users) {
+        Err(ClientError::Refused(ControlError::NoSuchMount { .. })) => {
+            session.show(&serde_json::Value::Null, || format!("{path} is not below a mount point of the daemon\n"));
             Ok(Exit::No)
         }
+        shown => shown,
     }
 }
 
 /// Returns the path without symbolic links, or as it is if they cannot be followed. Triggers no automount.
 fn real(path: &Bytes) -> Bytes {
-    match path::follow_links(path.as_path()) {
+    match follow_links(path.as_path()) {
         Ok(real) => Bytes(real.into_os_string().into_vec()),
         Err(_) => path.clone(),
     }

@@ -113,6 +113,7 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
             let who = Requester { uid: asked.uid, gid: asked.gid, ..Requester::default() };
             explain(worker, path, who).await
         }
+        Call::StatusOf { path } => look::status_of(worker, path, asked).await,
         Call::History(wanted) => look::history(worker, wanted.clone(), asked.uid).await,
         Call::Metrics => look::metrics(worker).await,
         Call::Quiesce(wish) => {

@@ -1,13 +1,19 @@
-//! Calls that look at what has happened: the history and the counters.
+//! Calls that look at what is and what was: the state of a path, the history, the counters.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::control::{Answer, ControlError, HistoryQuery};
+use crate::control::history::Asked as Kind;
+use crate::control::plan::map_name;
+use crate::control::{Answer, Bytes, ControlError, HistoryQuery, PathState, PathStatus, PlanTree};
+use crate::daemon::control::serve::Asked;
 use crate::daemon::history::Query;
 use crate::daemon::worker::Worker;
+use crate::engine::{self, EntryId, EntryPhase};
+use crate::text::secrets::{masked, masked_text};
 
 /// How long the thread of the history may take: it has a low priority, and an answer may wait for something new.
 const WITHIN: Duration = Duration::from_millis(9_500);
@@ -16,10 +22,13 @@ fn too_busy() -> ControlError {
     ControlError::Failed { message: "the daemon is too busy to read its history".to_owned() }
 }
 
+fn query(wanted: HistoryQuery, uid: u32) -> Query {
+    Query { wanted, of: (uid != 0).then_some(uid) }
+}
+
 /// Returns a part of the history. Users see their own requests only.
 pub(super) async fn history(worker: &Rc<Worker>, wanted: HistoryQuery, uid: u32) -> Result<Answer, ControlError> {
-    let query = Query { wanted, of: (uid != 0).then_some(uid) };
-    match timeout(WITHIN, worker.history.recorder().ask(query)).await {
+    match timeout(WITHIN, worker.history.recorder().ask(query(wanted, uid))).await {
         Ok(Some(history)) => Ok(Answer::History(history)),
         _ => Err(too_busy()),
     }
@@ -31,4 +40,63 @@ pub(super) async fn metrics(worker: &Rc<Worker>) -> Result<Answer, ControlError>
         Ok(Some(metrics)) => Ok(Answer::Metrics(metrics)),
         _ => Err(too_busy()),
     }
+}
+
+/// Returns the state of the entry at or above a path.
+///
+/// # Errors
+/// Returns `NoSuchMount` if the path is not below a mount point.
+pub(super) async fn status_of(worker: &Rc<Worker>, path: &Bytes, asked: &Asked) -> Result<Answer, ControlError> {
+    let no_such = || ControlError::NoSuchMount { path: path.clone() };
+    let real = worker.state.borrow().real.translate(path.as_path());
+    let (id, mount) = worker.mounts.serving(&real).ok_or_else(no_such)?;
+    let key = mount.key_of(&real).filter(|key| mount.kind != engine::Kind::Indirect || !key.0.is_empty());
+    let at = EntryId { mount: id, key: key.ok_or_else(no_such)? };
+    let entry_path = mount.entry(&at.key);
+    let mut status = PathStatus {
+        path: Bytes::from(&*entry_path),
+        mount_point: Bytes(mount.map.mount_point.clone()),
+        maps: vec![Bytes(map_name(&mount.map.spec))],
+        state: PathState::Idle,
+        mounted_for: None,
+        waiting: 0,
+        negative_for: None,
+        timeout: mount.map.timeout(),
+        what: None,
+        reason: mount.trouble.as_ref().map(|trouble| format!("the autofs mount cannot be reached: {trouble}")),
+        request: None,
+    };
+    let now = worker.life.now();
+    worker.view(|engine| {
+        status.negative_for = engine.negative_for(&at).map(|ms| ms.div_ceil(1000));
+        let entry = engine.mount(id).and_then(|view| view.entries().find(|entry| *entry.key == at.key));
+        let Some(entry) = entry else { return };
+        status.state = match entry.phase {
+            EntryPhase::Failed(..) => PathState::Failed,
+            EntryPhase::Waiting => PathState::Idle,
+            EntryPhase::Resolving | EntryPhase::Mounting => PathState::Mounting,
+            EntryPhase::Mounted | EntryPhase::Checking => PathState::Mounted,
+            EntryPhase::Unmounting | EntryPhase::Remounting => PathState::Unmounting,
+        };
+        status.waiting = entry.waiting as u64;
+        status.mounted_for = entry.since.map(|since| now.since(since) / 1000);
+        let attempt = entry.plan.and_then(|plan| PlanTree::from(&**plan).attempts.into_iter().next());
+        status.what = attempt.map(|attempt| {
+            [attempt.fstype, attempt.source, attempt.options].map(|word| Bytes(masked(&word.0).into_owned()))
+        });
+        let reason = entry.reason.map(|reason| masked_text(&reason.message).into_owned());
+        status.reason = status.reason.take().or(reason);
+    });
+    let of_path = HistoryQuery { path: Some(status.path.clone()), ..HistoryQuery::default() };
+    if let Ok(Some(history)) = timeout(WITHIN, worker.history.recorder().ask(query(of_path, asked.uid))).await {
+        let is_it = |request: &crate::control::history::Request| {
+            request.asked == Kind::Mount && request.path.0 == entry_path.as_os_str().as_bytes()
+        };
+        status.request = history.requests.into_iter().find(is_it);
+    }
+    if asked.uid != 0 {
+        // It may contain what a program has said to another user's request.
+        status.reason = None;
+    }
+    Ok(Answer::PathStatus(Box::new(status)))
 }

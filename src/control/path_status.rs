@@ -1,0 +1,54 @@
+//! The state of one path.
+
+use serde::{Deserialize, Serialize};
+
+use super::Bytes;
+use super::history::Request;
+
+/// What is the case at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathState {
+    /// It is mounted.
+    Mounted,
+    /// The maps are being asked, or it is being mounted.
+    Mounting,
+    /// It is being unmounted.
+    Unmounting,
+    /// It failed a short while ago, and fails at once until the negative timeout is over.
+    Failed,
+    /// Nothing is mounted there; an access asks the maps.
+    Idle,
+}
+
+/// The reply to `StatusOf`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathStatus {
+    /// The path of the entry: the asked path, or one above it.
+    pub path: Bytes,
+    /// The mount point it belongs to; `/-` for a direct map.
+    pub mount_point: Bytes,
+    /// The maps.
+    pub maps: Vec<Bytes>,
+    /// The state.
+    pub state: PathState,
+    /// Seconds for which it has been mounted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mounted_for: Option<u64>,
+    /// Number of requests that wait for it.
+    pub waiting: u64,
+    /// Seconds for which it fails at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negative_for: Option<u64>,
+    /// Seconds until it is unmounted when it is unused; 0 means never.
+    pub timeout: u64,
+    /// What is mounted: type, source, options.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<[Bytes; 3]>,
+    /// Why it failed, or could not be unmounted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The last request to mount it, if it is kept and the caller may see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
+}
