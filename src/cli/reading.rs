@@ -1,5 +1,6 @@
 //! Reading configuration and maps for one command, with the sources of the daemon.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,4 +124,10 @@ impl Drop for Reader {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Returns whether the name of a file says that it is a master map.
+pub(super) fn is_called_master(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().as_encoded_bytes();
+    name.ends_with(b".autofs") || memchr::memmem::find(name, b"master").is_some()
 }

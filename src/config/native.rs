@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::DeTable;
 
-use crate::map::MasterEntry;
 use crate::map::toml::{Source, master};
+use crate::map::{Item, MasterEntry};
 use crate::text::Diagnostic;
 
 /// The content of autofs.toml; whatever is not said there has its default.
@@ -261,8 +261,16 @@ impl Native {
         let settings = toml::de::Deserializer::from(settings);
         let mut native = Self::deserialize(settings).map_err(|error| source.of(&error, 0..0))?;
         let Some((_, points)) = points.into_iter().next() else { return Ok((native, Vec::new())) };
-        let (entries, diagnostics) = master::mount_points(points, &source);
-        native.mount_points = entries.into_iter().map(|(_, entry)| entry).collect();
+        let (items, mut diagnostics) = master::mount_points(points, &source);
+        for (_, item) in items {
+            match item {
+                Item::Entry(entry) => native.mount_points.push(entry),
+                Item::Include(include) => {
+                    let error = Diagnostic::error("toml::include", include.place, "autofs.toml includes no master map");
+                    diagnostics.push(error.help("write the include into a master map"));
+                }
+            }
+        }
         Ok((native, diagnostics))
     }
 }

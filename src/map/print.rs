@@ -6,12 +6,21 @@ use super::{MasterEntry, words};
 impl SourceSpec {
     /// Writes the map as one word of a master map; of a `multi` map only the first word.
     pub fn word(&self) -> Vec<u8> {
+        self.with_type(&escaped(&self.name))
+    }
+
+    /// Returns the map as it is called, without the backslashes of a master map.
+    pub fn name_with_type(&self) -> Vec<u8> {
+        self.with_type(&self.name)
+    }
+
+    fn with_type(&self, name: &[u8]) -> Vec<u8> {
         let format = self.format.map_or(String::new(), |format| format!(",{}", format.name()));
         match self.kind {
-            None => escaped(&self.name),
+            None => name.to_vec(),
             Some(kind @ (SourceKind::Hosts | SourceKind::Null)) => format!("-{}", kind.name()).into_bytes(),
-            Some(kind) if self.name.is_empty() => format!("{}{format}", kind.name()).into_bytes(),
-            Some(kind) => [format!("{}{format}:", kind.name()).as_bytes(), &escaped(&self.name)].concat(),
+            Some(kind) if name.is_empty() => format!("{}{format}", kind.name()).into_bytes(),
+            Some(kind) => [format!("{}{format}:", kind.name()).as_bytes(), name].concat(),
         }
     }
 }

@@ -68,6 +68,12 @@ impl<'a> Line<'a> {
         self.key.first() == Some(&b'+')
     }
 
+    /// Returns the bytes of the text from the beginning of its first line to the end of its last one.
+    pub fn extent(&self) -> Range<usize> {
+        let start = self.offset - self.key_at;
+        start..start + self.raw.len()
+    }
+
     /// Where the key starts.
     pub fn key_place(&self) -> Position {
         self.place(self.key_at)

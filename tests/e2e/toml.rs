@@ -1,4 +1,4 @@
-//! Master maps in TOML.
+//! Master maps in TOML, and maps that are converted.
 
 use std::process::Command;
 
@@ -86,4 +86,50 @@ fn a_master_map_is_dumped_and_checked() {
     put("/etc/auto.toml", "[[mount_points]]\npath = \"/mnt/auto\"\nmap = \"/etc/auto.one\"\n");
     let checked = said("autofsctl", &["check", "/etc/auto.toml"]);
     assert!(checked.contains("/etc/auto.one:1:"), "{checked}");
+}
+
+/// The sites as they are written in one format, and converted to the other.
+#[case]
+fn a_converted_site_is_the_same_site() {
+    let master = "# All.\n/mnt/auto file:/etc/auto.one --timeout=77 nobrowse -DKIND=tmpfs -size=64k\n/- file:/etc/auto.two\n\
+                  +/etc/auto.more\n";
+    let one = "# Keys.\na -fstype=$KIND :ka\nb\\ c -fstype=$KIND,size=32k :kb\n\
+               m -rw / -fstype=tmpfs :root /x -fstype=tmpfs :below\n* -fstype=$KIND :k&\n";
+    site::master(master);
+    put("/etc/auto.more", "/mnt/more file:/etc/auto.one -DKIND=tmpfs\n");
+    put("/etc/auto.one", one);
+    put("/etc/auto.two", "/mnt/direct -fstype=tmpfs :direct\n");
+    let dump = said("automount", &["-m"]);
+
+    put("/etc/auto.site.toml", said("autofsctl", &["convert", "/etc/auto.master"]));
+    put("/etc/autofs.conf", "[ autofs ]\nmaster_map_name = /etc/auto.site.toml\n");
+    assert_eq!(said("automount", &["-m"]), dump, "the master map in TOML");
+    put("/etc/auto.one.toml", said("autofsctl", &["convert", "/etc/auto.one"]));
+    put(
+        "/etc/auto.site.toml",
+        said("autofsctl", &["convert", "/etc/auto.master"])
+            .replace("auto.one", "auto.one.toml")
+            .replace("file:/etc/auto.one", "file,toml:/etc/auto.one"),
+    );
+    put("/etc/auto.more", "/mnt/more file,toml:/etc/auto.one.toml -DKIND=tmpfs\n");
+    assert_eq!(said("automount", &["-m"]).replace("auto.one.toml", "auto.one"), dump, "all in TOML");
+
+    let mut daemon = Daemon::start(["-f", "-v"]);
+    daemon.ready(&["/mnt/auto", "/mnt/direct", "/mnt/more"]);
+    for (path, from) in
+        [("/mnt/auto/a", "ka"), ("/mnt/auto/b c", "kb"), ("/mnt/more/z", "kz"), ("/mnt/auto/m/x", "below")]
+    {
+        visit::serves(path);
+        assert_eq!(table::at(path).last().unwrap().source, from);
+    }
+    daemon.stop();
+
+    assert_eq!(said("autofsctl", &["convert", "/etc/auto.one.toml"]), one, "and back");
+    let back = said("autofsctl", &["convert", "/etc/auto.site.toml"]);
+    assert_eq!(back.replace("file,toml:/etc/auto.one.toml", "file:/etc/auto.one"), master, "and back");
+
+    put("/etc/auto.one", "+auto.first\na srv:/a\n");
+    let refused = output(Command::new("autofsctl").args(["convert", "/etc/auto.one"]), secs(15)).unwrap();
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("an entry after an include"));
 }

@@ -2,6 +2,7 @@
 
 mod check;
 pub mod client;
+mod convert;
 pub mod exit;
 mod expire;
 mod explain;
@@ -131,6 +132,14 @@ enum Verb {
         /// Only these files; their names determine their types
         files: Vec<PathBuf>,
     },
+    /// Print a map in TOML, or a map in TOML in Sun format
+    Convert {
+        /// The map or master map
+        file: PathBuf,
+        /// It is a master map, whatever its name
+        #[arg(long)]
+        master: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -252,6 +261,7 @@ impl Session {
             Verb::History { which, failed, since, daemon } => {
                 history::show(self, which.as_deref(), failed, since, daemon)
             }
+            Verb::Convert { file, master } => Ok(convert::convert(self, &file, master)),
             Verb::Explain { path } => explain::explain(self, absolute(&path)?),
         }
     }

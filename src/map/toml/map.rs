@@ -248,7 +248,7 @@ fn location_word(location: &str, fstype: Option<&str>) -> Vec<u8> {
 }
 
 /// A word: blanks and quotes are protected; `&`, `$` and a backslash mean what they mean in a Sun map.
-fn word(text: &str) -> Vec<u8> {
+pub(super) fn word(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let path = memchr::memmem::find(text.as_bytes(), b":/");
     let mut escaped = false;
@@ -270,7 +270,7 @@ fn is_open(word: &[u8]) -> bool {
 }
 
 /// A key, as it is.
-fn key_word(key: &str) -> Vec<u8> {
+pub(super) fn key_word(key: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(key.len());
     for (at, byte) in key.bytes().enumerate() {
         if matches!(byte, b' ' | b'\t' | b'"' | b'\\') || at == 0 && matches!(byte, b'#' | b'+' | b'*') {

@@ -10,7 +10,7 @@ use serde::de::Error as _;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::text::{Several, Source, spans};
+use super::text::{Several, Source};
 use crate::map::master::{self, checked_include, checked_mount_point};
 use crate::map::{Include, Item, MasterEntry, MasterOptions, Propagation, SourceKind, SourceSpec, Verbosity, known};
 use crate::text::{Diagnostic, Escaped, lines};
@@ -33,8 +33,8 @@ pub fn read(text: &[u8], file: &Arc<Path>) -> (Vec<Item>, Vec<Diagnostic>) {
     for (key, value) in table {
         match key.get_ref().as_ref() {
             MOUNT_POINTS => {
-                let (entries, wrong) = mount_points(value, &source);
-                items.extend(entries.into_iter().map(|(at, entry)| (at, Item::Entry(entry))));
+                let (points, wrong) = mount_points(value, &source);
+                items.extend(points);
                 diagnostics.extend(wrong);
             }
             "include" => match includes(value, &source) {
@@ -78,32 +78,53 @@ pub fn is_master(text: &[u8]) -> bool {
 }
 
 /// Reads the list of mount points: those that are right with their place in the text, and what is wrong with the others.
-pub(crate) fn mount_points(
-    value: Spanned<DeValue<'_>>,
-    source: &Source<'_>,
-) -> (Vec<(usize, MasterEntry)>, Vec<Diagnostic>) {
+pub(crate) fn mount_points(value: Spanned<DeValue<'_>>, source: &Source<'_>) -> (Vec<(usize, Item)>, Vec<Diagnostic>) {
     const WRITE: &str = "write [[mount_points]], and below it path = \"/misc\" and map = \"/etc/auto.misc\"";
-    let (mut entries, mut diagnostics) = (Vec::new(), Vec::new());
+    let (mut items, mut diagnostics) = (Vec::new(), Vec::new());
     let at = value.span();
     let DeValue::Array(points) = value.into_inner() else {
         let error = source.error("toml::mount-points", at, "\"mount_points\" is a list of tables");
-        return (entries, vec![error.help(WRITE)]);
+        return (items, vec![error.help(WRITE)]);
     };
     for point in points {
         let at = point.span();
-        let read = source.read::<MountPoint>(point).map_err(|mut error| {
-            // serde's own help says less.
-            if error.message.starts_with("missing field") {
-                error.help = Some(WRITE.to_owned());
-            }
-            error
-        });
-        match read.and_then(|point| entry(point, at.start, source, &mut diagnostics)) {
-            Ok(entry) => entries.push((at.start, entry)),
+        let is_include =
+            matches!(point.get_ref(), DeValue::Table(table) if table.keys().any(|key| key.get_ref() == "include"));
+        let read = if is_include {
+            source
+                .read::<Included>(point)
+                .and_then(|point| include(&point.include, at.start, source))
+                .map(Item::Include)
+        } else {
+            let read = source.read::<MountPoint>(point).map_err(|mut error| {
+                // serde's own help says less.
+                if error.message.starts_with("missing field") {
+                    error.help = Some(WRITE.to_owned());
+                }
+                error
+            });
+            read.and_then(|point| entry(point, at.start, source, &mut diagnostics)).map(Item::Entry)
+        };
+        match read {
+            Ok(item) => items.push((at.start, item)),
             Err(error) => diagnostics.push(error),
         }
     }
-    (entries, diagnostics)
+    (items, diagnostics)
+}
+
+/// Another master map, in the place of a mount point.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Included {
+    include: Spanned<String>,
+}
+
+fn include(map: &Spanned<String>, at: usize, source: &Source<'_>) -> Result<Include, Diagnostic> {
+    match checked_include(map.get_ref().as_bytes()) {
+        Ok(spec) => Ok(Include { source: spec, place: source.place(at) }),
+        Err((message, help)) => Err(source.error("toml::include", map.span(), message).help(help)),
+    }
 }
 
 /// A mount point of the master map.
@@ -360,16 +381,15 @@ const KEYS: [(&str, &str); 23] = [
 ];
 
 /// An include with its place in the text, or what is wrong with it.
-type Included = Result<(usize, Include), Diagnostic>;
+type Found = Result<(usize, Include), Diagnostic>;
 
-fn includes(value: Spanned<DeValue<'_>>, source: &Source<'_>) -> Result<Vec<Included>, Diagnostic> {
-    let places = spans(&value);
-    let maps: Vec<String> = source.read(value)?;
-    let include = |(map, at): (String, Range<usize>)| match checked_include(map.as_bytes()) {
-        Ok(spec) => Ok((at.start, Include { source: spec, place: source.place(at.start) })),
-        Err((message, help)) => Err(source.error("toml::include", at, message).help(help)),
+fn includes(value: Spanned<DeValue<'_>>, source: &Source<'_>) -> Result<Vec<Found>, Diagnostic> {
+    let maps: Vec<Spanned<String>> = source.read(value)?;
+    let found = |map: &Spanned<String>| {
+        let at = map.span().start;
+        Ok((at, include(map, at, source)?))
     };
-    Ok(maps.into_iter().zip(places).map(include).collect())
+    Ok(maps.iter().map(found).collect())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use self::maps::Maps;
 use self::report::Report;
 use super::Session;
 use super::exit::Exit;
-use crate::cli::reading::Reader;
+use crate::cli::reading::{Reader, is_called_master};
 use crate::config::{AutofsConf, Native, Nsswitch};
 use crate::map::{Format, toml};
 use crate::source::Mode;
@@ -77,7 +77,7 @@ impl Check {
     fn file(&mut self, file: &Path) {
         let Ok(file) = std::path::absolute(file) else { return };
         let name = file.file_name().unwrap_or_default().as_encoded_bytes();
-        if name.ends_with(b".autofs") || memchr::memmem::find(name, b"master").is_some() {
+        if is_called_master(&file) {
             self.master(file.as_os_str().as_encoded_bytes(), false);
             return;
         }

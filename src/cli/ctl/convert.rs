@@ -1,0 +1,58 @@
+//! `autofsctl convert`: prints a map of Sun format in TOML, and one in TOML in Sun format.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::Session;
+use super::exit::Exit;
+use crate::cli::reading::is_called_master;
+use crate::map::toml::{self, convert, master, to_toml};
+use crate::source::configuration;
+use crate::text::{Diagnostic, Position, render};
+
+#[derive(Debug, Serialize)]
+struct Converted {
+    text: String,
+}
+
+/// Prints `file` in the other format. It is a master map if its name or content says so, or with `is_master`. Prints nothing if
+/// something in it cannot be converted.
+pub(super) fn convert(session: &Session, file: &Path, is_master: bool) -> Exit {
+    let converted = match configuration::read(file) {
+        Ok(text) => converted(&text, &file.into(), is_master),
+        Err(error) => {
+            let message = format!("cannot read it: {error}");
+            Err(vec![Diagnostic::error("convert::unreadable", Position::whole(file), message)])
+        }
+    };
+    match converted {
+        Ok(text) => {
+            session.show(&Converted { text: text.clone() }, || text);
+            Exit::Yes
+        }
+        Err(diagnostics) => {
+            for diagnostic in &diagnostics {
+                let _ = writeln!(io::stderr(), "{}", render(diagnostic, session.bold));
+            }
+            Exit::No
+        }
+    }
+}
+
+fn converted(text: &[u8], file: &Arc<Path>, is_master: bool) -> convert::Converted {
+    if master::is_master(text) {
+        convert::master_to_sun(text, file)
+    } else if toml::is_map(text) {
+        convert::map_to_sun(text, file)
+    } else if master::is_named(file) {
+        let error = Diagnostic::error("convert::no-map", Position::whole(file), "it is no map in TOML");
+        Err(vec![error.help("a map has a table [entries], a master map has tables [[mount_points]]")])
+    } else if is_master || is_called_master(file) {
+        to_toml::master(text, file)
+    } else {
+        to_toml::map(text, file)
+    }
+}
