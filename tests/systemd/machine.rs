@@ -78,7 +78,7 @@ pub fn make_layer() {
     _ = fs::remove_dir_all(&layer);
     let built = Path::new(env!("CARGO_BIN_EXE_automount")).parent().unwrap();
     let made = Command::new("make")
-        .args(["--silent", "-C", concat!(env!("CARGO_MANIFEST_DIR"), "/packaging"), "install", "PREFIX=/usr"])
+        .args(["--silent", "-C", env!("CARGO_MANIFEST_DIR"), "install", "PREFIX=/usr"])
         .arg(format!("DESTDIR={}", layer.display()))
         .arg(format!("TARGET={}", built.display()))
         // Those of a make that runs the tests are for that one.
