@@ -49,6 +49,8 @@ struct Levels {
     global: Verbosity,
     format: LogFormat,
     mounts: HashMap<PathBuf, Verbosity>,
+    /// Levels that were chosen at run time; those of `/-` are for all direct mounts.
+    chosen: HashMap<PathBuf, Verbosity>,
 }
 
 /// Returns the highest level of the `log` crate that `verbosity` enables.
@@ -62,12 +64,20 @@ fn filter(verbosity: Verbosity) -> LevelFilter {
 
 /// Creates the logger and installs it for the `log` crate.
 pub fn install(sink: Sink, global: Verbosity) -> &'static Logger {
-    let levels = RwLock::new(Levels { global, format: LogFormat::Text, mounts: HashMap::new() });
+    let levels =
+        RwLock::new(Levels { global, format: LogFormat::Text, mounts: HashMap::new(), chosen: HashMap::new() });
     let logger = Box::leak(Box::new(Logger { sink, levels, lost: AtomicU64::new(0) }));
     // Fails on a second call, which only tests make; the first logger stays.
     let _ = log::set_logger(logger);
     log::set_max_level(filter(global));
     logger
+}
+
+impl Levels {
+    /// Returns the level of a mount point that was chosen, or else that of its map.
+    fn own(&self, path: &Path) -> Option<Verbosity> {
+        self.chosen.get(path).or_else(|| self.mounts.get(path)).copied()
+    }
 }
 
 impl Logger {
@@ -91,10 +101,20 @@ impl Logger {
         });
     }
 
+    /// Chooses the level of one mount point, whatever the maps say. `None` ends that.
+    pub fn choose(&self, path: &Path, verbosity: Option<Verbosity>) {
+        self.change(|levels| {
+            match verbosity {
+                Some(verbosity) => levels.chosen.insert(path.to_owned(), verbosity),
+                None => levels.chosen.remove(path),
+            };
+        });
+    }
+
     /// Returns the effective level of a mount point.
     pub fn level(&self, path: &Path) -> Verbosity {
         let Ok(levels) = self.levels.read() else { return Verbosity::Basic };
-        levels.mounts.get(path).copied().unwrap_or_default().max(levels.global)
+        levels.own(path).unwrap_or_default().max(levels.global)
     }
 
     /// Writes a line to standard error. Drops it if the write would block, because a reader that has stopped reading must not
@@ -121,7 +141,8 @@ impl Logger {
     fn change(&self, change: impl FnOnce(&mut Levels)) {
         let Ok(mut levels) = self.levels.write() else { return };
         change(&mut levels);
-        let highest = levels.mounts.values().copied().fold(levels.global, Verbosity::max);
+        let own = levels.mounts.values().chain(levels.chosen.values());
+        let highest = own.copied().fold(levels.global, Verbosity::max);
         log::set_max_level(filter(highest));
     }
 }
@@ -130,11 +151,11 @@ impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let Ok(levels) = self.levels.read() else { return true };
         let mut verbosity = levels.global;
-        if !levels.mounts.is_empty() && metadata.target().starts_with('/') {
+        if !(levels.mounts.is_empty() && levels.chosen.is_empty()) && metadata.target().starts_with('/') {
             // The paths of entries are below the path of their mount point.
             for path in Path::new(metadata.target()).ancestors() {
-                if let Some(own) = levels.mounts.get(path) {
-                    verbosity = verbosity.max(*own);
+                if let Some(own) = levels.own(path) {
+                    verbosity = verbosity.max(own);
                     break;
                 }
             }
@@ -196,7 +217,12 @@ mod tests {
 
     #[test]
     fn a_mount_point_can_say_more_than_the_rest() {
-        let levels = RwLock::new(Levels { global: Verbosity::Basic, format: LogFormat::Text, mounts: HashMap::new() });
+        let levels = RwLock::new(Levels {
+            global: Verbosity::Basic,
+            format: LogFormat::Text,
+            mounts: HashMap::new(),
+            chosen: HashMap::new(),
+        });
         let logger = Logger { sink: Sink::Stderr, levels, lost: AtomicU64::new(0) };
         let enabled = |target, level| logger.enabled(&Metadata::builder().target(target).level(level).build());
         logger.set_mount(Path::new("/home"), Some(Verbosity::Debug));
@@ -204,6 +230,12 @@ mod tests {
         assert!(enabled("/home", Level::Info));
         assert!(!enabled("/homes", Level::Info));
         assert!(enabled("autofs", Level::Error));
+        // What was chosen stays when the maps are read again.
+        logger.choose(Path::new("/home"), Some(Verbosity::Basic));
+        logger.set_mount(Path::new("/home"), Some(Verbosity::Debug));
+        assert!(!enabled("/home", Level::Info));
+        logger.choose(Path::new("/home"), None);
+        assert!(enabled("/home", Level::Debug));
         logger.set_mount(Path::new("/home"), None);
         assert!(!enabled("/home", Level::Info));
     }

@@ -139,11 +139,21 @@ fn autofsctl_without_a_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("control");
     let socket = socket.to_str().unwrap();
-    for verb in [&["ping"][..], &["status"], &["mounts", "--json"], &["reload"], &["expire", "/x"], &["explain", "/x"]]
+    for verb in
+        [&["ping"][..], &["status"], &[], &["mounts", "--json"], &["reload"], &["expire", "/x"], &["explain", "/x"]]
     {
         let (status, out, err) = autofsctl(&[&["--socket", socket], verb].concat());
-        assert_eq!((status, out.as_str()), (3, ""), "{verb:?}");
-        assert_eq!(err, format!("autofsctl: the daemon is not running (no process listens at {socket})\n"));
+        assert_eq!(status, 3, "{verb:?}");
+        let cure = "start it with systemctl start autofs";
+        let message = format!("the daemon is not running (no process listens at {socket}); {cure}");
+        assert_eq!(err, format!("autofsctl: {message}\n"));
+        if verb.contains(&"--json") {
+            let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+            let error = serde_json::json!({ "exit": 3, "kind": "not_running", "message": message });
+            assert_eq!(json, serde_json::json!({ "schema": 1, "error": error }));
+        } else {
+            assert_eq!(out, "", "{verb:?}");
+        }
     }
     let _deaf = std::os::unix::net::UnixListener::bind(socket).unwrap();
     let (status, _, err) = autofsctl(&["--socket", socket, "--timeout", "0", "ping"]);
@@ -154,9 +164,31 @@ fn autofsctl_without_a_daemon() {
 fn autofsctl_wants_to_be_used_rightly() {
     assert_eq!(autofsctl(&["--help"]).0, 0);
     assert!(autofsctl(&["--version"]).1.starts_with(concat!("autofsctl ", env!("CARGO_PKG_VERSION"))));
-    for args in [&[][..], &["fly"], &["log-level", "/x"], &["log-level", "/x", "loud"], &["status", "/x", "/y"]] {
+    for args in [&["fly"][..], &["log-level", "/x"], &["log-level", "/x", "loud"], &["status", "/x", "/y"]] {
         assert_eq!(autofsctl(args).0, 2, "{args:?}");
     }
+}
+
+#[test]
+fn autofsctl_says_what_is_wrong_with_a_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let datagrams = dir.path().join("datagrams");
+    let _socket = std::os::unix::net::UnixDatagram::bind(&datagrams).unwrap();
+    for path in [file, datagrams, dir.path().to_owned()] {
+        let path = path.to_str().unwrap();
+        let (status, _, err) = autofsctl(&["--socket", path, "status"]);
+        assert_eq!((status, err.contains("is not a socket of the daemon")), (5, true), "{path}: {err}");
+    }
+}
+
+#[test]
+fn autofsctl_fails_if_its_output_is_lost() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let status = Command::new(AUTOFSCTL).args(["check", "/dev/null"]).stdout(full).output().unwrap();
+    let (status, _, err) = outcome(status);
+    assert_eq!((status, err.as_str()), (5, "autofsctl: cannot write the output: No space left on device\n"));
 }
 
 /// Writes files to a directory of their own, `@` in a text standing for its path, and checks those that `args` name.
@@ -225,7 +257,7 @@ fn check_prints_json() {
     let (status, out, _) = check(&[("x.toml", "[limits]\nmounts = 0\n")], &["@/x.toml", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     let expected = serde_json::json!({
-        "errors": 1, "warnings": 0, "files": ["@/x.toml"],
+        "schema": 1, "errors": 1, "warnings": 0, "files": ["@/x.toml"],
         "diagnostics": [{
             "severity": "error", "code": "toml::syntax", "file": "@/x.toml", "line": 2, "column": 10, "length": 1,
             "message": "invalid value: integer `0`", "help": "expected a whole number, 1 or more",

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::ctl::client;
-use crate::control::{Bytes, Call};
+use crate::control::{Bytes, Call, SetLogLevel};
 use crate::options::Priority;
 use crate::text::Escaped;
 
@@ -23,7 +23,11 @@ pub(super) fn run(socket: &Path, priority: Priority, paths: &[PathBuf]) -> ExitC
     for path in paths {
         let level = priority.verbosity().into();
         let shown = Escaped::path(path);
-        match client::ask(socket, Call::SetLogLevel { path: Bytes::from(trimmed(path)), level }, PATIENCE) {
+        match client::ask(
+            socket,
+            Call::SetLogLevel(SetLogLevel { path: Bytes::from(trimmed(path)), level, seconds: None }),
+            PATIENCE,
+        ) {
             Ok(_) => {
                 let _ = writeln!(io::stdout(), "Successfully set log priority for {shown}.");
             }

@@ -3,9 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::Problem;
+use super::Reloaded;
 use super::interface::{INTERFACE, SERVICE, object};
-use super::plan::PlanTree;
-use super::{Bytes, Call, History, Level, Metrics, Mode, PathStatus};
+use super::{
+    Blocked, Bytes, Call, Expired, Explanation, Flushed, History, Level, LogLevelSet, Metrics, Mode, PathStatus,
+};
 
 /// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,12 +17,17 @@ pub enum Answer {
     Pong(Pong),
     Status(Status),
     Mounts(Mounts),
-    Explanation(Explanation),
+    Explanation(Box<Explanation>),
     History(History),
     PathStatus(Box<PathStatus>),
     Metrics(Metrics),
     Quiesced(Quiesced),
     Checks(Checks),
+    Reloaded(Reloaded),
+    Expired(Expired),
+    Flushed(Flushed),
+    Blocked(Blocked),
+    LogLevelSet(LogLevelSet),
     /// The operation is done or has begun.
     Done,
     Info(Info),
@@ -32,12 +40,17 @@ impl Answer {
             Self::Pong(a) => object(a),
             Self::Status(a) => object(a),
             Self::Mounts(a) => object(a),
-            Self::Explanation(a) => object(a),
+            Self::Explanation(a) => object(&**a),
             Self::History(a) => object(a),
             Self::PathStatus(a) => object(a),
             Self::Metrics(a) => object(a),
             Self::Quiesced(a) => object(a),
             Self::Checks(a) => object(a),
+            Self::Reloaded(a) => object(a),
+            Self::Expired(a) => object(a),
+            Self::Flushed(a) => object(a),
+            Self::Blocked(a) => object(a),
+            Self::LogLevelSet(a) => object(a),
             Self::Done => Ok(Map::new()),
             Self::Info(a) => object(a),
             Self::Description(a) => object(a),
@@ -50,19 +63,18 @@ impl Answer {
             Call::Ping => Self::Pong(serde_json::from_value(value)?),
             Call::Status => Self::Status(serde_json::from_value(value)?),
             Call::Mounts => Self::Mounts(serde_json::from_value(value)?),
-            Call::Explain { .. } => Self::Explanation(serde_json::from_value(value)?),
+            Call::Explain(_) => Self::Explanation(serde_json::from_value(value)?),
             Call::History(_) => Self::History(serde_json::from_value(value)?),
             Call::StatusOf { .. } => Self::PathStatus(serde_json::from_value(value)?),
             Call::Metrics => Self::Metrics(serde_json::from_value(value)?),
             Call::Quiesce(_) => Self::Quiesced(serde_json::from_value(value)?),
             Call::MigrateCheck => Self::Checks(serde_json::from_value(value)?),
-            Call::Reload
-            | Call::Upgrade
-            | Call::Detach
-            | Call::Clean
-            | Call::Expire { .. }
-            | Call::SetLogLevel { .. }
-            | Call::Resume => Self::Done,
+            Call::Reload(_) => Self::Reloaded(serde_json::from_value(value)?),
+            Call::Expire(_) => Self::Expired(serde_json::from_value(value)?),
+            Call::Flush(_) => Self::Flushed(serde_json::from_value(value)?),
+            Call::Block(_) | Call::Unblock { .. } => Self::Blocked(serde_json::from_value(value)?),
+            Call::SetLogLevel(_) => Self::LogLevelSet(serde_json::from_value(value)?),
+            Call::Upgrade | Call::Detach | Call::Clean | Call::Resume => Self::Done,
             Call::GetInfo => Self::Info(serde_json::from_value(value)?),
             Call::GetInterfaceDescription { .. } => Self::Description(serde_json::from_value(value)?),
         })
@@ -87,6 +99,15 @@ pub struct Status {
     pub pid: u32,
     /// Seconds since the current worker began to serve.
     pub uptime: u64,
+    /// When the daemon was started, in seconds since 1970.
+    #[serde(default)]
+    pub since: u64,
+    /// How many workers have died and were replaced.
+    #[serde(default)]
+    pub deaths: u32,
+    /// The last of these deaths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_death: Option<Death>,
     /// Seconds since the maps were last read.
     pub reloaded: u64,
     /// How many times this daemon was restored from a checkpoint.
@@ -97,18 +118,21 @@ pub struct Status {
     pub rest: Option<Rest>,
     /// The mount points in the order of the master map.
     pub mount_points: Vec<MountPoint>,
-    /// The mount points and autofs mounts that are not as the maps want them, by path.
+    /// The paths that are blocked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<Blocked>,
+    /// The lines of the master map that are not served, and the autofs mounts that are not as the maps want them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
 }
 
-/// A mount point or an autofs mount that is not as the maps want it.
+/// The death of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// The path.
-    pub path: Bytes,
-    /// What is wrong.
-    pub reason: String,
+pub struct Death {
+    /// When the next worker was started, in seconds since 1970.
+    pub at: u64,
+    /// How it has ended.
+    pub why: String,
 }
 
 /// The state of a daemon that is quiesced for a checkpoint.
@@ -181,8 +205,14 @@ pub struct MountPoint {
     pub timeout: u64,
     /// The number of mounted entries.
     pub mounted: u32,
+    /// The number of mount points of a direct map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u32>,
     /// The number of unanswered requests.
     pub waiting: u32,
+    /// The number of keys that have failed a short while ago and fail at once.
+    #[serde(default)]
+    pub failing: u32,
     /// The log level.
     pub log_level: Level,
 }
@@ -195,6 +225,8 @@ pub enum MountKind {
     Indirect,
     /// The keys are the mount points.
     Direct,
+    /// An indirect mount at an entry of another map.
+    Submount,
 }
 
 /// The reply to `Mounts`.
@@ -215,49 +247,6 @@ pub struct Mounted {
     pub fstype: Bytes,
     /// The source.
     pub source: Bytes,
-}
-
-/// The reply to `Explain`: what an access to a path would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
-    /// The path in the call.
-    pub path: Bytes,
-    /// The mount point it belongs to; `/-` for a direct map.
-    pub mount_point: Bytes,
-    /// The kind of the mount point.
-    pub kind: MountKind,
-    /// The key.
-    pub key: Bytes,
-    /// The maps, in the order of lookup.
-    pub maps: Vec<Bytes>,
-    /// The result of the lookup.
-    pub outcome: Outcome,
-    /// The file, line and column of the entry, if there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<Bytes>,
-    /// The entry as written in the map.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub entry: Option<Bytes>,
-    /// The plan.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan: Option<PlanTree>,
-    /// Errors and warnings.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-}
-
-/// The result of a lookup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The key was found, and a plan was made.
-    Found,
-    /// The key is in no map.
-    NotFound,
-    /// The key was found, but no plan can be made of the entry.
-    Invalid,
-    /// No map could be read.
-    Unavailable,
 }
 
 /// The reply to `GetInfo` of Varlink.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Answer, Bytes, ControlError, Description, HistoryQuery, Info, interface};
+use super::{Block, Expire, Explain, Flush, Reload, SetLogLevel};
 use crate::map::Verbosity;
 
 /// A call. On the wire it is an object with the full name of the method and the parameters. Unknown parameters are errors,
@@ -20,9 +21,9 @@ pub enum Call {
     /// Returns the mounted entries. Answered by `Mounts`.
     #[serde(rename = "org.autofs-rs.Control.Mounts")]
     Mounts,
-    /// Reads configuration and maps again, like SIGHUP. Answered by `Done` when the reload has begun.
+    /// Reads configuration and maps again, like SIGHUP. Answered by `Reloaded`.
     #[serde(rename = "org.autofs-rs.Control.Reload")]
-    Reload,
+    Reload(Reload),
     /// Replaces the program by the file now at its path. No lookup fails and nothing is unmounted. Answered by `Done` when the
     /// new program runs; the connection is closed when the old worker exits.
     #[serde(rename = "org.autofs-rs.Control.Upgrade")]
@@ -33,27 +34,27 @@ pub enum Call {
     /// Ends the daemon and leaves all mounts to the next start. Answered by `Done` when the shutdown has begun.
     #[serde(rename = "org.autofs-rs.Control.Detach")]
     Detach,
-    /// Unmounts unused entries, like SIGUSR1. Answered by `Done` when the expire runs have begun.
+    /// Unmounts unused entries, like SIGUSR1. Answered by `Expired` when they are unmounted.
     #[serde(rename = "org.autofs-rs.Control.Expire")]
-    Expire {
-        /// Only this mount point, or only this entry.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        path: Option<Bytes>,
-    },
-    /// Sets the log level of a mount point. Answered by `Done`.
-    #[serde(rename = "org.autofs-rs.Control.SetLogLevel")]
-    SetLogLevel {
-        /// The mount point.
+    Expire(Expire),
+    /// Forgets which keys have failed. Answered by `Flushed`.
+    #[serde(rename = "org.autofs-rs.Control.Flush")]
+    Flush(Flush),
+    /// Lets new accesses to a path fail. Answered by `Blocked`.
+    #[serde(rename = "org.autofs-rs.Control.Block")]
+    Block(Block),
+    /// Ends a block. Answered by `Blocked`.
+    #[serde(rename = "org.autofs-rs.Control.Unblock")]
+    Unblock {
+        /// The path.
         path: Bytes,
-        /// The new level.
-        level: Level,
     },
+    /// Sets the log level of a mount point. Answered by `LogLevelSet`.
+    #[serde(rename = "org.autofs-rs.Control.SetLogLevel")]
+    SetLogLevel(SetLogLevel),
     /// Returns what an access to a path would do. Mounts nothing. Answered by `Explanation`.
     #[serde(rename = "org.autofs-rs.Control.Explain")]
-    Explain {
-        /// A path at or below a mount point.
-        path: Bytes,
-    },
+    Explain(Explain),
     /// Returns the state of a path below a mount point. Answered by `PathStatus`.
     #[serde(rename = "org.autofs-rs.Control.StatusOf")]
     StatusOf {
@@ -136,7 +137,8 @@ impl Call {
         match self {
             Self::Quiesce(_) | Self::Resume | Self::MigrateCheck => true,
             Self::Upgrade | Self::Detach | Self::Clean => true,
-            Self::Reload | Self::Expire { .. } | Self::SetLogLevel { .. } | Self::Explain { .. } => true,
+            Self::Reload(_) | Self::Expire(_) | Self::Flush(_) | Self::Block(_) | Self::Unblock { .. } => true,
+            Self::SetLogLevel(_) | Self::Explain(_) => true,
             // Of the history, users see their own requests.
             Self::History(_) | Self::Metrics | Self::StatusOf { .. } => false,
             Self::Ping | Self::Status | Self::Mounts | Self::GetInfo | Self::GetInterfaceDescription { .. } => false,
@@ -241,11 +243,14 @@ mod tests {
     #[test]
     fn what_changes_something_or_shows_secrets_is_for_root() {
         assert!(!Call::Ping.is_privileged() && !Call::Status.is_privileged() && !Call::Mounts.is_privileged());
-        let path = Bytes::default();
         assert!(Call::Upgrade.is_privileged() && Call::Detach.is_privileged() && Call::Clean.is_privileged());
-        assert!(Call::Reload.is_privileged() && Call::Expire { path: None }.is_privileged());
-        assert!(Call::Explain { path: path.clone() }.is_privileged());
-        assert!(Call::SetLogLevel { path, level: Level::Basic }.is_privileged());
+        assert!(Call::Reload(Reload::default()).is_privileged() && Call::Expire(Expire::default()).is_privileged());
+        assert!(Call::Explain(Explain::default()).is_privileged());
+        let path = Bytes::default();
+        assert!(Call::Flush(Flush::default()).is_privileged() && Call::Block(Block::default()).is_privileged());
+        assert!(Call::Unblock { path: path.clone() }.is_privileged());
+        let level = SetLogLevel { path, level: Level::Basic, seconds: None };
+        assert!(Call::SetLogLevel(level).is_privileged());
         assert!(Call::Quiesce(Quiesce::default()).is_privileged() && Call::Resume.is_privileged());
         assert!(Call::MigrateCheck.is_privileged());
     }

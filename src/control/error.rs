@@ -20,6 +20,17 @@ pub enum ControlError {
         /// The path.
         path: Bytes,
     },
+    /// The path is not blocked.
+    #[error("{path} is not blocked")]
+    #[serde(rename = "org.autofs-rs.Control.NotBlocked")]
+    NotBlocked {
+        /// The path.
+        path: Bytes,
+    },
+    /// The user has too many connections, or all users together have.
+    #[error("the daemon is busy: too many connections are open; try again")]
+    #[serde(rename = "org.autofs-rs.Control.Busy")]
+    Busy,
     /// The operation has failed.
     #[error("{message}")]
     #[serde(rename = "org.autofs-rs.Control.Failed")]

@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn parameters_are_read_from_the_definition() {
         assert_eq!(parameters_of(DEFINITION, "Ping"), Some(vec![]));
-        assert_eq!(parameters_of(DEFINITION, "SetLogLevel"), Some(vec!["path", "level"]));
+        assert_eq!(parameters_of(DEFINITION, "SetLogLevel"), Some(vec!["path", "level", "seconds"]));
         assert_eq!(parameters_of(DEFINITION, "Quiesce"), Some(vec!["mode", "timeout", "lease", "umount"]));
         let history = vec!["path", "id", "failed", "since", "daemon", "after"];
         assert_eq!(parameters_of(DEFINITION, "History"), Some(history), "on several lines");

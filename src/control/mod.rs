@@ -7,26 +7,32 @@
 pub mod answer;
 pub mod bytes;
 pub mod call;
+pub mod change;
 pub mod error;
+pub mod explain;
 pub mod history;
 pub mod interface;
 pub mod metrics;
 pub mod path_status;
 pub mod plan;
 pub mod protocol;
+pub mod steer;
 
 pub use answer::{
-    Answer, Check, Checks, Description, Explanation, Info, MountKind, MountPoint, Mounted, Mounts, Outcome, Pong,
-    Problem, Quiesced, Rest, Status, Verdict,
+    Answer, Check, Checks, Death, Description, Info, MountKind, MountPoint, Mounted, Mounts, Pong, Quiesced, Rest,
+    Status, Verdict,
 };
 pub use bytes::Bytes;
 pub use call::{Call, Level, Mode, Quiesce, Umount};
+pub use change::{Change, Extent, Place, Problem, Reload, Reloaded};
 pub use error::ControlError;
+pub use explain::{Explain, Explanation, OptionOrigin, Origin, Outcome};
 pub use history::{History, HistoryQuery};
 pub use metrics::{Metrics, MountCounters};
 pub use path_status::{PathState, PathStatus};
 pub use plan::PlanTree;
 pub use protocol::Frames;
+pub use steer::{Block, Blocked, Expire, Expired, Flush, Flushed, Kept, LogLevelSet, SetLogLevel};
 
 /// The path of the control socket.
 pub const SOCKET: &str = concat!(env!("AUTOFS_RUNDIR"), "/autofs/control");

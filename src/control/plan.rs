@@ -32,6 +32,14 @@ pub struct Attempt {
     pub options: Bytes,
 }
 
+impl PlanTree {
+    /// Calls `change` for every attempt.
+    pub fn for_each_attempt(&mut self, change: &mut dyn FnMut(&mut Attempt)) {
+        self.attempts.iter_mut().for_each(&mut *change);
+        self.offsets.iter_mut().for_each(|offset| offset.for_each_attempt(change));
+    }
+}
+
 impl From<&Plan> for PlanTree {
     fn from(plan: &Plan) -> Self {
         let attempts = attempts(&plan.action);

@@ -142,7 +142,9 @@ fn framed(object: &impl Serialize) -> Result<Vec<u8>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Bytes, Level, Mode, Pong, Quiesce, Umount};
+    use crate::control::{
+        Block, Bytes, Expire, Explain, Flush, Level, Mode, Pong, Quiesce, Reload, SetLogLevel, Umount,
+    };
 
     #[test]
     fn messages_are_cut_however_they_arrive() {
@@ -173,14 +175,17 @@ mod tests {
             Call::Ping,
             Call::Status,
             Call::Mounts,
-            Call::Reload,
+            Call::Reload(Reload { dry_run: true, no_wait: false }),
             Call::Upgrade,
             Call::Detach,
             Call::Clean,
-            Call::Expire { path: None },
-            Call::Expire { path: Some(path.clone()) },
-            Call::SetLogLevel { path: path.clone(), level: Level::Debug },
-            Call::Explain { path },
+            Call::Expire(Expire::default()),
+            Call::Expire(Expire { path: Some(path.clone()), dry_run: true }),
+            Call::Flush(Flush { path: Some(path.clone()) }),
+            Call::Block(Block { path: path.clone(), seconds: Some(5), say: Some("x".into()) }),
+            Call::Unblock { path: path.clone() },
+            Call::SetLogLevel(SetLogLevel { path: path.clone(), level: Level::Debug, seconds: Some(7) }),
+            Call::Explain(Explain { path, uid: Some(5), gid: None, secrets: true }),
             Call::Quiesce(Quiesce { mode: Mode::Live, timeout: 3, lease: 4, umount: Umount::Idle }),
             Call::Resume,
             Call::MigrateCheck,
@@ -211,8 +216,8 @@ mod tests {
     #[test]
     fn parameters_may_be_left_out_where_the_definition_says_so() {
         assert_eq!(call("Ping", "{}"), Ok(Call::Ping));
-        assert_eq!(call("Expire", "{}"), Ok(Call::Expire { path: None }));
-        assert_eq!(call("Expire", r#"{"path":null}"#), Ok(Call::Expire { path: None }));
+        assert_eq!(call("Expire", "{}"), Ok(Call::Expire(Expire::default())));
+        assert_eq!(call("Expire", r#"{"path":null}"#), Ok(Call::Expire(Expire::default())));
         assert_eq!(call("Quiesce", r#"{"mode":null}"#), Ok(Call::Quiesce(Quiesce::default())));
         assert_eq!(call("Explain", "{}"), invalid("path"));
         assert_eq!(call("Explain", r#"{"path":null}"#), invalid("path"));
@@ -256,6 +261,8 @@ mod tests {
     fn errors_are_defined_and_unknown_ones_are_shown() {
         let errors = [
             ControlError::PermissionDenied,
+            ControlError::Busy,
+            ControlError::NotBlocked { path: Bytes(b"/x".to_vec()) },
             ControlError::NoSuchMount { path: Bytes(b"/x".to_vec()) },
             ControlError::Failed { message: "no".into() },
             ControlError::InvalidParameter { parameter: "x".into() },
@@ -269,7 +276,7 @@ mod tests {
             assert!(definition.contains(&format!("error {name} (")), "{name}");
             let mut message = encode_reply(&Err(error.clone())).unwrap();
             message.pop();
-            assert_eq!(decode_reply(&message, &Call::Reload).unwrap(), Err(error));
+            assert_eq!(decode_reply(&message, &Call::Resume).unwrap(), Err(error));
         }
         let reply = br#"{"error":"org.example.Odd","parameters":{"x":1}}"#;
         let message = "the daemon answers org.example.Odd".to_owned();
@@ -279,7 +286,7 @@ mod tests {
     #[test]
     fn replies_survive_the_wire() {
         let pong = Answer::Pong(Pong { version: "1".into(), pid: 7 });
-        for (call, reply) in [(Call::Ping, Ok(pong)), (Call::Reload, Ok(Answer::Done))] {
+        for (call, reply) in [(Call::Ping, Ok(pong)), (Call::Resume, Ok(Answer::Done))] {
             let mut message = encode_reply(&reply).unwrap();
             assert_eq!(message.pop(), Some(0));
             assert_eq!(decode_reply(&message, &call).unwrap(), reply);

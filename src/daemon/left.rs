@@ -48,7 +48,7 @@ impl Served {
         let mut paths: HashSet<Arc<Path>> =
             worker.mounts.filter_map(|_, mount| Some(mount.path.clone())).into_iter().collect();
         worker.view(|engine| {
-            paths.extend(engine.absent().map(|(wanted, _)| wanted.path.clone()));
+            paths.extend(engine.absent().map(|absent| absent.wanted.path.clone()));
             paths.extend(engine.mounts().map(|view| Arc::from(view.path())));
         });
         Self { own: worker.mounts.inodes(), paths }

@@ -108,7 +108,7 @@ impl Phase {
     }
 
     /// Returns whether a reload may begin now. Otherwise it waits until the daemon resumes.
-    fn may_reload(self) -> bool {
+    pub(crate) fn may_reload(self) -> bool {
         !matches!(self, Self::Quiescing | Self::Resting)
     }
 }

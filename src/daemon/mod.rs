@@ -1,8 +1,10 @@
 //! The worker: the event loop between kernel, engine and maps.
 
 mod attach;
+mod changes;
 mod checkpoint;
 mod control;
+pub(crate) mod explain;
 mod history;
 mod jobs;
 mod left;
@@ -47,7 +49,7 @@ use crate::sys::{fds, heap, signals};
 
 pub(crate) use attach::opener::{ARGUMENT as OPENER, main as open_for_others};
 use checkpoint::{renew, restore};
-use control::{answer, serve};
+use control::{answer, serve, steer};
 use jobs::detach;
 use mounts::record::{self, Record};
 pub(crate) use upgrade::{ARGUMENT as UPGRADE_CHECK, check as check_upgrade};
@@ -143,6 +145,7 @@ async fn live(
     };
     let (kind, message) = beginning(predecessor);
     worker.history.event(kind, message);
+    steer::restore(&worker, predecessor);
     match Record::open(Path::new(record::FILE)) {
         Ok(record) => worker.mounts.set_record(record),
         Err(e) => warn!("cannot keep a record of directories in {}: {e}", record::FILE),
@@ -171,6 +174,7 @@ async fn live(
         reload::start(&worker, again).await;
         worker.made(making);
         worker.started();
+        steer::restore_levels(&worker);
         worker.life.ended().await
     };
     let (how, left) = tokio::select! {

@@ -38,7 +38,7 @@ use crate::text::{Escaped, Position, Severity};
 const RETRY: Duration = Duration::from_secs(2);
 
 /// How long the configuration may take before defaults, or what held before, are used in its place.
-const CONFIGURATION: Duration = Duration::from_secs(3);
+pub(crate) const CONFIGURATION: Duration = Duration::from_secs(3);
 
 /// How long maps that answer quickly are waited for before the first of them are put in force.
 const QUICK: Duration = Duration::from_millis(300);
@@ -47,7 +47,7 @@ const QUICK: Duration = Duration::from_millis(300);
 const QUICK_AGAIN: Duration = Duration::from_secs(2);
 
 /// How long a start waits for maps before it is over without them.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Maps that come in within this time are put in force together.
 const TOGETHER: Duration = Duration::from_millis(50);
@@ -60,6 +60,9 @@ const SETTLED: Duration = Duration::from_millis(30);
 
 /// Before something that could not be read is tried again; twice as long each time, up to [`AGAIN_MAX`].
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// What is said of a map that has not answered yet.
+pub(crate) const LATE: &str = "it is not read yet";
 
 /// The longest time before that.
 const AGAIN_MAX: Duration = Duration::from_secs(300);
@@ -186,6 +189,7 @@ async fn read_again(worker: &Rc<Worker>) {
     for diagnostic in &read.diagnostics {
         error!("{diagnostic}");
     }
+    worker.state.borrow_mut().rejected = read.diagnostics;
     let changed = worker.configure(read.configuration);
     worker.renew_lookups();
     let unsettled = {
@@ -202,6 +206,7 @@ async fn read_again(worker: &Rc<Worker>) {
             Status::Read | Status::Partial => put(worker, master),
             Status::NotFound | Status::Unavailable => {
                 error!("the master map cannot be read; what it said before stays in force");
+                worker.state.borrow_mut().maps.unread = Some(why_unread(&master));
                 incomplete(worker);
             }
         }
@@ -227,18 +232,8 @@ fn master_name(worker: &Worker) -> (Vec<u8>, bool) {
 }
 
 async fn read_master(worker: &Rc<Worker>, replaces: bool) -> Master {
-    let (name, underscore) = master_name(worker);
-    let reading = {
-        let state = worker.state.borrow();
-        let context = &state.context;
-        // The start is not held up for as long as a lookup may take.
-        let deadline = Instant::now() + context.lookup_deadline.min(PATIENCE);
-        let (files, names) = (Arc::clone(&context.sources.master), Arc::clone(&state.configuration.names));
-        let (amd, mount_points) =
-            (state.configuration.conf.amd.clone(), state.configuration.native.mount_points.clone());
-        Reading { files, names, amd, mount_points, replaces, deadline }
-    };
-    let master = Master::read(&name, underscore, reading).await;
+    let configuration = worker.state.borrow().configuration.clone();
+    let master = read_master_with(worker, replaces, &configuration).await;
     for diagnostic in &master.diagnostics {
         match diagnostic.severity {
             Severity::Error => error!("{diagnostic}"),
@@ -248,11 +243,42 @@ async fn read_master(worker: &Rc<Worker>, replaces: bool) -> Master {
     master
 }
 
+/// Says why a master map could not be read.
+pub(crate) fn why_unread(master: &Master) -> String {
+    match (master.diagnostics.last(), master.inputs().next()) {
+        (Some(diagnostic), _) => diagnostic.to_string(),
+        (None, Some(file)) => format!("{}: No such file or directory", Escaped::path(file)),
+        (None, None) => "there is no master map".to_owned(),
+    }
+}
+
+/// Reads the master map as a configuration names it. Puts nothing in force and logs nothing.
+pub(crate) async fn read_master_with(worker: &Rc<Worker>, replaces: bool, configuration: &Configuration) -> Master {
+    let (name, underscore) = {
+        let state = worker.state.borrow();
+        master::name(state.options.master_map.as_deref(), &configuration.conf.autofs)
+    };
+    let reading = {
+        let state = worker.state.borrow();
+        let context = &state.context;
+        // The start is not held up for as long as a lookup may take.
+        let deadline = Instant::now() + context.lookup_deadline.min(PATIENCE);
+        let (files, names) = (Arc::clone(&context.sources.master), Arc::clone(&configuration.names));
+        let (amd, mount_points) = (configuration.conf.amd.clone(), configuration.native.mount_points.clone());
+        Reading { files, names, amd, mount_points, replaces, deadline }
+    };
+    Master::read(&name, underscore, reading).await
+}
+
 /// Puts a master map in force. The maps that it names are served when they are read.
 fn put(worker: &Rc<Worker>, master: Master) {
     let mut guard = worker.state.borrow_mut();
     let state = &mut *guard;
     state.maps.complete = master.status == Status::Read;
+    state.maps.unread = match master.status {
+        Status::Read | Status::Partial => None,
+        Status::NotFound | Status::Unavailable => Some(why_unread(&master)),
+    };
     state.maps.changed = true;
     let environment = Arc::clone(&state.context.environment);
     state.maps.put(master, &state.configuration.conf.autofs, &state.options, &environment);
@@ -322,6 +348,7 @@ impl Loading {
         let Some((map, place)) = self.lines.remove(&number) else { return true };
         match read {
             Ok(unlisted) => {
+                map.unread.replace(None);
                 self.say(&map);
                 if let Some(error) = unlisted {
                     warn!("{place}: the keys of {} are not shown: {error}", Escaped(&map.mount_point));
@@ -336,6 +363,7 @@ impl Loading {
             Err(e) => {
                 let path = Escaped(&map.mount_point);
                 error!("{place}: failed to read map for {path}: {e}");
+                map.unread.replace(Some(e.to_string()));
                 if e.is_transient() {
                     incomplete(worker);
                 }
@@ -394,6 +422,7 @@ async fn load(worker: &Rc<Worker>, reload: bool, look_again: bool) {
     }
     for (map, _) in loading.lines.values() {
         warn!("the map for {} is not read yet; the others are served", Escaped(&map.mount_point));
+        map.unread.replace(Some(LATE.to_owned()));
     }
     incomplete(worker);
     let worker = Rc::clone(worker);

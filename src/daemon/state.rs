@@ -1,9 +1,11 @@
 //! What is in force: the configuration, the lines of the master map, their maps.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::control::{Blocked, Bytes, Death, LogLevelSet};
 use crate::daemon::jobs::question::{Line, Question};
 use crate::daemon::maps::InForce;
 use crate::daemon::maps::context::Context;
@@ -15,6 +17,7 @@ use crate::logging::Logger;
 use crate::options::Options;
 use crate::source::Sources;
 use crate::source::configuration::Configuration;
+use crate::text::Diagnostic;
 
 /// What is in force.
 #[derive(Debug)]
@@ -25,7 +28,19 @@ pub(crate) struct State {
     pub(crate) real: Arc<RealPaths>,
     pub(crate) options: Options,
     pub(crate) configuration: Configuration,
+    /// What was wrong with the configuration when it was read last.
+    pub(crate) rejected: Vec<Diagnostic>,
     pub(crate) context: Rc<Context>,
+    /// When the daemon was started, in seconds since 1970.
+    pub(crate) since: u64,
+    /// How many workers have died.
+    pub(crate) deaths: u32,
+    /// The last of these deaths.
+    pub(crate) last_death: Option<Death>,
+    /// The paths that are blocked.
+    pub(crate) blocks: BTreeMap<Bytes, Blocked>,
+    /// The log levels that were set at run time.
+    pub(crate) levels: BTreeMap<Bytes, LogLevelSet>,
     pub(crate) logger: &'static Logger,
 }
 
@@ -39,7 +54,20 @@ impl State {
         sources: &Rc<Sources>,
     ) -> Self {
         let context = Rc::new(Context::new(&configuration, &options, lanes, sources));
-        Self { maps: InForce::default(), real: Arc::default(), context, options, configuration, logger }
+        Self {
+            maps: InForce::default(),
+            real: Arc::default(),
+            context,
+            options,
+            configuration,
+            rejected: Vec::new(),
+            since: 0,
+            deaths: 0,
+            last_death: None,
+            blocks: BTreeMap::new(),
+            levels: BTreeMap::new(),
+            logger,
+        }
     }
 
     /// Applies a configuration. Returns whether anything has changed.

@@ -17,10 +17,25 @@ pub(super) struct Absent {
     alarm: Option<Tick>,
 }
 
+/// A top-level mount that is wanted and not there, seen from outside.
+#[derive(Debug, Clone, Copy)]
+pub struct AbsentView<'a> {
+    /// The mount.
+    pub wanted: &'a Wanted,
+    /// Why it could not be attached. `None`: it was unmounted from outside, and has not been tried since.
+    pub reason: Option<&'a Reason>,
+    /// When it is tried again.
+    pub again: Option<Tick>,
+}
+
 impl Engine {
-    /// Returns the top-level mounts that are wanted and not there, with the reason for those that could not be attached.
-    pub fn absent(&self) -> impl Iterator<Item = (&Wanted, Option<&Reason>)> {
-        self.absent.values().map(|absent| (&absent.wanted, absent.reason.as_ref()))
+    /// Returns the top-level mounts that are wanted and not there.
+    pub fn absent(&self) -> impl Iterator<Item = AbsentView<'_>> {
+        self.absent.values().map(|Absent { wanted, reason, alarm, .. }| AbsentView {
+            wanted,
+            reason: reason.as_ref(),
+            again: *alarm,
+        })
     }
 
     /// Handles an autofs mount that was unmounted from outside, or that nobody can reach any more.
@@ -122,7 +137,7 @@ mod tests {
         for pause in [2_000, 4_000, 8_000] {
             assert_eq!(stage.said(), ["attach /a"]);
             stage.attached("/a", false);
-            assert_eq!(stage.engine.absent().map(|(_, reason)| reason.is_some()).collect::<Vec<_>>(), [true]);
+            assert_eq!(stage.engine.absent().map(|absent| absent.reason.is_some()).collect::<Vec<_>>(), [true]);
             stage.pass(pause - 1);
             assert_eq!(stage.said(), [""; 0]);
             stage.pass(1);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{EntryId, JobId, MountId, Reason, Requester, Token, Wanted};
+use super::{EntryId, JobId, MountId, Reason, Requester, Tick, Token, Wanted};
 use crate::plan::Plan;
 
 /// Something that has happened.
@@ -106,6 +106,30 @@ pub enum Event {
     },
     /// The maps have changed: what was remembered as missing may be there now.
     Forget,
+    /// Forget which keys of one mount have failed.
+    ForgetMount {
+        /// The autofs mount.
+        mount: MountId,
+    },
+    /// Forget that one key has failed.
+    ForgetEntry {
+        /// The entry.
+        at: EntryId,
+    },
+    /// New lookups at a path and below it fail with EACCES.
+    Block {
+        /// The path.
+        path: Arc<Path>,
+        /// When the block ends by itself.
+        until: Option<Tick>,
+        /// What the administrator says about it.
+        reason: Reason,
+    },
+    /// New lookups at a path are served again.
+    Unblock {
+        /// The path.
+        path: Arc<Path>,
+    },
     /// Unmount everything that is unused, now.
     Prune,
     /// Unmount this entry with all that is mounted on it, if nothing is going on there.

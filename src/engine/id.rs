@@ -161,6 +161,8 @@ pub enum Errno {
     EAGAIN,
     /// A failure that is not due to the map.
     EIO,
+    /// The administrator has blocked the path.
+    EACCES,
     /// The kernel starts the lookup again, once, with a new request.
     ESTALE,
 }
@@ -175,6 +177,7 @@ impl Errno {
             Self::ELOOP => "ELOOP",
             Self::EAGAIN => "EAGAIN",
             Self::EIO => "EIO",
+            Self::EACCES => "EACCES",
             Self::ESTALE => "ESTALE",
         }
     }
@@ -188,6 +191,7 @@ impl Errno {
             Self::ELOOP => libc::ELOOP,
             Self::EAGAIN => libc::EAGAIN,
             Self::EIO => libc::EIO,
+            Self::EACCES => libc::EACCES,
             Self::ESTALE => libc::ESTALE,
         }
     }

@@ -27,6 +27,7 @@
 //! `Missing` and `Expire`, and finally a `Configure` of the configured mounts, which removes all others.
 
 mod absent;
+mod block;
 mod checkpoint;
 mod effect;
 mod event;
@@ -52,6 +53,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use absent::Absent;
+pub use absent::AbsentView;
+pub use block::BlockView;
+use block::Blocked;
 pub use effect::{Effect, Layer};
 pub use event::{Done, Event, Resolution, Shutdown};
 pub use id::{EntryId, Errno, JobId, Key, Kind, MountId, MountIds, Reason, Requester, Tick, Token, Wanted};
@@ -80,6 +84,8 @@ pub struct Engine {
     jobs: BTreeMap<JobId, EntryId>,
     timers: Timers,
     negative_cache: NegativeCache,
+    /// Paths for which new lookups fail.
+    blocked: BTreeMap<Arc<Path>, Blocked>,
     /// When the log has last named a process that keeps asking for what is mounted.
     asker_logged: Option<Tick>,
     stop: Option<Stop>,
@@ -104,6 +110,7 @@ impl Engine {
             jobs: BTreeMap::new(),
             timers: Timers::default(),
             negative_cache: NegativeCache::new(limits.negative_cache),
+            blocked: BTreeMap::new(),
             asker_logged: None,
             stop: None,
             paused: false,
@@ -142,7 +149,9 @@ impl Engine {
             Event::Retry => self.retry_absent(),
             Event::Configure(wanted) => self.configure(wanted),
             Event::Change { wanted, unwanted } => self.change(wanted, &unwanted),
-            Event::Forget => self.negative_cache.clear(),
+            Event::Forget | Event::ForgetMount { .. } | Event::ForgetEntry { .. } => self.forget(&event),
+            Event::Block { path, until, reason } => self.block(path, until, reason),
+            Event::Unblock { path } => self.unblock(&path),
             Event::Prune => self.prune(),
             Event::Unmount { at } => self.unmount_quiet(&at),
             Event::RemountTriggers { at, plan } => self.remount_triggers(at, plan),

@@ -34,6 +34,9 @@ impl Engine {
         if self.stop.is_some() {
             return Err((Errno::ENOENT, None));
         }
+        if let Some(reason) = self.blocked_at(at) {
+            return Err((Errno::EACCES, Some(reason)));
+        }
         let (now, limits) = (self.now, self.limits);
         let mount = self.tree.mount(at.mount).filter(|mount| mount.has(&at.key)).ok_or((Errno::ENOENT, None))?;
         if !self.tree.top(mount.top).is_some_and(|top| top.state().serves()) {

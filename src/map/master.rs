@@ -48,7 +48,8 @@ pub struct Include {
 pub fn read(text: &[u8], file: &Arc<Path>) -> (Vec<Item>, Vec<Diagnostic>) {
     let (mut items, mut diagnostics) = (Vec::new(), Vec::new());
     for line in lines(text, file) {
-        match line.and_then(|line| parse(&line, &mut diagnostics)) {
+        let about = |line: &Line<'_>, error: Diagnostic| error.about(&unquote(&line.key));
+        match line.and_then(|line| parse(&line, &mut diagnostics).map_err(|error| about(&line, error))) {
             Ok(item) => items.push(item),
             Err(d) => diagnostics.push(d),
         }

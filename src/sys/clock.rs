@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
@@ -18,6 +18,11 @@ pub fn monotonic() -> Duration {
 pub fn milliseconds() -> u32 {
     let milliseconds = monotonic().as_millis() & u128::from(u32::MAX);
     u32::try_from(milliseconds).unwrap_or_default()
+}
+
+/// Returns the seconds since 1970.
+pub fn since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// A moment in the time zone of this machine.

@@ -12,24 +12,37 @@ const HELPERS: [&str; 4] = ["/sbin", "/usr/sbin", "/bin", "/usr/bin"];
 
 /// Returns whether the kernel has the type, can load a module for it, or mount(8) finds a helper `mount.TYPE`.
 pub fn is_known(name: &[u8]) -> bool {
+    has_helper(name) || kernel_has(name) == Some(true)
+}
+
+/// Returns whether mount(8) finds a helper `mount.TYPE`.
+pub fn has_helper(name: &[u8]) -> bool {
     if name.is_empty() || name.contains(&b'/') {
         return false;
     }
     let helper = [b"mount.", name].concat();
     HELPERS.iter().any(|dir| path::stat(&Path::new(dir).join(OsStr::from_bytes(&helper))).is_ok())
-        || has_line(Path::new("/proc/filesystems"), |line| line.split(|&b| b == b'\t').next_back() == Some(name))
-        || module_exists(name)
 }
 
-/// Returns whether a module says that it is for the type: `alias fs-TYPE MODULE`.
-fn module_exists(name: &[u8]) -> bool {
-    let Ok(machine) = super::user::machine() else { return false };
+/// Returns whether the kernel has the type, or can load a module for it. Returns `None` if the list of its modules is not on
+/// this machine, as in a container.
+pub fn kernel_has(name: &[u8]) -> Option<bool> {
+    if name.is_empty() || name.contains(&b'/') {
+        return Some(false);
+    }
+    let types = fs::read("/proc/filesystems").unwrap_or_default();
+    if has_line(&types, |line| line.split(|&b| b == b'\t').next_back() == Some(name)) {
+        return Some(true);
+    }
+    // A module says that it is for a type: `alias fs-TYPE MODULE`.
+    let machine = super::user::machine().ok()?;
+    let modules = fs::read(Path::new("/lib/modules").join(machine.release).join("modules.alias")).ok()?;
     let start = [b"alias fs-", name, b" "].concat();
-    has_line(&Path::new("/lib/modules").join(machine.release).join("modules.alias"), |line| line.starts_with(&start))
+    Some(has_line(&modules, |line| line.starts_with(&start)))
 }
 
-fn has_line(file: &Path, is: impl Fn(&[u8]) -> bool) -> bool {
-    fs::read(file).is_ok_and(|text| text.split(|&b| b == b'\n').any(is))
+fn has_line(text: &[u8], is: impl Fn(&[u8]) -> bool) -> bool {
+    text.split(|&b| b == b'\n').any(is)
 }
 
 #[cfg(test)]
@@ -39,6 +52,7 @@ mod tests {
     #[test]
     fn the_kernel_knows_proc_and_no_nonsense() {
         assert!(is_known(b"proc"));
+        assert_eq!((kernel_has(b"proc"), kernel_has(b"../proc")), (Some(true), Some(false)));
         assert!(!is_known(b"nonsense") && !is_known(b"") && !is_known(b"../proc"));
     }
 }

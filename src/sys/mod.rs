@@ -32,4 +32,5 @@ pub mod resolver;
 pub mod signals;
 pub mod socket;
 pub mod sss;
+pub mod terminal;
 pub mod user;

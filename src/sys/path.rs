@@ -51,6 +51,11 @@ impl Stat {
         FileType::from_raw_mode(self.mode) == FileType::Symlink
     }
 
+    /// Is it a socket?
+    pub fn is_socket(&self) -> bool {
+        FileType::from_raw_mode(self.mode) == FileType::Socket
+    }
+
     /// May its owner execute it?
     pub fn is_executable(&self) -> bool {
         self.mode & 0o100 != 0
@@ -70,6 +75,17 @@ fn statx(dir: BorrowedFd<'_>, path: &Path, flags: AtFlags) -> io::Result<Stat> {
         ctime: (s.stx_ctime.tv_sec, s.stx_ctime.tv_nsec),
         mnt_id: (s.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(s.stx_mnt_id),
     })
+}
+
+/// Accesses the directory at `path` as a program does that lists it: triggers automounts. May wait.
+///
+/// # Errors
+/// Those of openat(2). A file that is no directory is there as well.
+pub fn access(path: &Path) -> io::Result<()> {
+    match fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        Err(rustix::io::Errno::NOTDIR) | Ok(_) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The file that `path` leads to. It asks the server of a network file system as `stat(2)` does, so it may wait.

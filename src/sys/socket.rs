@@ -20,6 +20,11 @@ pub fn has_listener(path: &Path) -> io::Result<bool> {
     Ok(matches!(connect(socket.as_raw_fd(), &address), Ok(()) | Err(Os::EAGAIN)))
 }
 
+/// Returns whether a connection has failed because the socket is not a stream socket.
+pub fn is_of_another_type(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Os::EPROTOTYPE as i32)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;

@@ -57,6 +57,20 @@ pub fn user(uid: u32) -> io::Result<Option<User>> {
     })
 }
 
+/// Returns the ids of the user and of the group of a user, given by name or number. A number need not be known.
+///
+/// # Errors
+/// Returns the errors of getpwnam_r(3) and getpwuid_r(3): the database could not be asked.
+pub fn ids(user: &str) -> io::Result<Option<(u32, u32)>> {
+    use nix::unistd::{Uid, User};
+    let number = user.parse().ok();
+    let found = match number {
+        Some(uid) => User::from_uid(Uid::from_raw(uid))?,
+        None => User::from_name(user)?,
+    };
+    Ok(found.map(|user| (user.uid.as_raw(), user.gid.as_raw())).or(number.map(|uid| (uid, uid))))
+}
+
 /// Returns the name of the group with this id, or `None` if there is none.
 ///
 /// # Errors

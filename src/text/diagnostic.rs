@@ -51,6 +51,10 @@ pub enum Severity {
     Error,
 }
 
+/// A mount point or a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name(pub Vec<u8>);
+
 /// An error or warning about an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -66,8 +70,10 @@ pub struct Diagnostic {
     pub message: String,
     /// A suggestion.
     pub help: Option<String>,
+    /// The mount point or the key that is left out, if it is about one.
+    pub about: Option<Box<Name>>,
     /// The line of the input, without its newline, if available.
-    pub excerpt: Option<Vec<u8>>,
+    pub excerpt: Option<Box<[u8]>>,
 }
 
 impl Diagnostic {
@@ -75,7 +81,7 @@ impl Diagnostic {
     /// readers of TOML quote it as it is.
     pub fn error(code: &'static str, place: Position, message: impl Into<String>) -> Self {
         let message = printable(message.into());
-        Self { severity: Severity::Error, code, place, length: 0, message, help: None, excerpt: None }
+        Self { severity: Severity::Error, code, place, length: 0, message, help: None, about: None, excerpt: None }
     }
 
     /// Creates a warning with `code` at `place`.
@@ -97,6 +103,13 @@ impl Diagnostic {
         self
     }
 
+    /// Names the mount point or the key that is left out.
+    #[must_use]
+    pub fn about(mut self, name: &[u8]) -> Self {
+        self.about = Some(Box::new(Name(name.to_vec())));
+        self
+    }
+
     /// Sets the number of marked bytes.
     #[must_use]
     pub fn length(mut self, bytes: usize) -> Self {
@@ -107,7 +120,7 @@ impl Diagnostic {
     /// Adds the line of the position, unless the line is too long to show.
     #[must_use]
     pub fn excerpt(mut self, line: &[u8]) -> Self {
-        self.excerpt = (line.len() <= EXCERPT_MAX).then(|| line.to_vec());
+        self.excerpt = (line.len() <= EXCERPT_MAX).then(|| line.into());
         self
     }
 }

@@ -51,7 +51,7 @@ fn is_shown(path: &str, reason: &str) {
 /// Waits until `autofsctl status` shows no problem.
 #[track_caller]
 fn all_is_well() {
-    wait_for("no problem in the status", secs(10), || (!ask(&["status"]).contains("PROBLEM")).then_some(()));
+    wait_for("no problem in the status", secs(10), || (!ask(&["status"]).contains("NOT SERVED")).then_some(()));
 }
 
 /// `/mnt/disk/auto` and the direct mount `/mnt/disk/one`.
@@ -153,7 +153,7 @@ fn occupied_at_the_start() {
     put("/mnt/file", "");
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
     is_shown("/mnt/taken", "already mounted as other than autofs");
-    is_shown("/mnt/file", "not mounted");
+    is_shown("/mnt/file", "cannot make directory");
     unmount("/mnt/taken");
     wait_for("the mount by itself", secs(10), || table::autofs("/mnt/taken"));
     visit::serves("/mnt/taken/a");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use autofs::cli::ctl::client::ask;
-use autofs::control::{Bytes, Call, SOCKET};
+use autofs::control::{Answer, Bytes, Call, Expire, Expired, SOCKET};
 use nix::sys::signal::Signal;
 
 use super::common::daemon::Daemon;
@@ -152,21 +152,26 @@ fn one_entry_on_demand() {
     let daemon = Daemon::serving(&["/mnt/auto"]);
     let expire = |path: &[u8]| {
         let path = Some(Bytes(path.to_vec()));
-        ask(Path::new(SOCKET), Call::Expire { path }, secs(20)).map(drop).map_err(|e| e.to_string())
+        match ask(Path::new(SOCKET), Call::Expire(Expire { path, dry_run: false }), secs(20)) {
+            Ok(Answer::Expired(expired)) => expired,
+            other => panic!("{other:?}"),
+        }
     };
+    let unmounted = |path: &[u8]| Expired { unmounted: vec![Bytes(path.to_vec())], in_use: Vec::new() };
     ["a", "b", "c"].iter().for_each(|key| visit::serves(format!("/mnt/auto/{key}")));
     let held = fs::File::create("/mnt/auto/c/file").unwrap();
-    let busy = expire(b"/mnt/auto/c/sub").unwrap_err();
-    assert!(busy.contains("/mnt/auto/c/sub is still mounted: ") && busy.contains("busy"), "{busy}");
-    expire(b"/mnt/auto/none").unwrap();
-    expire(b"/mnt/auto/a/sub").unwrap();
+    let busy = expire(b"/mnt/auto/c/sub").in_use;
+    assert!(busy.len() == 1 && busy[0].path.0 == b"/mnt/auto/c", "{busy:?}");
+    assert!(busy[0].reason.as_ref().is_some_and(|why| why.contains("busy")), "{busy:?}");
+    assert_eq!(expire(b"/mnt/auto/none"), Expired::default());
+    assert_eq!(expire(b"/mnt/auto/a/sub"), unmounted(b"/mnt/auto/a"));
     assert!(!table::served("/mnt/auto/a"), "the answer comes after the unmount");
     assert!(table::served("/mnt/auto/b") && table::served("/mnt/auto/c"));
-    expire(b"/mnt/auto").unwrap();
+    assert_eq!(expire(b"/mnt/auto").unmounted, unmounted(b"/mnt/auto/b").unmounted);
     gone("/mnt/auto/b", 5);
     assert!(table::served("/mnt/auto/c"));
     drop(held);
-    expire(b"/mnt/auto/c").unwrap();
+    assert_eq!(expire(b"/mnt/auto/c"), unmounted(b"/mnt/auto/c"));
     assert!(!table::served("/mnt/auto/c"));
     visit::serves("/mnt/auto/a");
     daemon.stop();

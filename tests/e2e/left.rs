@@ -85,7 +85,7 @@ fn mounts_of_a_dead_daemon_on_request() {
     assert!(table::served("/mnt/made/auto/x") && !is_there("/mnt/made/old"));
     drop(busy);
     assert_eq!(ctl(&["clean"]).0, 0);
-    assert!(!is_there("/mnt/made/auto") && !ctl(&["status"]).1.contains("PROBLEM"));
+    assert!(!is_there("/mnt/made/auto") && !ctl(&["status"]).1.contains("NOT SERVED"));
     visit::serves("/mnt/made/new/dir");
     daemon.stop();
     assert!(!is_there("/mnt/made"));

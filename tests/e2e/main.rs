@@ -35,6 +35,7 @@ mod programs;
 mod reload;
 mod servers;
 mod services;
+mod steer;
 mod toml;
 mod traps;
 mod users;

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use autofs::cli::ctl::client::ask;
-use autofs::control::{Answer, Bytes, Call, SOCKET};
+use autofs::control::{Answer, Bytes, Call, Explain, SOCKET};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
@@ -80,7 +80,11 @@ fn a_changed_entry_is_seen_at_the_next_mount() {
 fn explain_says_what_is_mounted_from_before_an_edit() {
     site::one_map("a -fstype=tmpfs :0\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
-    let notes = || match ask(Path::new(SOCKET), Call::Explain { path: Bytes(b"/mnt/auto/a".to_vec()) }, secs(20)) {
+    let notes = || match ask(
+        Path::new(SOCKET),
+        Call::Explain(Explain { path: Bytes(b"/mnt/auto/a".to_vec()), ..Explain::default() }),
+        secs(20),
+    ) {
         Ok(Answer::Explanation(explanation)) => explanation.notes,
         other => panic!("{other:?}"),
     };

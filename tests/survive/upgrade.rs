@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use autofs::cli::ctl::client::{ClientError, ask, wait_for_answer};
-use autofs::control::{Call, Quiesce, SOCKET};
+use autofs::control::{Call, Quiesce, Reload, SOCKET};
 use nix::sys::signal::Signal;
 
 use super::common::daemon::Daemon;
@@ -115,7 +115,7 @@ fn by_a_reload() {
 
 #[case]
 fn by_a_reload_on_demand() {
-    reloads(|_| call(Call::Reload).unwrap());
+    reloads(|_| call(Call::Reload(Reload::default())).unwrap());
 }
 
 fn reloads(reload: impl Fn(&mut Daemon)) {

@@ -8,15 +8,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::control::protocol::{self, Malformed, REPLY_MAX, TooLong};
-use crate::control::{Answer, Call, ControlError, Frames};
+use crate::control::{Answer, Call, ControlError, Extent, Frames, Reloaded};
+use crate::sys::{path as paths, socket};
 use crate::text::Escaped;
 
 /// Why a call has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No process listens at the socket.
-    #[error("the daemon is not running (no process listens at {})", Escaped::path(.0))]
+    #[error(
+        "the daemon is not running (no process listens at {}); start it with systemctl start autofs",
+        Escaped::path(.0)
+    )]
     NotRunning(PathBuf),
+    /// The path is not that of a stream socket.
+    #[error("{} is not a socket of the daemon: name its socket, or leave --socket out", Escaped::path(.0))]
+    NoSocket(PathBuf),
     /// The socket may not be opened.
     #[error("{}: permission denied", Escaped::path(.0))]
     Denied(PathBuf),
@@ -26,12 +33,18 @@ pub enum ClientError {
     /// No reply in time.
     #[error("no reply from the daemon within {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// An access did not end in time.
+    #[error("{} is not there within {} s", Escaped::path(.0), .1.as_secs())]
+    NotMounted(PathBuf, Duration),
     /// The daemon has closed the connection without a reply.
     #[error("the daemon has closed the connection without a reply; see its log")]
     Gone,
     /// The connection has failed.
-    #[error("cannot talk to the daemon: {0}")]
+    #[error("cannot talk to the daemon: {}", plain(.0))]
     Io(#[from] io::Error),
+    /// The output could not be written.
+    #[error("cannot write the output: {}", plain(.0))]
+    Output(io::Error),
     /// The reply is invalid.
     #[error("cannot understand the daemon: {0}")]
     Malformed(#[from] Malformed),
@@ -45,6 +58,12 @@ impl ClientError {
     pub(super) fn unexpected() -> Self {
         Self::Io(io::Error::new(ErrorKind::InvalidData, "the reply belongs to another call"))
     }
+}
+
+/// Returns the text of an error without its number, which says nothing to people.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error ").next().unwrap_or_default().to_owned()
 }
 
 /// Makes a call to the daemon that listens at `socket`, and waits at most `patience` in all for the reply.
@@ -82,28 +101,43 @@ pub fn wait_for_answer(socket: &Path, patience: Duration) -> Result<(), ClientEr
 }
 
 fn converse(socket: &Path, call: &Call) -> Result<Answer, ClientError> {
-    let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NotRunning(socket.to_owned()),
-        ErrorKind::PermissionDenied => ClientError::Denied(socket.to_owned()),
-        _ => error.into(),
-    })?;
-    stream.write_all(&protocol::encode_request(call)?)?;
+    let mut stream = UnixStream::connect(socket).map_err(|error| refused(socket, error))?;
+    match stream.write_all(&protocol::encode_request(call)?) {
+        // The daemon says why it has closed the connection before.
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
+        written => written?,
+    }
     let mut frames = Frames::new(REPLY_MAX);
     let mut piece = vec![0; 64 << 10];
     loop {
         if let Some(message) = frames.message()? {
             let answer = protocol::decode_reply(&message, call)??;
-            if matches!(answer, Answer::Quiesced(_)) || *call == Call::Upgrade {
+            let upgraded = matches!(&answer, Answer::Reloaded(Reloaded { extent: Extent::Upgraded, .. }));
+            if matches!(answer, Answer::Quiesced(_)) || *call == Call::Upgrade || upgraded {
                 // Wait until the daemon closes the connection. After a quiesce, only then can a checkpoint be made, because
                 // CRIU cannot dump the connection. During an upgrade, the old worker exits after its reply.
                 while stream.read(&mut piece)? > 0 {}
             }
             return Ok(answer);
         }
-        match stream.read(&mut piece)? {
-            0 => return Err(ClientError::Gone),
-            n => frames.push(piece.get(..n).unwrap_or_default()),
+        match stream.read(&mut piece) {
+            Ok(0) => return Err(ClientError::Gone),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(ClientError::Gone),
+            Err(error) => return Err(error.into()),
+            Ok(n) => frames.push(piece.get(..n).unwrap_or_default()),
         }
+    }
+}
+
+/// Returns why there is no connection to the socket.
+fn refused(path: &Path, error: io::Error) -> ClientError {
+    let is_no_socket = || paths::stat(path).is_ok_and(|found| !found.is_socket());
+    match error.kind() {
+        _ if socket::is_of_another_type(&error) => ClientError::NoSocket(path.to_owned()),
+        ErrorKind::ConnectionRefused if is_no_socket() => ClientError::NoSocket(path.to_owned()),
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NotRunning(path.to_owned()),
+        ErrorKind::PermissionDenied => ClientError::Denied(path.to_owned()),
+        _ => error.into(),
     }
 }
 
@@ -151,5 +185,11 @@ mod tests {
         assert!(matches!(ask(), Err(ClientError::TimedOut(_))));
         drop(listener);
         assert!(matches!(ask(), Err(ClientError::NotRunning(_))));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert!(matches!(ask(), Err(ClientError::NoSocket(_))));
+        std::fs::remove_file(&path).unwrap();
+        let _datagrams = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        assert!(matches!(ask(), Err(ClientError::NoSocket(_))));
     }
 }

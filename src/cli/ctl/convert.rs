@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::Session;
+use super::client::ClientError;
 use super::exit::Exit;
+use super::{Session, output};
 use crate::cli::reading::is_called_master;
 use crate::map::toml::{self, convert, master, to_toml};
 use crate::source::configuration;
@@ -20,7 +21,7 @@ struct Converted {
 
 /// Prints `file` in the other format. It is a master map if its name or content says so, or with `is_master`. Prints nothing if
 /// something in it cannot be converted.
-pub(super) fn convert(session: &Session, file: &Path, is_master: bool) -> Exit {
+pub(super) fn convert(session: &Session, file: &Path, is_master: bool) -> Result<Exit, ClientError> {
     let converted = match configuration::read(file) {
         Ok(text) => converted(&text, &file.into(), is_master),
         Err(error) => {
@@ -30,14 +31,15 @@ pub(super) fn convert(session: &Session, file: &Path, is_master: bool) -> Exit {
     };
     match converted {
         Ok(text) => {
-            session.show(&Converted { text: text.clone() }, || text);
-            Exit::Yes
+            // Not fitted to the terminal: it is a file.
+            output::print(&if session.json { output::document(&Converted { text })? } else { text })?;
+            Ok(Exit::Yes)
         }
         Err(diagnostics) => {
             for diagnostic in &diagnostics {
                 let _ = writeln!(io::stderr(), "{}", render(diagnostic, session.bold));
             }
-            Exit::No
+            Ok(Exit::No)
         }
     }
 }

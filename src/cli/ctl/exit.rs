@@ -16,10 +16,24 @@ pub enum Exit {
     NotRunning = 3,
     /// Permission denied.
     Denied = 4,
-    /// The daemon has refused or failed to carry out the call.
+    /// The daemon has refused or failed to carry out the call, or the output could not be written.
     Failed = 5,
     /// No reply in time (124 as in timeout(1)).
     TimedOut = 124,
+}
+
+impl Exit {
+    /// Returns the name of the status in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::NotRunning => "not_running",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -33,11 +47,13 @@ impl From<&ClientError> for Exit {
         match error {
             ClientError::NotRunning(_) => Self::NotRunning,
             ClientError::Denied(_) | ClientError::Refused(ControlError::PermissionDenied) => Self::Denied,
-            ClientError::Refused(ControlError::NoSuchMount { .. }) => Self::No,
-            ClientError::TimedOut(_) => Self::TimedOut,
+            ClientError::Refused(ControlError::NoSuchMount { .. } | ControlError::NotBlocked { .. }) => Self::No,
+            ClientError::TimedOut(_) | ClientError::NotMounted(..) => Self::TimedOut,
             ClientError::Refused(_)
             | ClientError::Gone
             | ClientError::Io(_)
+            | ClientError::NoSocket(_)
+            | ClientError::Output(_)
             | ClientError::Malformed(_)
             | ClientError::TooLong(_) => Self::Failed,
         }

@@ -1,60 +1,118 @@
-//! `autofsctl explain`: shows what an access would do.
+//! `autofsctl explain`: shows what an access would do, and whether it would succeed.
 
 use std::fmt::Write as _;
 
-use super::Session;
 use super::client::ClientError;
 use super::exit::Exit;
-use crate::control::{Answer, Bytes, Call, Explanation, MountKind, Outcome, PlanTree};
+use super::table::{Align, Table, duration};
+use super::{Session, absolute};
+use crate::control::{Answer, Bytes, Call, ControlError, Explain, Explanation, MountKind, Origin, Place, PlanTree};
+use crate::daemon::explain::offline;
+use crate::engine::Requester;
+use crate::sys::user;
+use crate::text::Escaped;
 
-/// Explains one path. The exit status is 1 if there is nothing to mount.
-pub(super) fn explain(session: &Session, path: Bytes) -> Result<Exit, ClientError> {
-    let Answer::Explanation(explanation) = session.ask(Call::Explain { path })? else {
-        return Err(ClientError::unexpected());
+/// What is asked on the command line.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// A path at or below a mount point
+    path: std::path::PathBuf,
+    /// Read the files instead of asking the daemon
+    #[arg(long)]
+    offline: bool,
+    /// The user who accesses the path, by name or number
+    #[arg(long = "as", value_name = "USER")]
+    user: Option<String>,
+    /// Show passwords
+    #[arg(long)]
+    secrets: bool,
+}
+
+/// Explains one path. The exit status is 1 if an access would fail.
+pub(super) fn explain(session: &Session, arguments: Arguments) -> Result<Exit, ClientError> {
+    let path = absolute(&arguments.path)?;
+    let ids = arguments.user.as_deref().map(identity).transpose()?;
+    let (uid, gid) = (ids.map(|ids| ids.0), ids.map(|ids| ids.1));
+    let wish = Explain { path, uid, gid, secrets: arguments.secrets };
+    let explanation = if arguments.offline {
+        let own = user::effective_uid();
+        let who = Requester { uid: uid.unwrap_or(own), gid: gid.unwrap_or(own), ..Requester::default() };
+        offline::explain(&wish, who)?
+    } else {
+        match session.ask(Call::Explain(wish))? {
+            Answer::Explanation(explanation) => *explanation,
+            _ => return Err(ClientError::unexpected()),
+        }
     };
-    session.show(&explanation, || told(&explanation));
-    Ok(if explanation.outcome == Outcome::Found { Exit::Yes } else { Exit::No })
+    session.show(&explanation, || told(&explanation))?;
+    Ok(if explanation.succeeds { Exit::Yes } else { Exit::No })
+}
+
+/// Returns the ids of a user.
+fn identity(name: &str) -> Result<(u32, u32), ClientError> {
+    user::ids(name)?.ok_or_else(|| {
+        let message = format!("there is no user {}", Escaped(name.as_bytes()));
+        ControlError::Failed { message }.into()
+    })
 }
 
 fn told(e: &Explanation) -> String {
-    let kind = match e.kind {
-        MountKind::Indirect => "indirect",
-        MountKind::Direct => "direct",
-    };
-    let maps = e.maps.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    let outcome = match e.outcome {
-        Outcome::Found => "found",
-        Outcome::NotFound => "no map has this key",
-        Outcome::Invalid => "the entry is invalid",
-        Outcome::Unavailable => "no map can be read",
-    };
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "path     {}", e.path);
-    let _ = writeln!(text, "mount    {} ({kind})", e.mount_point);
-    let _ = writeln!(text, "map      {maps}");
-    let _ = writeln!(text, "key      {}", e.key);
-    let _ = writeln!(text, "outcome  {outcome}");
-    if let Some(place) = &e.place {
-        let _ = writeln!(text, "place    {place}");
+    let mut text = format!("{}: {}\n", e.path, Escaped(e.answer.as_bytes()));
+    let mut table = Table::new([("", Align::Left), ("", Align::Left), ("", Align::Left)]);
+    let place = |place: &Option<Place>| place.as_ref().map(Place::to_string).unwrap_or_default();
+    let mut row = |name: &str, what: String, place: String| table.push([format!("  {name}"), what, place]);
+    if let Some(at) = &e.answer_place {
+        row("where", at.to_string(), String::new());
+    }
+    if let (Some(point), Some(kind)) = (&e.mount_point, e.kind) {
+        let kind = match kind {
+            MountKind::Indirect => "indirect",
+            MountKind::Direct => "direct",
+            MountKind::Submount => "submount",
+        };
+        let timeout = if e.timeout == 0 { "no timeout".to_owned() } else { format!("timeout {}", duration(e.timeout)) };
+        row("mount point", format!("{point}  {kind}, {timeout}"), place(&e.line));
+    }
+    for map in &e.maps {
+        row("map", map.to_string(), String::new());
+    }
+    if let Some(key) = &e.key {
+        row("key", key.to_string(), place(&e.place));
     }
     if let Some(entry) = &e.entry {
-        let _ = writeln!(text, "entry    {entry}");
+        row("entry", entry.to_string(), String::new());
+    }
+    for (n, option) in e.options.iter().enumerate() {
+        let from = match option.from {
+            Origin::Entry | Origin::Master => String::new(),
+            Origin::CommandLine => "command line of the daemon".to_owned(),
+            Origin::Automounter => "automounter".to_owned(),
+        };
+        row(if n == 0 { "options" } else { "" }, option.option.to_string(), place(&option.place) + &from);
+    }
+    text += &table.rows_only();
+    if let Some(plan) = &e.plan {
+        text += "  plan\n";
+        branch(&mut text, plan, 2, &e.path);
     }
     for note in &e.notes {
-        let _ = writeln!(text, "note     {}", crate::text::Escaped(note.as_bytes()));
-    }
-    if let Some(plan) = &e.plan {
-        text += "plan\n";
-        branch(&mut text, plan, 1);
+        let _ = writeln!(text, "  note         {}", Escaped(note.as_bytes()));
     }
     text
 }
 
-fn branch(text: &mut String, plan: &PlanTree, depth: usize) {
+/// Returns the part of a plan that an access to the path leads to.
+fn deepest<'a>(plan: &'a PlanTree, path: &Bytes) -> &'a Bytes {
+    let is_above = |offset: &&PlanTree| path.as_path().starts_with(offset.at.as_path());
+    plan.offsets.iter().find(is_above).map_or(&plan.at, |offset| deepest(offset, path))
+}
+
+fn branch(text: &mut String, plan: &PlanTree, depth: usize, path: &Bytes) {
     let indent = "  ".repeat(depth);
     let strict = if plan.strict { "  (strict)" } else { "" };
-    let _ = writeln!(text, "{indent}{}{strict}", plan.at);
+    let is_here = path.as_path().starts_with(plan.at.as_path()) && deepest(plan, path) == &plan.at;
+    let here = if is_here && depth > 2 { "  <- here" } else { "" };
+    let _ = writeln!(text, "{indent}{}{strict}{here}", plan.at);
     if plan.attempts.is_empty() {
         let _ = writeln!(text, "{indent}  directories only");
     }
@@ -66,7 +124,7 @@ fn branch(text: &mut String, plan: &PlanTree, depth: usize) {
     if !plan.offsets.is_empty() {
         let _ = writeln!(text, "{indent}  on demand:");
         for offset in &plan.offsets {
-            branch(text, offset, depth + 2);
+            branch(text, offset, depth + 2, path);
         }
     }
 }
@@ -75,6 +133,7 @@ fn branch(text: &mut String, plan: &PlanTree, depth: usize) {
 mod tests {
     use super::*;
     use crate::control::plan::Attempt;
+    use crate::control::{OptionOrigin, Outcome};
 
     fn bytes(text: &str) -> Bytes {
         text.as_bytes().into()
@@ -96,35 +155,44 @@ mod tests {
             strict: true,
             offsets: vec![sub],
         };
+        let place = |file, line, column| Some(Place { file: bytes(file), line, column });
         let explanation = Explanation {
-            path: bytes("/home/alice"),
-            mount_point: bytes("/home"),
-            kind: MountKind::Indirect,
-            key: bytes("alice"),
+            succeeds: true,
+            answer: "an access would mount it".into(),
+            mount_point: Some(bytes("/home")),
+            kind: Some(MountKind::Indirect),
+            line: place("/etc/auto.master", 2, 1),
+            timeout: 300,
+            key: Some(bytes("alice")),
             maps: vec![bytes("auto.home")],
             outcome: Outcome::Found,
-            place: Some(bytes("/etc/auto.home:3:1")),
+            place: place("/etc/auto.home", 3, 1),
             entry: Some(bytes("-rw,soft filer:/export/&")),
+            options: vec![OptionOrigin {
+                option: bytes("rw"),
+                from: Origin::Entry,
+                place: place("/etc/auto.home", 3, 8),
+            }],
             plan: Some(plan),
             notes: vec!["duplicate key".into()],
+            ..Explanation::of(&bytes("/home/alice/mail"))
         };
         assert_eq!(
             told(&explanation),
-            "path     /home/alice\n\
-             mount    /home (indirect)\n\
-             map      auto.home\n\
-             key      alice\n\
-             outcome  found\n\
-             place    /etc/auto.home:3:1\n\
-             entry    -rw,soft filer:/export/&\n\
-             note     duplicate key\n\
-             plan\n  \
-               /home/alice  (strict)\n    \
-                 bind  /export/alice\n    \
-                 else nfs  filer:/export/alice  rw,soft\n    \
-                 on demand:\n      \
-                   /home/alice/mail\n        \
-                     tmpfs  tmpfs\n"
+            "/home/alice/mail: an access would mount it\n  \
+               mount point  /home  indirect, timeout 5m  /etc/auto.master:2:1\n  \
+               map          auto.home\n  \
+               key          alice                        /etc/auto.home:3:1\n  \
+               entry        -rw,soft filer:/export/&\n  \
+               options      rw                           /etc/auto.home:3:8\n  \
+               plan\n    \
+                 /home/alice  (strict)\n      \
+                   bind  /export/alice\n      \
+                   else nfs  filer:/export/alice  rw,soft\n      \
+                   on demand:\n        \
+                     /home/alice/mail  <- here\n          \
+                       tmpfs  tmpfs\n  \
+               note         duplicate key\n"
         );
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn show(
         },
         (None, true) => events(&history.events, session.bold),
         (None, false) => requests(&history, session.bold),
-    });
+    })?;
     let is_missing = (id.is_some() || of_path) && history.requests.is_empty();
     Ok(if is_missing { Exit::No } else { Exit::Yes })
 }

@@ -8,7 +8,7 @@ use crate::control::{Answer, Call, Check, Checks, Mode, Quiesce, Quiesced, Verdi
 /// Quiesces the daemon.
 pub(super) fn quiesce(session: &Session, wish: Quiesce) -> Result<Exit, ClientError> {
     let Answer::Quiesced(rest) = session.ask(Call::Quiesce(wish))? else { return Err(ClientError::unexpected()) };
-    session.show(&rest, || rested(&rest));
+    session.show(&rest, || rested(&rest))?;
     Ok(Exit::Yes)
 }
 
@@ -27,7 +27,7 @@ fn rested(rest: &Quiesced) -> String {
 /// Shows all conditions. The exit status is 1 if one is not met and a quiesce does not change that.
 pub(super) fn check(session: &Session) -> Result<Exit, ClientError> {
     let Answer::Checks(found) = session.ask(Call::MigrateCheck)? else { return Err(ClientError::unexpected()) };
-    session.show(&found, || report(&found));
+    session.show(&found, || report(&found))?;
     let wrong = found.checks.iter().any(|check| check.verdict == Verdict::Fail);
     Ok(if wrong { Exit::No } else { Exit::Yes })
 }

@@ -4,17 +4,19 @@ mod check;
 pub mod client;
 mod convert;
 pub mod exit;
-mod expire;
 mod explain;
 mod history;
 mod migrate;
 mod mounts;
+mod output;
 mod path;
+mod reload;
 mod status;
+mod steer;
 pub mod table;
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,8 +25,9 @@ use serde::Serialize;
 
 use self::client::ClientError;
 use self::exit::Exit;
-use crate::control::{self, Answer, Bytes, Call, Level, Mode, Quiesce, Umount};
+use crate::control::{self, Answer, Block, Bytes, Call, Level, Mode, Quiesce, Reload, SetLogLevel, Umount};
 use crate::lookup;
+use crate::sys::terminal;
 
 /// Query and control a running automounter, and check its configuration.
 #[derive(Debug, Parser)]
@@ -39,16 +42,17 @@ struct Arguments {
     /// Socket of the daemon
     #[arg(long, global = true, value_name = "PATH", default_value = control::SOCKET)]
     socket: PathBuf,
-    /// How long to wait for the daemon [default: 15s, or 10s for quiesce]
+    /// How long to wait for the daemon [default: 15s, or 60s for what waits for mounts]
     #[arg(long, global = true, value_name = "TIME", value_parser = time)]
     timeout: Option<u64>,
+    /// The default is status
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
 }
 
 const EXIT_HELP: &str = "\
 Exit status: 0 success or yes, 1 no (not mounted, not found, errors in a check), 2 wrong usage, 3 the daemon is not \
-running, 4 permission denied, 5 the daemon has refused or failed, 124 no reply in time.";
+running, 4 permission denied, 5 the daemon has refused or failed, or the output could not be written, 124 no reply in time.";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Color {
@@ -71,8 +75,15 @@ enum Verb {
     },
     /// List all mounted entries
     Mounts,
-    /// Read configuration and maps again
-    Reload,
+    /// Read configuration and maps again, and show what has changed
+    Reload {
+        /// Only show what would change
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not wait for the end of the reload
+        #[arg(long, conflicts_with = "dry_run")]
+        no_wait: bool,
+    },
     /// Replace the program of the daemon by the installed one
     Upgrade,
     /// End the daemon, and leave all mounts to the next start
@@ -83,6 +94,39 @@ enum Verb {
     Expire {
         /// Only this mount point, or only this entry
         path: Option<PathBuf>,
+        /// Only list what would be tried
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Forget which keys have failed, so that the next access tries them again
+    Flush {
+        /// Only this key, or the keys of this mount point
+        #[arg(required_unless_present = "all")]
+        path: Option<PathBuf>,
+        /// All keys
+        #[arg(long, conflicts_with = "path")]
+        all: bool,
+    },
+    /// Let new accesses to PATH fail
+    Block {
+        /// A mount point, or a path below one
+        path: PathBuf,
+        /// End the block after this time
+        #[arg(long = "for", value_name = "TIME", value_parser = time)]
+        duration: Option<u64>,
+        /// What the log and explain say about it
+        #[arg(long, value_name = "TEXT")]
+        say: Option<String>,
+    },
+    /// End a block
+    Unblock {
+        /// The blocked path
+        path: PathBuf,
+    },
+    /// Access PATH, which mounts it, and wait until it is there
+    Wait {
+        /// A path at or below a mount point
+        path: PathBuf,
     },
     /// Change the log level of a mount point
     LogLevel {
@@ -90,12 +134,12 @@ enum Verb {
         path: PathBuf,
         /// The log level
         level: LevelName,
+        /// Return to the level of the configuration after this time
+        #[arg(long = "for", value_name = "TIME", value_parser = time)]
+        duration: Option<u64>,
     },
-    /// Show what an access to PATH would do, without mounting anything
-    Explain {
-        /// A path below a mount point
-        path: PathBuf,
-    },
+    /// Show what an access to PATH would do, and whether it would succeed
+    Explain(explain::Arguments),
     /// Show the last requests that were answered, or what happened to the daemon
     History {
         /// Only requests for this path and below it, or all about the request with this number
@@ -149,6 +193,9 @@ enum LevelName {
     Debug,
 }
 
+/// How long `wait` waits for a mount without --timeout.
+const MOUNTED: Duration = Duration::from_secs(60);
+
 /// How long to wait for the daemon without --timeout.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -171,6 +218,8 @@ struct Session {
     timeout: Option<Duration>,
     json: bool,
     bold: bool,
+    /// The columns of the terminal, if the output goes to one.
+    width: Option<usize>,
 }
 
 /// Runs the program.
@@ -189,13 +238,17 @@ pub fn main() -> ExitCode {
             Color::Never => false,
             Color::Auto => bold_by_environment(),
         },
+        width: terminal::width(),
         socket: arguments.socket,
         timeout: arguments.timeout.map(Duration::from_secs),
         json: arguments.json,
     };
-    match session.run(arguments.verb) {
+    match session.run(arguments.verb.unwrap_or(Verb::Status { path: None, no_users: false })) {
         Ok(exit) => exit.into(),
         Err(error) => {
+            if session.json && !matches!(error, ClientError::Output(_)) {
+                let _ = output::print(&output::error_document(&error));
+            }
             let _ = writeln!(io::stderr(), "autofsctl: {error}");
             Exit::from(&error).into()
         }
@@ -216,13 +269,13 @@ impl Session {
         match verb {
             Verb::Ping => {
                 let Answer::Pong(pong) = self.ask(Call::Ping)? else { return Err(ClientError::unexpected()) };
-                self.show(&pong, || format!("automount {} works, pid {}\n", pong.version, pong.pid));
+                self.show(&pong, || format!("automount {} works, pid {}\n", pong.version, pong.pid))?;
                 Ok(Exit::Yes)
             }
             Verb::Status { path: None, .. } => status::all(self),
             Verb::Status { path: Some(path), no_users } => status::one(self, &absolute(&path)?, !no_users),
             Verb::Mounts => mounts::list(self),
-            Verb::Reload => self.order(Call::Reload),
+            Verb::Reload { dry_run, no_wait } => reload::reload(self, Reload { dry_run, no_wait }),
             Verb::Upgrade => {
                 let done = self.order(Call::Upgrade)?;
                 client::wait_for_answer(&self.socket, self.timeout.unwrap_or(PATIENCE))?;
@@ -230,17 +283,23 @@ impl Session {
             }
             Verb::Detach => self.order(Call::Detach),
             Verb::Clean => self.order(Call::Clean),
-            Verb::Expire { path } => {
+            Verb::Expire { path, dry_run } => {
                 let path = path.map(|path| absolute(&path)).transpose()?;
-                expire::expire(self, path)
+                steer::expire(self, path, dry_run)
             }
-            Verb::LogLevel { path, level } => {
+            Verb::Flush { path, .. } => steer::flush(self, path.map(|path| absolute(&path)).transpose()?),
+            Verb::Block { path, duration, say } => {
+                steer::block(self, Block { path: absolute(&path)?, seconds: duration, say })
+            }
+            Verb::Unblock { path } => steer::unblock(self, absolute(&path)?),
+            Verb::Wait { path } => steer::wait(self, &path, self.timeout.unwrap_or(MOUNTED)),
+            Verb::LogLevel { path, level, duration } => {
                 let level = match level {
                     LevelName::Basic => Level::Basic,
                     LevelName::Verbose => Level::Verbose,
                     LevelName::Debug => Level::Debug,
                 };
-                self.order(Call::SetLogLevel { path: absolute(&path)?, level })
+                steer::log_level(self, SetLogLevel { path: absolute(&path)?, level, seconds: duration })
             }
             Verb::Quiesce { mode, lease, umount } => {
                 let mode = match mode {
@@ -257,12 +316,12 @@ impl Session {
             }
             Verb::Resume => self.order(Call::Resume),
             Verb::MigrateCheck => migrate::check(self),
-            Verb::Check { files } => Ok(check::check(self, &files)),
+            Verb::Check { files } => check::check(self, &files),
+            Verb::Explain(arguments) => explain::explain(self, arguments),
             Verb::History { which, failed, since, daemon } => {
                 history::show(self, which.as_deref(), failed, since, daemon)
             }
-            Verb::Convert { file, master } => Ok(convert::convert(self, &file, master)),
-            Verb::Explain { path } => explain::explain(self, absolute(&path)?),
+            Verb::Convert { file, master } => convert::convert(self, &file, master),
         }
     }
 
@@ -270,6 +329,8 @@ impl Session {
         let patience = match &call {
             // The daemon limits this time itself.
             Call::Quiesce(wish) => Duration::from_secs(wish.timeout) + PATIENCE,
+            // They wait for mounts.
+            Call::Reload(_) | Call::Expire(_) | Call::Block(_) => self.timeout.unwrap_or(PATIENCE * 4),
             _ => self.timeout.unwrap_or(PATIENCE),
         };
         client::ask(&self.socket, call, patience)
@@ -278,18 +339,16 @@ impl Session {
     /// Makes a call without a result to show.
     fn order(&self, call: Call) -> Result<Exit, ClientError> {
         self.ask(call)?;
-        self.show(&serde_json::Map::new(), String::new);
+        self.show(&serde_json::Map::new(), String::new)?;
         Ok(Exit::Yes)
     }
 
-    /// Prints `value` as JSON, or else `text`.
-    fn show(&self, value: &impl Serialize, text: impl FnOnce() -> String) {
-        let text = match serde_json::to_string_pretty(value) {
-            Ok(json) if self.json => json + "\n",
-            _ => text(),
-        };
-        // Errors are ignored: stdout may be closed.
-        let _ = io::stdout().write_all(text.as_bytes());
+    /// Prints `object` as JSON, or else `text`.
+    ///
+    /// # Errors
+    /// Returns an error if it could not be written.
+    fn show(&self, object: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), ClientError> {
+        output::print(&if self.json { output::document(object)? } else { output::fitted(text(), self.width) })
     }
 }
 
@@ -308,13 +367,17 @@ fn time(text: &str) -> Result<u64, String> {
     seconds.ok_or_else(|| "a time like 10s, 2m or 1h, at most 24h".to_owned())
 }
 
-/// Makes a path absolute and removes trailing slashes, as the daemon expects it. Does not access the file system.
+/// Makes a path absolute, takes `..` for the directory above, and removes trailing slashes, as the daemon expects it. Does not
+/// access the file system.
 fn absolute(path: &Path) -> Result<Bytes, ClientError> {
-    let mut bytes = Bytes::from(std::path::absolute(path)?.as_path()).0;
-    while bytes.len() > 1 && bytes.last() == Some(&b'/') {
-        bytes.pop();
+    let mut plain = PathBuf::new();
+    for component in std::path::absolute(path)?.components() {
+        match component {
+            Component::ParentDir => drop(plain.pop()),
+            other => plain.push(other),
+        }
     }
-    Ok(Bytes(bytes))
+    Ok(Bytes::from(plain.as_path()))
 }
 
 #[cfg(test)]
@@ -339,6 +402,7 @@ mod tests {
     fn paths_are_made_absolute_without_looking() {
         assert_eq!(absolute(Path::new("/home/a//")).unwrap().0, b"/home/a");
         assert_eq!(absolute(Path::new("/")).unwrap().0, b"/");
+        assert_eq!(absolute(Path::new("/home/./a/../../srv/b/..")).unwrap().0, b"/srv");
         assert_eq!(absolute(Path::new("/-")).unwrap().0, b"/-");
         assert!(absolute(Path::new("x")).unwrap().0.starts_with(b"/"));
     }

@@ -9,7 +9,7 @@ use crate::control::{Answer, Call, Mounted, Mounts};
 /// Lists all mounted entries.
 pub(super) fn list(session: &Session) -> Result<Exit, ClientError> {
     let mounted = ask(session)?;
-    session.show(&mounted, || rows(&mounted.mounts, session.bold));
+    session.show(&mounted, || rows(&mounted.mounts, session.bold))?;
     Ok(Exit::Yes)
 }
 

@@ -51,7 +51,7 @@ pub(super) fn show(session: &Session, path: &Bytes, with_users: bool) -> Result<
         users: users.as_ref().map(|users| users.users.iter().map(used).collect()),
         users_hidden: users.as_ref().map(|users| users.hidden).filter(|hidden| *hidden > 0),
     };
-    session.show(&shown, || text(&status, users.as_ref()));
+    session.show(&shown, || text(&status, users.as_ref()))?;
     Ok(if is_mounted { Exit::Yes } else { Exit::No })
 }
 

@@ -4,9 +4,13 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use super::client::ClientError;
 use super::exit::Exit;
+use super::steer::clock_time;
 use super::table::{Align, Table, duration};
 use super::{Session, mounts, path};
-use crate::control::{Answer, Bytes, Call, ControlError, Mode, MountKind, MountPoint, Problem, Status};
+use crate::control::{
+    Answer, Blocked, Bytes, Call, ControlError, Level, Mode, MountKind, MountPoint, Place, Problem, Status,
+};
+use crate::sys::clock;
 use crate::sys::path::follow_links;
 use crate::text::Escaped;
 
@@ -14,8 +18,10 @@ use crate::text::Escaped;
 pub(super) fn all(session: &Session) -> Result<Exit, ClientError> {
     let status = ask(session)?;
     session.show(&status, || {
-        heading(&status) + &rows(&status.mount_points, session.bold) + &problems(&status.problems, session.bold)
-    });
+        let points = rows(&status.mount_points, session.bold);
+        let blocks = blocks(&status.blocks, session.bold);
+        heading(&status) + "\n" + &points + &blocks + &problems(&status.problems, session.bold)
+    })?;
     Ok(Exit::Yes)
 }
 
@@ -37,19 +43,20 @@ pub(super) fn one(session: &Session, path: &Bytes, with_users: bool) -> Result<E
         found => found,
     };
     if let Some(point) = point {
-        session.show(point, || rows(std::slice::from_ref(point), session.bold));
+        session.show(point, || rows(std::slice::from_ref(point), session.bold))?;
         return Ok(Exit::Yes);
     }
     let is_named = |problem: &&Problem| problem.path == *path || (mount.is_none() && problem.path == real(path));
     if let Some(problem) = status.problems.iter().find(is_named) {
-        session.show(problem, || format!("{path}: {}\n", problem.reason));
+        session.show(problem, || format!("{path}: {}\n", problem.reason))?;
         return Ok(Exit::No);
     }
     // A mounted entry is known by its real path.
     let entry = mount.map_or_else(|| real(path), |mount| mount.path.clone());
     match path::show(session, &entry, with_users) {
         Err(ClientError::Refused(ControlError::NoSuchMount { .. })) => {
-            session.show(&serde_json::Value::Null, || format!("{path} is not below a mount point of the daemon\n"));
+            let nothing = serde_json::json!({ "path": path, "mounted": false });
+            session.show(&nothing, || format!("{path} is not below a mount point of the daemon\n"))?;
             Ok(Exit::No)
         }
         shown => shown,
@@ -86,13 +93,34 @@ fn heading(status: &Status) -> String {
         0 => String::new(),
         n => format!("  restored {n} times"),
     };
-    let mounted: u64 = status.mount_points.iter().map(|point| u64::from(point.mounted)).sum();
+    let sum = |count: fn(&MountPoint) -> u32| status.mount_points.iter().map(|point| u64::from(count(point))).sum();
+    let (mounted, waiting, failing): (u64, u64, u64) = (sum(|p| p.mounted), sum(|p| p.waiting), sum(|p| p.failing));
+    let counted = |count: u64, what: &str| if count == 0 { String::new() } else { format!("  {count} {what}") };
+    let now = clock::since_1970();
+    let age = if status.since == 0 { status.uptime } else { now.saturating_sub(status.since) };
+    let worker = match &status.last_death {
+        None => String::new(),
+        Some(death) => {
+            let (times, ago) = (if status.deaths == 1 { "once" } else { "" }, duration(now.saturating_sub(death.at)));
+            let times = if times.is_empty() { format!("{} times", status.deaths) } else { times.to_owned() };
+            let why = Escaped(death.why.as_bytes());
+            format!(
+                "  worker {} old: died {times} ({why}, {ago} ago)   autofsctl history --daemon\n",
+                duration(status.uptime)
+            )
+        }
+    };
+    let degraded = match status.problems.len() {
+        0 => String::new(),
+        n => format!("  degraded: {n} not served"),
+    };
     format!(
-        "automount {}  pid {}  up {}  {} mount points  {mounted} mounted  maps read {} ago{restores}\n{rest}",
+        "automount {}  pid {}  up {}{degraded}\n  {mounted} mounted{}{}  maps read {} ago{restores}\n{worker}{rest}",
         status.version,
         status.pid,
-        duration(status.uptime),
-        status.mount_points.len(),
+        duration(age),
+        counted(waiting, "waiting"),
+        counted(failing, "failing"),
         duration(status.reloaded),
     )
 }
@@ -104,33 +132,56 @@ fn rows(points: &[MountPoint], bold: bool) -> String {
         ("TIMEOUT", Align::Right),
         ("MOUNTED", Align::Right),
         ("WAITING", Align::Right),
+        ("FAILING", Align::Right),
+        ("LOG", Align::Left),
         ("MAP", Align::Left),
     ]);
     for point in points {
         table.push([
-            point.path.to_string(),
+            if point.kind == MountKind::Submount { format!("  {}", point.path) } else { point.path.to_string() },
             match point.kind {
                 MountKind::Indirect => "indirect",
                 MountKind::Direct => "direct",
+                MountKind::Submount => "submount",
             }
             .to_owned(),
             if point.timeout == 0 { "off".to_owned() } else { duration(point.timeout) },
-            point.mounted.to_string(),
+            match point.total {
+                Some(total) => format!("{} of {total}", point.mounted),
+                None => point.mounted.to_string(),
+            },
             point.waiting.to_string(),
+            point.failing.to_string(),
+            if point.log_level == Level::Basic { String::new() } else { point.log_level.name().to_owned() },
             point.maps.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         ]);
     }
     table.render(bold)
 }
 
-/// Returns the table of what is not as the maps want it, or nothing.
+/// Returns the table of blocked paths, or nothing.
+fn blocks(blocks: &[Blocked], bold: bool) -> String {
+    if blocks.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new([("BLOCKED", Align::Left), ("UNTIL", Align::Left), ("WHY", Align::Left)]);
+    for block in blocks {
+        let until = block.until.map(clock_time).unwrap_or_default();
+        let say = block.say.as_deref().unwrap_or_default();
+        table.push([block.path.to_string(), until, Escaped(say.as_bytes()).to_string()]);
+    }
+    format!("\n{}", table.render(bold))
+}
+
+/// Returns the table of what is not served, or nothing.
 fn problems(problems: &[Problem], bold: bool) -> String {
     if problems.is_empty() {
         return String::new();
     }
-    let mut table = Table::new([("PROBLEM", Align::Left), ("REASON", Align::Left)]);
+    let mut table = Table::new([("NOT SERVED", Align::Left), ("WHERE", Align::Left), ("WHY", Align::Left)]);
     for problem in problems {
-        table.push([problem.path.to_string(), Escaped(problem.reason.as_bytes()).to_string()]);
+        let place = problem.place.as_ref().map(Place::to_string).unwrap_or_default();
+        table.push([problem.path.to_string(), place, Escaped(problem.reason.as_bytes()).to_string()]);
     }
     format!("\n{}", table.render(bold))
 }
@@ -148,7 +199,9 @@ mod tests {
             maps: vec![Bytes(b"file:/etc/auto.home".to_vec()), Bytes(b"x\x1b".to_vec())],
             timeout: 600,
             mounted: 31,
-            waiting: 0,
+            total: None,
+            waiting: 1,
+            failing: 2,
             log_level: Level::Basic,
         };
         let direct = MountPoint {
@@ -156,27 +209,57 @@ mod tests {
             kind: MountKind::Direct,
             maps: vec![Bytes(b"auto.direct".to_vec())],
             timeout: 0,
-            ..point.clone()
+            mounted: 1,
+            total: Some(3),
+            waiting: 0,
+            failing: 0,
+            log_level: Level::Debug,
         };
         let status = Status {
             version: "1.0".into(),
             pid: 812,
             uptime: 273_700,
+            since: 0,
+            deaths: 0,
+            last_death: None,
             reloaded: 7200,
             restores: 0,
             rest: None,
-            mount_points: vec![point, direct],
-            problems: vec![Problem { path: Bytes(b"/x".to_vec()), reason: "covered".into() }],
+            mount_points: vec![
+                point.clone(),
+                MountPoint { path: Bytes(b"/home/sub".to_vec()), kind: MountKind::Submount, ..point },
+                direct,
+            ],
+            blocks: vec![Blocked {
+                path: Bytes(b"/home/a".to_vec()),
+                say: Some("moved".into()),
+                until: None,
+                mounted: Vec::new(),
+            }],
+            problems: vec![Problem {
+                path: Bytes(b"/x".to_vec()),
+                place: Some(Place { file: Bytes(b"/etc/auto.master".to_vec()), line: 3, column: 1 }),
+                reason: "covered".into(),
+            }],
         };
+        let all = heading(&status)
+            + &rows(&status.mount_points, false)
+            + &blocks(&status.blocks, false)
+            + &problems(&status.problems, false);
         assert_eq!(
-            heading(&status) + &rows(&status.mount_points, false) + &problems(&status.problems, false),
-            "automount 1.0  pid 812  up 3d 4h  2 mount points  62 mounted  maps read 2h ago\n\
-             MOUNT  TYPE      TIMEOUT  MOUNTED  WAITING  MAP\n\
-             /home  indirect      10m       31        0  file:/etc/auto.home x\\x1b\n\
-             /-     direct        off       31        0  auto.direct\n\
+            all,
+            "automount 1.0  pid 812  up 3d 4h  degraded: 1 not served\n  \
+               63 mounted  2 waiting  4 failing  maps read 2h ago\n\
+             MOUNT        TYPE      TIMEOUT  MOUNTED  WAITING  FAILING  LOG    MAP\n\
+             /home        indirect      10m       31        1        2         file:/etc/auto.home x\\x1b\n  \
+               /home/sub  submount      10m       31        1        2         file:/etc/auto.home x\\x1b\n\
+             /-           direct        off   1 of 3        0        0  debug  auto.direct\n\
              \n\
-             PROBLEM  REASON\n\
-             /x       covered\n"
+             BLOCKED  UNTIL  WHY\n\
+             /home/a         moved\n\
+             \n\
+             NOT SERVED  WHERE                 WHY\n\
+             /x          /etc/auto.master:3:1  covered\n"
         );
     }
 }

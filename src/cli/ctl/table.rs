@@ -31,29 +31,36 @@ impl<const N: usize> Table<N> {
 
     /// The table's text, each line with its newline, the heading in bold if wanted.
     pub fn render(&self, bold: bool) -> String {
-        let widths: [usize; N] = std::array::from_fn(|i| {
+        let heading = self.line(self.columns.map(|(name, _)| name), &self.widths());
+        let heading = if bold { format!("\x1b[1m{heading}\x1b[0m\n") } else { heading + "\n" };
+        heading + &self.rows_only()
+    }
+
+    /// The table's text without the heading.
+    pub fn rows_only(&self) -> String {
+        let widths = self.widths();
+        self.rows.iter().map(|row| self.line(row.each_ref().map(String::as_str), &widths) + "\n").collect()
+    }
+
+    fn widths(&self) -> [usize; N] {
+        std::array::from_fn(|i| {
             let cells = self.rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.width());
             let heading = self.columns.get(i).map_or(0, |(name, _)| name.len());
             cells.max().unwrap_or(0).max(heading)
-        });
-        let line = |cells: [&str; N]| {
-            let mut text = String::new();
-            for ((cell, width), (_, align)) in cells.iter().zip(widths).zip(self.columns) {
-                let pad = " ".repeat(width.saturating_sub(cell.width()));
-                match align {
-                    Align::Left => text += &format!("{cell}{pad}  "),
-                    Align::Right => text += &format!("{pad}{cell}  "),
-                }
+        })
+    }
+
+    /// Formats a row.
+    fn line(&self, cells: [&str; N], widths: &[usize; N]) -> String {
+        let mut text = String::new();
+        for ((cell, width), (_, align)) in cells.iter().zip(widths).zip(self.columns) {
+            let pad = " ".repeat(width.saturating_sub(cell.width()));
+            match align {
+                Align::Left => text += &format!("{cell}{pad}  "),
+                Align::Right => text += &format!("{pad}{cell}  "),
             }
-            text.trim_end().to_owned()
-        };
-        let heading = line(self.columns.map(|(name, _)| name));
-        let mut text = if bold { format!("\x1b[1m{heading}\x1b[0m\n") } else { heading + "\n" };
-        for row in &self.rows {
-            text += &line(row.each_ref().map(String::as_str));
-            text += "\n";
         }
-        text
+        text.trim_end().to_owned()
     }
 }
 

@@ -3,31 +3,31 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use log::error;
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use crate::control::{Answer, Bytes, Call, ControlError, Explanation, MountKind, MountPoint, Mounted, Mounts};
-use crate::control::{Checks, Level, Pong, Problem, Status, plan};
+use crate::control::{Answer, Bytes, Call, ControlError, MountKind, MountPoint, Mounted, Mounts};
+use crate::control::{Checks, Place, Pong, Problem, Reload, Status, plan};
+use crate::daemon::changes;
 use crate::daemon::checkpoint::restore;
 use crate::daemon::control::look;
 use crate::daemon::control::serve::Asked;
-use crate::daemon::jobs::resolve;
+use crate::daemon::control::steer;
+use crate::daemon::explain;
 use crate::daemon::left;
 use crate::daemon::life::{Phase, UPGRADE_UNDER_WAY};
 use crate::daemon::maps::configured_map::ConfiguredMap;
+use crate::daemon::mounts::AutofsMount;
 use crate::daemon::verify::{Heal, verify};
 use crate::daemon::worker::Worker;
-use crate::engine::{EntryId, EntryPhase, EntryView, Event, Kind, Requester, Shutdown};
-use crate::logging::target;
-use crate::plan::{Action, Leads, MountedBy, Plan};
+use crate::engine::{EntryPhase, EntryView, Kind, Requester, Shutdown};
+use crate::logging::Logger;
 use crate::sys::children;
-use crate::text::Escaped;
 
 /// How long a client may take to read its answer.
 const DELIVERY: Duration = Duration::from_secs(1);
@@ -38,19 +38,13 @@ const VERIFIED: Duration = Duration::from_secs(1);
 /// How long `status` waits for a verification.
 const VERIFY_WITHIN: Duration = Duration::from_secs(3);
 
-/// How long the answer to a call that unmounts one entry waits for the unmount. Less than the client waits.
-const UNMOUNT: Duration = Duration::from_secs(10);
-
-/// Interval between two looks at an entry that is being unmounted.
-const UNMOUNT_LOOK: Duration = Duration::from_millis(20);
-
 /// Answers until the socket is gone.
 pub(crate) async fn answer(worker: Rc<Worker>, mut asked: mpsc::Receiver<Asked>) {
     while let Some(asked) = asked.recv().await {
         let worker = Rc::clone(&worker);
         spawn_local(async move {
             // Until this is answered, this worker does not make room for the next one.
-            let upgrades = asked.call == Call::Upgrade;
+            let upgrades = matches!(asked.call, Call::Upgrade | Call::Reload(Reload { no_wait: false, .. }));
             if upgrades {
                 worker.life.begin_upgrade_call();
             }
@@ -88,30 +82,19 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
             Ok(()) => Ok(Answer::Done),
             Err(message) => Err(ControlError::Failed { message }),
         },
-        Call::Reload => {
-            spawn_local(crate::daemon::upgrade::hang_up(Rc::clone(worker)));
-            Ok(Answer::Done)
-        }
-        Call::Expire { path: None } => {
-            worker.event(Event::Prune);
-            Ok(Answer::Done)
-        }
-        Call::Expire { path: Some(path) } => expire(worker, path).await,
-        Call::SetLogLevel { path, level } => {
-            if path.as_path() == Path::new("/-") {
-                return set_level_of_direct_maps(worker, *level).then_some(Answer::Done).ok_or_else(|| no_such(path));
-            }
-            let real = worker.state.borrow().real.translate(path.as_path());
-            let map = worker.mounts.serving(&real).ok_or_else(|| no_such(path))?.1.map;
-            let at = if map.direct() { &*real } else { Path::new(OsStr::from_bytes(&map.mount_point)) };
-            worker.state.borrow().logger.set_mount(at, Some((*level).into()));
-            // Logged at any level: a reader of the log must know.
-            error!(target: &target(at), "{} logging set for {}", level.name(), Escaped::path(at));
-            Ok(Answer::Done)
-        }
-        Call::Explain { path } => {
-            let who = Requester { uid: asked.uid, gid: asked.gid, ..Requester::default() };
-            explain(worker, path, who).await
+        Call::Reload(how) => changes::reload(worker, *how)
+            .await
+            .map(Answer::Reloaded)
+            .map_err(|message| ControlError::Failed { message }),
+        Call::Expire(wish) => steer::expire(worker, wish).await.map(Answer::Expired),
+        Call::Flush(wish) => steer::flush(worker, wish).map(Answer::Flushed),
+        Call::Block(wish) => steer::block(worker, wish).await.map(Answer::Blocked),
+        Call::Unblock { path } => steer::unblock(worker, path).map(Answer::Blocked),
+        Call::SetLogLevel(wish) => steer::set_log_level(worker, wish).map(Answer::LogLevelSet),
+        Call::Explain(wish) => {
+            let (uid, gid) = (wish.uid.unwrap_or(asked.uid), wish.gid.unwrap_or(asked.gid));
+            let who = Requester { uid, gid, ..Requester::default() };
+            Ok(Answer::Explanation(Box::new(explain::live::explain(worker, wish, who).await)))
         }
         Call::StatusOf { path } => look::status_of(worker, path, asked).await,
         Call::History(wanted) => look::history(worker, wanted.clone(), asked.uid).await,
@@ -145,10 +128,6 @@ fn keeper() -> u32 {
     u32::try_from(children::parent()).unwrap_or_default()
 }
 
-fn no_such(path: &Bytes) -> ControlError {
-    ControlError::NoSuchMount { path: path.clone() }
-}
-
 fn maps(map: &ConfiguredMap) -> Vec<Bytes> {
     vec![Bytes(plan::map_name(&map.spec))]
 }
@@ -166,69 +145,101 @@ async fn verify_for_status(worker: &Rc<Worker>) {
     }
 }
 
-/// Returns the mount points that are not as the maps want them.
+/// Returns what is not served, and what is not as the maps want it.
 fn problems(worker: &Worker) -> Vec<Problem> {
+    let mut problems = changes::refused(worker);
     let state = worker.state.borrow();
-    let shown = |path: &Path| state.real.written(path).unwrap_or_else(|| path.into());
-    let mut problems: BTreeMap<Bytes, String> = BTreeMap::new();
-    let mut add = |path: &Path, reason: String| {
-        let path = shown(path);
-        problems.insert(Bytes(path.as_os_str().as_bytes().to_vec()), reason);
+    let mut others: BTreeMap<Bytes, Problem> = BTreeMap::new();
+    let mut add = |path: &Path, place: Option<Place>, reason: String| {
+        let shown = state.real.written(path).unwrap_or_else(|| path.into());
+        let path = Bytes::from(&*shown);
+        others.insert(path.clone(), Problem { path, place, reason });
     };
-    for (path, trouble) in worker.mounts.filter_map(|_, mount| Some((mount.path.clone(), mount.trouble.clone()?))) {
-        add(&path, trouble.to_string());
+    let place =
+        |number| state.maps.configured().find(|(map, _)| map.number == number).map(|(_, place)| Place::from(place));
+    let troubles = |mount: &AutofsMount| Some((mount.path.clone(), mount.map.number, mount.trouble.clone()?));
+    for (path, number, trouble) in worker.mounts.filter_map(|_, mount| troubles(mount)) {
+        add(&path, place(number), trouble.to_string());
     }
     for path in worker.left.borrow().iter() {
         let reason = "left by a daemon that has ended, and named by no map; `autofsctl clean` unmounts it";
-        add(path, reason.to_owned());
+        add(path, None, reason.to_owned());
     }
-    worker.view(|engine| {
-        for (wanted, reason) in engine.absent() {
-            let reason = reason.map_or("not mounted: it was unmounted from outside".to_owned(), |reason| {
-                let message = reason.message.lines().next().unwrap_or_default();
-                format!("not mounted: {message}")
-            });
-            add(&wanted.path, reason);
-        }
-    });
-    problems.into_iter().map(|(path, reason)| Problem { path, reason }).collect()
+    problems.extend(others.into_values());
+    problems
 }
 
 fn status(worker: &Rc<Worker>) -> Status {
     let state = worker.state.borrow();
-    let mount_points = state.maps.served().map(|map| {
-        let (mut mounted, mut waiting) = (0, 0);
-        worker.view(|engine| {
-            for view in engine.mounts() {
-                if worker.mounts.get(view.id).is_none_or(|mount| mount.map.number != map.number) {
-                    continue;
-                }
-                for entry in view.entries() {
-                    mounted += u32::from(matches!(entry.phase, EntryPhase::Mounted | EntryPhase::Checking));
-                    waiting += u32::try_from(entry.waiting).unwrap_or(u32::MAX);
-                }
-            }
-        });
-        let path = PathBuf::from(OsStr::from_bytes(&map.mount_point));
-        MountPoint {
-            path: Bytes(map.mount_point.clone()),
-            kind: if map.direct() { MountKind::Direct } else { MountKind::Indirect },
-            maps: maps(map),
-            timeout: map.timeout(),
-            mounted,
-            waiting,
-            log_level: state.logger.level(&path).into(),
-        }
-    });
+    let mut mount_points: Vec<MountPoint> = Vec::new();
+    let mut submounts = submounts(worker);
+    for map in state.maps.served() {
+        let point = mount_point(worker, state.logger, map);
+        let is_below =
+            |sub: &Rc<ConfiguredMap>| Path::new(OsStr::from_bytes(&sub.mount_point)).starts_with(point.path.as_path());
+        let (below, others): (Vec<_>, Vec<_>) = submounts.into_iter().partition(is_below);
+        submounts = others;
+        mount_points.push(point);
+        mount_points.extend(below.iter().map(|map| submount(worker, state.logger, map)));
+    }
+    mount_points.extend(submounts.iter().map(|map| submount(worker, state.logger, map)));
     Status {
         version: version(),
         pid: keeper(),
         uptime: worker.life.age().as_secs(),
+        since: state.since,
+        deaths: state.deaths,
+        last_death: state.last_death.clone(),
         reloaded: worker.life.since_reload().as_secs(),
         restores: worker.life.restores(),
         rest: worker.life.shown_rest(),
-        mount_points: mount_points.collect(),
+        mount_points,
+        blocks: steer::blocks(worker),
         problems: problems(worker),
+    }
+}
+
+/// Returns the maps of submounts, sorted by path.
+fn submounts(worker: &Worker) -> Vec<Rc<ConfiguredMap>> {
+    let state = worker.state.borrow();
+    let served: Vec<u32> = state.maps.served().map(|map| map.number).collect();
+    let is_sub = |mount: &AutofsMount| mount.kind == Kind::Indirect && !served.contains(&mount.map.number);
+    let mut maps = worker.mounts.filter_map(|_, mount| is_sub(mount).then(|| Rc::clone(&mount.map)));
+    maps.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
+    maps
+}
+
+fn submount(worker: &Worker, logger: &Logger, map: &ConfiguredMap) -> MountPoint {
+    MountPoint { kind: MountKind::Submount, ..mount_point(worker, logger, map) }
+}
+
+/// Returns the state of the mount point of a map.
+fn mount_point(worker: &Worker, logger: &Logger, map: &ConfiguredMap) -> MountPoint {
+    let (mut mounted, mut waiting, mut failing, mut total) = (0, 0, 0, 0);
+    worker.view(|engine| {
+        for view in engine.mounts() {
+            if worker.mounts.get(view.id).is_none_or(|mount| mount.map.number != map.number) {
+                continue;
+            }
+            total += u32::from(view.kind() == Kind::Direct);
+            for entry in view.entries() {
+                mounted += u32::from(matches!(entry.phase, EntryPhase::Mounted | EntryPhase::Checking));
+                failing += u32::from(matches!(entry.phase, EntryPhase::Failed(..)));
+                waiting += u32::try_from(entry.waiting).unwrap_or(u32::MAX);
+            }
+        }
+    });
+    let path = Path::new(OsStr::from_bytes(&map.mount_point));
+    MountPoint {
+        path: Bytes(map.mount_point.clone()),
+        kind: if map.direct() { MountKind::Direct } else { MountKind::Indirect },
+        maps: maps(map),
+        timeout: map.timeout(),
+        mounted,
+        total: map.direct().then_some(total),
+        waiting,
+        failing,
+        log_level: logger.level(path).into(),
     }
 }
 
@@ -239,7 +250,7 @@ fn mounts(worker: &Worker) -> Mounts {
             let Some(mount) = worker.mounts.get(view.id) else { continue };
             let mounted = |e: &EntryView<'_>| matches!(e.phase, EntryPhase::Mounted | EntryPhase::Checking);
             for entry in view.entries().filter(mounted) {
-                let Some((fstype, source)) = entry.plan.and_then(|plan| shown(&plan.action)) else { continue };
+                let Some((fstype, source)) = entry.plan.and_then(|plan| explain::shown(&plan.action)) else { continue };
                 mounts.push(Mounted {
                     path: Bytes(mount.entry(entry.key).as_os_str().as_bytes().to_vec()),
                     mount_point: Bytes(mount.map.mount_point.clone()),
@@ -253,137 +264,13 @@ fn mounts(worker: &Worker) -> Mounts {
     Mounts { mounts }
 }
 
-/// Returns the type and the source of what an action mounts.
-fn shown(action: &Action) -> Option<(Vec<u8>, Vec<u8>)> {
-    match action {
-        Action::Mount(tried) => Some(tried.first().map(|m| (m.fstype.clone(), m.source.clone())).unwrap_or_default()),
-        Action::Symlink(text) => Some((b"symlink".to_vec(), text.clone())),
-        Action::Autofs(submount) => Some((b"autofs".to_vec(), plan::map_name(&submount.source))),
-        Action::Leads(leads) => shown_lead(leads.first()?),
-        Action::Nothing => None,
-    }
-}
-
-/// Returns the type and the source of what the first location of an entry in am-utils format mounts.
-fn shown_lead(lead: &Leads) -> Option<(Vec<u8>, Vec<u8>)> {
-    match lead.external.as_ref().map(|external| &external.by) {
-        Some(MountedBy::Mounts(mounts)) => mounts.first().map(|mount| (mount.fstype.clone(), mount.source.clone())),
-        Some(MountedBy::Command { mount, .. }) => Some((b"program".to_vec(), mount.program.clone())),
-        None => shown(lead.ways.first()?),
-    }
-}
-
-/// Sets the log level of all direct mounts. Returns whether there are any.
-fn set_level_of_direct_maps(worker: &Worker, level: Level) -> bool {
-    let logger = worker.state.borrow().logger;
-    let paths = worker.mounts.filter_map(|_, mount| mount.map.direct().then(|| mount.path.clone()));
-    paths.iter().for_each(|path| logger.set_mount(path, Some(level.into())));
-    if !paths.is_empty() {
-        error!("{} logging set for /-", level.name());
-    }
-    !paths.is_empty()
-}
-
-/// Expires a mount point with all that is below it, or one entry of an indirect one. Waits for the end of a single unmount.
-///
-/// # Errors
-/// Returns why the entry is still mounted.
-async fn expire(worker: &Rc<Worker>, path: &Bytes) -> Result<Answer, ControlError> {
-    let real = worker.state.borrow().real.translate(path.as_path());
-    let (mount, known) = worker.mounts.serving(&real).ok_or_else(|| no_such(path))?;
-    if let Some(key) = known.key_of(&real).filter(|_| known.kind == Kind::Indirect) {
-        let at = EntryId { mount, key };
-        worker.event(Event::Unmount { at: at.clone() });
-        return match timeout(UNMOUNT, unmounted(worker, &at)).await {
-            Ok(Ok(())) => Ok(Answer::Done),
-            Ok(Err(why)) => {
-                let message = format!("{} is still mounted: {why}", Escaped::path(path.as_path()));
-                Err(ControlError::Failed { message })
-            }
-            Err(_) => {
-                let message = format!("{} is still being unmounted", Escaped::path(path.as_path()));
-                Err(ControlError::Failed { message })
-            }
-        };
-    }
-    let worker = Rc::clone(worker);
-    spawn_local(async move { worker.expire(mount, true).await });
-    Ok(Answer::Done)
-}
-
-/// Waits until an entry is not being unmounted any more.
-///
-/// # Errors
-/// Returns why it is still mounted.
-async fn unmounted(worker: &Worker, at: &EntryId) -> Result<(), String> {
-    loop {
-        let state = worker.view(|engine| {
-            let entry = engine.mount(at.mount)?.entries().find(|entry| *entry.key == at.key)?;
-            Some((entry.phase, entry.reason.map(|reason| reason.message.clone())))
-        });
-        match state {
-            Some((EntryPhase::Unmounting | EntryPhase::Remounting, _)) => tokio::time::sleep(UNMOUNT_LOOK).await,
-            Some((EntryPhase::Mounted | EntryPhase::Checking, Some(why))) => return Err(why),
-            _ => return Ok(()),
-        }
-    }
-}
-
-/// Says what is mounted at an entry, if its map has changed since it was mounted.
-fn differs(worker: &Worker, at: &EntryId, plan: Option<&Plan>) -> Option<String> {
-    let now = worker.view(|engine| {
-        let entry = engine.mount(at.mount)?.entries().find(|entry| *entry.key == at.key)?;
-        entry.since.and(entry.plan).and_then(|plan| shown(&plan.action))
-    })?;
-    let (fstype, source) = &now;
-    // With several servers, any of them may have been chosen.
-    let named = plan.is_some_and(|plan| match &plan.action {
-        Action::Mount(tried) => tried.iter().any(|mount| mount.fstype == *fstype && mount.source == *source),
-        action => shown(action).as_ref() == Some(&now),
-    });
-    (!named).then(|| format!("mounted now: {} {}, from before the map was changed", Escaped(fstype), Escaped(source)))
-}
-
-async fn explain(worker: &Rc<Worker>, path: &Bytes, who: Requester) -> Result<Answer, ControlError> {
-    let (question, map, trouble, at) = {
-        let real = worker.state.borrow().real.translate(path.as_path());
-        let (id, mount) = worker.mounts.serving(&real).ok_or_else(|| no_such(path))?;
-        let key = mount.key_of(&real).unwrap_or_default();
-        if mount.kind == Kind::Indirect && key.0.is_empty() {
-            return Err(ControlError::Failed {
-                message: "a mount point has no entry: name a path below it".to_owned(),
-            });
-        }
-        let (trouble, at) = (mount.trouble.clone(), EntryId { mount: id, key: key.clone() });
-        (worker.state.borrow().question(&mount, key, who), Rc::clone(&mount.map), trouble, at)
-    };
-    let mut explained = resolve::explain(question.clone()).await;
-    let shown = Escaped(&map.mount_point);
-    explained
-        .notes
-        .extend(trouble.map(|trouble| format!("nobody can reach the autofs mount for this path ({shown}): {trouble}")));
-    explained.notes.extend(differs(worker, &at, explained.plan.as_deref()));
-    Ok(Answer::Explanation(Explanation {
-        path: path.clone(),
-        mount_point: Bytes(map.mount_point.clone()),
-        kind: if question.kind == Kind::Indirect { MountKind::Indirect } else { MountKind::Direct },
-        key: Bytes(question.name().to_vec()),
-        maps: maps(&map),
-        outcome: explained.outcome,
-        place: explained.place.map(|place| Bytes(place.to_string().into_bytes())),
-        entry: explained.entry.map(Bytes),
-        plan: explained.plan.as_deref().map(Into::into),
-        notes: explained.notes,
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::sync::oneshot;
     use tokio::task::LocalSet;
 
     use super::*;
-    use crate::control::Outcome;
+    use crate::control::{Expire, Explain, Level, LogLevelSet, Origin, Outcome, SetLogLevel};
     use crate::daemon::testing::Alone;
 
     /// Answers one call of root.
@@ -430,22 +317,33 @@ mod tests {
             .run_until(async {
                 let alone = Alone::new();
                 alone.indirect(1, "/srv/auto", 70, &map);
-                let explained = async |at: &str| match ask(&alone, Call::Explain { path: path(at) }).await {
-                    Ok(Answer::Explanation(explanation)) => explanation,
-                    other => panic!("{other:?}"),
-                };
+                let explained =
+                    async |at: &str| match ask(&alone, Call::Explain(Explain { path: path(at), ..Explain::default() }))
+                        .await
+                    {
+                        Ok(Answer::Explanation(explanation)) => explanation,
+                        other => panic!("{other:?}"),
+                    };
                 let good = explained("/srv/auto/good").await;
                 assert_eq!(
-                    (good.outcome, &*good.key.0, &*good.mount_point.0),
-                    (Outcome::Found, &b"good"[..], &b"/srv/auto"[..])
+                    (good.outcome, good.succeeds, good.key, good.mount_point),
+                    (Outcome::Found, true, Some(Bytes(b"good".to_vec())), Some(path("/srv/auto")))
                 );
-                assert!(good.plan.is_some() && good.place.is_some(), "{good:?}");
+                assert!(good.plan.is_some() && good.place.is_some());
+                let sizes: Vec<_> = good.options.iter().map(|o| (o.from, o.place.as_ref().unwrap().column)).collect();
+                assert_eq!(sizes, [(Origin::Entry, 20)]);
                 let unknown = explained("/srv/auto/unknown/deep").await;
                 assert_eq!((unknown.outcome, unknown.plan.is_none()), (Outcome::NotFound, true));
-                let itself = failure(ask(&alone, Call::Explain { path: path("/srv/auto") }).await);
-                assert_eq!(itself, "a mount point has no entry: name a path below it");
-                let elsewhere = ask(&alone, Call::Explain { path: path("/srv/other/k") }).await;
-                assert_eq!(elsewhere, Err(ControlError::NoSuchMount { path: path("/srv/other/k") }));
+                assert_eq!(unknown.answer, "no map has this key");
+                let itself = explained("/srv/auto").await;
+                assert!(itself.succeeds && itself.answer.starts_with("a mount point of its own"), "{itself:?}");
+                let elsewhere = explained("/srv/other/k").await;
+                assert_eq!(
+                    (elsewhere.succeeds, &*elsewhere.answer),
+                    (false, "not below any mount point (nearest: /srv/auto)")
+                );
+                let invalid = explained("/srv/auto/bad").await;
+                assert_eq!((invalid.succeeds, invalid.answer_place.map(|at| at.line)), (false, Some(2)));
             })
             .await;
     }
@@ -457,12 +355,17 @@ mod tests {
             .run_until(async {
                 let alone = Alone::new();
                 let no_such = |at: &str| Err(ControlError::NoSuchMount { path: path(at) });
-                let level = |at: &str| Call::SetLogLevel { path: path(at), level: Level::Debug };
+                let level =
+                    |at: &str| Call::SetLogLevel(SetLogLevel { path: path(at), level: Level::Debug, seconds: None });
                 assert_eq!(ask(&alone, level("/srv")).await, no_such("/srv"));
                 assert_eq!(ask(&alone, level("/-")).await, no_such("/-"), "there is no direct mount");
-                assert_eq!(ask(&alone, Call::Expire { path: Some(path("/srv")) }).await, no_such("/srv"));
+                assert_eq!(
+                    ask(&alone, Call::Expire(Expire { path: Some(path("/srv")), dry_run: false })).await,
+                    no_such("/srv")
+                );
                 alone.indirect(1, "/srv/auto", 70, Path::new("/nonexistent/m"));
-                assert_eq!(ask(&alone, level("/srv/auto/k")).await, Ok(Answer::Done));
+                let set = LogLevelSet { path: path("/srv/auto"), before: Level::Basic, now: Level::Debug, until: None };
+                assert_eq!(ask(&alone, level("/srv/auto/k")).await, Ok(Answer::LogLevelSet(set)));
                 let logger = alone.worker.state.borrow().logger;
                 assert_eq!(logger.level(Path::new("/srv/auto")), crate::map::Verbosity::Debug);
             })

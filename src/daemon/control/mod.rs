@@ -3,3 +3,4 @@
 pub(crate) mod answer;
 mod look;
 pub(crate) mod serve;
+pub(crate) mod steer;

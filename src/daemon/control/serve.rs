@@ -38,6 +38,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the worker may take for a reply.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long the worker may take for a call that waits for mounts.
+const RELOAD_WITHIN: Duration = Duration::from_secs(50);
+
 /// A permitted call, to be answered through `reply`.
 #[derive(Debug)]
 pub(crate) struct Asked {
@@ -157,6 +160,10 @@ pub(crate) async fn serve(listener: UnixListener, requests: mpsc::Sender<Asked>)
         let Ok(peer) = stream.peer_cred() else { continue };
         let Some(connection) = Connection::admit(&open, peer.uid()) else {
             debug!("too many control connections, one of uid {} is closed", peer.uid());
+            // A client that does not read it is told nothing; waiting for it would delay the others.
+            if let Ok(reply) = protocol::encode_reply(&Err(ControlError::Busy)) {
+                let _ = stream.try_write(&reply);
+            }
             continue;
         };
         let requests = requests.clone();
@@ -223,6 +230,7 @@ async fn answer(
     }
     let patience = match &call {
         Call::Quiesce(wish) => ANSWER_WITHIN + Duration::from_secs(wish.timeout),
+        Call::Reload(_) | Call::Expire(_) | Call::Block(_) => RELOAD_WITHIN,
         _ => ANSWER_WITHIN,
     };
     let (reply, answered) = oneshot::channel();
@@ -300,7 +308,7 @@ mod tests {
     #[tokio::test]
     async fn only_root_may_change_something() {
         let (send, mut receive) = mpsc::channel(1);
-        let refused = answer(Call::Reload, 1000, 0, oneshot::channel().1, &send).await;
+        let refused = answer(Call::Resume, 1000, 0, oneshot::channel().1, &send).await;
         assert_eq!(refused, Err(ControlError::PermissionDenied));
         assert!(receive.try_recv().is_err());
     }
@@ -331,8 +339,9 @@ mod tests {
         for _ in 0..=ROOT_CONNECTIONS.max(USER_CONNECTIONS) {
             streams.push(UnixStream::connect(&path).await.unwrap());
         }
-        let mut byte = [0];
-        assert_eq!(streams.last_mut().unwrap().read(&mut byte).await.unwrap(), 0);
+        let mut told_why = Vec::new();
+        streams.last_mut().unwrap().read_to_end(&mut told_why).await.unwrap();
+        assert!(String::from_utf8(told_why).unwrap().contains("org.autofs-rs.Control.Busy"));
         // Earlier connections work, and closed ones make room.
         let first = streams.first_mut().unwrap();
         assert!(told(first, &mut Frames::new(REQUEST_MAX), &Call::Ping).await.is_ok());

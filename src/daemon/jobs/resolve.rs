@@ -185,8 +185,14 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
 /// Answers with the reasons. Nothing is mounted, nothing goes to the log.
 pub(crate) async fn explain(question: Question) -> Explained {
     let source = &question.map.source;
-    let mut explained =
-        Explained { outcome: Outcome::NotFound, place: None, entry: None, plan: None, notes: Vec::new() };
+    let mut explained = Explained {
+        outcome: Outcome::NotFound,
+        place: None,
+        entry: None,
+        plan: None,
+        unserved: None,
+        notes: Vec::new(),
+    };
     let answer = host_tree::expand(&question, source.lookup(&question.ask()).await).await;
     if !source.exists() {
         if let Err(e) = source.entries(&Pass::new(question.deadline())).await {
@@ -227,7 +233,9 @@ pub(crate) async fn explain(question: Question) -> Explained {
             explained.notes.extend(warnings.iter().map(ToString::to_string));
             match plan {
                 Ok(plan) => {
-                    explained.notes.extend(servers(&question, &plan).await);
+                    let (notes, unserved) = servers(&question, &plan).await;
+                    explained.notes.extend(notes);
+                    explained.unserved = unserved.or_else(|| unknown(&plan, &facts));
                     return Explained { outcome: Outcome::Found, plan: Some(plan), ..explained };
                 }
                 Err(e) => explained.notes.push(e.to_string()),
@@ -238,20 +246,36 @@ pub(crate) async fn explain(question: Question) -> Explained {
     explained
 }
 
-/// Asks the servers of an entry as at a mount. Returns what is known of each, and the order of those that would be tried.
-async fn servers(question: &Question, plan: &plan::Plan) -> Vec<String> {
-    let plan::Action::Mount(mounts) = &plan.action else { return Vec::new() };
+/// Says that no server of an entry has an address, if so.
+fn unknown(plan: &plan::Plan, facts: &Facts) -> Option<String> {
+    let plan::Action::Mount(mounts) = &plan.action else { return None };
+    let host = |mount: &plan::FsMount| {
+        let colon = memchr::memchr(b':', &mount.source).filter(|_| mount.fstype.starts_with(b"nfs"))?;
+        let name = mount.source.get(..colon)?;
+        (facts.hosts.as_ref()?.get(name) == Some(&plan::Host::Unknown)).then(|| Escaped(name).to_string())
+    };
+    let unknown = mounts.iter().map(host).collect::<Option<Vec<_>>>()?;
+    (!unknown.is_empty()).then(|| format!("no address is known for {}", unknown.join(", ")))
+}
+
+/// Asks the servers of an entry as at a mount. Returns what is known of each, with the order of those that would be tried, and
+/// that none serves, if so.
+async fn servers(question: &Question, plan: &plan::Plan) -> (Vec<String>, Option<String>) {
+    let plan::Action::Mount(mounts) = &plan.action else { return (Vec::new(), None) };
     let mut choice = question.context.sources.servers.choose(mounts, question.context.choosing).await;
     let (mut notes, mut order) = (Vec::new(), Vec::new());
     while let Some(round) = choice.next().await {
         notes.extend(round.told);
         order.extend(round.mounts.iter().map(|mount| Escaped(&mount.source).to_string()));
     }
-    if !notes.is_empty() {
-        let none = "no server of the entry serves".to_owned();
-        notes.push(if order.is_empty() { none } else { format!("tried in this order: {}", order.join(", ")) });
+    if notes.is_empty() {
+        return (notes, None);
     }
-    notes
+    if order.is_empty() {
+        return (notes, Some("no server of the entry serves".to_owned()));
+    }
+    notes.push(format!("tried in this order: {}", order.join(", ")));
+    (notes, None)
 }
 
 /// What is known of a key without mounting it.
@@ -261,5 +285,7 @@ pub(crate) struct Explained {
     pub(crate) place: Option<crate::text::Position>,
     pub(crate) entry: Option<Vec<u8>>,
     pub(crate) plan: Option<std::sync::Arc<crate::plan::Plan>>,
+    /// Why no server can be mounted from.
+    pub(crate) unserved: Option<String>,
     pub(crate) notes: Vec<String>,
 }

@@ -34,6 +34,8 @@ pub(crate) struct ConfiguredMap {
     /// The map was read, or cannot be read as a whole: its mount points are served. It stays so when the map cannot be
     /// read any more.
     pub(crate) usable: Cell<bool>,
+    /// Why the map could not be read when it was tried last.
+    pub(crate) unread: RefCell<Option<String>>,
     /// The entries that are in force, of a map that [uses](Self::uses_entries) them.
     pub(crate) entries: RefCell<Option<Arc<Entries>>>,
     /// The pipe that the direct mounts of this line share.
@@ -51,8 +53,9 @@ impl ConfiguredMap {
         (source, names): (Arc<dyn MapSource>, Arc<Names>),
     ) -> Self {
         let label = String::from_utf8_lossy(&mount_point).into();
-        let (usable, entries, pipe) = (Cell::new(false), RefCell::default(), Cell::new(None));
-        Self { number, mount_point, spec, options, source, names, usable, entries, pipe, label }
+        let (usable, unread, entries, pipe) =
+            (Cell::new(false), RefCell::default(), RefCell::default(), Cell::new(None));
+        Self { number, mount_point, spec, options, source, names, usable, unread, entries, pipe, label }
     }
 
     /// Returns whether mounts or directories are made from the list of its entries. Another map is only asked for single keys,

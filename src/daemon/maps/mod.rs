@@ -12,13 +12,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::Settings;
+use crate::control::{Bytes, Place, Problem};
 use crate::engine::Wanted;
 use crate::exec::RealPaths;
 use crate::map::{MasterEntry, MasterOptions, SourceSpec};
 use crate::options::Options;
 use crate::source::master::{Master, Status};
 use crate::source::{Entries, Environment, Mode, open};
-use crate::text::Position;
+use crate::text::{Diagnostic, Position, Severity};
 use configured_map::ConfiguredMap;
 use wanted::{DirectKeys, View};
 
@@ -34,6 +35,8 @@ pub(crate) struct InForce {
     pub(crate) direct: Arc<DirectKeys>,
     /// Mounts of earlier workers that no map names yet, as long as it is not known whether one does.
     inherited: Vec<(Wanted, Rc<ConfiguredMap>)>,
+    /// Why the master map could not be read when it was tried last.
+    pub(crate) unread: Option<String>,
     /// Everything that the configuration and the master map name was read.
     pub(crate) complete: bool,
     /// The by_number are others than those that the engine was told of.
@@ -158,6 +161,7 @@ impl InForce {
         if let Some(known) = known {
             map.pipe.set(known.pipe.get());
             map.usable.set(known.usable.get());
+            map.unread.replace(known.unread.borrow().clone());
             map.entries.replace(known.entries.borrow().clone());
         }
         Rc::new(map)
@@ -230,7 +234,7 @@ impl InForce {
 }
 
 /// Returns the options of a line with the defaults of configuration and command line filled in.
-fn effective(options: &MasterOptions, settings: &Settings, command_line: &Options) -> MasterOptions {
+pub(crate) fn effective(options: &MasterOptions, settings: &Settings, command_line: &Options) -> MasterOptions {
     let mut effective = options.clone();
     effective.timeout = options.timeout.or(command_line.timeout).or(Some(settings.timeout));
     effective.negative_timeout =
@@ -238,4 +242,21 @@ fn effective(options: &MasterOptions, settings: &Settings, command_line: &Option
     effective.browse = options.browse.or(Some(settings.browse_mode));
     effective.random |= command_line.random;
     effective
+}
+
+/// Returns an error as a line that is not served.
+pub(crate) fn refused(diagnostic: &Diagnostic) -> Option<Problem> {
+    if diagnostic.severity != Severity::Error {
+        return None;
+    }
+    let path =
+        diagnostic.about.as_ref().map_or_else(|| Bytes::from(&*diagnostic.place.file), |name| Bytes(name.0.clone()));
+    let mut reason = diagnostic.message.clone();
+    if let Some(rest) = reason.strip_prefix("syntax error in map near [ ").and_then(|rest| rest.split_once(" ]: ")) {
+        reason = rest.1.to_owned();
+    }
+    if let Some(help) = &diagnostic.help {
+        reason = format!("{reason}: {help}");
+    }
+    Some(Problem { path, place: Some(Place::from(&diagnostic.place)), reason })
 }

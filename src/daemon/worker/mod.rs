@@ -11,6 +11,7 @@ mod packets;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -36,6 +37,7 @@ use crate::daemon::state::State;
 use crate::daemon::tools::Tools;
 use crate::engine::{Engine, EntryId, Event, JobId, Limits, MountId, Shutdown, Wanted};
 use crate::exec::lanes::Lanes;
+use crate::link::history::Settings;
 use crate::link::journal::Journal;
 use crate::link::{Inheritance, Message, Pulse};
 use crate::logging::{Logger, target};
@@ -67,6 +69,8 @@ pub(crate) struct Worker {
     pub(crate) requests: Rc<Requests>,
     /// The requests that were answered, and the events of the daemon.
     pub(crate) history: History,
+    /// The settings that were made at run time, for the next worker.
+    pub(crate) settings: Settings,
     /// The configuration and the maps.
     pub(crate) state: Rc<RefCell<State>>,
     /// The phases of its life.
@@ -131,6 +135,7 @@ impl Worker {
             engine: RefCell::new(Engine::new(limits)),
             mounts,
             requests,
+            settings: Settings::open(inheritance.history.as_fd())?,
             history: History::new(Recorder::start(inheritance.history)?),
             state: Rc::new(RefCell::new(State::new(configuration, options, logger, &lanes, sources))),
             life: Rc::new(Life::begin()),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use self::maps::Maps;
 use self::report::Report;
 use super::Session;
+use super::client::ClientError;
 use super::exit::Exit;
 use crate::cli::reading::{Reader, is_called_master};
 use crate::config::{AutofsConf, Native, Nsswitch};
@@ -24,12 +25,12 @@ use crate::sys::path;
 use crate::text::{Diagnostic, Escaped, Position};
 
 /// Checks `files`, or everything that the daemon would read; errors make the answer no.
-pub(super) fn check(session: &Session, files: &[PathBuf]) -> Exit {
+pub(super) fn check(session: &Session, files: &[PathBuf]) -> Result<Exit, ClientError> {
     let mut check = match Check::new() {
         Ok(check) => check,
         Err(error) => {
             let _ = writeln!(io::stderr(), "autofsctl: cannot read the configuration: {error}");
-            return Exit::No;
+            return Ok(Exit::No);
         }
     };
     if files.is_empty() {
@@ -40,8 +41,8 @@ pub(super) fn check(session: &Session, files: &[PathBuf]) -> Exit {
     }
     let mut report = check.report;
     report.arrange();
-    session.show(&report.json(), || report.text(session.bold));
-    if report.errors() > 0 { Exit::No } else { Exit::Yes }
+    session.show(&report.json(), || report.text(session.bold))?;
+    Ok(if report.errors() > 0 { Exit::No } else { Exit::Yes })
 }
 
 struct Check {

@@ -87,7 +87,8 @@ impl Report {
         for diagnostic in &self.diagnostics {
             let mut diagnostic = diagnostic.clone();
             if diagnostic.excerpt.is_none() {
-                diagnostic.excerpt = lines.line(&diagnostic.place.file, diagnostic.place.line);
+                diagnostic.excerpt =
+                    lines.line(&diagnostic.place.file, diagnostic.place.line).map(Vec::into_boxed_slice);
             }
             out += &text::render(&diagnostic, color);
             out += "\n\n";

@@ -1,0 +1,234 @@
+//! `autofsctl expire`, `flush`, `block`, `unblock`, `log-level` and `wait`: each says what it has done.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::client::ClientError;
+use super::exit::Exit;
+use super::{Session, absolute, path};
+use crate::control::{
+    Answer, Block, Blocked, Bytes, Call, Expire, Expired, Explain, Flush, Flushed, Kept, LogLevelSet, SetLogLevel,
+};
+use crate::sys::clock;
+use crate::sys::path::access;
+use crate::text::Escaped;
+
+/// Maximum number of paths that are named in one line.
+const NAMED: usize = 3;
+
+/// What an expiry has done, and who uses what is still mounted.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    expired: &'a Expired,
+    #[serde(flatten)]
+    busy: Option<&'a path::Busy>,
+}
+
+/// Unmounts unused entries. The exit status is 1 if the path that was named is not mounted, or still is.
+pub(super) fn expire(session: &Session, path: Option<Bytes>, dry_run: bool) -> Result<Exit, ClientError> {
+    let wish = Expire { path: path.clone(), dry_run };
+    let Answer::Expired(expired) = session.ask(Call::Expire(wish))? else { return Err(ClientError::unexpected()) };
+    // The processes are looked for by the client, so that the daemon is not slowed.
+    let kept = path.as_ref().and(expired.in_use.first());
+    let busy = kept.and_then(|kept| path::busy(session, &kept.path));
+    let shown = Shown { expired: &expired, busy: busy.as_ref() };
+    session.show(&shown, || match &busy {
+        Some(busy) if expired.unmounted.is_empty() => format!("{}\n", busy.text()),
+        _ => expired_text(&expired, path.as_ref(), dry_run),
+    })?;
+    let is_no = path.is_some() && (!expired.in_use.is_empty() || expired.unmounted.is_empty());
+    Ok(if is_no { Exit::No } else { Exit::Yes })
+}
+
+fn expired_text(expired: &Expired, path: Option<&Bytes>, dry_run: bool) -> String {
+    let Expired { unmounted, in_use } = expired;
+    if dry_run {
+        return unmounted.iter().map(|path| format!("{path} would be unmounted if it is unused\n")).collect();
+    }
+    let why = |kept: &Kept| match &kept.reason {
+        Some(reason) => format!("{}: {}", kept.path, Escaped(reason.lines().next().unwrap_or_default().as_bytes())),
+        None => kept.path.to_string(),
+    };
+    match (path, unmounted.as_slice(), in_use.as_slice()) {
+        (Some(path), [], []) => format!("{path} is not mounted\n"),
+        (Some(_), [], kept) => kept.iter().map(|kept| format!("{} is in use\n", why(kept))).collect(),
+        (_, gone, kept) => {
+            let kept_text = match kept {
+                [] => String::new(),
+                kept => format!(", {} in use: {}", kept.len(), named(kept.iter().map(|kept| kept.path.to_string()))),
+            };
+            match gone {
+                [one] if kept.is_empty() => format!("{one} unmounted\n"),
+                gone => format!("{} unmounted{kept_text}\n", gone.len()),
+            }
+        }
+    }
+}
+
+/// Lists names, at most [`NAMED`].
+fn named(names: impl ExactSizeIterator<Item = String>) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let list = names.take(NAMED).collect::<Vec<_>>().join(" ");
+    if more == 0 { list } else { format!("{list} and {more} more") }
+}
+
+/// Forgets failed keys.
+pub(super) fn flush(session: &Session, path: Option<Bytes>) -> Result<Exit, ClientError> {
+    let wish = Flush { path: path.clone() };
+    let Answer::Flushed(flushed) = session.ask(Call::Flush(wish))? else { return Err(ClientError::unexpected()) };
+    session.show(&flushed, || flushed_text(&flushed, path.as_ref()))?;
+    Ok(Exit::Yes)
+}
+
+fn flushed_text(Flushed { forgotten }: &Flushed, path: Option<&Bytes>) -> String {
+    match (forgotten.as_slice(), path) {
+        ([], Some(path)) => format!("{path}: no failure is remembered\n"),
+        ([], None) => "no failure is remembered\n".to_owned(),
+        ([one], _) => format!("{one}: tried again at the next access\n"),
+        (all, _) => {
+            format!(
+                "{} paths are tried again at their next access: {}\n",
+                all.len(),
+                named(all.iter().map(Bytes::to_string))
+            )
+        }
+    }
+}
+
+/// Returns the time of day of a moment in seconds since 1970.
+pub(super) fn clock_time(until: u64) -> String {
+    let (hour, minute, _) = clock::local_time(until).time;
+    format!("{hour:02}:{minute:02}")
+}
+
+/// Blocks new accesses to a path.
+pub(super) fn block(session: &Session, wish: Block) -> Result<Exit, ClientError> {
+    let Answer::Blocked(blocked) = session.ask(Call::Block(wish))? else { return Err(ClientError::unexpected()) };
+    session.show(&blocked, || blocked_text(&blocked))?;
+    Ok(Exit::Yes)
+}
+
+fn blocked_text(blocked: &Blocked) -> String {
+    let until = blocked.until.map_or(String::new(), |until| format!(" until {}", clock_time(until)));
+    let mounted = match blocked.mounted.len() {
+        0 => String::new(),
+        1 => "; what is mounted there is in use and stays until it is unmounted".to_owned(),
+        n => format!("; {n} mounts there are in use and stay until they are unmounted"),
+    };
+    format!("{}: new accesses fail with EACCES{until}{mounted}\n", blocked.path)
+}
+
+/// Ends a block.
+pub(super) fn unblock(session: &Session, path: Bytes) -> Result<Exit, ClientError> {
+    let answer = session.ask(Call::Unblock { path })?;
+    let Answer::Blocked(blocked) = answer else { return Err(ClientError::unexpected()) };
+    session.show(&blocked, || format!("{}: accesses are served again\n", blocked.path))?;
+    Ok(Exit::Yes)
+}
+
+/// Sets a log level.
+pub(super) fn log_level(session: &Session, wish: SetLogLevel) -> Result<Exit, ClientError> {
+    let wanted = wish.level;
+    let answer = session.ask(Call::SetLogLevel(wish))?;
+    let Answer::LogLevelSet(set) = answer else { return Err(ClientError::unexpected()) };
+    session.show(&set, || {
+        let LogLevelSet { path, before, now, until } = &set;
+        let until = until.map_or(String::new(), |until| format!(" until {}", clock_time(until)));
+        let minimum = if *now == wanted { "" } else { "; the level of the whole daemon is the minimum" };
+        format!("{path}: {} -> {}{until}{minimum}\n", before.name(), now.name())
+    })?;
+    Ok(Exit::Yes)
+}
+
+/// What `wait` has seen.
+#[derive(Debug, Serialize)]
+struct Waited {
+    path: Bytes,
+    mounted: bool,
+    milliseconds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errno: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// Accesses a path, which mounts it, and waits for the end of that at most `patience`. The exit status is 1 if the access
+/// fails.
+pub(super) fn wait(session: &Session, at: &std::path::Path, patience: Duration) -> Result<Exit, ClientError> {
+    let path = absolute(at)?;
+    let (send, receive) = mpsc::channel();
+    let target = PathBuf::from(path.as_path());
+    let begun = Instant::now();
+    // In a thread, because a mount may hang.
+    thread::Builder::new().spawn(move || {
+        // Fails if the deadline has passed.
+        let _ = send.send(access(&target));
+    })?;
+    let accessed: io::Result<()> = match receive.recv_timeout(patience) {
+        Ok(accessed) => accessed,
+        Err(RecvTimeoutError::Timeout) => return Err(ClientError::NotMounted(at.to_owned(), patience)),
+        Err(RecvTimeoutError::Disconnected) => return Err(io::Error::from(io::ErrorKind::BrokenPipe).into()),
+    };
+    let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let error = accessed.err();
+    // Only root may ask for the reason.
+    let explained =
+        |_: &io::Error| match session.ask(Call::Explain(Explain { path: path.clone(), ..Explain::default() })) {
+            Ok(Answer::Explanation(explanation)) if !explanation.succeeds => Some(explanation.answer),
+            _ => None,
+        };
+    let reason = error.as_ref().and_then(explained);
+    let errno = error.as_ref().and_then(io::Error::raw_os_error);
+    let waited = Waited { path, mounted: error.is_none(), milliseconds, errno, reason };
+    session.show(&waited, || match &error {
+        None => format!("{} is there after {milliseconds} ms\n", waited.path),
+        Some(error) => {
+            let why = waited.reason.as_deref().map_or(String::new(), |why| format!(": {}", Escaped(why.as_bytes())));
+            let error = error.to_string();
+            let error = error.split(" (os error").next().unwrap_or_default();
+            format!("{}: {error}{why}\n", waited.path)
+        }
+    })?;
+    Ok(if error.is_none() { Exit::Yes } else { Exit::No })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(text: &str) -> Bytes {
+        text.as_bytes().into()
+    }
+
+    #[test]
+    fn an_expiry_says_what_it_has_done() {
+        let kept = |path| Kept { path: bytes(path), reason: None };
+        let expired = |gone: &[&str], kept: Vec<Kept>| Expired {
+            unmounted: gone.iter().map(|path| bytes(path)).collect(),
+            in_use: kept,
+        };
+        let path = bytes("/home/a");
+        assert_eq!(expired_text(&expired(&[], vec![]), Some(&path), false), "/home/a is not mounted\n");
+        assert_eq!(expired_text(&expired(&["/home/a"], vec![]), Some(&path), false), "/home/a unmounted\n");
+        assert_eq!(expired_text(&expired(&[], vec![kept("/home/a")]), Some(&path), false), "/home/a is in use\n");
+        assert_eq!(expired_text(&expired(&[], vec![]), None, false), "0 unmounted\n");
+        let many = expired(&["/x", "/y"], ["/a", "/b", "/c", "/d"].map(kept).into());
+        assert_eq!(expired_text(&many, None, false), "2 unmounted, 4 in use: /a /b /c and 1 more\n");
+        assert_eq!(expired_text(&expired(&["/x"], vec![]), None, true), "/x would be unmounted if it is unused\n");
+    }
+
+    #[test]
+    fn a_block_says_what_goes_on() {
+        let blocked = Blocked { path: bytes("/home/a"), say: None, until: None, mounted: vec![bytes("/home/a")] };
+        assert_eq!(
+            blocked_text(&blocked),
+            "/home/a: new accesses fail with EACCES; what is mounted there is in use and stays until it is unmounted\n"
+        );
+    }
+}

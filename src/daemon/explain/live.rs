@@ -1,0 +1,214 @@
+//! `Explain`: what an access to a path would do, and whether it would succeed, as far as that can be told without mounting.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::control::{Bytes, Explain, Explanation, MountKind, Place, Problem, plan};
+use crate::daemon::changes;
+use crate::daemon::explain::feasible::{self, Verdict};
+use crate::daemon::explain::origins::{Masked, origins};
+use crate::daemon::explain::shown;
+use crate::daemon::jobs::resolve::{self, Explained};
+use crate::daemon::maps::configured_map::ConfiguredMap;
+use crate::daemon::mounts::AutofsMount;
+use crate::daemon::worker::Worker;
+use crate::engine::{EntryId, EntryPhase, Failure, Kind, Requester};
+use crate::plan::{Action, Plan};
+use crate::text::{Escaped, Position};
+
+/// Explains a path to a requester.
+pub(crate) async fn explain(worker: &Rc<Worker>, wish: &Explain, who: Requester) -> Explanation {
+    let path = &wish.path;
+    let real = worker.state.borrow().real.translate(path.as_path());
+    let nothing = |verdict: Verdict| Explanation {
+        succeeds: verdict.succeeds,
+        answer: verdict.answer,
+        answer_place: verdict.place,
+        ..Explanation::of(path)
+    };
+    if let Some(refused) = refused(worker, path) {
+        return nothing(refused);
+    }
+    let Some((id, mount)) = worker.mounts.serving(&real) else {
+        return nothing(Verdict::no(outside(worker, path)));
+    };
+    let key = mount.key_of(&real).unwrap_or_default();
+    let of_mount = |explanation: Explanation| Explanation {
+        mount_point: Some(Bytes(mount.map.mount_point.clone())),
+        kind: Some(if mount.kind == Kind::Indirect { MountKind::Indirect } else { MountKind::Direct }),
+        maps: vec![Bytes(plan::map_name(&mount.map.spec))],
+        line: place_of(worker, &mount.map),
+        timeout: mount.map.timeout(),
+        ..explanation
+    };
+    if mount.kind == Kind::Indirect && key.0.is_empty() {
+        let verdict = match &mount.trouble {
+            Some(trouble) => Verdict::no(format!("no path leads to this mount point: {trouble}")),
+            None => Verdict::yes(format!("a mount point of its own: {}", keys(&mount.map))),
+        };
+        return of_mount(nothing(verdict));
+    }
+    let at = EntryId { mount: id, key: key.clone() };
+    let question = worker.state.borrow().question(&mount, key, who);
+    let explained = resolve::explain(question.clone()).await;
+    let mut notes = explained.notes.clone();
+    notes.extend(differs(worker, &at, explained.plan.as_deref()));
+    let verdict = verdict(worker, &mount, &at, &real, &explained).await;
+    let masked = Masked { secrets: wish.secrets };
+    of_mount(Explanation {
+        key: Some(Bytes(question.name().to_vec())),
+        outcome: explained.outcome,
+        options: origins(&mount.map, place_of(worker, &mount.map), &explained, masked),
+        place: explained.place.as_ref().map(Place::from),
+        entry: explained.entry.as_deref().map(|entry| masked.bytes(entry)),
+        plan: explained.plan.as_deref().map(|plan| masked.plan(plan)),
+        notes: notes.iter().map(|note| masked.text(note)).collect(),
+        answer: masked.text(&verdict.answer),
+        ..nothing(verdict)
+    })
+}
+
+/// Returns that a path belongs to a mount point that is not served.
+fn refused(worker: &Worker, path: &Bytes) -> Option<Verdict> {
+    let is_above = |point: &Bytes| point.0.starts_with(b"/") && path.as_path().starts_with(point.as_path());
+    // The files of errors that are about no mount point are no mount points.
+    let is_point = |problem: &Problem| problem.place.as_ref().is_none_or(|at| at.file != problem.path);
+    let problems = changes::refused(worker).into_iter().filter(|p| is_above(&p.path) && is_point(p));
+    let nearest = problems.max_by_key(|problem| problem.path.0.len())?;
+    let served = {
+        let real = worker.state.borrow().real.translate(path.as_path());
+        worker.mounts.serving(&real).map(|(_, mount)| mount.path.as_os_str().len())
+    };
+    // A map that could be read before is served as it was.
+    if served.is_some_and(|served| served >= nearest.path.0.len()) {
+        return None;
+    }
+    let answer = format!("{} is not served: {}", nearest.path, nearest.reason);
+    Some(Verdict { succeeds: false, answer, place: nearest.place })
+}
+
+/// Says that a path is below no mount point, and which is the nearest.
+fn outside(worker: &Worker, path: &Bytes) -> String {
+    let common = |point: &[u8]| point.iter().zip(&path.0).take_while(|(a, b)| a == b).count();
+    let points = worker.mounts.filter_map(|_, mount| Some(mount.path.as_os_str().as_bytes().to_vec()));
+    // All have the slash at the beginning in common.
+    match points.into_iter().filter(|point| common(point) > 1).max_by_key(|point| common(point)) {
+        Some(nearest) => format!("not below any mount point (nearest: {})", Escaped(&nearest)),
+        None => "not below any mount point".to_owned(),
+    }
+}
+
+/// Says what `ls` shows of a mount point.
+fn keys(map: &ConfiguredMap) -> String {
+    let shown = map.browse().then(|| map.entries.borrow().clone()).flatten().map(|entries| {
+        let mut count = 0;
+        entries.for_each_shown_key(&mut |_| count += 1);
+        count
+    });
+    match shown {
+        Some(1) => "ls shows 1 key".to_owned(),
+        Some(n) => format!("ls shows {n} keys"),
+        None => "ls shows what is mounted".to_owned(),
+    }
+}
+
+fn place_of(worker: &Worker, map: &ConfiguredMap) -> Option<Place> {
+    let state = worker.state.borrow();
+    let found = state.maps.configured().find(|(configured, _)| configured.number == map.number);
+    found.map(|(_, place)| Place::from(place))
+}
+
+/// Decides whether an access would succeed.
+async fn verdict(
+    worker: &Rc<Worker>,
+    mount: &AutofsMount,
+    at: &EntryId,
+    real: &Path,
+    explained: &Explained,
+) -> Verdict {
+    let here = mount.entry(&at.key);
+    if let Some(trouble) = &mount.trouble {
+        return Verdict::no(format!("no path leads to {}: {trouble}", Escaped(&mount.map.mount_point)));
+    }
+    if let Some(reason) = worker.view(|engine| engine.block_at(at, worker.life.now())) {
+        return Verdict::no(reason);
+    }
+    if let Some(verdict) = now(worker, at, explained) {
+        return verdict;
+    }
+    if let Some(below) = hiding(worker, mount, &here) {
+        let answer = format!("hidden: {} makes {} a plain directory", Escaped::path(&below.0), Escaped::path(&here));
+        return Verdict { succeeds: false, answer, place: below.1 };
+    }
+    let own: Vec<PathBuf> = worker.mounts.filter_map(|_, mount| Some(mount.path.to_path_buf()));
+    let lanes = worker.state.borrow().context.lanes.clone();
+    feasible::verdict(explained, real, own, &lanes).await
+}
+
+/// Says how the entry is now, if that decides.
+fn now(worker: &Rc<Worker>, at: &EntryId, explained: &Explained) -> Option<Verdict> {
+    let differs = differs(worker, at, explained.plan.as_deref()).is_some();
+    let tick = worker.life.now();
+    worker.view(|engine| {
+        let entry = engine.mount(at.mount)?.entries().find(|entry| *entry.key == at.key)?;
+        Some(match entry.phase {
+            EntryPhase::Failed(failure, until) => {
+                let left = until.0.saturating_sub(tick.0).div_ceil(1000);
+                let why = entry.reason.map(|reason| reason.message.lines().next().unwrap_or_default().to_owned());
+                let why = why.unwrap_or_else(|| match failure {
+                    Failure::NotFound => "no map has this key".to_owned(),
+                    Failure::Invalid => "the entry is invalid".to_owned(),
+                    Failure::Mount => "it could not be mounted".to_owned(),
+                });
+                Verdict::no(format!("failed a short while ago, fails for {left}s more: {why}"))
+            }
+            EntryPhase::Mounted | EntryPhase::Checking if differs => {
+                Verdict::yes("mounted already, from an older line")
+            }
+            EntryPhase::Mounted | EntryPhase::Checking => Verdict::yes("mounted"),
+            EntryPhase::Mounting | EntryPhase::Resolving => Verdict::yes("being mounted"),
+            EntryPhase::Waiting | EntryPhase::Unmounting | EntryPhase::Remounting => return None,
+        })
+    })
+}
+
+/// Returns the autofs mount below a key of an indirect mount because of which the key is never asked for.
+fn hiding(worker: &Worker, mount: &AutofsMount, here: &Path) -> Option<(PathBuf, Option<Place>)> {
+    if mount.kind != Kind::Indirect {
+        return None;
+    }
+    let below: BTreeSet<(PathBuf, u32)> = worker.view(|engine| {
+        let tops = engine.mounts().filter_map(|view| view.wanted());
+        let below = tops.filter(|wanted| wanted.path.starts_with(here) && *wanted.path != *here);
+        below.map(|wanted| (wanted.path.to_path_buf(), wanted.map)).collect()
+    });
+    let (path, number) = below.into_iter().next()?;
+    let map = worker.state.borrow().maps.by_number.get(&number).map(Rc::clone)?;
+    let place = key_place(&map, path.as_os_str().as_bytes()).map(|place| Place::from(&place));
+    Some((path, place.or_else(|| place_of(worker, &map))))
+}
+
+/// Returns where a map that was read has a key.
+fn key_place(map: &ConfiguredMap, key: &[u8]) -> Option<Position> {
+    match map.source.known(key)? {
+        crate::source::Answer::Found(found) => Some(Position { column: 1, ..found.place }),
+        _ => None,
+    }
+}
+
+/// Says what is mounted at an entry, if its map has changed since it was mounted.
+fn differs(worker: &Worker, at: &EntryId, plan: Option<&Plan>) -> Option<String> {
+    let now = worker.view(|engine| {
+        let entry = engine.mount(at.mount)?.entries().find(|entry| *entry.key == at.key)?;
+        entry.since.and(entry.plan).and_then(|plan| shown(&plan.action))
+    })?;
+    let (fstype, source) = &now;
+    // With several servers, any of them may have been chosen.
+    let named = plan.is_some_and(|plan| match &plan.action {
+        Action::Mount(tried) => tried.iter().any(|mount| mount.fstype == *fstype && mount.source == *source),
+        action => shown(action).as_ref() == Some(&now),
+    });
+    (!named).then(|| format!("mounted now: {} {}, from before the map was changed", Escaped(fstype), Escaped(source)))
+}
