@@ -96,13 +96,16 @@ fn entries(
         None if key != b"*" => reader.lookup(source, key, &globals),
         known => known,
     };
-    keys.into_iter()
-        .filter(|key| !hidden(key))
-        .filter_map(|key| match ask(&key) {
-            Some(Answer::Found(found)) => Some((key, found.entry.text().into_owned())),
-            _ => None,
-        })
-        .collect()
+    let with_entries = keys.into_iter().filter(|key| !hidden(key)).filter_map(|key| match ask(&key) {
+        Some(Answer::Found(found)) => Some((key, found.entry.text().into_owned())),
+        _ => None,
+    });
+    let mut all: Vec<_> = with_entries.collect();
+    if let Some(entries) = source.known_entries() {
+        // In the words of automount.
+        entries.for_each_name(&mut |name| all.push((name.to_vec(), b"(null)".to_vec())));
+    }
+    all
 }
 
 fn all(out: &mut dyn Write, table: &Table, reader: &Reader) -> io::Result<()> {

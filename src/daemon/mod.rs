@@ -12,6 +12,7 @@ mod life;
 mod mailbox;
 mod maps;
 mod mounts;
+mod network;
 mod process_names;
 mod refresh;
 mod reload;
@@ -156,6 +157,7 @@ async fn live(
     spawn_local(Rc::clone(&worker).read_pipes(channels.unread));
     spawn_local(go_on(Rc::clone(&worker), channels.next));
     spawn_local(watch::watch(Rc::clone(&worker)));
+    spawn_local(network::watch(Rc::clone(&worker)));
     spawn_local(restore::watch(Rc::clone(&worker)));
     spawn_local(reload::retry_unread(Rc::clone(&worker)));
     let socket = Path::new(SOCKET);

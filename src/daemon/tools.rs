@@ -81,6 +81,11 @@ impl Tools {
         }
     }
 
+    /// Returns whether this daemon runs in a container.
+    pub(crate) fn is_in_container(&self) -> bool {
+        self.container
+    }
+
     /// Creates the tools for another configuration, with the same lanes, device and blocked paths.
     pub(crate) fn configured(&self, configuration: &Configuration) -> Self {
         let (control, lanes) = (Arc::clone(&self.control), Arc::clone(&self.lanes));

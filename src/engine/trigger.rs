@@ -33,7 +33,11 @@ impl Engine {
         let Some(mount) = self.tree.mount(id) else { return };
         let (top, owner) = (mount.top, mount.owner().cloned());
         if let Some(owner) = owner {
-            self.update(&owner, |entry| entry.children.retain(|child| *child != id));
+            self.update(&owner, |entry| {
+                if let Some(index) = entry.children.iter().position(|child| *child == id) {
+                    entry.children.remove(index);
+                }
+            });
         }
         let dropped = self.tree.drop_mount(&mut self.timers, id);
         self.abort(dropped);

@@ -27,12 +27,30 @@ enum Part {
     Map(Arc<Entries>),
     /// Keys alone.
     Keys(Arc<[Box<[u8]>]>),
+    /// Names that can be asked for, without entries before that. They are not shown.
+    Names(Arc<[Box<[u8]>]>),
 }
 
 impl Entries {
     /// Creates entries that have keys only.
     pub fn of_keys(keys: impl IntoIterator<Item = Vec<u8>>) -> Self {
         Self { parts: vec![Part::Keys(keys.into_iter().map(Vec::into_boxed_slice).collect())] }
+    }
+
+    /// Creates entries that are names only: they can be listed, but are not shown as directories.
+    pub fn of_names(names: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        Self { parts: vec![Part::Names(names.into_iter().map(Vec::into_boxed_slice).collect())] }
+    }
+
+    /// Calls `each` with every name that has no entry before it is asked for.
+    pub fn for_each_name(&self, each: &mut dyn FnMut(&[u8])) {
+        for part in &self.parts {
+            match part {
+                Part::Names(names) => names.iter().for_each(|name| each(name)),
+                Part::Map(map) => map.for_each_name(each),
+                Part::Lines { .. } | Part::Keys(_) => {}
+            }
+        }
     }
 
     /// The entries of one file.
@@ -71,7 +89,7 @@ impl Entries {
                     Arc::ptr_eq(a, b) && x == y
                 }
                 (Part::Map(a), Part::Map(b)) => Arc::ptr_eq(a, b) || a.is_same(b),
-                (Part::Keys(a), Part::Keys(b)) => Arc::ptr_eq(a, b),
+                (Part::Keys(a), Part::Keys(b)) | (Part::Names(a), Part::Names(b)) => Arc::ptr_eq(a, b),
                 _ => false,
             })
     }
@@ -118,6 +136,7 @@ impl Entries {
                 }
                 Part::Map(map) => map.walk(each),
                 Part::Keys(keys) => keys.iter().for_each(|key| each(Cow::Borrowed(key), None)),
+                Part::Names(_) => {}
             }
         }
     }
@@ -135,6 +154,7 @@ impl Entries {
             Part::Lines { index, offsets } => index.find(key).is_some_and(|offset| offsets.contains(&offset)),
             Part::Map(map) => map.has_key(key),
             Part::Keys(keys) => keys.iter().any(|known| **known == *key),
+            Part::Names(_) => false,
         })
     }
 }

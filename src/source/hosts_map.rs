@@ -8,29 +8,12 @@ use std::time::Duration;
 use log::{debug, info};
 use tokio::time::Instant;
 
-use super::{
-    Answer, Ask, Description, Entries, Environment, Found, Freshness, MapSource, Pass, Servers, SourceError, SourceId,
-    Waiting,
-};
+use super::{Answer, Found, Servers, SourceError};
 use crate::map::{Body, Entry, Location, OptionList, Part, RawEntry};
 use crate::text::{Escaped, Position};
 
 /// How long a server may take to say what it exports.
 const PATIENCE: Duration = Duration::from_millis(4500);
-
-/// The exports of any server.
-#[derive(Debug)]
-pub struct HostsMap {
-    id: SourceId,
-    environment: Arc<Environment>,
-}
-
-impl HostsMap {
-    /// The map of this machine's name service.
-    pub fn new(environment: &Arc<Environment>) -> Self {
-        Self { id: SourceId { kind: "hosts", name: Arc::from([]) }, environment: Arc::clone(environment) }
-    }
-}
 
 /// Asks a server what it exports. Returns a multi-mount of it.
 pub(crate) async fn exported(servers: &Servers, host: &[u8], deadline: Instant) -> Answer {
@@ -90,44 +73,13 @@ fn clean(path: &[u8]) -> Option<Vec<u8>> {
     Some(clean)
 }
 
-impl MapSource for HostsMap {
-    fn id(&self) -> &SourceId {
-        &self.id
-    }
-
-    /// Nothing: what a server exports is asked each time.
-    fn cached(&self, _: &[u8]) -> Option<Answer> {
-        None
-    }
-
-    fn known(&self, _: &[u8]) -> Option<Answer> {
-        None
-    }
-
-    fn lookup<'a>(&'a self, ask: &'a Ask) -> Waiting<'a, Answer> {
-        Box::pin(exported(&self.environment.servers, &ask.key, ask.pass.deadline))
-    }
-
-    /// No keys: which names there are is known to the name service, and no directory is made before one is used.
-    fn entries<'a>(&'a self, _: &'a Pass) -> Waiting<'a, Result<Arc<Entries>, Arc<SourceError>>> {
-        Box::pin(std::future::ready(Ok(Arc::default())))
-    }
-
-    fn known_entries(&self) -> Option<Arc<Entries>> {
-        Some(Arc::default())
-    }
-
-    fn freshness(&self) -> Freshness {
-        Freshness::Unchanged
-    }
-
-    fn exists(&self) -> bool {
-        true
-    }
-
-    fn describe(&self) -> Description {
-        Description { kind: Some("hosts"), instances: Vec::new(), map: Vec::new() }
-    }
+/// Returns the keys that are listed: of each line of a file like `/etc/hosts` the first name, each once.
+pub(super) fn listed(file: &[u8]) -> BTreeSet<Vec<u8>> {
+    let name = |line: &[u8]| {
+        let line = line.split(|&byte| byte == b'#').next().unwrap_or_default();
+        line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).nth(1).map(<[u8]>::to_vec)
+    };
+    file.split(|&byte| byte == b'\n').filter_map(name).collect()
 }
 
 #[cfg(test)]
@@ -145,6 +97,14 @@ mod tests {
         assert_eq!(shown("srv1", &exports).unwrap(), "/ srv1:/ /x srv1:/x /y/z srv1:/y/z /x/in srv1:/x/in");
         assert_eq!(shown("srv1", &["x", ".."]), None);
         assert_eq!(shown("fd00::9", &["/x"]).unwrap(), "/x [fd00::9]:/x");
+    }
+
+    #[test]
+    fn the_first_name_of_each_line_is_listed() {
+        let file =
+            b"127.0.0.1\tlocalhost here\n\n# 1.2.3.4 none\n10.0.0.1 srv2 # srv3\n10.0.0.2 srv1 alias\n::1 localhost\nx";
+        let names: Vec<_> = listed(file).into_iter().map(|name| String::from_utf8(name).unwrap()).collect();
+        assert_eq!(names, ["localhost", "srv1", "srv2"]);
     }
 
     #[test]

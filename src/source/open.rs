@@ -7,8 +7,8 @@ use super::file::Trail;
 use super::multi::Part;
 use super::service::DirectoryService;
 use super::{
-    AmdMap, Bounded, Bounds, Chain, DirectoryMap, Environment, FileMap, HostsMap, MapSource, Mode, Multi, NullMap,
-    Origin, ProgramMap, ServiceMap, Unsupported, Untyped,
+    AmdMap, Bounded, Bounds, BuiltInMap, Chain, DirectoryMap, Environment, FileMap, MapSource, Mode, Multi, Origin,
+    ProgramMap, ServiceMap, Unsupported, Untyped,
 };
 use crate::config::nsswitch::Service;
 use crate::map::{Format, SourceKind, SourceSpec};
@@ -48,7 +48,7 @@ impl Opener<'_> {
             Arc::new(Unsupported::new(spec.kind.map_or("file", SourceKind::name), &spec.name, what))
         };
         match (spec.format, spec.kind) {
-            (_, Some(SourceKind::Null)) => Arc::new(NullMap::default()),
+            (_, Some(SourceKind::Null)) => Arc::new(BuiltInMap::null()),
             (Some(Format::Toml), Some(kind)) if !matches!(kind, SourceKind::File | SourceKind::Multi) => {
                 unsupported("maps in TOML that are no files")
             }
@@ -80,7 +80,7 @@ impl Opener<'_> {
             (_, Some(SourceKind::Hosts)) => {
                 // Servers have deadlines of their own, and none of them is late for the others.
                 let bounds = Bounds { width: 1024, late_max: usize::MAX, ..Bounds::default() };
-                let map = Arc::new(HostsMap::new(self.environment));
+                let map = Arc::new(BuiltInMap::hosts(self.environment));
                 Arc::new(Bounded::new(map, bounds, &self.environment.notices))
             }
         }

@@ -23,6 +23,7 @@ pub mod mount_id;
 pub mod mount_users;
 pub mod mountinfo;
 pub mod names;
+pub mod network_events;
 pub mod packet;
 pub mod path;
 pub mod pipe;

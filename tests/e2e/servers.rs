@@ -227,6 +227,24 @@ fn servers_without_exports() {
     daemon.stop();
 }
 
+/// What could not be reached before is tried again after a change of the network.
+#[case]
+fn a_change_of_the_network_ends_the_memory_of_failures() {
+    configure();
+    servers::start(vec![Server::new(LIVE)]);
+    swallow(LIVE);
+    site::one_map("* srv1:/x/&\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::refuses("/mnt/auto/a", Errno::ENOENT);
+    let (time, done) = timed("/mnt/auto/a");
+    assert!(done.is_err() && time < secs(1) * PATIENCE, "the failure is remembered: {done:?} after {time:?}");
+    ip(&format!("neigh del {LIVE} dev v0"));
+    ip("addr add 10.98.0.1/24 dev v0");
+    wait_for("the server", secs(10), || visit::enter("/mnt/auto/a").ok());
+    assert_eq!(source("/mnt/auto/a"), "srv1:/x/a");
+    daemon.stop();
+}
+
 /// A server with many exports.
 #[case(seconds: 120)]
 fn many_exports() {

@@ -26,20 +26,36 @@ use crate::text::Escaped;
 /// # Errors
 /// Returns why it is still mounted.
 pub(crate) async fn remove(mounts: &Mounts, tools: &Tools, id: MountId, lazy: bool) -> Result<(), Record> {
-    let Some(AutofsMount { path, dev, .. }) = mounts.get(id) else { return Ok(()) };
-    mounts.begin_leaving(id);
-    mounts.watch.expect_unmount();
+    remove_batch(mounts, tools, &[id], lazy).await.1.map_or(Ok(()), Err)
+}
+
+/// Unmounts offset mounts and submounts in this order, up to the first that does not go. Returns how many are gone, and why the
+/// next one is not.
+pub(super) async fn remove_batch(
+    mounts: &Mounts,
+    tools: &Tools,
+    ids: &[MountId],
+    lazy: bool,
+) -> (usize, Option<Record>) {
+    let known: Vec<Option<(Arc<Path>, u32)>> =
+        ids.iter().map(|id| mounts.get(*id).map(|mount| (mount.path, mount.dev))).collect();
+    ids.iter().for_each(|id| mounts.begin_leaving(*id));
     let control = Arc::clone(&tools.control);
-    let gone = tools.lanes.run(Lane::Umount, move || umount_trigger(&control, &path, dev, lazy)).await;
-    fault::point("trigger gone");
-    match gone {
-        Ok(()) => forget(mounts, tools, [id]).await,
-        Err(_) => {
-            mounts.watch.unmount_failed();
-            mounts.end_leaving(id);
+    let umount = move || {
+        for (gone, mount) in known.iter().enumerate() {
+            let Some((path, dev)) = mount else { continue };
+            if let Err(reason) = umount_trigger(&control, path, *dev, lazy) {
+                return (gone, Some(reason));
+            }
         }
-    }
-    gone
+        (known.len(), None)
+    };
+    let (gone, reason) = tools.lanes.run(Lane::Umount, umount).await;
+    fault::point("trigger gone");
+    let (left, stay) = ids.split_at(gone.min(ids.len()));
+    forget(mounts, tools, left.iter().copied()).await;
+    stay.iter().for_each(|id| mounts.end_leaving(*id));
+    (gone, reason)
 }
 
 /// Removes autofs mounts that are gone from [`Mounts`], and removes the directories that were created for them.

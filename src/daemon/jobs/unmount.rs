@@ -9,10 +9,13 @@ use log::{info, warn};
 use super::{leads, trigger};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::tools::Tools;
-use crate::engine::{EntryId, Layer, Reason, Requester};
+use crate::engine::{EntryId, Layer, MountId, Reason, Requester};
 use crate::fault;
 use crate::logging::target;
 use crate::text::Escaped;
+
+/// Triggers that are unmounted by one thread, at most. The first batches are small.
+const TOGETHER: usize = 64;
 
 /// Unmounts the layers in their order, up to the first that does not go. Returns how many went, and why the next one did not.
 ///
@@ -30,16 +33,33 @@ pub(crate) async fn unmount(
             None => (0, None),
         };
     }
-    for (gone, layer) in layers.iter().enumerate() {
-        let went = match layer {
-            Layer::FileSystem { at, path } => unmount_entry(mounts, tools, at, path, lazy).await,
-            Layer::Trigger(id, _) => trigger::remove(mounts, tools, *id, lazy).await.map_err(Reason::from),
+    let (mut gone, mut size) = (0, 1);
+    while let Some(layer) = layers.get(gone) {
+        let reason = match layer {
+            Layer::FileSystem { at, path } => match unmount_entry(mounts, tools, at, path, lazy).await {
+                Ok(()) => {
+                    gone += 1;
+                    None
+                }
+                Err(reason) => Some(reason),
+            },
+            Layer::Trigger(..) => {
+                let id = |layer: &Layer| match layer {
+                    Layer::Trigger(id, _) => Some(*id),
+                    Layer::FileSystem { .. } => None,
+                };
+                let batch: Vec<MountId> = layers.iter().skip(gone).map_while(id).take(size).collect();
+                let (went, reason) = trigger::remove_batch(mounts, tools, &batch, lazy).await;
+                gone += went;
+                size = (size * 2).min(TOGETHER);
+                reason.map(Reason::from)
+            }
         };
-        if let Err(reason) = went {
-            return (gone, Some(reason));
+        if reason.is_some() {
+            return (gone, reason);
         }
     }
-    (layers.len(), None)
+    (gone, None)
 }
 
 /// Unmounts the file system of an entry at `path`.
@@ -72,7 +92,7 @@ mod tests {
     use super::*;
     use crate::daemon::jobs::{check, detach};
     use crate::daemon::testing::Parts;
-    use crate::engine::{JobId, Key, MountId};
+    use crate::engine::{JobId, Key};
 
     fn entry(mount: u32, key: &str) -> EntryId {
         EntryId { mount: MountId(mount), key: Key::from(key.as_bytes()) }
