@@ -62,7 +62,21 @@ fn links_lead_somewhere() {
             let target = document.parent().unwrap().join(link.split('#').next().unwrap());
             assert!(target.exists(), "{}: {link}", document.display());
         }
+        for link in links(&text).filter(|link| !link.contains("://")) {
+            let Some((file, anchor)) = link.split_once('#') else { continue };
+            let target = if file.is_empty() { document.clone() } else { document.parent().unwrap().join(file) };
+            assert!(headings(&read(&target)).any(|h| h == anchor), "{}: no heading for {link}", document.display());
+        }
     }
+}
+
+/// Returns the anchors of the headings in a Markdown text.
+fn headings(text: &str) -> impl Iterator<Item = String> {
+    let anchor = |line: &str| {
+        let kept = line.trim_start_matches('#').trim().to_lowercase();
+        kept.replace(' ', "-").chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
+    };
+    text.lines().filter(|line| line.starts_with('#')).map(anchor)
 }
 
 #[test]
