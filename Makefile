@@ -36,7 +36,7 @@ PROGRAMS = auto.net auto.smb
 PAGES5 = auto.master.5 autofs.5 autofs.conf.5 autofs.toml.5 autofs_ldap_auth.conf.5
 PAGES8 = automount.8 autofs.8 autofsctl.8
 # Installed below DOCDIR with the same relative paths, so that the links between them work.
-DOCUMENTS = README.md CHANGELOG.md ARCHITECTURE.md SECURITY.md LICENSE-APACHE LICENSE-MIT $(wildcard docs/*.md)
+DOCUMENTS = README.md CHANGELOG.md ARCHITECTURE.md SECURITY.md LICENSE-APACHE LICENSE-MIT $(wildcard docs/*.md) docs/autofsctl.schema.json
 
 .PHONY: build install install-programs install-man install-unit install-doc install-configuration \
 	install-criu install-openrc install-apparmor uninstall

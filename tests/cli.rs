@@ -273,3 +273,13 @@ fn check_without_files_reads_the_system() {
     assert_eq!(err, "");
     assert!(out.trim_end().ends_with("files") || out.trim_end().ends_with("file"), "{out}");
 }
+
+#[test]
+fn check_can_be_stricter_and_more_lenient() {
+    let files = [("autofs.conf", "[ autofs ]\nbrowse_mod = yes\n")];
+    let (status, out, _) = check(&files, &["@/autofs.conf"]);
+    assert_eq!((status, out.contains("did you mean browse_mode?")), (0, true), "{out}");
+    assert_eq!(check(&files, &["--deny", "warnings", "@/autofs.conf"]).0, 1);
+    let allowed = check(&files, &["--deny", "warnings", "--allow", "conf::unknown-key", "-q", "@/autofs.conf"]);
+    assert_eq!(allowed, (0, String::new(), String::new()));
+}

@@ -8,6 +8,7 @@ use super::amd::AmdConf;
 use super::autofs_conf::{self, Section, Setting};
 use super::defaults::Settings;
 use super::defaults::{KEYS, Key};
+use crate::map::known;
 use crate::text::{Diagnostic, Escaped, Position};
 
 /// All settings of both files.
@@ -70,7 +71,10 @@ impl AutofsConf {
                 }
                 None if !foreign => {
                     let message = format!("unknown setting \"{}\" is ignored", Escaped::start_of(name.as_bytes()));
-                    let help = "the settings are listed in autofs.conf(5)";
+                    let near = known::nearest(name.as_bytes(), KEYS.iter().map(|key| key.name));
+                    let help = near.map_or("the settings are listed in autofs.conf(5)".to_owned(), |near| {
+                        format!("did you mean {near}?")
+                    });
                     Some(setting.name_error("conf::unknown-key", message).help(help).into_warning())
                 }
                 _ => None,
@@ -136,7 +140,7 @@ mod tests {
             said,
             [
                 "/etc/autofs.conf:1:11: invalid timeout \"5m\": expected a whole number",
-                "/etc/autofs.conf:2:1: unknown setting \"timeuot\" is ignored: the settings are listed in autofs.conf(5)",
+                "/etc/autofs.conf:2:1: unknown setting \"timeuot\" is ignored: did you mean timeout?",
                 "/etc/autofs.conf:5:1: setting in the unknown section \"x\" is ignored: \
                  sections are autofs, amd and paths of amd mount points",
                 "/etc/default/autofs:3:13: invalid master_wait \"never\": expected a whole number",

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    Done, Effect, Engine, Entry, EntryId, Errno, JobId, Layer, Phase, Piece, Reason, Remount, Requester, Shutdown,
-    Token,
+    Done, Effect, Engine, Entry, EntryId, Errno, JobId, Kind, Layer, Mount, MountId, Phase, Piece, Reason, Remount,
+    Requester, Shutdown, Token,
 };
 use crate::plan::{Action, Plan};
 
@@ -15,6 +15,9 @@ impl Engine {
         if !self.tree.may_have(&at) {
             return self.reply(at.mount, token, Some(Errno::ENOENT));
         }
+        if self.only_leads_on(&at) {
+            return self.reply(at.mount, token, Some(Errno::EBUSY));
+        }
         let serves = self.stop.is_none() && self.tree.top_of(at.mount).is_some_and(|top| top.state().serves());
         if !serves || self.tree.held(&at).is_some() || !self.quiet(&at) {
             return self.reply(at.mount, token, Some(Errno::EBUSY));
@@ -22,6 +25,16 @@ impl Engine {
         self.tree.make_entry(&at);
         self.update(&at, |entry| entry.expire = Some(token));
         self.unmount(&at, false);
+    }
+
+    /// Returns whether nothing is mounted at an entry, and it is a directory on the way to a top-level mount, such as a direct
+    /// mount inside an indirect one. The kernel takes it for unused, and would ask again and again.
+    fn only_leads_on(&self, at: &EntryId) -> bool {
+        let is_idle = |mount: &Mount| mount.kind == Kind::Indirect && mount.entry(&at.key).is_none();
+        let Some(mount) = self.tree.mount(at.mount).filter(|mount| is_idle(mount)) else { return false };
+        let path = mount.path_of(&at.key);
+        let is_below = |id: &MountId| self.tree.top(*id).is_some_and(|top| top.wanted.path.starts_with(&path));
+        self.tree.top_ids().iter().any(is_below)
     }
 
     /// Begins to unmount an entry where all is quiet. If we know of nothing that is mounted there, the shell looks.
@@ -193,6 +206,15 @@ mod tests {
         stage.unmounted("/home/joe", 1);
         assert_eq!(stage.said(), ["ready 1"]);
         assert_eq!((stage.entries(), stage.engine.deadline()), (0, None));
+    }
+
+    #[test]
+    fn a_directory_on_the_way_to_another_mount_stays() {
+        let mut stage = Stage::new(&["/home", "/home/joe/mail"]);
+        stage.expire("/home/joe", 1);
+        assert_eq!(stage.said(), ["fail 1 EBUSY"]);
+        stage.expire("/home/jo", 2);
+        assert_eq!(stage.said(), ["unmount /home/jo"]);
     }
 
     #[test]

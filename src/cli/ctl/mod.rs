@@ -6,6 +6,7 @@ mod convert;
 pub mod exit;
 mod explain;
 mod history;
+mod left;
 mod migrate;
 mod mounts;
 mod output;
@@ -172,10 +173,7 @@ enum Verb {
     /// Check the conditions for a checkpoint by CRIU
     MigrateCheck,
     /// Report errors in the configuration and the maps
-    Check {
-        /// Only these files; their names determine their types
-        files: Vec<PathBuf>,
-    },
+    Check(check::Arguments),
     /// Print a map in TOML, or a map in TOML in Sun format
     Convert {
         /// The map or master map
@@ -316,7 +314,7 @@ impl Session {
             }
             Verb::Resume => self.order(Call::Resume),
             Verb::MigrateCheck => migrate::check(self),
-            Verb::Check { files } => check::check(self, &files),
+            Verb::Check(arguments) => check::check(self, &arguments),
             Verb::Explain(arguments) => explain::explain(self, arguments),
             Verb::History { which, failed, since, daemon } => {
                 history::show(self, which.as_deref(), failed, since, daemon)

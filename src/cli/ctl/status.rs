@@ -1,12 +1,13 @@
 //! `autofsctl status`: shows all mount points, or one path.
 
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStringExt as _;
 
 use super::client::ClientError;
 use super::exit::Exit;
 use super::steer::clock_time;
 use super::table::{Align, Table, duration};
-use super::{Session, mounts, path};
+use super::{Session, left, mounts, output, path};
 use crate::control::{
     Answer, Blocked, Bytes, Call, ControlError, Level, Mode, MountKind, MountPoint, Place, Problem, Status,
 };
@@ -16,7 +17,14 @@ use crate::text::Escaped;
 
 /// Shows all mount points.
 pub(super) fn all(session: &Session) -> Result<Exit, ClientError> {
-    let status = ask(session)?;
+    let status = match ask(session) {
+        Err(error @ ClientError::NotRunning(_)) => {
+            // Errors are ignored: stderr may be closed.
+            let _ = io::stderr().write_all(output::fitted(left::told(), session.width).as_bytes());
+            return Err(error);
+        }
+        status => status?,
+    };
     session.show(&status, || {
         let points = rows(&status.mount_points, session.bold);
         let blocks = blocks(&status.blocks, session.bold);

@@ -10,6 +10,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::ValueEnum;
+
 use self::maps::Maps;
 use self::report::Report;
 use super::Session;
@@ -24,8 +26,30 @@ use crate::source::master::{self, Status};
 use crate::sys::path;
 use crate::text::{Diagnostic, Escaped, Position};
 
-/// Checks `files`, or everything that the daemon would read; errors make the answer no.
-pub(super) fn check(session: &Session, files: &[PathBuf]) -> Result<Exit, ClientError> {
+/// What is asked on the command line.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Only these files; their names determine their types
+    files: Vec<PathBuf>,
+    /// Let warnings make the exit status 1, too
+    #[arg(long, value_name = "WHAT")]
+    deny: Option<Denied>,
+    /// Leave out warnings with this code
+    #[arg(long, value_name = "CODE")]
+    allow: Vec<String>,
+    /// Print no summary
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// What else makes the answer no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Denied {
+    Warnings,
+}
+
+/// Checks files, or everything that the daemon would read; errors make the answer no.
+pub(super) fn check(session: &Session, arguments: &Arguments) -> Result<Exit, ClientError> {
     let mut check = match Check::new() {
         Ok(check) => check,
         Err(error) => {
@@ -33,16 +57,18 @@ pub(super) fn check(session: &Session, files: &[PathBuf]) -> Result<Exit, Client
             return Ok(Exit::No);
         }
     };
-    if files.is_empty() {
+    if arguments.files.is_empty() {
         check.everything();
     }
-    for file in files {
+    for file in &arguments.files {
         check.file(file);
     }
     let mut report = check.report;
     report.arrange();
-    session.show(&report.json(), || report.text(session.bold))?;
-    Ok(if report.errors() > 0 { Exit::No } else { Exit::Yes })
+    report.allow(&arguments.allow);
+    session.show(&report.json(), || report.text(session.bold, !arguments.quiet))?;
+    let is_denied = arguments.deny.is_some() && report.warnings() > 0;
+    Ok(if report.errors() > 0 || is_denied { Exit::No } else { Exit::Yes })
 }
 
 struct Check {

@@ -72,16 +72,21 @@ impl Report {
         self.diagnostics = arranged;
     }
 
+    /// Leaves out the warnings with these codes.
+    pub(super) fn allow(&mut self, codes: &[String]) {
+        self.diagnostics.retain(|d| d.severity == Severity::Error || !codes.iter().any(|code| code == d.code));
+    }
+
     pub(super) fn errors(&self) -> usize {
         self.diagnostics.iter().filter(|d| d.severity == Severity::Error).count()
     }
 
-    fn warnings(&self) -> usize {
+    pub(super) fn warnings(&self) -> usize {
         self.diagnostics.len() - self.errors()
     }
 
-    /// For people: each diagnostic with its line, and a summary.
-    pub(super) fn text(&self, color: bool) -> String {
+    /// For people: each diagnostic with its line, and a summary if it is wanted.
+    pub(super) fn text(&self, color: bool, summary: bool) -> String {
         let mut lines = Lines::default();
         let mut out = String::new();
         for diagnostic in &self.diagnostics {
@@ -92,6 +97,9 @@ impl Report {
             }
             out += &text::render(&diagnostic, color);
             out += "\n\n";
+        }
+        if !summary {
+            return out;
         }
         let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         out += &format!(
@@ -217,11 +225,14 @@ mod tests {
         report.count(&path);
         report.count(&path);
         assert_eq!(
-            report.text(false).replace(path.to_str().unwrap(), "@"),
+            report.text(false, true).replace(path.to_str().unwrap(), "@"),
             "error[sun::location]: no path\n --> @:2:9\n  |\n2 | key -ro bad:\n  |         ^^^^\n\n\
              warning[map::empty]: empty\n --> @\n\n\
              1 error, 1 warning in 1 file\n"
         );
+        assert!(!report.text(false, false).contains("1 error, 1 warning"));
+        report.allow(&["sun::location".into()]);
+        assert_eq!((report.errors(), report.warnings()), (1, 1), "errors are not left out");
         let json = serde_json::to_value(report.json()).unwrap();
         assert_eq!((&json["errors"], &json["warnings"]), (&1.into(), &1.into()));
         assert_eq!(json["diagnostics"][0]["column"], 9);
