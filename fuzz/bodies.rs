@@ -17,7 +17,7 @@ use autofs::link::Message;
 use autofs::link::journal::{self, Journal};
 use autofs::map::expand::expand;
 use autofs::map::{Format, Item, Macros, Scope, Table, amd as am_utils, master, program, sun, toml};
-use autofs::rpc::{self, Records, mountd, rpcbind};
+use autofs::rpc::{self, Records, mountd, rpcbind, yp};
 use autofs::source::{Index, Mode};
 use autofs::sys::memory::SharedMemory;
 use autofs::sys::mountinfo;
@@ -231,6 +231,13 @@ pub(crate) fn rpc(bytes: &[u8]) {
         let Ok(results) = rpc::reply(message, u32::from_be_bytes(*xid)) else { continue };
         _ = rpcbind::port(results);
         assert_ne!(rpcbind::address_port(results), Ok(Some(0)));
+        _ = (yp::value(results), yp::pair(results), yp::order(results), yp::master(results));
+        for (_, port) in yp::binding(results).ok().flatten().into_iter().chain(yp::binding_file(results)) {
+            assert_ne!(port, 0);
+        }
+        if let Ok(pairs) = yp::pairs(results) {
+            assert!(pairs.iter().map(|(key, value)| key.len() + value.len() + 16).sum::<usize>() < results.len());
+        }
         if let Ok(exports) = mountd::exports(results) {
             assert!(exports.iter().map(|path| path.len() + 8).sum::<usize>() < results.len());
         }

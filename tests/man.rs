@@ -142,6 +142,7 @@ fn pages_refer_to_pages_that_exist() {
         "syslog.3",
         "systemd.1",
         "umount.8",
+        "ypbind.8",
     ];
     for (name, page) in PAGES {
         for reference in page.lines().filter_map(|line| line.strip_prefix(".Xr ")) {

@@ -7,6 +7,7 @@
 
 mod hesiod;
 mod ldap;
+mod nis;
 mod serve;
 mod sss;
 
@@ -70,6 +71,7 @@ fn open(service: &OsStr, settings: Settings) -> Option<Box<dyn Service>> {
     match service.as_encoded_bytes() {
         b"ldap" => Some(Box::new(ldap::LdapService::new(settings))),
         b"hesiod" => Some(Box::new(hesiod::HesiodService::new())),
+        b"nis" => Some(Box::new(nis::NisService::new())),
         b"sss" => Some(Box::new(sss::SssService::default())),
         _ => None,
     }

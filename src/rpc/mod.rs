@@ -1,7 +1,7 @@
 //! ONC RPC, as RFC 5531 has it, for the few calls that an automounter makes: the codec, without I/O.
 //!
 //! [`Call::encode`] makes a message, [`reply`] reads what came back; [`Records`] cuts a TCP stream into messages. Arguments
-//! and results of the programs are in [`rpcbind`] and [`mountd`]; of NFS only the procedure NULL is called, which has
+//! and results of the programs are in [`rpcbind`], [`mountd`] and [`yp`]; of NFS only the procedure NULL is called, which has
 //! neither.
 //!
 //! Replies come from machines that may lie. All lengths and counts have a limit, nothing is allocated for a length that a
@@ -12,6 +12,7 @@ pub mod mountd;
 mod record;
 pub mod rpcbind;
 mod xdr;
+pub mod yp;
 
 pub use message::{Call, Credentials, Refusal, ReplyError, Unix, reply};
 pub use record::{RecordTooLong, Records, mark};

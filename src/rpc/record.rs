@@ -3,8 +3,9 @@
 /// The bit of a header that marks the last fragment.
 const LAST: u32 = 1 << 31;
 
-/// Fragments of one message, at most: an endless row of empty ones is no message.
-const FRAGMENTS_MAX: usize = 4096;
+/// Fragments of one message, at most: an endless row of empty ones is no message. NIS servers send large maps in fragments of
+/// 4000 bytes.
+const FRAGMENTS_MAX: usize = 1 << 15;
 
 /// Returns `message` as it is written to a stream: one fragment. A message has less than 2 GiB.
 pub fn mark(message: &[u8]) -> Vec<u8> {

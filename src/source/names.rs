@@ -58,9 +58,9 @@ mod tests {
     #[test]
     fn services_that_cannot_be_asked_are_named() {
         let conf: Arc<Path> = Path::new("/etc/nsswitch.conf").into();
-        let (names, said) = Names::parse(b"automount: foo nis files\n", &conf).unwrap();
-        assert_eq!(names.nsswitch.services.len(), 2);
-        assert_eq!(said[1].message, "nsswitch source \"nis\" is not supported yet");
+        let (names, said) = Names::parse(b"automount: foo nisplus nis files\n", &conf).unwrap();
+        assert_eq!(names.nsswitch.services.len(), 3);
+        assert_eq!(said[1].message, "nsswitch source \"nisplus\" is not supported yet");
         assert!(said[0].message.starts_with("ignored unsupported autofs nsswitch source \"foo\""));
         assert_eq!(Names::parse(b"automount: files [\n", &conf).unwrap_err().code, "nsswitch::syntax");
     }

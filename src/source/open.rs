@@ -71,7 +71,7 @@ impl Opener<'_> {
             }
             (_, Some(SourceKind::Multi)) => self.multi(spec),
             (_, Some(kind @ SourceKind::Sss)) => self.service(spec, kind, DirectoryService::Sss),
-            (_, Some(SourceKind::Yp | SourceKind::Nis)) => unsupported("NIS maps"),
+            (_, Some(kind @ (SourceKind::Yp | SourceKind::Nis))) => self.service(spec, kind, DirectoryService::Nis),
             (_, Some(SourceKind::NisPlus)) => Arc::new(Unsupported::nis_plus(&spec.name)),
             (_, Some(kind @ (SourceKind::Ldap | SourceKind::Ldaps))) => {
                 self.service(spec, kind, DirectoryService::Ldap)

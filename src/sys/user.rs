@@ -104,6 +104,14 @@ pub fn machine() -> io::Result<Machine> {
     })
 }
 
+/// Returns the NIS domain of this machine; empty or `(none)` if there is none.
+///
+/// # Errors
+/// Returns the errors of uname(2).
+pub fn nis_domain() -> io::Result<OsString> {
+    Ok(nix::sys::utsname::uname()?.domainname().to_owned())
+}
+
 /// The longest buffer for one entry: a group may have very many members.
 const LONGEST: usize = 16 << 20;
 

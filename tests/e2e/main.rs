@@ -31,6 +31,7 @@ mod log;
 mod maps;
 mod names;
 mod neighbours;
+mod nis;
 mod programs;
 mod reload;
 mod servers;
@@ -39,6 +40,7 @@ mod steer;
 mod toml;
 mod traps;
 mod users;
+mod ypserv;
 
 use std::process::ExitCode;
 

@@ -123,7 +123,7 @@ fn the_dot_of_a_name_may_be_an_underscore() {
 #[test]
 fn includes_are_read_in_their_place() {
     let dir = Dir::new();
-    dir.write("auto.master", "/a one\n+more\n+nothere\n+file:@/typed\n+nis:x\n/z last\n");
+    dir.write("auto.master", "/a one\n+more\n+nothere\n+file:@/typed\n+nisplus:x\n/z last\n");
     dir.write("more", "/a two\n/b two\n+@/deeper\n");
     dir.write("deeper", "/c three\n");
     dir.write("typed", "/d four\n+more\n");
@@ -131,7 +131,7 @@ fn includes_are_read_in_their_place() {
     assert_eq!(lines(&master), ["/a=one", "/b=two", "/c=three", "/d=four", "/z=last"]);
     let expected = [
         "@/auto.master:3:1: failed to read included master map nothere: write that map, or remove the line",
-        "@/auto.master:5:1: nis master maps are not supported yet: use a file",
+        "@/auto.master:5:1: NIS+ no longer exists on Linux: keep the master map in LDAP, in NIS or in a file",
         "@/more:1:1: ignoring duplicate indirect mount /a: @/auto.master:1:1 comes first",
     ];
     assert_eq!(dir.said(&master), expected);
@@ -180,7 +180,7 @@ fn services_that_cannot_be_asked_decide_nothing() {
     let mut dir = Dir::new();
     dir.write("auto.master", "/a x\n");
     let conf: Arc<Path> = Path::new("/etc/nsswitch.conf").into();
-    dir.names.nsswitch = Nsswitch::parse(b"automount: nis [UNAVAIL=return] files\n", &conf).unwrap().0;
+    dir.names.nsswitch = Nsswitch::parse(b"automount: nisplus [UNAVAIL=return] files\n", &conf).unwrap().0;
     assert_eq!(lines(&dir.read("auto.master")), ["/a=x"]);
 }
 

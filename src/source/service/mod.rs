@@ -18,6 +18,8 @@ use crate::map::SourceKind;
 pub enum DirectoryService {
     /// LDAP.
     Ldap,
+    /// NIS.
+    Nis,
     /// sssd(8).
     Sss,
     /// Hesiod.
@@ -29,6 +31,7 @@ impl DirectoryService {
     pub fn of(kind: SourceKind) -> Option<Self> {
         match kind {
             SourceKind::Ldap | SourceKind::Ldaps => Some(Self::Ldap),
+            SourceKind::Yp | SourceKind::Nis => Some(Self::Nis),
             SourceKind::Sss => Some(Self::Sss),
             SourceKind::Hesiod => Some(Self::Hesiod),
             _ => None,
@@ -39,6 +42,7 @@ impl DirectoryService {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ldap => "ldap",
+            Self::Nis => "nis",
             Self::Sss => "sss",
             Self::Hesiod => "hesiod",
         }

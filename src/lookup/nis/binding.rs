@@ -1,0 +1,163 @@
+//! Which server of the domain is asked: the one that ypbind names, in its file or by its answer, and where it listens now.
+
+use std::io::Read as _;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::call::{self, CallError};
+use crate::rpc::rpcbind::Transport;
+use crate::rpc::{Call, yp};
+use crate::sys::path;
+
+/// Where ypbind keeps a file for each domain that it is bound to.
+const BINDINGS: &str = "/var/yp/binding";
+
+/// After a server was silent, one caller in so much time asks again; the others fail at once.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// The longest time for a question to this machine: rpcbind and ypbind.
+const LOCAL: Duration = Duration::from_secs(2);
+
+/// The server of the domain.
+#[derive(Debug, Default)]
+pub(super) struct Binding {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The server that answered last, on UDP.
+    server: Option<SocketAddrV4>,
+    /// The server was silent: when it is asked again.
+    silent_until: Option<Instant>,
+}
+
+impl Binding {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a call of ypserv over UDP. Returns its encoded results by the deadline. A server that has died and come back, or
+    /// another one that ypbind has found instead, is found at the next call.
+    ///
+    /// # Errors
+    /// A text that says what does not answer.
+    pub(super) fn call(&self, domain: &[u8], call: &Call, deadline: Instant) -> Result<Vec<u8>, String> {
+        self.enter()?;
+        let mut why = None;
+        let mut candidates = Candidates { domain, at: 0, known: self.lock().server, tried: Vec::new(), silent: false };
+        while let Some(server) = candidates.next(deadline, &mut why) {
+            // The last ways to a server need time, too.
+            let now = Instant::now();
+            let until = now + deadline.saturating_duration_since(now) * 2 / 3;
+            match call::by_udp(server, call, until) {
+                Ok(results) => {
+                    *self.lock() = State { server: Some(server), silent_until: None };
+                    return Ok(results);
+                }
+                Err(error) => {
+                    candidates.silent = matches!(error, CallError::TimedOut);
+                    why = Some(format!("the NIS server {} {error}", server.ip()));
+                }
+            }
+        }
+        if candidates.silent {
+            self.lock().silent_until = Some(Instant::now() + SILENCE);
+        }
+        Err(why.unwrap_or_else(|| "ypbind has no server for the domain".to_owned()))
+    }
+
+    /// Makes a call over TCP to the server that has answered last.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub(super) fn call_tcp(&self, call: &Call, limit: usize, deadline: Instant) -> Result<Vec<u8>, CallError> {
+        let Some(server) = self.lock().server else { return Err(CallError::TimedOut) };
+        let ypserv = call::service(yp::PROGRAM, Transport::Tcp);
+        // A server without an entry in rpcbind may serve both on the same port.
+        let port = call::port(*server.ip(), ypserv, deadline.min(Instant::now() + LOCAL)).ok().flatten();
+        call::by_tcp(SocketAddrV4::new(*server.ip(), port.unwrap_or(server.port())), call, limit, deadline)
+    }
+
+    /// Lets a call through, unless the server was silent a moment ago.
+    fn enter(&self) -> Result<(), String> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        match state.silent_until {
+            Some(until) if until > now => Err("the NIS server does not answer".to_owned()),
+            Some(_) => {
+                state.silent_until = Some(now + SILENCE);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The addresses that are tried, in order; each is found when those before have failed.
+struct Candidates<'a> {
+    domain: &'a [u8],
+    at: usize,
+    known: Option<SocketAddrV4>,
+    tried: Vec<SocketAddrV4>,
+    /// The one before did not answer in time: its host is not asked where it listens.
+    silent: bool,
+}
+
+impl Candidates<'_> {
+    fn next(&mut self, deadline: Instant, why: &mut Option<String>) -> Option<SocketAddrV4> {
+        loop {
+            let found = match self.at {
+                0 => self.known,
+                1 => binding_file(self.domain),
+                2 if self.silent => None,
+                // It may have been started again, on another port.
+                2 => self.tried.last().and_then(|last| {
+                    let ypserv = call::service(yp::PROGRAM, Transport::Udp);
+                    let port = call::port(*last.ip(), ypserv, deadline.min(Instant::now() + LOCAL)).ok()??;
+                    Some(SocketAddrV4::new(*last.ip(), port))
+                }),
+                3 => match ask_ypbind(self.domain, deadline.min(Instant::now() + LOCAL)) {
+                    Ok(found) => found,
+                    Err(reason) => {
+                        *why = why.take().or(Some(reason));
+                        None
+                    }
+                },
+                _ => return None,
+            };
+            self.at += 1;
+            if let Some(server) = found.filter(|server| !self.tried.contains(server)) {
+                self.tried.push(server);
+                return Some(server);
+            }
+        }
+    }
+}
+
+fn address((octets, port): yp::Address) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::from(octets), port)
+}
+
+/// Reads the file of ypbind for the domain.
+fn binding_file(domain: &[u8]) -> Option<SocketAddrV4> {
+    use std::os::unix::ffi::OsStringExt as _;
+    let name = std::ffi::OsString::from_vec([domain, b".2"].concat());
+    let file = path::open_to_read(&PathBuf::from(BINDINGS).join(name)).ok()?;
+    let mut content = Vec::new();
+    file.take(64).read_to_end(&mut content).ok()?;
+    yp::binding_file(&content).map(address)
+}
+
+/// Asks ypbind on this machine. Returns `None` if it has no server for the domain.
+fn ask_ypbind(domain: &[u8], deadline: Instant) -> Result<Option<SocketAddrV4>, String> {
+    let ypbind = call::service(yp::BIND_PROGRAM, Transport::Udp);
+    let port = call::port(Ipv4Addr::LOCALHOST, ypbind, deadline)
+        .map_err(|error| format!("rpcbind {error}: start rpcbind and ypbind"))?;
+    let port = port.ok_or("ypbind is not running")?;
+    let results = call::by_udp(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), &yp::bind(domain), deadline)
+        .map_err(|error| format!("ypbind {error}"))?;
+    Ok(yp::binding(&results).map_err(|error| format!("ypbind sends nonsense: {error}"))?.map(address))
+}

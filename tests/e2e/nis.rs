@@ -1,0 +1,69 @@
+//! NIS, with a [stand-in](super::ypserv) for its servers.
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+
+use super::common::daemon::Daemon;
+use super::common::suite::case;
+use super::common::world::put;
+use super::common::{secs, site, table, visit, wait_for};
+use super::ypserv;
+
+const ENTRY: &str = "-fstype=tmpfs,size=64k :k";
+
+#[case]
+fn keys_come_from_the_server_also_after_its_return() {
+    let Some(mut nis) = ypserv::install() else { return };
+    put("/etc/nsswitch.conf", "automount: files nis\n");
+    put("/etc/autofs.toml", "[deadlines]\nlookup = 2\n");
+    site::master("/mnt/typed yp:auto_m browse\n/- nis:auto.direct\n+auto.more\n");
+    for (map, key, value) in [
+        ("auto.m", "a", ENTRY),
+        ("auto.m", "*", "-fstype=tmpfs,size=64k :w&"),
+        ("auto.m", "YP_MASTER_NAME", "server"),
+        ("auto.direct", "/mnt/direct/d", ENTRY),
+        ("auto.more", "/mnt/more", "auto.m"),
+    ] {
+        nis.set(map, key, value);
+    }
+    nis.start();
+    let mut daemon = Daemon::serving(&["/mnt/typed", "/mnt/direct/d", "/mnt/more"]);
+    for path in ["/mnt/typed/a", "/mnt/typed/x", "/mnt/direct/d", "/mnt/more/y"] {
+        visit::serves(path);
+    }
+    wait_for("the keys", secs(5), || (visit::list("/mnt/typed") == ["a", "x"]).then_some(()));
+    // What it said before is served while it is away, and no mount point is lost.
+    nis.stop();
+    daemon.signal(Signal::SIGHUP);
+    daemon.signal(Signal::SIGUSR1);
+    wait_for("nothing mounted", secs(5), || (!table::served("/mnt/typed/a")).then_some(()));
+    visit::serves("/mnt/typed/a");
+    visit::serves("/mnt/direct/d");
+    visit::refuses("/mnt/more/new", Errno::ENOENT);
+    // It comes back on another port, with other keys; the daemon is not told.
+    nis.set("auto.more", "/mnt/later", "auto.m");
+    nis.start();
+    visit::serves("/mnt/more/newer");
+    wait_for("what the master map has now", secs(5), || table::autofs("/mnt/later"));
+    daemon.stop();
+}
+
+#[case]
+fn a_lying_server_costs_its_own_keys() {
+    let Some(mut nis) = ypserv::install() else { return };
+    put("/etc/autofs.toml", "[deadlines]\nlookup = 2\n");
+    put("/etc/auto.file", "* -fstype=tmpfs,size=64k :f&\n");
+    site::master("/mnt/nis yp:auto.m\n/mnt/file /etc/auto.file\n");
+    nis.set("auto.m", "a", ENTRY);
+    nis.start();
+    let daemon = Daemon::serving(&["/mnt/nis", "/mnt/file"]);
+    visit::serves("/mnt/nis/a");
+    for key in ["garbage", "cut", "status", "strays", "silent"] {
+        let visitor = std::thread::spawn(move || visit::enter(format!("/mnt/nis/{key}")));
+        visit::serves(format!("/mnt/file/{key}"));
+        assert_eq!(visitor.join().unwrap().unwrap_err().raw_os_error(), Some(Errno::ENOENT as i32), "{key}");
+    }
+    nis.set("auto.m", "b", ENTRY);
+    wait_for("another key", secs(5), || visit::enter("/mnt/nis/b").ok());
+    daemon.stop();
+}
