@@ -370,6 +370,8 @@ fn documents_follow_the_schema() {
     }
     let others = [
         "ping",
+        "doctor",
+        "doctor --pid 1",
         "status",
         "mounts",
         "reload",
@@ -398,4 +400,33 @@ fn documents_follow_the_schema() {
     let input = fs::File::open("/world/documents").unwrap();
     let checked = Command::new("python3").args(["-c", VALIDATE, "/world/schema.json"]).stdin(input).output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[case]
+fn doctor_tells_whether_mounts_reach_a_process() {
+    site::any_key();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let own = std::process::id().to_string();
+    says(
+        &["doctor", "--pid", &own],
+        0,
+        &[&["PASS", "/dev/autofs is there"], &["PASS", "the mount namespace of the daemon"]],
+    );
+    for (propagation, status, verdict) in [("slave", 0, "reaches process"), ("private", 1, "is private for process")] {
+        let mut process = Command::new("unshare")
+            .args(["-m", "--propagation", propagation, "sleep", "100"])
+            .spawn()
+            .expect("unshare");
+        let pid = process.id().to_string();
+        let is_apart = || {
+            let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+            (namespace(&pid) != namespace(&own) && name.trim() == "sleep").then_some(())
+        };
+        wait_for("another mount namespace", secs(10), is_apart);
+        says(&["doctor", "--pid", &pid], status, &[&["/mnt/auto", verdict]]);
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    daemon.stop();
 }

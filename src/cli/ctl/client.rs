@@ -61,7 +61,7 @@ impl ClientError {
 }
 
 /// Returns the text of an error without its number, which says nothing to people.
-fn plain(error: &io::Error) -> String {
+pub(super) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error ").next().unwrap_or_default().to_owned()
 }

@@ -3,6 +3,7 @@
 mod check;
 pub mod client;
 mod convert;
+mod doctor;
 pub mod exit;
 mod explain;
 mod history;
@@ -172,6 +173,12 @@ enum Verb {
     Resume,
     /// Check the conditions for a checkpoint by CRIU
     MigrateCheck,
+    /// Look for what keeps the daemon, or a process, from using automounts
+    Doctor {
+        /// Look at the mount points in the mount namespace of this process, too
+        #[arg(long, value_name = "N")]
+        pid: Option<i32>,
+    },
     /// Report errors in the configuration and the maps
     Check(check::Arguments),
     /// Print a map in TOML, or a map in TOML in Sun format
@@ -314,6 +321,7 @@ impl Session {
             }
             Verb::Resume => self.order(Call::Resume),
             Verb::MigrateCheck => migrate::check(self),
+            Verb::Doctor { pid } => doctor::doctor(self, pid),
             Verb::Check(arguments) => check::check(self, &arguments),
             Verb::Explain(arguments) => explain::explain(self, arguments),
             Verb::History { which, failed, since, daemon } => {
