@@ -18,6 +18,26 @@ const NFS_PORT: u16 = 2049;
 const MOUNTD_PORT: u16 = 20048;
 const UDP: u32 = 17;
 
+/// What a server sends in place of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// The reply to another call.
+    OtherCall,
+    /// The beginning of the reply, and then nothing.
+    CutOff,
+    /// The beginning of a reply that is said to be two gigabytes long.
+    Huge,
+    /// Zeros without end.
+    Endless,
+    /// The reply with one byte in a while, again and again.
+    Drip,
+}
+
+impl Lie {
+    /// All lies.
+    pub const ALL: [Self; 5] = [Self::OtherCall, Self::CutOff, Self::Huge, Self::Endless, Self::Drip];
+}
+
 /// A server: an address, and what is served there.
 #[derive(Debug, Clone)]
 pub struct Server {
@@ -34,6 +54,7 @@ pub struct Server {
     rpcbind: bool,
     /// How long nfsd thinks.
     delay: Duration,
+    lie: Option<Lie>,
 }
 
 impl Server {
@@ -41,7 +62,7 @@ impl Server {
     pub fn idle(address: &str) -> Self {
         let (versions, delay) = (Vec::new(), Duration::ZERO);
         let address = address.parse().unwrap();
-        Self { address, versions, tcp: false, udp: false, mountd: false, rpcbind: false, delay }
+        Self { address, versions, tcp: false, udp: false, mountd: false, rpcbind: false, delay, lie: None }
     }
 
     /// A server of NFS version 3 and 4, over TCP and UDP.
@@ -57,6 +78,11 @@ impl Server {
     /// nfsd without rpcbind.
     pub fn without_rpcbind(self) -> Self {
         Self { rpcbind: false, ..self }
+    }
+
+    /// A server that sends this in place of every reply.
+    pub fn liar(address: &str, lie: Lie) -> Self {
+        Self { lie: Some(lie), ..Self::new(address) }
     }
 
     /// Reads `ADDRESS[:VERSIONS[:FLAGS[:SECONDS]]]`, as vectors have it: versions of NFS without anything between them; flags
@@ -168,8 +194,10 @@ fn serve(server: Arc<Server>, exports: &Exports) {
                 let mut buffer = [0; 4096];
                 while let Ok((length, from)) = socket.recv_from(&mut buffer) {
                     if let Some(reply) = answer(buffer.get(..length).unwrap_or_default(), &server, port, &exports) {
-                        // A reply that is too long for a packet is lost.
-                        _ = socket.send_to(&reply, from);
+                        for packet in packets(server.lie, reply) {
+                            // A reply that is too long for a packet is lost.
+                            _ = socket.send_to(&packet, from);
+                        }
                     }
                 }
             });
@@ -186,11 +214,57 @@ fn connection(mut stream: TcpStream, server: &Server, port: u16, exports: &Expor
             return;
         }
         let Some(reply) = answer(&call, server, port, exports) else { continue };
+        if let Some(lie) = server.lie {
+            _ = tell(&mut stream, lie, &reply);
+            return;
+        }
         let mark = 0x8000_0000 | u32::try_from(reply.len()).unwrap();
         if stream.write_all(&[&mark.to_be_bytes(), &*reply].concat()).is_err() {
             return;
         }
     }
+}
+
+/// The packets that are sent over UDP.
+fn packets(lie: Option<Lie>, mut reply: Vec<u8>) -> Vec<Vec<u8>> {
+    match lie {
+        None => vec![reply],
+        Some(Lie::OtherCall) => {
+            reply[0] ^= 1;
+            vec![reply]
+        }
+        Some(Lie::CutOff) => vec![reply[..10].to_vec()],
+        Some(Lie::Huge) => vec![vec![0; 60_000]],
+        Some(Lie::Endless) => vec![vec![0; 100]; 2000],
+        Some(Lie::Drip) => Vec::new(),
+    }
+}
+
+/// Lies over TCP, as long as the other end listens.
+fn tell(stream: &mut TcpStream, lie: Lie, reply: &[u8]) -> std::io::Result<()> {
+    let mark = 0x8000_0000 | u32::try_from(reply.len()).unwrap();
+    let mut whole = [&mark.to_be_bytes(), reply].concat();
+    match lie {
+        Lie::OtherCall => {
+            whole[4] ^= 1;
+            stream.write_all(&whole)?;
+        }
+        Lie::CutOff => stream.write_all(&whole[..whole.len() / 2])?,
+        Lie::Huge => stream.write_all(&[&u32::MAX.to_be_bytes(), reply].concat())?,
+        Lie::Endless => loop {
+            stream.write_all(&[0; 4096])?;
+        },
+        Lie::Drip => {
+            whole[4] ^= 1;
+            for byte in whole.iter().cycle() {
+                stream.write_all(&[*byte])?;
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+    // Until the other end has enough.
+    _ = stream.read(&mut [0; 1])?;
+    Ok(())
 }
 
 /// The numbers of a call, and its opaque strings.

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use super::common::daemon::Daemon;
-use super::common::servers::{self, Exports, Server, ip};
+use super::common::servers::{self, Exports, Lie, Server, ip};
 use super::common::stand_in::Rules;
 use super::common::suite::case;
 use super::common::world::{figure, put};
@@ -242,6 +242,32 @@ fn a_change_of_the_network_ends_the_memory_of_failures() {
     ip("addr add 10.98.0.1/24 dev v0");
     wait_for("the server", secs(10), || visit::enter("/mnt/auto/a").ok());
     assert_eq!(source("/mnt/auto/a"), "srv1:/x/a");
+    daemon.stop();
+}
+
+/// Servers that send something else than replies cost those who ask them, and nobody else.
+#[case(seconds: 120)]
+fn liars_cost_their_own_requests() {
+    configure();
+    let liars = Lie::ALL.iter().zip(11..).map(|(lie, n)| Server::liar(&format!("10.99.1.{n}"), *lie));
+    servers::start(liars.chain([Server::new(LIVE)]).collect()).set(["/x"]);
+    (0..Lie::ALL.len()).for_each(|n| add_hosts(&format!("10.99.1.{} liar{n}\n", n + 11)));
+    site::master("/mnt/auto /etc/auto.one\n/mnt/net -hosts\n");
+    put("/etc/auto.one", "live srv1:/x\n* &:/x\n");
+    let daemon = Daemon::serving(&["/mnt/auto", "/mnt/net"]);
+    let begin = |path: String| thread::spawn(move || (timed(&path), path));
+    let paths = (0..Lie::ALL.len()).flat_map(|n| [format!("/mnt/auto/liar{n}"), format!("/mnt/net/liar{n}")]);
+    let asking: Vec<_> = paths.map(begin).collect();
+    for path in ["/mnt/auto/live", "/mnt/net/srv1/x"] {
+        let (time, done) = timed(path);
+        assert!(done.is_ok() && time < secs(1) * PATIENCE, "{path}: {done:?} after {time:?}");
+        figure(&format!("beside liars, {path} takes {time:.2?}"));
+    }
+    for asked in asking {
+        let ((time, done), path) = asked.join().unwrap();
+        assert!(done.is_err() && time < secs(5) * PATIENCE, "{path}: {done:?} after {time:?}");
+        figure(&format!("{path} fails after {time:.2?}"));
+    }
     daemon.stop();
 }
 
