@@ -16,6 +16,7 @@ use log::{error, info, warn};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, timeout_at};
 
+use crate::control::history::EventKind;
 use crate::daemon::attach::{adopt, top};
 use crate::daemon::jobs::detach;
 use crate::daemon::left;
@@ -127,6 +128,7 @@ pub(crate) async fn reload(worker: Rc<Worker>) {
     }
     loop {
         read_again(&worker).await;
+        worker.history.event(EventKind::Reload, "configuration and maps were read again");
         left::tidy(&worker).await;
         if !worker.life.end_reload() {
             break;

@@ -29,6 +29,7 @@ mod life;
 mod load;
 mod log;
 mod maps;
+mod monitoring;
 mod names;
 mod neighbours;
 mod nis;

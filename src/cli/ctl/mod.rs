@@ -6,9 +6,12 @@ mod convert;
 mod doctor;
 pub mod exit;
 mod explain;
+mod health;
 mod history;
 mod left;
+mod metrics;
 mod migrate;
+mod monitor;
 mod mounts;
 mod output;
 mod path;
@@ -156,6 +159,23 @@ enum Verb {
         /// What has happened to the daemon: starts, reloads, deaths of workers
         #[arg(long, conflicts_with_all = ["which", "failed"])]
         daemon: bool,
+    },
+    /// Show requests and events as they happen
+    Monitor,
+    /// Print counters for Prometheus in OpenMetrics format
+    Metrics {
+        /// Serve them by HTTP at this address and port, such as 127.0.0.1:9810
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<String>,
+    },
+    /// Tell by the exit status whether all mount points are served
+    Health {
+        /// Whether the daemon responds
+        #[arg(long)]
+        live: bool,
+        /// Whether all mount points are served; the default
+        #[arg(long, conflicts_with = "live")]
+        ready: bool,
     },
     /// Prepare the daemon for a checkpoint
     Quiesce {
@@ -324,6 +344,11 @@ impl Session {
             Verb::Doctor { pid } => doctor::doctor(self, pid),
             Verb::Check(arguments) => check::check(self, &arguments),
             Verb::Explain(arguments) => explain::explain(self, arguments),
+            Verb::Monitor => monitor::run(self),
+            Verb::Metrics { listen: None } => metrics::print(self),
+            Verb::Metrics { listen: Some(address) } => metrics::listen(self, &address),
+            Verb::Health { live: true, .. } => health::live(self),
+            Verb::Health { .. } => health::ready(self),
             Verb::History { which, failed, since, daemon } => {
                 history::show(self, which.as_deref(), failed, since, daemon)
             }

@@ -46,6 +46,8 @@ const RELOADS: usize = 2;
 struct Slot {
     name: Vec<u8>,
     numbers: [u64; NUMBERS],
+    /// Whether it was changed since it was written.
+    changed: bool,
 }
 
 impl Slot {
@@ -55,7 +57,7 @@ impl Slot {
         let mut numbers = [0; NUMBERS];
         numbers.iter_mut().zip(words).for_each(|(to, word)| *to = word);
         let name = bytes.get(SLOT - NAME..)?.get(..length)?.to_vec();
-        Some(Self { name, numbers })
+        Some(Self { name, numbers, changed: false })
     }
 
     fn encode(&self) -> [u8; SLOT] {
@@ -105,12 +107,21 @@ impl Counters {
         counters
     }
 
-    /// Changes a slot, and writes it.
-    fn change(&mut self, number: usize, rings: &Rings, change: impl FnOnce(&mut Slot)) {
+    /// Changes a slot.
+    fn change(&mut self, number: usize, change: impl FnOnce(&mut Slot)) {
         if let Some(slot) = self.slots.get_mut(number) {
             change(slot);
-            // Counters that cannot be written end with this worker.
-            let _ = rings.write_counters((number * SLOT) as u64, &slot.encode());
+            slot.changed = true;
+        }
+    }
+
+    /// Writes the slots that were changed.
+    pub(super) fn write(&mut self, rings: &Rings) {
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            if std::mem::take(&mut slot.changed) {
+                // Counters that cannot be written end with this worker.
+                let _ = rings.write_counters((number * SLOT) as u64, &slot.encode());
+            }
         }
     }
 
@@ -131,7 +142,7 @@ impl Counters {
     }
 
     /// Counts an answered request.
-    pub(super) fn count(&mut self, answered: &Answered, rings: &Rings) {
+    pub(super) fn count(&mut self, answered: &Answered) {
         let slot = self.slot(&answered.mount_point);
         let runs = answered.reason.iter().flat_map(|reason| &reason.runs);
         // What is answered from the negative cache has run nothing.
@@ -139,7 +150,7 @@ impl Counters {
             Some(_) => runs.filter(|run| run.exit == Exit::Deadline).count(),
             None => 0,
         };
-        self.change(slot, rings, |slot| match answered.asked {
+        self.change(slot, |slot| match answered.asked {
             Asked::Expire => slot.add(if answered.error.is_none() { EXPIRED } else { IN_USE }, 1),
             Asked::Mount => {
                 slot.add(if answered.error.is_none() { MOUNTED } else { FAILED }, 1);
@@ -152,14 +163,14 @@ impl Counters {
     }
 
     /// Counts an event of the daemon.
-    pub(super) fn happened(&mut self, event: &DaemonEvent, rings: &Rings) {
+    pub(super) fn happened(&mut self, event: &DaemonEvent) {
         let number = match event.kind {
             EventKind::WorkerDied => DEATHS,
             EventKind::Upgrade => UPGRADES,
             EventKind::Reload => RELOADS,
             _ => return,
         };
-        self.change(0, rings, |slot| slot.add(number, 1));
+        self.change(0, |slot| slot.add(number, 1));
     }
 
     /// Returns all counters.
@@ -208,11 +219,12 @@ mod tests {
         let rings = Rings::open(memory.try_clone().unwrap()).unwrap();
         let mut counters = Counters::read(&rings);
         let event = DaemonEvent { id: 0, at: 0, kind: EventKind::WorkerDied, message: String::new() };
-        counters.happened(&event, &rings);
+        counters.happened(&event);
         for n in 0..2 * SLOTS {
             let slot = counters.slot(format!("/m{n}").as_bytes());
-            counters.change(slot, &rings, |slot| slot.add(MOUNTED, 1));
+            counters.change(slot, |slot| slot.add(MOUNTED, 1));
         }
+        counters.write(&rings);
         let before = counters.metrics();
         assert_eq!((before.mounts.len(), before.worker_deaths), (SLOTS - 1, 1));
         assert_eq!(before.mounts.iter().map(|mount| mount.mounted).sum::<u64>(), 2 * SLOTS as u64);

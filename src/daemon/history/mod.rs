@@ -18,6 +18,7 @@ use crate::control::history::{Asked, EventKind};
 use crate::daemon::mounts::Mounts;
 use crate::engine::{EntryId, Errno, Event, Reason, Requester, Resolution, Token};
 use crate::plan::Plan;
+use crate::sys::procfs;
 use crate::text::Position;
 
 pub(crate) use query::Query;
@@ -51,6 +52,8 @@ struct Open {
     at: EntryId,
     who: Requester,
     begun: Instant,
+    /// Whether the thread was asked to look at the requester.
+    looked_at: bool,
 }
 
 #[derive(Debug)]
@@ -92,13 +95,15 @@ impl History {
         };
         let begun = Instant::now();
         let begun = begun.checked_sub(Duration::from_millis(waited)).unwrap_or(begun);
-        self.open.borrow_mut().insert(token, Open { asked, at: at.clone(), who, begun });
+        self.open.borrow_mut().insert(token, Open { asked, at: at.clone(), who, begun, looked_at: false });
     }
 
     /// Has the requester looked at, if its request was not answered at once: it may be killed before the answer.
     pub(crate) fn keep_requester(&self, token: Token) {
-        let waits = self.open.borrow().get(&token).map(|open| open.who.tgid);
-        waits.into_iter().for_each(|tgid| self.recorder.look_at(token, tgid));
+        if let Some(open) = self.open.borrow_mut().get_mut(&token) {
+            open.looked_at = true;
+            self.recorder.look_at(token, open.who.tgid);
+        }
     }
 
     /// The maps are about to be asked for an entry.
@@ -162,6 +167,11 @@ impl History {
             map: crate::control::plan::map_name(&mount.map.spec),
             line: attempt.and_then(|attempt| attempt.line.clone()),
             who: open.who,
+            // A process that fails at once may end at once, before the thread looks at it.
+            name: match (open.looked_at, error, attempt) {
+                (false, Some(_), Some(_)) => i32::try_from(open.who.tgid).map(procfs::name).unwrap_or_default(),
+                _ => String::new(),
+            },
             error,
             reason,
             negative_for: None,

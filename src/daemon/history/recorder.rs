@@ -28,6 +28,9 @@ const QUEUE: usize = 8192;
 /// The nice value of the thread: requests come first.
 const NICE: i32 = 10;
 
+/// How long the thread lets answered requests gather. While it sleeps, the reactor need not wake it.
+const GATHER: Duration = Duration::from_millis(10);
+
 /// How long an answer waits for something new. Less than a client waits.
 const NEWS: Duration = Duration::from_secs(8);
 
@@ -133,6 +136,8 @@ struct Writer {
     waiting: Vec<Waiting>,
     /// The requesters that were looked at while they waited.
     requesters: HashMap<Token, history::Requester>,
+    /// The processes that were looked at for the messages that came together.
+    seen: HashMap<u32, history::Requester>,
     /// The last failure of a user at a path.
     failures: HashMap<(Vec<u8>, u32), u64>,
 }
@@ -140,7 +145,15 @@ struct Writer {
 impl Writer {
     fn new(rings: Rings, lost: Arc<AtomicU64>) -> Self {
         let counters = Counters::read(&rings);
-        Self { rings, counters, lost, waiting: Vec::new(), requesters: HashMap::new(), failures: HashMap::new() }
+        Self {
+            rings,
+            counters,
+            lost,
+            waiting: Vec::new(),
+            requesters: HashMap::new(),
+            seen: HashMap::new(),
+            failures: HashMap::new(),
+        }
     }
 
     fn run(mut self, messages: &Receiver<Message>) {
@@ -150,16 +163,46 @@ impl Writer {
                 Some(until) => messages.recv_timeout(until.saturating_duration_since(Instant::now())),
             };
             match message {
-                Ok(Message::Answered(answered)) => self.record(&answered),
-                Ok(Message::LookAt(token, tgid)) => drop(self.requesters.insert(token, look_at(tgid))),
-                Ok(Message::Event(event)) => self.happened(&event),
-                Ok(Message::Ask(query, reply)) => self.ask(query, reply),
-                Ok(Message::Count(reply)) => drop(reply.send(self.counters.metrics())),
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => break,
+                Ok(first) => {
+                    if matches!(first, Message::Answered(_)) {
+                        thread::sleep(GATHER);
+                    }
+                    let all = std::iter::once(first).chain(std::iter::from_fn(|| messages.try_recv().ok()));
+                    if !all.take(QUEUE).all(|message| self.serve(message)) {
+                        break;
+                    }
+                    self.seen.clear();
+                    self.counters.write(&self.rings);
+                }
             }
             self.serve_waiting();
         }
+    }
+
+    /// Does what a message says. Returns `false` at the end.
+    fn serve(&mut self, message: Message) -> bool {
+        match message {
+            Message::Answered(answered) => self.record(&answered),
+            Message::LookAt(token, tgid) => {
+                let who = self.look_at(tgid);
+                self.requesters.insert(token, who);
+            }
+            Message::Event(event) => self.happened(&event),
+            Message::Ask(query, reply) => self.ask(query, reply),
+            Message::Count(reply) => drop(reply.send(self.counters.metrics())),
+            Message::End => {
+                self.counters.write(&self.rings);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Looks at a process, once for all messages that came together.
+    fn look_at(&mut self, tgid: u32) -> history::Requester {
+        self.seen.entry(tgid).or_insert_with(|| look_at(tgid)).clone()
     }
 
     /// Records requests that were answered in the same turn.
@@ -169,7 +212,7 @@ impl Writer {
         for answered in all {
             let who = self.requesters.remove(&answered.token);
             let (uid, time) = (answered.who.uid, super::now());
-            self.counters.count(answered, &self.rings);
+            self.counters.count(answered);
             let failure = (answered.error.is_some() && answered.asked == Asked::Mount).then(|| (path(answered), uid));
             let earlier = match answered.attempt {
                 Some(attempt) => joined.get(&(attempt, uid)),
@@ -178,7 +221,10 @@ impl Writer {
             if let Some(true) = earlier.map(|serial| self.rings.requests.again(*serial, time).unwrap_or(false)) {
                 continue;
             }
-            let mut who = who.unwrap_or_else(|| look_at(answered.who.tgid));
+            let mut who = who.unwrap_or_else(|| self.look_at(answered.who.tgid));
+            if who.comm.is_empty() {
+                who.comm.clone_from(&answered.name);
+            }
             (who.pid, who.tgid, who.uid, who.gid) = (answered.who.pid, answered.who.tgid, uid, answered.who.gid);
             let mut request = answered.record(who);
             let mut text = serde_json::to_vec(&request).unwrap_or_default();
@@ -208,7 +254,7 @@ impl Writer {
     }
 
     fn happened(&mut self, event: &DaemonEvent) {
-        self.counters.happened(event, &self.rings);
+        self.counters.happened(event);
         let text = serde_json::to_vec(event).unwrap_or_default();
         if let Err(e) = self.rings.events.append(&text, event.at) {
             debug!("an event cannot be recorded: {e}");

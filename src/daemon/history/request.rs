@@ -32,6 +32,8 @@ pub(crate) struct Answered {
     /// The place and the text of the entry.
     pub(crate) line: Option<(Position, Vec<u8>)>,
     pub(crate) who: Requester,
+    /// The name of the process; empty if it was not read.
+    pub(crate) name: String,
     pub(crate) error: Option<Errno>,
     pub(crate) reason: Option<Reason>,
     /// For how many milliseconds further requests fail at once.
