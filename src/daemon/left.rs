@@ -134,6 +134,9 @@ pub(crate) async fn tidy(worker: &Rc<Worker>) {
             return;
         }
     }
+    if !worker.mounts.has_unclaimed() {
+        return;
+    }
     let served = Served::of(worker);
     let rest = unclaimed(worker, &served);
     if rest.is_empty() {

@@ -408,6 +408,11 @@ impl Mounts {
         self.record.borrow_mut().give_back(made);
     }
 
+    /// Returns whether the record has something that no mount has claimed.
+    pub(crate) fn has_unclaimed(&self) -> bool {
+        self.record.borrow().has_rest()
+    }
+
     /// Takes from the record all paths that `keep` does not select.
     pub(crate) fn take_unclaimed(&self, keep: impl Fn(&Path) -> bool) -> Vec<(Arc<Path>, Made)> {
         self.record.borrow_mut().take_rest(keep)

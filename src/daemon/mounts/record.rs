@@ -92,6 +92,11 @@ impl Record {
         }
     }
 
+    /// Returns whether earlier workers have made something that nobody has taken.
+    pub(crate) fn has_rest(&self) -> bool {
+        !self.earlier.is_empty()
+    }
+
     /// Takes all that earlier workers have made and nobody has taken, except what `keep` selects.
     pub(crate) fn take_rest(&mut self, keep: impl Fn(&Path) -> bool) -> Vec<(Arc<Path>, Made)> {
         let all = std::mem::take(&mut self.earlier);

@@ -12,6 +12,7 @@ mod standing;
 pub(crate) mod watch;
 
 use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,18 +62,17 @@ pub(crate) async fn before_reload(worker: &Rc<Worker>) {
 /// Returns whether none of our mounts is known to be elsewhere, and the ways to them lead there. A mount point cannot be
 /// renamed, only a directory above it, so one mount in each directory is looked at.
 async fn all_in_reach(worker: &Worker) -> bool {
-    let (mut troubled, mut directories) = (false, HashSet::new());
-    let mut last: Option<Arc<Path>> = None;
+    let (mut troubled, mut directories, mut last) = (false, HashSet::new(), Vec::new());
     let ways = worker.mounts.filter_map(|id, mount| {
         troubled |= mount.trouble.is_some();
-        let directory = mount.path.parent().filter(|_| id.is_top())?;
+        // The bytes up to the last slash: Path::parent() takes several times as long.
+        let path = mount.path.as_os_str().as_bytes();
+        let directory = path.get(..memchr::memrchr(b'/', path)?).filter(|_| id.is_top())?;
         // Thousands of direct mounts often share one directory.
-        let same =
-            last.as_ref().and_then(|last| last.parent()).is_some_and(|last| last.as_os_str() == directory.as_os_str());
-        if same || !directories.insert(directory.as_os_str().to_owned()) {
+        if directory == last || !directories.insert(directory.to_vec()) {
             return None;
         }
-        last = Some(Arc::clone(&mount.path));
+        last = directory.to_vec();
         Some((Arc::clone(&mount.path), autofs::decode(mount.dev)))
     });
     let look = move || ways.into_iter().all(|(path, dev)| exec::stands_at(&path, dev) == Some(true));
