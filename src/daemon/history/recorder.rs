@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -53,8 +53,10 @@ enum Message {
 /// The reactor's end of the thread.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    messages: SyncSender<Message>,
+    messages: Sender<Message>,
     thread: Option<JoinHandle<()>>,
+    /// Number of messages that wait for the thread. A channel with a limit takes memory for as many from the start.
+    queued: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
 }
 
@@ -65,21 +67,25 @@ impl Recorder {
     /// Returns the errors of reading the memory and of clone(2).
     pub(crate) fn start(memory: OwnedFd) -> io::Result<Self> {
         let rings = Rings::open(memory)?;
-        let (messages, receiver) = sync_channel(QUEUE);
-        let lost = Arc::new(AtomicU64::new(0));
-        let writer = Writer::new(rings, Arc::clone(&lost));
+        let (messages, receiver) = channel();
+        let (queued, lost) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
+        let writer = Writer::new(rings, Arc::clone(&queued), Arc::clone(&lost));
         let thread = thread::Builder::new().name("history".to_owned()).stack_size(256 << 10).spawn(move || {
             // Without it, it runs like the others.
             let _ = children::set_nice(NICE);
             writer.run(&receiver);
         })?;
-        Ok(Self { messages, thread: Some(thread), lost })
+        Ok(Self { messages, thread: Some(thread), queued, lost })
     }
 
     fn send(&self, message: Message) {
-        if let Err(TrySendError::Full(_)) = self.messages.try_send(message) {
+        if self.queued.fetch_add(1, Ordering::Relaxed) >= QUEUE {
+            self.queued.fetch_sub(1, Ordering::Relaxed);
             self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
         }
+        // The receiver lives as long as the thread.
+        let _ = self.messages.send(message);
     }
 
     pub(super) fn answered(&self, answered: Vec<Answered>) {
@@ -132,6 +138,7 @@ struct Waiting {
 struct Writer {
     rings: Rings,
     counters: Counters,
+    queued: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
     waiting: Vec<Waiting>,
     /// The requesters that were looked at while they waited.
@@ -143,11 +150,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(rings: Rings, lost: Arc<AtomicU64>) -> Self {
+    fn new(rings: Rings, queued: Arc<AtomicUsize>, lost: Arc<AtomicU64>) -> Self {
         let counters = Counters::read(&rings);
         Self {
             rings,
             counters,
+            queued,
             lost,
             waiting: Vec::new(),
             requesters: HashMap::new(),
@@ -183,6 +191,7 @@ impl Writer {
 
     /// Does what a message says. Returns `false` at the end.
     fn serve(&mut self, message: Message) -> bool {
+        self.queued.fetch_sub(1, Ordering::Relaxed);
         match message {
             Message::Answered(answered) => self.record(&answered),
             Message::LookAt(token, tgid) => {
