@@ -46,7 +46,7 @@ use crate::logging::Logger;
 use crate::options::Options;
 use crate::source::configuration::Configuration;
 use crate::source::{Sources, service};
-use crate::sys::{fds, heap, signals};
+use crate::sys::{children, fds, heap, signals};
 
 pub(crate) use attach::opener::{ARGUMENT as OPENER, main as open_for_others};
 use checkpoint::{renew, restore};
@@ -117,7 +117,8 @@ impl Arrivals {
     /// # Errors
     /// Returns the errors of sigaction(2) and sigprocmask(2).
     fn new() -> io::Result<Self> {
-        let arrivals = Self { retirement: signal(SignalKind::alarm())?, signals: Signals::install()? };
+        let retirement = signal(SignalKind::from_raw(children::Signal::Retire.number()))?;
+        let arrivals = Self { retirement, signals: Signals::install()? };
         signals::unblock()?;
         Ok(arrivals)
     }
@@ -161,7 +162,7 @@ async fn live(
     spawn_local(restore::watch(Rc::clone(&worker)));
     spawn_local(reload::retry_unread(Rc::clone(&worker)));
     let socket = Path::new(SOCKET);
-    match serve::listen(socket) {
+    match serve::listen(socket, |pid| again && children::group_of(pid) == Some(children::process_group())) {
         Ok(listener) => {
             worker.socket.set(serve::identity(socket));
             let (sender, asked) = mpsc::channel(16);
@@ -217,34 +218,44 @@ async fn go_on(worker: Rc<Worker>, mut next: mpsc::UnboundedReceiver<Next>) {
     }
 }
 
-/// The signals that have a meaning.
+/// The signals of the keeper that have a meaning.
 struct Signals {
-    hangup: Signal,
-    user1: Signal,
-    user2: Signal,
-    terminate: Signal,
-    interrupt: Signal,
+    reload: Signal,
+    prune: Signal,
+    force: Signal,
+    stop: Signal,
+    /// Those that reach the whole process group. They do nothing: the keeper decides what they mean.
+    _of_the_group: Vec<Signal>,
 }
 
 impl Signals {
     fn install() -> io::Result<Self> {
+        let of_the_keeper = |word: children::Signal| signal(SignalKind::from_raw(word.number()));
+        let of_the_group = [
+            SignalKind::hangup(),
+            SignalKind::user_defined1(),
+            SignalKind::user_defined2(),
+            SignalKind::terminate(),
+            SignalKind::interrupt(),
+            SignalKind::quit(),
+            SignalKind::alarm(),
+        ];
         Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            user1: signal(SignalKind::user_defined1())?,
-            user2: signal(SignalKind::user_defined2())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            reload: of_the_keeper(children::Signal::Reload)?,
+            prune: of_the_keeper(children::Signal::Prune)?,
+            force: of_the_keeper(children::Signal::Force)?,
+            stop: of_the_keeper(children::Signal::Stop)?,
+            _of_the_group: of_the_group.into_iter().map(signal).collect::<io::Result<_>>()?,
         })
     }
 
     async fn serve(mut self, worker: Rc<Worker>, on_exit: Shutdown) {
         loop {
             tokio::select! {
-                _ = self.hangup.recv() => drop(spawn_local(upgrade::hang_up(Rc::clone(&worker)))),
-                _ = self.user1.recv() => worker.event(Event::Prune),
-                _ = self.user2.recv() => worker.stop(Shutdown::Forced),
-                _ = self.terminate.recv() => worker.stop(on_exit),
-                _ = self.interrupt.recv() => worker.stop(on_exit),
+                _ = self.reload.recv() => drop(spawn_local(upgrade::hang_up(Rc::clone(&worker)))),
+                _ = self.prune.recv() => worker.event(Event::Prune),
+                _ = self.force.recv() => worker.stop(Shutdown::Forced),
+                _ = self.stop.recv() => worker.stop(on_exit),
             }
         }
     }

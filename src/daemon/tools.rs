@@ -16,7 +16,7 @@ use crate::exec::{self, Externals, Mounter, Unmounter};
 use crate::link::journal::Journal;
 use crate::source::configuration::Configuration;
 use crate::sys::autofs::{self, Control};
-use crate::sys::path;
+use crate::sys::{path, procfs};
 
 /// The tools of jobs. A reload creates new ones; running jobs keep theirs.
 #[derive(Debug, Clone)]
@@ -160,12 +160,14 @@ const DOCKER_MARK: &str = "/.dockerenv";
 /// The control group namespace of the machine, PROC_CGROUP_INIT_INO of linux/proc_ns.h.
 const FIRST_CGROUP_NAMESPACE: &str = "cgroup:[4026531835]";
 
-/// Returns whether this process runs in a container. May wait for a disk, so the reactor does not call it.
+/// Returns whether this process runs in a container: such a file exists, the environment says so, or the process is in other
+/// namespaces than the machine. May wait for a disk, so the reactor does not call it.
 pub(crate) fn is_in_container() -> bool {
     let is_there = |mark: &str| path::lstat(mark.as_ref()).is_ok();
     CONTAINER_MARKS.iter().any(|mark| is_there(mark))
         || std::env::var_os("container").is_some_and(|value| !value.is_empty())
         || is_there(DOCKER_MARK) && is_in_control_group_of_container()
+        || procfs::is_apart()
 }
 
 /// Returns whether the control groups of this process are those of a container: in a namespace of their own, or with a name

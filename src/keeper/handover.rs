@@ -112,7 +112,7 @@ impl OutgoingHandover<'_> {
         }
         line("workers", self.workers.to_string().as_bytes());
         if let Some(stop) = self.stop {
-            line("stop", if stop == Signal::Usr2 { b"forced" } else { b"clean" });
+            line("stop", if stop == Signal::Force { b"forced" } else { b"clean" });
         }
         let Files { program, flag, pid_file } = self.files;
         for (word, path) in [("program", Some(program)), ("flag", flag.as_ref()), ("pid-file", pid_file.as_ref())] {
@@ -175,7 +175,7 @@ impl Handover {
                 }
                 b"worker" => worker = number(value),
                 b"workers" => workers = number(value).unwrap_or(1),
-                b"stop" => stop = Some(if value == b"forced" { Signal::Usr2 } else { Signal::Term }),
+                b"stop" => stop = Some(if value == b"forced" { Signal::Force } else { Signal::Stop }),
                 b"program" => files.program = path(value),
                 b"flag" => files.flag = Some(path(value)),
                 b"pid-file" => files.pid_file = Some(path(value)),
@@ -244,7 +244,7 @@ mod tests {
             worker: Some(4711),
             workers: 3,
             previous: Some(previous.as_fd()),
-            stop: Some(Signal::Usr2),
+            stop: Some(Signal::Force),
             files: &files,
         };
         let text = String::from_utf8(handover.encode()).unwrap();
@@ -261,7 +261,7 @@ mod tests {
         let mut fds = vec![&taken.journal, history, &taken.socket, &taken.link, taken.previous.as_ref().unwrap()];
         fds.extend(taken.held.iter().map(|(_, fd)| fd));
         assert_eq!(fds.iter().map(|fd| fd.as_raw_fd()).collect::<Vec<_>>(), numbers);
-        assert_eq!((taken.worker, taken.workers, taken.stop), (Some(4711), 3, Some(Signal::Usr2)));
+        assert_eq!((taken.worker, taken.workers, taken.stop), (Some(4711), 3, Some(Signal::Force)));
         assert_eq!(taken.files, files);
         assert_eq!(taken.held.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [7, u32::MAX]);
     }

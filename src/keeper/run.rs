@@ -17,7 +17,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{error, info};
+use log::{error, info, warn};
 
 use super::handover::{Files, Handover, OutgoingHandover};
 use super::watchdog::{self, Seen, Verdict, Watchdog};
@@ -27,7 +27,7 @@ use crate::link::{history, journal};
 use crate::sys::children::{self, Exit, Fork, Reaped, Signal};
 use crate::sys::exec::{self, Executable};
 use crate::sys::memory::SharedMemory;
-use crate::sys::signals::{Request, Signals};
+use crate::sys::signals::{Received, Request, Signals};
 use crate::sys::{fds, procfs};
 use crate::text::Escaped;
 
@@ -183,7 +183,7 @@ impl Keeper {
         if let Some(worker) = worker {
             keeper.due = None;
             keeper.retire_by = Some(Instant::now() + RETIRE);
-            let _ = children::kill(worker, Signal::Alarm);
+            let _ = children::kill(worker, Signal::Retire);
         }
         Ok(keeper)
     }
@@ -226,7 +226,11 @@ impl Keeper {
             }
             if signals {
                 while let Ok(Some(signal)) = self.signals.read() {
-                    self.pass_on(signal.request);
+                    if is_from_our_group(signal) {
+                        warn!("process {} has sent its whole process group a signal; it is ignored", signal.pid);
+                    } else {
+                        self.pass_on(signal.request);
+                    }
                 }
                 if let Some(code) = self.reap(waiting) {
                     return Ok(code);
@@ -403,10 +407,10 @@ impl Keeper {
 
     fn pass_on(&mut self, request: Request) {
         let signal = match request {
-            Request::Stop => Signal::Term,
-            Request::Force => Signal::Usr2,
-            Request::Prune => Signal::Usr1,
-            Request::Reload => Signal::Hup,
+            Request::Stop => Signal::Stop,
+            Request::Force => Signal::Force,
+            Request::Prune => Signal::Prune,
+            Request::Reload => Signal::Reload,
             // It may have been stopped.
             Request::Child => return self.pulse.look_again(Duration::from_millis(1)),
             Request::Other(_) => return,
@@ -469,6 +473,15 @@ impl Keeper {
             self.postpone();
         }
     }
+}
+
+/// Returns whether a helper, or a process that it has started, has sent a signal that would end the daemon or make it do
+/// something. A script with `trap 'kill 0' EXIT` means its own processes; it has to be in our process group, because for other
+/// processes the kernel would trigger the mount that the helper is to make.
+fn is_from_our_group(signal: Received) -> bool {
+    let has_meaning = !matches!(signal.request, Request::Child | Request::Other(_));
+    let sender = i32::try_from(signal.pid).unwrap_or(0);
+    has_meaning && sender != children::pid() && children::group_of(sender) == Some(children::process_group())
 }
 
 #[cfg(test)]
@@ -586,7 +599,7 @@ mod tests {
             // If it were tried, this process would become another one.
             keeper.files.program = "/bin/false".into();
             keeper.become_new();
-            (keeper.ever_served, keeper.stop) = (true, Some(Signal::Term));
+            (keeper.ever_served, keeper.stop) = (true, Some(Signal::Stop));
             keeper.become_new();
             keeper.fall_back();
         });

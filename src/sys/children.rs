@@ -18,23 +18,36 @@ pub enum Fork {
     Child,
 }
 
-/// A signal to send.
+/// A signal to send. The keeper's words to a worker are real-time signals, which no program sends to its process group by
+/// mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Signal {
-    /// Ask it to end.
-    Term,
-    /// End it.
+    /// End a process.
     Kill,
-    /// Wake it: what it means is between the two.
-    Usr1,
-    /// Likewise.
-    Usr2,
-    /// Read the configuration again.
-    Hup,
-    /// Retire: the keeper's word to a worker that is to make room for the next.
-    Alarm,
-    /// Go on after a stop.
-    Cont,
+    /// To a worker: end the daemon.
+    Stop,
+    /// To a worker: end the daemon, whatever is in use.
+    Force,
+    /// To a worker: unmount what is unused.
+    Prune,
+    /// To a worker: read the configuration again.
+    Reload,
+    /// To a worker: make room for the next one.
+    Retire,
+}
+
+impl Signal {
+    /// Returns the number of the signal.
+    pub fn number(self) -> i32 {
+        match self {
+            Self::Kill => libc::SIGKILL,
+            Self::Stop => libc::SIGRTMIN(),
+            Self::Force => libc::SIGRTMIN() + 1,
+            Self::Prune => libc::SIGRTMIN() + 2,
+            Self::Reload => libc::SIGRTMIN() + 3,
+            Self::Retire => libc::SIGRTMIN() + 4,
+        }
+    }
 }
 
 /// How a child ended.
@@ -125,6 +138,12 @@ pub fn process_group() -> i32 {
     nix::unistd::getpgrp().as_raw()
 }
 
+/// Returns the process group of a process, be it a zombie. `None`: there is no such process.
+pub fn group_of(pid: i32) -> Option<i32> {
+    let pid = (pid > 0).then(|| Pid::from_raw(pid))?;
+    getpgid(Some(pid)).ok().map(Pid::as_raw)
+}
+
 /// Makes this process the leader of a process group of its own, if it is not.
 ///
 /// # Errors
@@ -198,16 +217,8 @@ pub fn kill(pid: i32, signal: Signal) -> io::Result<()> {
     if pid < 1 {
         return Err(Os::EINVAL.into());
     }
-    let number = match signal {
-        Signal::Term => Number::SIGTERM,
-        Signal::Kill => Number::SIGKILL,
-        Signal::Usr1 => Number::SIGUSR1,
-        Signal::Usr2 => Number::SIGUSR2,
-        Signal::Hup => Number::SIGHUP,
-        Signal::Alarm => Number::SIGALRM,
-        Signal::Cont => Number::SIGCONT,
-    };
-    Ok(nix::sys::signal::kill(Pid::from_raw(pid), number)?)
+    // SAFETY: kill takes numbers only.
+    Ok(Os::result(unsafe { libc::kill(pid, signal.number()) }).map(drop)?)
 }
 
 /// Returns whether a process with this pid exists, be it a zombie.
@@ -287,7 +298,7 @@ mod tests {
     #[test]
     fn signals_go_to_single_processes_only() {
         for pid in [0, -1, i32::MIN] {
-            assert_eq!(kill(pid, Signal::Cont).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+            assert_eq!(kill(pid, Signal::Reload).unwrap_err().raw_os_error(), Some(libc::EINVAL));
             assert!(!exists(pid) && !group_exists(pid));
         }
         assert!(group_exists(process_group()));

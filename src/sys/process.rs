@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Child;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::children;
 use crate::record::Exit;
 
 /// Where programs find programs.
@@ -141,16 +142,18 @@ impl Program {
         let end = Instant::now() + deadline;
         // The caller of posix_spawn(3) stands still until the program is loaded: not here, where all else would, too.
         let mut child = tokio::task::spawn_blocking(move || spawn(&mut command)).await.map_err(io::Error::other)??;
-        let unattended = Unattended(child.id().filter(|_| bound).and_then(|pid| i32::try_from(pid).ok()));
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
         let mut stdout = Pipe::new(child.stdout.take(), output_limit);
         let mut stderr = Pipe::new(child.stderr.take(), OUTPUT_LIMIT);
+        let family = pid.map(|pid| Family { pid, pipes: [stdout.inode, stderr.inode] });
+        let unattended = Unattended(family.filter(|_| bound));
         let how = loop {
             tokio::select! {
                 status = child.wait() => break exit_of(status?),
                 () = stdout.read() => {}
                 () = stderr.read() => {}
                 () = sleep_until(end) => {
-                    stop(&mut child, grace).await;
+                    stop(&mut child, family, grace).await;
                     break Exit::Deadline;
                 }
             }
@@ -175,8 +178,8 @@ fn spawn(command: &mut tokio::process::Command) -> io::Result<Child> {
     }
 }
 
-/// The pid of a program that is to be killed when nobody waits for its end any more, as when this process ends.
-struct Unattended(Option<i32>);
+/// A program that is to be killed when nobody waits for its end any more, as when this process ends.
+struct Unattended(Option<Family>);
 
 impl Unattended {
     /// The program has ended: its number may be another's.
@@ -188,7 +191,7 @@ impl Unattended {
 impl Drop for Unattended {
     fn drop(&mut self) {
         // Not reaped yet, so the number is still its own.
-        for process in self.0.map(descendants).unwrap_or_default().into_iter().filter_map(open_pid) {
+        for process in self.0.map(Family::members).unwrap_or_default().into_iter().filter_map(open_pid) {
             send(&process, Signal::KILL);
         }
     }
@@ -205,6 +208,8 @@ fn exit_of(status: ExitStatus) -> Exit {
 /// One pipe of a program; `None` after its end.
 struct Pipe<P> {
     pipe: Option<P>,
+    /// The inode number, by which both ends are known. `None` if it cannot be told.
+    inode: Option<u64>,
     text: Vec<u8>,
     /// Bytes that are kept.
     limit: usize,
@@ -212,7 +217,8 @@ struct Pipe<P> {
 
 impl<P: AsyncRead + AsFd + Unpin> Pipe<P> {
     fn new(pipe: Option<P>, limit: usize) -> Self {
-        Self { pipe, text: Vec::new(), limit }
+        let inode = pipe.as_ref().and_then(|pipe| Some(rustix::fs::fstat(pipe).ok()?.st_ino));
+        Self { pipe, inode, text: Vec::new(), limit }
     }
 
     fn keep(&mut self, bytes: &[u8]) {
@@ -248,15 +254,17 @@ impl<P: AsyncRead + AsFd + Unpin> Pipe<P> {
 }
 
 /// Ends a program and the processes that it has started, first politely.
-async fn stop(child: &mut Child, grace: Duration) {
-    let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) else { return };
+async fn stop(child: &mut Child, family: Option<Family>, grace: Duration) {
+    let Some(family) = family else { return };
+    let open = || -> Vec<OwnedFd> { family.members().into_iter().filter_map(open_pid).collect() };
     // Held by descriptors: by the time of SIGKILL a number may belong to another process.
-    let tree: Vec<OwnedFd> = descendants(pid).into_iter().filter_map(open_pid).collect();
+    let tree = open();
     for process in &tree {
         send(process, Signal::TERM);
     }
     let politely = timeout(grace, child.wait()).await.is_ok();
-    for process in &tree {
+    // Some may have been started since.
+    for process in tree.iter().chain(&orphans(family.pipes).into_iter().filter_map(open_pid).collect::<Vec<_>>()) {
         send(process, Signal::KILL);
     }
     if !politely {
@@ -264,6 +272,42 @@ async fn stop(child: &mut Child, grace: Duration) {
         let _ = child.start_kill();
         let _ = timeout(LAST_WAIT, child.wait()).await;
     }
+}
+
+/// A program with the processes that it has started.
+#[derive(Debug, Clone, Copy)]
+struct Family {
+    pid: i32,
+    /// The inode numbers of the pipes that it writes to.
+    pipes: [Option<u64>; 2],
+}
+
+impl Family {
+    /// Returns the program, all that descends from it as long as its parents live, and those without a parent that still
+    /// write to its pipes.
+    fn members(self) -> Vec<i32> {
+        let mut found = descendants(self.pid);
+        for orphan in orphans(self.pipes) {
+            if !found.contains(&orphan) {
+                found.extend(descendants(orphan));
+            }
+        }
+        found
+    }
+}
+
+/// Returns the processes of our process group whose standard output or error is one of these pipes. One that has left the group
+/// is a server that is to stay.
+fn orphans(pipes: [Option<u64>; 2]) -> Vec<i32> {
+    let names: Vec<String> = pipes.iter().flatten().map(|inode| format!("pipe:[{inode}]")).collect();
+    let writes = |pid: i32| {
+        let target = |fd: u32| std::fs::read_link(format!("/proc/{pid}/fd/{fd}"));
+        [1, 2].into_iter().filter_map(|fd| target(fd).ok()).any(|to| names.iter().any(|name| to.as_os_str() == &**name))
+    };
+    let processes = std::fs::read_dir("/proc").into_iter().flatten();
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let ours = |pid: &i32| *pid != children::pid() && children::group_of(*pid) == Some(children::process_group());
+    pids.filter(ours).filter(|pid| writes(*pid)).collect()
 }
 
 /// A process and all that descends from it as long as its parents live, parents first.
@@ -342,6 +386,19 @@ mod tests {
         assert!(begin.elapsed() < GRACE + Duration::from_secs(2));
         let pid = String::from_utf8(ended.stdout).unwrap();
         assert!(std::fs::read_dir(format!("/proc/{}", pid.trim())).is_err());
+    }
+
+    #[test]
+    fn the_deadline_ends_what_has_lost_its_parent() {
+        let ended = run(Duration::from_millis(500), "(sleep 1000 & echo $!); sleep 1000");
+        assert_eq!(ended.exit, Exit::Deadline);
+        let pid = String::from_utf8(ended.stdout).unwrap().trim().to_owned();
+        let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let end = std::time::Instant::now() + LONG;
+        while !stat().is_empty() && !stat().contains(") Z ") {
+            assert!(std::time::Instant::now() < end, "process {pid} runs on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     #[test]

@@ -1,23 +1,37 @@
 //! Unix sockets with a path.
 
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno as Os;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket, sockopt};
 
-/// Returns whether a process listens on the stream socket at `path`, also one that is stopped and accepts nothing. Does not
-/// block: a blocking connect(2) waits for room in the listener's queue.
+/// What is known of the process that listens on a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// There is none.
+    None,
+    /// The process with this pid, which may have ended if others have the socket open too.
+    Pid(i32),
+    /// There is one, and its queue is full.
+    Busy,
+}
+
+/// Returns who listens on the stream socket at `path`, be it a process that is stopped and accepts nothing. Does not block: a
+/// blocking connect(2) waits for room in the listener's queue.
 ///
 /// # Errors
-/// Returns the errors of socket(2), and ENAMETOOLONG.
-pub fn has_listener(path: &Path) -> io::Result<bool> {
+/// Returns the errors of socket(2) and getsockopt(2), and ENAMETOOLONG.
+pub fn listener(path: &Path) -> io::Result<Listener> {
     let address = UnixAddr::new(path)?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    // EAGAIN: the queue is full, so there is one.
-    Ok(matches!(connect(socket.as_raw_fd(), &address), Ok(()) | Err(Os::EAGAIN)))
+    let socket: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(socket.as_raw_fd(), &address) {
+        Ok(()) => Ok(Listener::Pid(getsockopt(&socket, sockopt::PeerCredentials)?.pid())),
+        Err(Os::EAGAIN) => Ok(Listener::Busy),
+        Err(_) => Ok(Listener::None),
+    }
 }
 
 /// Returns whether a connection has failed because the socket is not a stream socket.
@@ -35,13 +49,15 @@ mod tests {
     fn a_full_queue_is_a_listener_too() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
-        assert!(!has_listener(&path).unwrap());
-        let listener = UnixListener::bind(&path).unwrap();
+        assert_eq!(listener(&path).unwrap(), Listener::None);
+        let socket = UnixListener::bind(&path).unwrap();
+        assert_eq!(listener(&path).unwrap(), Listener::Pid(crate::sys::children::pid()));
         // More than any queue has room for; each takes its place and keeps it, closed or not.
         for _ in 0..10_000 {
-            assert!(has_listener(&path).unwrap());
+            assert_ne!(listener(&path).unwrap(), Listener::None);
         }
-        drop(listener);
-        assert!(!has_listener(&path).unwrap());
+        assert_eq!(listener(&path).unwrap(), Listener::Busy);
+        drop(socket);
+        assert_eq!(listener(&path).unwrap(), Listener::None);
     }
 }

@@ -79,6 +79,14 @@ impl Daemon {
         command
     }
 
+    /// The program, executed by another one with its words.
+    pub fn under(by: &[&str], args: &[&str]) -> Command {
+        let mut command = Command::new(by[0]);
+        command.args(&by[1..]).arg("/usr/sbin/automount").args(args);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
+        command
+    }
+
     /// Starts `command` as a daemon.
     pub fn spawn(mut command: Command) -> Self {
         let log = "/world/log".to_owned();

@@ -12,6 +12,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::unistd::getpgrp;
 use serde::{Deserialize, Serialize};
 
 use super::world::PROGRAM;
@@ -56,6 +58,8 @@ pub struct Rules {
     pub content: Vec<(String, String)>,
     /// Milliseconds that the mount of sources with this beginning takes.
     pub delay: Vec<(String, u64)>,
+    /// Number of a signal that a mount sends to its whole process group before it fails; itself it blocks it.
+    pub group_signal: Option<i32>,
 }
 
 impl Rules {
@@ -173,6 +177,12 @@ fn make(name: &str, arguments: &[String], rules: &Rules) -> Result<(), String> {
     let [source, target, ..] = &call.words[..] else { return Err("a source and a target are needed".into()) };
     if let Some((_, ms)) = rules.delay.iter().find(|(s, _)| source.starts_with(s.as_str())) {
         std::thread::sleep(Duration::from_millis(*ms));
+    }
+    if let Some(signal) = rules.group_signal {
+        let signal = Signal::try_from(signal).map_err(|e| e.to_string())?;
+        SigSet::all().thread_block().map_err(|e| e.to_string())?;
+        killpg(getpgrp(), signal).map_err(|e| e.to_string())?;
+        return Err(format!("{source}: refused after {signal}"));
     }
     if rules.fail.contains(source) {
         return Err(format!("{source}: refused by the test"));

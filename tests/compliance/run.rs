@@ -91,9 +91,9 @@ pub fn body(name: &str) {
 }
 
 fn set_up(vector: &Vector, way: Way) {
-    if way == Way::Command {
-        world::put("/etc/autofs.toml", "[mount]\nmethod = \"command\"\n");
-    }
+    let method = if way == Way::Command { "command" } else { "auto" };
+    // What automount does is recorded on a machine. This test may run in a container.
+    world::put("/etc/autofs.toml", format!("[mount]\nmethod = \"{method}\"\nplaceholder = \"never\"\n"));
     for (path, text) in [("/etc/autofs.conf", &vector.conf), ("/etc/nsswitch.conf", &vector.nsswitch)] {
         if let Some(text) = text {
             world::put(path, text);
@@ -119,7 +119,7 @@ fn set_up(vector: &Vector, way: Way) {
         servers::start(servers).set(vector.exports.iter().cloned());
     }
     let (fail, fsck_fail, content) = (vector.fail.clone(), vector.fsck_fail.clone(), vector.content.clone());
-    Rules { fail, fsck_fail, content, delay: Vec::new() }.set();
+    Rules { fail, fsck_fail, content, ..Rules::default() }.set();
 }
 
 struct Run {

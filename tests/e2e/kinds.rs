@@ -204,13 +204,29 @@ fn multi_mount_is_mounted_lazily() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
+/// Outside of containers. This test may run in one itself.
 #[case]
 fn multi_mount_without_a_root() {
+    put("/etc/autofs.toml", "[mount]\nplaceholder = \"never\"\n");
     site::one_map("m /x/y -fstype=tmpfs :y /z -fstype=tmpfs :z\n");
     let daemon = Daemon::serving(&["/mnt/auto"]);
     visit::enter("/mnt/auto/m").unwrap();
     assert_eq!(visit::list("/mnt/auto/m"), ["x", "z"]);
     assert!(!table::served("/mnt/auto/m"));
+    visit::serves("/mnt/auto/m/x/y");
+    visit::serves("/mnt/auto/m/z");
+    daemon.stop();
+    assert_eq!(table::below("/mnt/auto"), []);
+}
+
+/// A container is known by its pid and ipc namespaces, without any file that marks it.
+#[case]
+fn multi_mount_without_a_root_in_a_container() {
+    site::one_map("m /x/y -fstype=tmpfs :y /z -fstype=tmpfs :z\n");
+    let mut daemon = Daemon::spawn(Daemon::under(&["unshare", "--ipc"], &["-f", "-v"]));
+    daemon.ready(&["/mnt/auto"]);
+    visit::enter("/mnt/auto/m").unwrap();
+    assert!(table::served("/mnt/auto/m"), "no placeholder");
     visit::serves("/mnt/auto/m/x/y");
     visit::serves("/mnt/auto/m/z");
     daemon.stop();

@@ -119,6 +119,24 @@ fn group_kept_alive_by_a_helper() {
     daemon.stop();
 }
 
+/// Scripts end with `kill 0` to end what they have started.
+#[case]
+fn a_helper_that_signals_its_process_group() {
+    site::one_map("signals -fstype=slow :x\n* -fstype=tmpfs :k&\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    let worker = daemon.worker();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGALRM] {
+        Rules { group_signal: Some(signal as i32), ..Rules::default() }.set();
+        assert!(visit::enter("/mnt/auto/signals").is_err());
+    }
+    Rules::default().set();
+    visit::serves("/mnt/auto/b");
+    assert!(table::served("/mnt/auto/a"), "unmounted by SIGUSR1 or SIGUSR2");
+    assert_eq!(daemon.worker(), worker);
+    daemon.stop();
+}
+
 /// A token that was read and not answered makes its key hang for ever.
 #[case]
 fn lost_token() {

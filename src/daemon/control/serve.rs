@@ -21,7 +21,8 @@ use tokio::time::timeout;
 use crate::control::protocol::{self, REQUEST_MAX};
 use crate::control::{Answer, Call, ControlError, Frames};
 use crate::mutex::lock;
-use crate::sys::{path, socket};
+use crate::sys::path;
+use crate::sys::socket::{self, Listener};
 
 /// Maximum number of open connections of root.
 const ROOT_CONNECTIONS: usize = 8;
@@ -56,20 +57,23 @@ pub(crate) struct Asked {
     pub(crate) delivered: oneshot::Receiver<()>,
 }
 
-/// Creates the socket at `path`, and its directory. Replaces an existing socket without a listener. The socket is bound to its
-/// final name, not renamed, because CRIU restores sockets by the name they were bound to. Must be called in a tokio runtime.
+/// Creates the socket at `path`, and its directory. Replaces an existing socket without a listener, and that of an earlier worker
+/// for which `is_earlier` returns true: killed, it may hang in the kernel and keep the socket. The socket is bound to its final
+/// name, not renamed, because CRIU restores sockets by the name they were bound to. Must be called in a tokio runtime.
 ///
 /// # Errors
 /// Returns the errors of mkdir, unlink, bind and chmod, and EADDRINUSE if another daemon listens there.
-pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
+pub(crate) fn listen(path: &Path, is_earlier: impl Fn(i32) -> bool) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
         match DirBuilder::new().mode(0o755).create(directory) {
             Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
             _ => {}
         }
     }
-    if socket::has_listener(path)? {
-        return Err(ErrorKind::AddrInUse.into());
+    match socket::listener(path)? {
+        Listener::None => {}
+        Listener::Pid(pid) if is_earlier(pid) => {}
+        Listener::Pid(_) | Listener::Busy => return Err(ErrorKind::AddrInUse.into()),
     }
     match fs::remove_file(path) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
@@ -256,7 +260,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("autofs/control");
         let (send, mut receive) = mpsc::channel::<Asked>(4);
-        tokio::spawn(serve(listen(&path).unwrap(), send));
+        tokio::spawn(serve(listen(&path, |_| false).unwrap(), send));
         tokio::spawn(async move {
             while let Some(asked) = receive.recv().await {
                 let answer = match asked.call {
@@ -284,13 +288,26 @@ mod tests {
         assert_eq!(told(&mut stream, &mut frames, &Call::Ping).await, Ok(pong.clone()));
         assert!(told(&mut stream, &mut frames, &Call::Status).await.is_err());
         assert!(matches!(told(&mut stream, &mut frames, &Call::GetInfo).await, Ok(Answer::Info(_))));
-        assert_eq!(listen(&path).unwrap_err().kind(), ErrorKind::AddrInUse, "another daemon");
+        assert_eq!(listen(&path, |_| false).unwrap_err().kind(), ErrorKind::AddrInUse, "another daemon");
         drop(stream);
         let own = identity(&path).unwrap();
         remove(&path, Identity(own.0, own.1 + 1));
         assert!(identity(&path).is_some(), "another daemon's");
         remove(&path, own);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn the_socket_of_an_earlier_worker_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("autofs/control");
+        // It never accepts, and it goes on to listen.
+        let earlier = listen(&path, |_| false).unwrap();
+        let me = i32::try_from(std::process::id()).unwrap();
+        let later = listen(&path, |pid| pid == me).unwrap();
+        let (client, accepted) = tokio::join!(UnixStream::connect(&path), later.accept());
+        assert!(client.is_ok() && accepted.is_ok());
+        drop(earlier);
     }
 
     #[tokio::test]
