@@ -95,10 +95,12 @@ impl Counters {
         for number in 0..SLOTS {
             let mut bytes = [0; SLOT];
             let read = rings.read_counters((number * SLOT) as u64, &mut bytes);
-            let Some(slot) = read.ok().and_then(|()| Slot::decode(&bytes)) else { break };
-            match (number, counters.slots.first_mut()) {
-                (0, Some(daemon)) => *daemon = slot,
-                _ => {
+            match (number, read.ok().and_then(|()| Slot::decode(&bytes))) {
+                // The slot of the daemon is written when something has happened to it.
+                (0, None) => {}
+                (_, None) => break,
+                (0, Some(slot)) => counters.slots = vec![slot],
+                (_, Some(slot)) => {
                     counters.by_name.insert(slot.name.clone(), number);
                     counters.slots.push(slot);
                 }
@@ -218,16 +220,20 @@ mod tests {
         let memory = crate::link::history::create().unwrap();
         let rings = Rings::open(memory.try_clone().unwrap()).unwrap();
         let mut counters = Counters::read(&rings);
-        let event = DaemonEvent { id: 0, at: 0, kind: EventKind::WorkerDied, message: String::new() };
-        counters.happened(&event);
         for n in 0..2 * SLOTS {
             let slot = counters.slot(format!("/m{n}").as_bytes());
             counters.change(slot, |slot| slot.add(MOUNTED, 1));
         }
         counters.write(&rings);
         let before = counters.metrics();
-        assert_eq!((before.mounts.len(), before.worker_deaths), (SLOTS - 1, 1));
+        assert_eq!((before.mounts.len(), before.worker_deaths), (SLOTS - 1, 0));
         assert_eq!(before.mounts.iter().map(|mount| mount.mounted).sum::<u64>(), 2 * SLOTS as u64);
-        assert_eq!(Counters::read(&Rings::open(memory).unwrap()).metrics(), before);
+        // Nothing has happened to the daemon yet, so its slot was not written.
+        let mut next = Counters::read(&Rings::open(memory.try_clone().unwrap()).unwrap());
+        assert_eq!(next.metrics(), before);
+        next.happened(&DaemonEvent { id: 0, at: 0, kind: EventKind::WorkerDied, message: String::new() });
+        next.write(&rings);
+        let last = Counters::read(&Rings::open(memory).unwrap()).metrics();
+        assert_eq!((last.worker_deaths, &last.mounts), (1, &before.mounts));
     }
 }
