@@ -221,7 +221,7 @@ impl Remover {
             let mut attempts = 0..ATTEMPTS;
             loop {
                 match exec::unmount_autofs(&line.target, autofs::decode(line.dev), false) {
-                    Ok(_) => return Ok(()),
+                    Ok(()) => return Ok(()),
                     Err(e) if attempts.next().is_none() => return Err(e.to_string()),
                     Err(_) => std::thread::sleep(AGAIN),
                 }

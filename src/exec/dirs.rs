@@ -415,12 +415,14 @@ impl Dir {
     /// Looks at `name`, where a directory is made if there is nothing.
     fn find_or_make(&self, name: &Path, made: &mut Vec<MadeDir>) -> Result<Stat, DirError> {
         let dir = self.fd.as_fd();
-        let at = || self.path.join(name);
-        match path::lstat_at(dir, name) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            found => return found.map_err(failed(&at())),
+        // Where directories are made one after the other, the next one is missing, too.
+        if !self.local.get() {
+            match path::lstat_at(dir, name) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                found => return found.map_err(failed(&self.path.join(name))),
+            }
         }
-        let at = at();
+        let at = self.path.join(name);
         self.check_local(&at)?;
         let ours = match path::mkdir_at(dir, name) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,

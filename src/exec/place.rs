@@ -264,20 +264,36 @@ impl Unmounted {
 }
 
 /// Unmounts the autofs mount with the device number `dev`, which is (or was, if a user has renamed a directory above it)
-/// at `at`. That it does not exist any more is no error. May wait. Returns what is left of it.
+/// at `at`. That it does not exist any more is no error. May wait.
 ///
 /// # Errors
 /// [`Failure::Covered`]: something is mounted over it. [`Failure::Kernel`]: it is in use.
-pub fn unmount_autofs(at: &Path, dev: u64, lazy: bool) -> Result<Unmounted, Failure> {
+pub fn unmount_autofs(at: &Path, dev: u64, lazy: bool) -> Result<(), Failure> {
+    unmount_where_it_is(at, dev, |at| unmount_at(at, dev, lazy, false)).map(drop)
+}
+
+/// As [`unmount_autofs`], not lazily. Returns what is left of the mount. This takes about twice as long.
+///
+/// # Errors
+/// As [`unmount_autofs`].
+pub fn unmount_and_hold_autofs(at: &Path, dev: u64) -> Result<Unmounted, Failure> {
+    unmount_where_it_is(at, dev, |at| unmount_at(at, dev, false, true))
+}
+
+fn unmount_where_it_is(
+    at: &Path,
+    dev: u64,
+    unmount: impl Fn(&Path) -> Result<Option<Unmounted>, Failure>,
+) -> Result<Unmounted, Failure> {
     if at.parent().is_none() {
         // Never a mount point of ours.
         return Err(Failure::Covered(at.to_owned()));
     }
-    if let Some(unmounted) = unmount_autofs_at(at, dev, lazy)? {
+    if let Some(unmounted) = unmount(at)? {
         return Ok(unmounted);
     }
     match autofs_path(dev) {
-        Ok(Some(path)) if path != at => unmount_autofs_at(&path, dev, lazy)?.ok_or(Failure::Covered(path)),
+        Ok(Some(path)) if path != at => unmount(&path)?.ok_or(Failure::Covered(path)),
         Ok(Some(path)) => Err(Failure::Covered(path)),
         Ok(None) => Ok(Unmounted::default()),
         Err(source) => Err(Failure::Place { path: at.to_owned(), source }),
@@ -285,7 +301,7 @@ pub fn unmount_autofs(at: &Path, dev: u64, lazy: bool) -> Result<Unmounted, Fail
 }
 
 /// Unmounts the autofs mount if it is on top at `at`. Returns `None` if it is not.
-fn unmount_autofs_at(at: &Path, dev: u64, lazy: bool) -> Result<Option<Unmounted>, Failure> {
+fn unmount_at(at: &Path, dev: u64, lazy: bool, hold: bool) -> Result<Option<Unmounted>, Failure> {
     let (Some(parent), Some(name)) = (at.parent(), at.file_name()) else { return Ok(None) };
     let name = Path::new(name);
     let Ok(dir) = path::open_exact(parent) else { return Ok(None) };
@@ -294,7 +310,7 @@ fn unmount_autofs_at(at: &Path, dev: u64, lazy: bool) -> Result<Option<Unmounted
         return Ok(None);
     }
     // An open root of the mount itself would keep it busy.
-    let held = mount::hold_by_copy(top.as_fd()).ok();
+    let held = if hold { mount::hold_by_copy(top.as_fd()).ok() } else { None };
     let done = if lazy {
         mount::detach(top.as_fd())
     } else {

@@ -28,8 +28,9 @@ const PARALLEL: usize = 4;
 /// The result for each autofs mount: an error says why it is still mounted.
 pub(crate) type Outcomes = Vec<(MountId, Result<(), Reason>)>;
 
-/// Unmounts top-level autofs mounts, none of them below another. Returns the result for each.
-pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId, bool)>) -> Outcomes {
+/// Unmounts top-level autofs mounts, none of them below another. With `last` the daemon ends, and they are not served any more
+/// from the begin on. Returns the result for each.
+pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId, bool)>, last: bool) -> Outcomes {
     let nowhere: Arc<Path> = Path::new("").into();
     let job = |(id, lazy)| match mounts.get(id) {
         Some(known) => {
@@ -45,7 +46,7 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
         let (lanes, control) = (Arc::clone(&tools.lanes), Arc::clone(&tools.control));
         let unmount = move || {
             let unmount = |(id, path, dev, lazy): (MountId, Arc<Path>, Option<u32>, bool)| {
-                let result = dev.map_or(Ok(()), |dev| umount_trigger(&control, &path, dev, lazy));
+                let result = dev.map_or(Ok(()), |dev| umount_trigger(&control, &path, dev, lazy, last));
                 (id, path, result)
             };
             jobs.into_iter().map(unmount).collect::<Vec<_>>()

@@ -14,7 +14,7 @@ use crate::daemon::tools::Tools;
 use crate::engine::{Kind, MountId};
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lane;
-use crate::exec::unmount_autofs;
+use crate::exec::{Unmounted, unmount_and_hold_autofs, unmount_autofs};
 use crate::fault;
 use crate::logging::target;
 use crate::record::Record;
@@ -39,12 +39,17 @@ pub(super) async fn remove_batch(
 ) -> (usize, Option<Record>) {
     let known: Vec<Option<(Arc<Path>, u32)>> =
         ids.iter().map(|id| mounts.get(*id).map(|mount| (mount.path, mount.dev))).collect();
-    ids.iter().for_each(|id| mounts.begin_leaving(*id));
+    for (id, known) in ids.iter().zip(&known) {
+        mounts.begin_leaving(*id);
+        if known.is_some() {
+            mounts.watch.expect_unmount();
+        }
+    }
     let control = Arc::clone(&tools.control);
     let umount = move || {
         for (gone, mount) in known.iter().enumerate() {
             let Some((path, dev)) = mount else { continue };
-            if let Err(reason) = umount_trigger(&control, path, *dev, lazy) {
+            if let Err(reason) = umount_trigger(&control, path, *dev, lazy, false) {
                 return (gone, Some(reason));
             }
         }
@@ -54,7 +59,10 @@ pub(super) async fn remove_batch(
     fault::point("trigger gone");
     let (left, stay) = ids.split_at(gone.min(ids.len()));
     forget(mounts, tools, left.iter().copied()).await;
-    stay.iter().for_each(|id| mounts.end_leaving(*id));
+    for id in stay.iter().filter(|id| mounts.get(**id).is_some()) {
+        mounts.watch.unmount_failed();
+        mounts.end_leaving(*id);
+    }
     (gone, reason)
 }
 
@@ -99,16 +107,20 @@ fn remove_all(mut left: Vec<(Arc<Path>, Made)>) -> Vec<(Arc<Path>, Made)> {
 /// copies out of all mount tables, and the root that a lookup waits at is then out of reach.
 ///
 /// With `lazy` it is set catatonic first. After a lazy unmount, the mount exists as long as a process is in it, but its requests
-/// cannot be answered by path, so lookups in it would block forever.
+/// cannot be answered by path, so lookups in it would block forever. This is also done if it is one of the `last`, because the
+/// daemon ends: it is not served any more even if it cannot be unmounted, and no copy of it has to be made.
 ///
 /// # Errors
 /// Returns why it is still mounted.
-pub(crate) fn umount_trigger(control: &Control, at: &Path, dev: u32, lazy: bool) -> Result<(), Record> {
+pub(crate) fn umount_trigger(control: &Control, at: &Path, dev: u32, lazy: bool, last: bool) -> Result<(), Record> {
     let begun = Instant::now();
-    if lazy {
-        silence(control, at, dev);
-    }
-    let unmounted = unmount_autofs(at, autofs::decode(dev), lazy).map_err(|e| {
+    let is_silent = (lazy || last) && silence(control, at, dev);
+    let unmounted = if lazy || is_silent {
+        unmount_autofs(at, autofs::decode(dev), lazy).map(|()| Unmounted::default())
+    } else {
+        unmount_and_hold_autofs(at, autofs::decode(dev))
+    };
+    let unmounted = unmounted.map_err(|e| {
         debug!("cannot unmount the trigger {}: {e}", Escaped::path(at));
         e.record(begun.elapsed())
     })?;
@@ -118,10 +130,13 @@ pub(crate) fn umount_trigger(control: &Control, at: &Path, dev: u32, lazy: bool)
     Ok(())
 }
 
-/// Sets an autofs mount catatonic: waiting and later lookups fail with ENOENT. Errors are logged, and the mount stays as it is.
-pub(super) fn silence(control: &Control, at: &Path, dev: u32) {
+/// Sets an autofs mount catatonic: waiting and later lookups fail with ENOENT. Returns whether it is. Errors are logged, and the
+/// mount stays as it is.
+pub(super) fn silence(control: &Control, at: &Path, dev: u32) -> bool {
     let root = find_root(control, at, dev).and_then(|root| root.ok_or_else(|| io::ErrorKind::NotFound.into()));
-    if let Err(e) = root.and_then(|root| control.catatonic(root.as_fd())) {
+    let set = root.and_then(|root| control.catatonic(root.as_fd()));
+    if let Err(e) = &set {
         debug!(target: &target(at), "{} cannot be set catatonic: {e}", Escaped::path(at));
     }
+    set.is_ok()
 }

@@ -133,7 +133,7 @@ mod tests {
                 parts.indirect(2, "/", 71);
                 parts.mounts.begin_leaving(MountId(2));
                 let leaving = vec![(MountId(1), false), (MountId(2), false), (MountId(3), false)];
-                let outcomes = detach::detach(&parts.mounts, &parts.tools, leaving).await;
+                let outcomes = detach::detach(&parts.mounts, &parts.tools, leaving, false).await;
                 let gone = |(id, outcome): (MountId, Result<(), Reason>)| (id.0, outcome.is_ok());
                 let mut gone: Vec<_> = outcomes.into_iter().map(gone).collect();
                 gone.sort_unstable();

@@ -31,7 +31,7 @@ impl Worker {
             detach.iter().for_each(|(id, _)| self.mounts.begin_leaving(*id));
             let worker = Rc::clone(self);
             spawn_local(async move {
-                let outcomes = detach::detach(&worker.mounts, &worker.tools(), detach).await;
+                let outcomes = detach::detach(&worker.mounts, &worker.tools(), detach, worker.is_stopping()).await;
                 top::release_unused(&worker.means());
                 outcomes.into_iter().for_each(|(mount, outcome)| worker.event(Event::Detached { mount, outcome }));
             });
