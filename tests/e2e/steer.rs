@@ -404,6 +404,7 @@ fn documents_follow_the_schema() {
 
 #[case]
 fn doctor_tells_whether_mounts_reach_a_process() {
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SHARED, None::<&str>).unwrap();
     site::any_key();
     let daemon = Daemon::serving(&["/mnt/auto"]);
     let own = std::process::id().to_string();

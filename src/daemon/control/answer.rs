@@ -203,8 +203,9 @@ fn status(worker: &Rc<Worker>) -> Status {
 fn submounts(worker: &Worker) -> Vec<Rc<ConfiguredMap>> {
     let state = worker.state.borrow();
     let served: Vec<u32> = state.maps.served().map(|map| map.number).collect();
+    // A top-level mount that no line names any more is about to go.
     let is_sub = |mount: &AutofsMount| mount.kind == Kind::Indirect && !served.contains(&mount.map.number);
-    let mut maps = worker.mounts.filter_map(|_, mount| is_sub(mount).then(|| Rc::clone(&mount.map)));
+    let mut maps = worker.mounts.filter_map(|id, mount| (!id.is_top() && is_sub(mount)).then(|| Rc::clone(&mount.map)));
     maps.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
     maps
 }
