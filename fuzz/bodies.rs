@@ -12,6 +12,8 @@ use std::sync::Arc;
 use autofs::config::{AutofsConf, Native, Nsswitch};
 use autofs::control::Call;
 use autofs::control::protocol::{self, Frames};
+use autofs::directory;
+use autofs::directory::auth::{Auth, Method};
 use autofs::keeper;
 use autofs::link::Message;
 use autofs::link::journal::{self, Journal};
@@ -40,6 +42,9 @@ pub(crate) const BODIES: &[Body] = &[
     ("journal", journal),
     ("program_output", program_output),
     ("toml_map", toml_map),
+    ("lookup", lookup),
+    ("ldap_auth", ldap_auth),
+    ("dns", dns),
 ];
 
 fn file() -> Arc<Path> {
@@ -241,6 +246,53 @@ pub(crate) fn rpc(bytes: &[u8]) {
         if let Ok(exports) = mountd::exports(results) {
             assert!(exports.iter().map(|path| path.len() + 8).sum::<usize>() < results.len());
         }
+    }
+}
+
+/// The protocol with lookup processes: however the bytes arrive, messages are cut in the same way; what was read can be written.
+pub(crate) fn lookup(bytes: &[u8]) {
+    let messages = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let (mut frames, mut messages) = (directory::Frames::default(), Vec::new());
+        for piece in pieces {
+            frames.push(piece);
+            while let Ok(Some(message)) = frames.take() {
+                messages.push(message);
+            }
+        }
+        messages
+    };
+    let whole = messages(&mut std::iter::once(bytes));
+    assert_eq!(whole, messages(&mut bytes.chunks(3)));
+    for message in whole.iter().map(Vec::as_slice).chain([bytes]) {
+        if let Ok(request) = directory::Request::parse(message) {
+            let frame = request.frame().expect("what came in a frame fits into one");
+            assert_eq!(directory::Request::parse(&frame[4..]), Ok(request));
+        }
+        if let Ok((id, reply)) = directory::Reply::parse(message) {
+            // Bytes that are no UTF-8 are replaced by longer ones.
+            if !matches!(reply, directory::Reply::Failed(..)) {
+                assert_eq!(directory::Reply::parse(&reply.frame(id)[4..]), Ok((id, reply)));
+            }
+        }
+    }
+}
+
+/// `autofs_ldap_auth.conf`: a simple login has a password, an error says something.
+pub(crate) fn ldap_auth(text: &[u8]) {
+    match Auth::parse(text) {
+        Ok(auth) => assert!(!matches!(auth.method, Method::Simple) || auth.has_password()),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// Answers of the DNS, with servers or with Hesiod records.
+pub(crate) fn dns(message: &[u8]) {
+    if let Some(servers) = directory::dns::servers(message) {
+        assert!(servers.iter().all(|server| !server.host.is_empty()));
+        assert!(servers.windows(2).all(|two| two[0].priority <= two[1].priority));
+    }
+    if let Some(texts) = directory::dns::texts(message) {
+        _ = directory::hesiod::entry(&texts);
     }
 }
 

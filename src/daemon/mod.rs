@@ -21,6 +21,7 @@ mod state;
 #[cfg(test)]
 mod testing;
 mod tools;
+mod unread;
 mod upgrade;
 mod verify;
 mod worker;
@@ -160,7 +161,7 @@ async fn live(
     spawn_local(watch::watch(Rc::clone(&worker)));
     spawn_local(network::watch(Rc::clone(&worker)));
     spawn_local(restore::watch(Rc::clone(&worker)));
-    spawn_local(reload::retry_unread(Rc::clone(&worker)));
+    spawn_local(unread::retry(Rc::clone(&worker)));
     let socket = Path::new(SOCKET);
     match serve::listen(socket, |pid| again && children::group_of(pid) == Some(children::process_group())) {
         Ok(listener) => {

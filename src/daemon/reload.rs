@@ -59,14 +59,8 @@ const REAL_PATHS_WITHIN: Duration = Duration::from_secs(5);
 /// When a content of a file can be told from the next one by its times.
 const SETTLED: Duration = Duration::from_millis(30);
 
-/// Before something that could not be read is tried again; twice as long each time, up to [`AGAIN_MAX`].
-const AGAIN: Duration = Duration::from_secs(2);
-
 /// What is said of a map that has not answered yet.
 pub(crate) const LATE: &str = "it is not read yet";
-
-/// The longest time before that.
-const AGAIN_MAX: Duration = Duration::from_secs(300);
 
 /// The first reading: waits for a master map that is not available yet, then mounts what it names. With `again`, workers
 /// before this one have served: what they have left is served at once, and is given up only for a master map that was
@@ -136,38 +130,6 @@ pub(crate) async fn reload(worker: Rc<Worker>) {
     }
 }
 
-/// Reads again what was late or could not be read: when a source answers that was late, and from time to time while
-/// something is missing.
-pub(crate) async fn retry_unread(worker: Rc<Worker>) {
-    let notices = Arc::clone(&worker.state.borrow().context.sources.notices);
-    let mut wait = AGAIN;
-    loop {
-        let missing = {
-            let state = worker.state.borrow();
-            worker.life.has_started() && !state.maps.complete
-        };
-        if missing {
-            if tokio::time::timeout(wait, notices.answered()).await.is_err() {
-                wait = (wait * 2).min(AGAIN_MAX);
-            }
-        } else {
-            wait = AGAIN;
-            tokio::select! {
-                () = notices.answered() => {}
-                () = worker.incomplete.notified() => continue,
-            }
-        }
-        // Sources that answer together need one reload.
-        worker.life.pause(TOGETHER).await;
-        if worker.is_stopping() {
-            return;
-        }
-        if worker.life.has_started() {
-            reload(Rc::clone(&worker)).await;
-        }
-    }
-}
-
 /// Reads the configuration at the start. What cannot be read by the deadline counts as absent.
 pub(crate) async fn configuration(files: &ConfigurationFiles) -> Configuration {
     let read = Configuration::read(files, None, Instant::now() + CONFIGURATION).await;
@@ -227,6 +189,14 @@ fn incomplete(worker: &Worker) {
     worker.incomplete.notify_one();
 }
 
+/// Notes whether something of a map could not be read that may be back soon.
+fn note_away(worker: &Worker, map: &ConfiguredMap, away: bool) {
+    map.away.set(away);
+    if away {
+        worker.incomplete.notify_one();
+    }
+}
+
 /// Returns the name of the master map, and whether `auto.master` may be called `auto_master`.
 fn master_name(worker: &Worker) -> (Vec<u8>, bool) {
     let state = worker.state.borrow();
@@ -236,6 +206,10 @@ fn master_name(worker: &Worker) -> (Vec<u8>, bool) {
 async fn read_master(worker: &Rc<Worker>, replaces: bool) -> Master {
     let configuration = worker.state.borrow().configuration.clone();
     let master = read_master_with(worker, replaces, &configuration).await;
+    worker.state.borrow_mut().maps.away.clone_from(&master.unread);
+    if !master.unread.is_empty() {
+        worker.incomplete.notify_one();
+    }
     for diagnostic in &master.diagnostics {
         match diagnostic.severity {
             Severity::Error => error!("{diagnostic}"),
@@ -310,6 +284,7 @@ impl Loading {
         let deadline = Instant::now() + state.context.lookup_deadline;
         for (map, place) in state.maps.configured() {
             if map.usable.get() && map.source.freshness() == Freshness::Unchanged {
+                map.away.set(false);
                 loading.say(map);
                 continue;
             }
@@ -352,6 +327,11 @@ impl Loading {
             Ok(unlisted) => {
                 map.unread.replace(None);
                 self.say(&map);
+                note_away(
+                    worker,
+                    &map,
+                    map.source.is_partial() || unlisted.as_ref().is_some_and(|error| error.may_pass()),
+                );
                 if let Some(error) = unlisted {
                     warn!("{place}: the keys of {} are not shown: {error}", Escaped(&map.mount_point));
                     if error.is_transient() {
@@ -366,6 +346,7 @@ impl Loading {
                 let path = Escaped(&map.mount_point);
                 error!("{place}: failed to read map for {path}: {e}");
                 map.unread.replace(Some(e.to_string()));
+                note_away(worker, &map, e.may_pass());
                 if e.is_transient() {
                     incomplete(worker);
                 }

@@ -73,6 +73,8 @@ pub enum Trouble {
     Unusable,
     /// The service has no such map.
     NoMap,
+    /// The service is set up on this machine, but does not run.
+    NotRunning,
 }
 
 /// What the lookup process says to a request.
@@ -132,6 +134,7 @@ impl Reply {
                     Trouble::Unavailable => 0,
                     Trouble::Unusable => 1,
                     Trouble::NoMap => 2,
+                    Trouble::NotRunning => 3,
                 };
                 writer.u8(5).u8(trouble).bytes(text.as_bytes());
             }
@@ -163,6 +166,7 @@ impl Reply {
                     0 => Trouble::Unavailable,
                     1 => Trouble::Unusable,
                     2 => Trouble::NoMap,
+                    3 => Trouble::NotRunning,
                     _ => return Err(WireError::Kind),
                 };
                 Self::Failed(trouble, String::from_utf8_lossy(&reader.bytes()?).into_owned())
@@ -304,7 +308,8 @@ mod tests {
     }
 
     fn reply() -> impl Strategy<Value = Reply> {
-        let trouble = prop_oneof![Just(Trouble::Unavailable), Just(Trouble::Unusable), Just(Trouble::NoMap)];
+        use Trouble::{NoMap, NotRunning, Unavailable, Unusable};
+        let trouble = prop::sample::select(vec![Unavailable, Unusable, NoMap, NotRunning]);
         let holds = prop::option::of(any::<u32>());
         prop_oneof![
             Just(Reply::Ready),

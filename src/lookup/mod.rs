@@ -39,6 +39,11 @@ impl Failure {
         Self { trouble: Trouble::Unusable, text: text.to_string() }
     }
 
+    /// The service does not run here.
+    fn not_running(text: impl ToString) -> Self {
+        Self { trouble: Trouble::NotRunning, text: text.to_string() }
+    }
+
     /// The service has no such map.
     fn no_map(map: &Map) -> Self {
         let text = format!("there is no map {}", crate::text::Escaped(&map.name));

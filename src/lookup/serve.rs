@@ -19,6 +19,9 @@ const THREADS: usize = 16;
 /// The stack of such a thread: libraries of directory services parse on it.
 const STACK: usize = 512 << 10;
 
+/// Memory for data that the process may have: room for a map of a million entries, but not for what a library leaks.
+const MEMORY: u32 = 512 << 20;
+
 /// A request that waits for a thread.
 struct Job {
     id: u32,
@@ -52,6 +55,7 @@ pub(super) fn run(open: impl FnOnce(Settings) -> Option<Box<dyn Service>>) -> io
     heap::configure();
     children::set_name(c"automount-look")?;
     children::drop_capabilities()?;
+    children::limit_memory(MEMORY)?;
     let socket = UnixStream::from(fds::duplicate(io::stdin().as_fd())?);
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
     let (mut frames, mut buffer, mut open, mut server) = (Frames::default(), vec![0; CHUNK], Some(open), None);

@@ -26,7 +26,7 @@ impl SssService {
 /// Makes a failure of an error: whether sssd is there at all decides whether other services may be asked instead.
 fn failure(error: &io::Error) -> Failure {
     match error.raw_os_error() {
-        Some(CONNECTION_REFUSED) => Failure::unusable("sssd is not running"),
+        Some(CONNECTION_REFUSED) => Failure::not_running("sssd is not running"),
         _ if error.kind() == io::ErrorKind::HostUnreachable => {
             Failure::unavailable("the server behind sssd does not answer")
         }

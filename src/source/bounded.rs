@@ -223,6 +223,10 @@ impl MapSource for Bounded {
         self.source.exists()
     }
 
+    fn is_partial(&self) -> bool {
+        self.source.is_partial()
+    }
+
     fn describe(&self) -> Description {
         self.source.describe()
     }

@@ -1,6 +1,7 @@
 //! A map that is named without a path: each service of nsswitch.conf may have it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Pass, SourceError, SourceId, Waiting, several};
 use crate::config::nsswitch::{Outcome, Search, Service};
@@ -10,12 +11,14 @@ use crate::config::nsswitch::{Outcome, Search, Service};
 pub struct Chain {
     id: SourceId,
     links: Vec<(Service, Arc<dyn MapSource>)>,
+    /// A service could not be asked when all was read last.
+    partial: AtomicBool,
 }
 
 impl Chain {
     /// The maps called `name` of these services.
     pub fn new(name: &[u8], links: Vec<(Service, Arc<dyn MapSource>)>) -> Self {
-        Self { id: SourceId { kind: "nsswitch", name: name.into() }, links }
+        Self { id: SourceId { kind: "nsswitch", name: name.into() }, links, partial: AtomicBool::new(false) }
     }
 }
 
@@ -99,14 +102,16 @@ impl MapSource for Chain {
     fn entries<'a>(&'a self, pass: &'a Pass) -> Waiting<'a, Result<Arc<Entries>, Arc<SourceError>>> {
         Box::pin(async move {
             let mut failed: Option<Arc<SourceError>> = None;
-            let mut found: Option<Entries> = None;
+            let (mut found, mut partial): (Option<Entries>, _) = (None, false);
             for (service, source) in &self.links {
                 let outcome = match source.entries(&pass.part()).await {
                     Ok(entries) => {
+                        partial |= source.is_partial();
                         found.get_or_insert_default().add(entries);
                         Outcome::Success
                     }
                     Err(error) => {
+                        partial |= error.may_pass();
                         let outcome = if error.is_transient() { Outcome::Unavail } else { Outcome::Unknown };
                         // A file that should have been there says more than a kind of map that cannot be read anyway.
                         if !matches!(*error, SourceError::Unsupported { .. }) || failed.is_none() {
@@ -119,6 +124,7 @@ impl MapSource for Chain {
                     break;
                 }
             }
+            self.partial.store(partial, Ordering::Relaxed);
             let not_found = || Arc::new(SourceError::NotFound { name: self.id.name.to_vec() });
             found.map(Arc::new).ok_or_else(|| failed.unwrap_or_else(not_found))
         })
@@ -148,6 +154,10 @@ impl MapSource for Chain {
 
     fn exists(&self) -> bool {
         self.links.iter().any(|(_, source)| source.exists())
+    }
+
+    fn is_partial(&self) -> bool {
+        self.partial.load(Ordering::Relaxed)
     }
 
     fn describe(&self) -> Description {

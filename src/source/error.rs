@@ -102,6 +102,9 @@ pub enum SourceError {
     /// A directory service is not set up on this machine.
     #[error("{0}")]
     Unusable(Box<str>),
+    /// A directory service does not run on this machine now.
+    #[error("{0}")]
+    NotRunning(Box<str>),
     /// Reading a file has not ended by the deadline, or an earlier attempt still hangs.
     #[error("reading {} does not come to an end", Escaped::path(.path))]
     Hangs {
@@ -174,6 +177,11 @@ impl SourceError {
         }
     }
 
+    /// Returns whether a directory service does not answer now: it may be back soon, and asking it costs little.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::NotRunning(_))
+    }
+
     /// Returns whether asking again may help although nothing changes on disk.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -188,6 +196,7 @@ impl SourceError {
             | Self::TooDeep { .. }
             | Self::NoDirectory { .. }
             | Self::Unusable(_)
+            | Self::NotRunning(_)
             | Self::NotFound { .. }
             | Self::Program { .. }
             | Self::Executable { .. }

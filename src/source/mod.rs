@@ -130,6 +130,11 @@ pub trait MapSource: fmt::Debug + Send + Sync {
     /// Returns whether such a map was found when it was last looked for.
     fn exists(&self) -> bool;
 
+    /// Returns whether the last reading has left something out that may be back soon.
+    fn is_partial(&self) -> bool {
+        false
+    }
+
     /// Describes the source for dumps and status.
     fn describe(&self) -> Description;
 

@@ -1,6 +1,7 @@
 //! A `multi` map: several maps. The first map that has a key answers for it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Pass, SourceError, SourceId, Waiting, several};
 use crate::map::MasterOptions;
@@ -10,6 +11,8 @@ use crate::map::MasterOptions;
 pub struct Multi {
     id: SourceId,
     parts: Vec<Part>,
+    /// A part could not be read when all was read last.
+    partial: AtomicBool,
 }
 
 /// One map, with the mount options and variables that stand behind it.
@@ -25,7 +28,11 @@ impl Multi {
     /// The map of these parts.
     pub fn new(parts: Vec<Part>) -> Self {
         let names: Vec<&[u8]> = parts.iter().map(|part| &*part.source.id().name).collect();
-        Self { id: SourceId { kind: "multi", name: names.join(&b" -- "[..]).into() }, parts }
+        Self {
+            id: SourceId { kind: "multi", name: names.join(&b" -- "[..]).into() },
+            parts,
+            partial: AtomicBool::new(false),
+        }
     }
 
     fn search(&self, ask: impl Fn(&dyn MapSource) -> Option<Answer>) -> Option<Answer> {
@@ -87,13 +94,21 @@ impl MapSource for Multi {
     /// Puts the entries of all parts together; parts without entries are left out. An error says that no part can be read.
     fn entries<'a>(&'a self, pass: &'a Pass) -> Waiting<'a, Result<Arc<Entries>, Arc<SourceError>>> {
         Box::pin(async move {
-            let (mut all, mut failed): (Option<Entries>, _) = (None, None);
+            let (mut all, mut failed): (Option<Entries>, Option<Arc<SourceError>>) = (None, None);
+            let mut partial = false;
             for part in &self.parts {
                 match part.source.entries(&pass.part()).await {
-                    Ok(entries) => all.get_or_insert_default().add(entries),
-                    Err(error) => failed = failed.or(Some(error)),
+                    Ok(entries) => {
+                        partial |= part.source.is_partial();
+                        all.get_or_insert_default().add(entries);
+                    }
+                    Err(error) => {
+                        partial |= error.may_pass();
+                        failed = failed.or(Some(error));
+                    }
                 }
             }
+            self.partial.store(partial, Ordering::Relaxed);
             let none = || Arc::new(SourceError::NotFound { name: self.id.name.to_vec() });
             all.map(Arc::new).ok_or_else(|| failed.unwrap_or_else(none))
         })
@@ -123,6 +138,10 @@ impl MapSource for Multi {
 
     fn exists(&self) -> bool {
         self.parts.iter().any(|part| part.source.exists())
+    }
+
+    fn is_partial(&self) -> bool {
+        self.partial.load(Ordering::Relaxed)
     }
 
     fn describe(&self) -> Description {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno as Os;
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal as Number;
 use nix::unistd::{ForkResult, Pid, getpgid, getpgrp};
 
@@ -166,6 +167,16 @@ pub fn lead_session() -> io::Result<()> {
         Err(Os::EPERM) if nix::unistd::getsid(None)? == nix::unistd::getpid() => Ok(()),
         Err(e) => Err(e.into()),
     }
+}
+
+/// Limits the memory for data of this process to so many bytes, for good. What asks for more is refused; stacks that are
+/// reserved and not used do not count.
+///
+/// # Errors
+/// Returns the errors of setrlimit(2).
+pub fn limit_memory(bytes: u32) -> io::Result<()> {
+    let bytes = libc::rlim_t::from(bytes);
+    Ok(setrlimit(Resource::RLIMIT_DATA, bytes, bytes)?)
 }
 
 /// Has the kernel kill this process when the thread that made it ends. Look at [`parent`] afterwards: it may have

@@ -140,5 +140,8 @@ fn an_idle_lookup_process_ends() {
         let status = fs::read_to_string(format!("/proc/{}/status", lookup_process(&daemon)?)).ok()?;
         status.contains("CapEff:\t0000000000000000").then_some(())
     });
+    let limits = fs::read_to_string(format!("/proc/{}/limits", running(&daemon))).unwrap();
+    let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
+    assert!(data.contains("536870912"), "{data}");
     daemon.stop();
 }

@@ -36,6 +36,8 @@ pub(crate) struct ConfiguredMap {
     pub(crate) usable: Cell<bool>,
     /// Why the map could not be read when it was tried last.
     pub(crate) unread: RefCell<Option<String>>,
+    /// Something of the map could not be read, and may be back soon.
+    pub(crate) away: Cell<bool>,
     /// The entries that are in force, of a map that [uses](Self::uses_entries) them.
     pub(crate) entries: RefCell<Option<Arc<Entries>>>,
     /// The pipe that the direct mounts of this line share.
@@ -53,9 +55,9 @@ impl ConfiguredMap {
         (source, names): (Arc<dyn MapSource>, Arc<Names>),
     ) -> Self {
         let label = String::from_utf8_lossy(&mount_point).into();
-        let (usable, unread, entries, pipe) =
-            (Cell::new(false), RefCell::default(), RefCell::default(), Cell::new(None));
-        Self { number, mount_point, spec, options, source, names, usable, unread, entries, pipe, label }
+        let (usable, unread, away) = (Cell::new(false), RefCell::default(), Cell::new(false));
+        let (entries, pipe) = (RefCell::default(), Cell::new(None));
+        Self { number, mount_point, spec, options, source, names, usable, unread, away, entries, pipe, label }
     }
 
     /// Returns whether mounts or directories are made from the list of its entries. Another map is only asked for single keys,

@@ -17,7 +17,7 @@ use crate::engine::Wanted;
 use crate::exec::RealPaths;
 use crate::map::{MasterEntry, MasterOptions, SourceSpec};
 use crate::options::Options;
-use crate::source::master::{Master, Status};
+use crate::source::master::{Master, Status, Unread};
 use crate::source::{Entries, Environment, Mode, open};
 use crate::text::{Diagnostic, Position, Severity};
 use configured_map::ConfiguredMap;
@@ -39,6 +39,8 @@ pub(crate) struct InForce {
     pub(crate) unread: Option<String>,
     /// Everything that the configuration and the master map name was read.
     pub(crate) complete: bool,
+    /// Master maps of directory services that could not be read.
+    pub(crate) away: Vec<Unread>,
     /// The by_number are others than those that the engine was told of.
     pub(crate) changed: bool,
     next_line: u32,
@@ -69,6 +71,11 @@ impl InForce {
     /// Returns the by_number of the master map in its order, and where each is written.
     pub(crate) fn configured(&self) -> impl Iterator<Item = (&Rc<ConfiguredMap>, &Position)> {
         self.order.iter().filter_map(|ordered| Some((self.by_number.get(&ordered.number)?, &ordered.place)))
+    }
+
+    /// Returns the maps of which something could not be read and may be back soon.
+    pub(crate) fn away_maps(&self) -> impl Iterator<Item = &Rc<ConfiguredMap>> {
+        self.configured().map(|(map, _)| map).filter(|map| map.away.get())
     }
 
     /// Returns whether a map is a line of the master map; the others are those of submounts.

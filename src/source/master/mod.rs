@@ -39,6 +39,8 @@ pub struct Master {
     pub diagnostics: Vec<Diagnostic>,
     /// Whether the map was found.
     pub status: Status,
+    /// What could not be asked, and may be back soon.
+    pub unread: Vec<Unread>,
     inputs: Vec<Input>,
 }
 
@@ -82,6 +84,22 @@ impl MasterFiles {
     }
 }
 
+/// A master map of a directory service that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    service: DirectoryService,
+    kind: SourceKind,
+    name: Vec<u8>,
+}
+
+impl Unread {
+    /// Asks for the map. Returns by the deadline whether the service answers now.
+    pub async fn has_returned(&self, files: &MasterFiles, deadline: Instant) -> bool {
+        let fetched = files.services.fetch(self.service, self.kind, &self.name, deadline).await;
+        matches!(fetched, service::Fetched::Fresh(_) | service::Fetched::Missing)
+    }
+}
+
 /// What a master map is read with.
 #[derive(Debug, Clone)]
 pub struct Reading {
@@ -120,6 +138,7 @@ impl Master {
             entries: Vec::new(),
             diagnostics: Vec::new(),
             partial: false,
+            unread: Vec::new(),
         };
         let place = Position::whole(Path::new(OsStr::from_bytes(name)));
         let outcome = match SourceSpec::parse(name) {
@@ -130,7 +149,7 @@ impl Master {
                 Outcome::Unknown
             }
         };
-        let Reader { mut entries, mut diagnostics, inputs, partial, reading, .. } = reader;
+        let Reader { mut entries, mut diagnostics, inputs, partial, unread, reading, .. } = reader;
         let has_own = !reading.mount_points.is_empty();
         entries.extend(reading.mount_points);
         diagnostics.extend(reading.amd.complete(&mut entries));
@@ -143,7 +162,7 @@ impl Master {
             Outcome::NotFound | Outcome::Unknown if has_own => Status::Read,
             Outcome::NotFound | Outcome::Unknown => Status::NotFound,
         };
-        Self { table, diagnostics, status, inputs }
+        Self { table, diagnostics, status, unread, inputs }
     }
 
     /// Returns whether reading it again would provably give the same: no file that it was read from has changed, and none
@@ -168,6 +187,7 @@ struct Reader {
     diagnostics: Vec<Diagnostic>,
     /// Something could not be read for a passing reason.
     partial: bool,
+    unread: Vec<Unread>,
 }
 
 impl Reader {
@@ -249,6 +269,11 @@ impl Reader {
         let fetched = files.services.fetch(service, kind, name, self.deadline()).await;
         // Only asking tells whether it has changed.
         self.inputs.push(Input { path: Arc::clone(&own.file), seen: Seen::Unknown });
+        if let service::Fetched::Stale(..) | service::Fetched::NotRunning(_) | service::Fetched::Unavailable(_) =
+            fetched
+        {
+            self.unread.push(Unread { service, kind, name: name.to_vec() });
+        }
         let mut say = |reason: &str| {
             let message = format!("{}: {reason}", Escaped::path(&own.file));
             self.diagnostics.push(Diagnostic::error("master::service", place.clone(), message));
@@ -261,7 +286,7 @@ impl Reader {
                 lines
             }
             service::Fetched::Missing => return Outcome::NotFound,
-            service::Fetched::Unusable(reason) => {
+            service::Fetched::Unusable(reason) | service::Fetched::NotRunning(reason) => {
                 say(&reason);
                 return Outcome::Unknown;
             }

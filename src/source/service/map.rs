@@ -82,6 +82,7 @@ impl ServiceMap {
         Arc::new(match trouble {
             Trouble::Unavailable => SourceError::Unavailable(text()),
             Trouble::Unusable => SourceError::Unusable(text()),
+            Trouble::NotRunning => SourceError::NotRunning(text()),
             Trouble::NoMap => SourceError::NotFound { name: self.id.name.to_vec() },
         })
     }

@@ -33,6 +33,8 @@ pub(in crate::source) enum Fetched {
     Missing,
     /// The service is not set up on this machine.
     Unusable(String),
+    /// The service does not run on this machine now.
+    NotRunning(String),
     /// The service does not answer.
     Unavailable(String),
 }
@@ -74,6 +76,7 @@ impl MasterMaps {
             }
             (_, Some(known)) => Fetched::Stale(known, reason),
             (Trouble::Unusable, None) => Fetched::Unusable(reason),
+            (Trouble::NotRunning, None) => Fetched::NotRunning(reason),
             (Trouble::Unavailable, None) => Fetched::Unavailable(reason),
         }
     }

@@ -1,0 +1,147 @@
+//! Reading again what was late or could not be read.
+//!
+//! A service that is down must not need a reload when it comes back. While something is missing, its sources are asked every two
+//! seconds, without any effect; all is read again when one of them answers. What no source tells about, such as a
+//! configuration file that cannot be read, is read again with growing pauses.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::daemon::reload::reload;
+use crate::daemon::worker::Worker;
+use crate::source::{MapSource, Pass};
+
+/// Before all is read again; twice as long each time, up to [`AGAIN_MAX`].
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// The longest time before that.
+const AGAIN_MAX: Duration = Duration::from_secs(300);
+
+/// Between two rounds of questions to what is missing.
+const ROUND: Duration = Duration::from_secs(2);
+
+/// The same when nothing is missing but what does not run here, after it has not come for [`HOPE`].
+const ROUND_MAX: Duration = Duration::from_secs(60);
+
+/// How long a service that does not run is expected soon.
+const HOPE: Duration = Duration::from_secs(300);
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Maps that are asked for at a time.
+const WIDTH: usize = 8;
+
+/// Sources that answer within this time need one reload.
+const TOGETHER: Duration = Duration::from_millis(50);
+
+/// What is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Nothing,
+    /// Only services that do not run on this machine, and may never do.
+    NotRunning,
+    Something,
+}
+
+/// Reads again what is missing: when a source answers that was late or away, and from time to time.
+pub(crate) async fn retry(worker: Rc<Worker>) {
+    let notices = Arc::clone(&worker.state.borrow().context.sources.notices);
+    let (mut wait, mut since) = (AGAIN, Instant::now());
+    let mut due = Instant::now() + wait;
+    loop {
+        match missing(&worker) {
+            Missing::Nothing => {
+                wait = AGAIN;
+                due = Instant::now() + wait;
+                tokio::select! {
+                    () = notices.answered() => {}
+                    () = worker.incomplete.notified() => {
+                        since = Instant::now();
+                        due = since + wait;
+                        continue;
+                    }
+                }
+            }
+            missing => {
+                let is_unsure = missing == Missing::NotRunning;
+                let pause = if is_unsure && since.elapsed() > HOPE { ROUND_MAX } else { ROUND };
+                tokio::select! {
+                    () = notices.answered() => {}
+                    returned = after(pause, &worker) => if !returned {
+                        continue;
+                    },
+                    () = sleep_until(due), if missing == Missing::Something => {
+                        wait = (wait * 2).min(AGAIN_MAX);
+                        due = Instant::now() + wait;
+                    }
+                }
+            }
+        }
+        worker.life.pause(TOGETHER).await;
+        if worker.is_stopping() {
+            return;
+        }
+        if worker.life.has_started() {
+            reload(Rc::clone(&worker)).await;
+        }
+    }
+}
+
+fn missing(worker: &Worker) -> Missing {
+    let state = worker.state.borrow();
+    if !worker.life.has_started() {
+        Missing::Nothing
+    } else if !state.maps.complete {
+        Missing::Something
+    } else if !state.maps.away.is_empty() || state.maps.away_maps().next().is_some() {
+        Missing::NotRunning
+    } else {
+        Missing::Nothing
+    }
+}
+
+/// Asks for what is missing, after a pause. Returns whether one of its sources has answered.
+async fn after(pause: Duration, worker: &Worker) -> bool {
+    sleep(pause).await;
+    if !worker.life.phase().may_reload() {
+        return false;
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let (masters, files, maps) = {
+        let state = worker.state.borrow();
+        let maps: Vec<_> = state.maps.away_maps().map(|map| (Arc::clone(&map.source), map.uses_entries())).collect();
+        (state.maps.away.clone(), Arc::clone(&state.context.sources.master), maps)
+    };
+    for master in masters {
+        if master.has_returned(&files, deadline).await {
+            return true;
+        }
+    }
+    for some in maps.chunks(WIDTH) {
+        let mut questions = JoinSet::new();
+        for (source, whole) in some {
+            questions.spawn(can_be_read(Arc::clone(source), *whole));
+        }
+        while let Some(answer) = questions.join_next().await {
+            if answer.unwrap_or(false) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// Returns whether a map can be read: as a whole, or by its keys.
+async fn can_be_read(source: Arc<dyn MapSource>, whole: bool) -> bool {
+    let pass = Pass::new(Instant::now() + PATIENCE);
+    if whole {
+        source.entries(&pass).await.is_ok() && !source.is_partial()
+    } else {
+        source.prepare(&pass).await.is_ok()
+    }
+}
