@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::map::toml::{Source, master};
-use crate::map::{Item, MasterEntry};
+use crate::map::{Item, MasterEntry, Pattern, pattern};
 use crate::text::Diagnostic;
 
 /// The content of autofs.toml; whatever is not said there has its default.
@@ -35,6 +35,8 @@ pub struct Native {
     pub helpers: Helpers,
     /// `[programs]`
     pub programs: Programs,
+    /// `[wildcards]`
+    pub wildcards: Wildcards,
     /// `[[mount_points]]`: lines of a master map.
     #[serde(deserialize_with = "read_apart")]
     pub mount_points: Vec<MasterEntry>,
@@ -86,6 +88,35 @@ pub struct Helpers {
 pub struct Programs {
     /// For how long the output of a program is given again without running it.
     pub keep: Keep,
+}
+
+/// Which keys wildcards serve.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wildcards {
+    /// Names that desktops look for in every directory.
+    pub desktop_probes: DesktopProbes,
+    /// Keys that no wildcard serves.
+    pub except: Vec<Pattern>,
+}
+
+/// What happens to an access to a name that desktops look for in every directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DesktopProbes {
+    /// It is a key like others.
+    #[default]
+    Allow,
+    /// No wildcard serves it.
+    Refuse,
+}
+
+impl Wildcards {
+    /// Returns whether no wildcard serves `key`.
+    pub fn except(&self, key: &[u8]) -> bool {
+        self.desktop_probes == DesktopProbes::Refuse && pattern::is_desktop_probe(key)
+            || self.except.iter().any(|pattern| pattern.matches(key))
+    }
 }
 
 /// For how long something is kept.
@@ -344,7 +375,7 @@ mod tests {
             ),
             (
                 "[amd]",
-                "1:2: unknown field `amd`: expected one of `mount`, `deadlines`, `limits`, `exit`, `log`, `security`, `helpers`, `programs`, `mount_points`",
+                "1:2: unknown field `amd`: expected one of `mount`, `deadlines`, `limits`, `exit`, `log`, `security`, `helpers`, `programs`, `wildcards`, `mount_points`",
             ),
             ("[limits]\nmounts = 0", "2:10: invalid value: integer `0`: expected a whole number, 1 or more"),
             ("[deadlines]\nmount = -5", "2:9: invalid value: integer `-5`: expected a whole number, 1 or more"),

@@ -195,12 +195,14 @@ pub struct Found {
     pub options: Option<Arc<MasterOptions>>,
     /// The entry is what a server of the hosts map exports: its mounts get `nosuid,nodev`.
     pub hosts_map: bool,
+    /// The key has no entry of its own. A service that is asked for each key does not say so.
+    pub by_wildcard: bool,
 }
 
 impl Found {
     /// An entry that was read just now.
     pub fn new(entry: RawEntry, place: Position) -> Self {
-        Self { entry, place, stale: false, fresh_for: None, options: None, hosts_map: false }
+        Self { entry, place, stale: false, fresh_for: None, options: None, hosts_map: false, by_wildcard: false }
     }
 
     /// Returns the options that hold for the entry: those of the master map `line`, with the mount options and variables of

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use super::common::daemon::Daemon;
@@ -132,4 +133,42 @@ fn a_converted_site_is_the_same_site() {
     let refused = output(Command::new("autofsctl").args(["convert", "/etc/auto.one"]), secs(15)).unwrap();
     assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
     assert!(String::from_utf8(refused.stderr).unwrap().contains("an entry after an include"));
+}
+
+#[case]
+fn keys_that_no_wildcard_serves() {
+    put("/etc/auto.prog", "#!/bin/sh\necho \"$1\" >> /world/asked\necho -fstype=tmpfs :p\n");
+    site::master("/mnt/auto file,toml:/etc/auto.one.toml\n/mnt/sun /etc/auto.sun\n/mnt/prog program:/etc/auto.prog\n");
+    put(
+        "/etc/auto.one.toml",
+        "[defaults]\ntype = \"tmpfs\"\n[entries]\nown-b = \"own\"\n\"*\" = { source = \"k&\", except = [\"own-?\", \"*.bak\"] }\n",
+    );
+    put("/etc/auto.sun", ".hidden -fstype=tmpfs :own\n* -fstype=tmpfs :k&\n");
+    let mut daemon = Daemon::serving(&["/mnt/auto", "/mnt/sun", "/mnt/prog"]);
+    for path in ["/mnt/auto/a", "/mnt/auto/own-b", "/mnt/auto/.hidden", "/mnt/sun/.Trash-7", "/mnt/prog/.hidden"] {
+        visit::serves(path);
+    }
+    for path in ["/mnt/auto/own-a", "/mnt/auto/x.bak"] {
+        visit::refuses(path, Errno::ENOENT);
+    }
+    put("/etc/autofs.toml", "[wildcards]\ndesktop_probes = \"refuse\"\nexcept = [\".git\"]\n");
+    daemon.signal(Signal::SIGHUP);
+    wait_for("the list to hold", secs(10), || visit::enter("/mnt/sun/.Trash-8").is_err().then_some(()));
+    for path in
+        ["/mnt/auto/.DS_Store", "/mnt/sun/.git", "/mnt/sun/autorun.inf", "/mnt/prog/.git", "/mnt/prog/desktop.ini"]
+    {
+        visit::refuses(path, Errno::ENOENT);
+    }
+    for path in ["/mnt/sun/.hidden", "/mnt/sun/b", "/mnt/prog/b"] {
+        visit::serves(path);
+    }
+    assert_eq!(std::fs::read_to_string("/world/asked").unwrap(), ".hidden\nb\n", "what the program was asked for");
+    for path in ["/mnt/sun/.Trash", "/mnt/prog/.Trash"] {
+        let explained = said("autofsctl", &["explain", path]);
+        assert!(explained.contains("no wildcard serves this key, as [wildcards] in autofs.toml says"), "{explained}");
+    }
+    put("/etc/autofs.toml", "");
+    daemon.signal(Signal::SIGHUP);
+    wait_for("the end of the list", secs(10), || visit::enter("/mnt/sun/.Trash-9").ok());
+    daemon.stop();
 }

@@ -19,7 +19,7 @@ use crate::engine::{Key, Kind, Requester};
 use crate::logging::target;
 use crate::map::{Entry, RawEntry, Scope, User, amd, reader};
 use crate::plan::{self, Host};
-use crate::source::{Ask, Found, Pass};
+use crate::source::{Answer, Ask, Found, Pass};
 use crate::text::Position;
 
 /// What is asked.
@@ -71,6 +71,23 @@ impl Question {
             Some(written) => written.as_os_str().as_bytes(),
             None => self.at.as_os_str().as_bytes(),
         }
+    }
+
+    /// Returns whether `found` is an entry for this key: not if it is that of a wildcard, and no wildcard serves the key.
+    pub(super) fn accepts(&self, found: &Found) -> bool {
+        !found.by_wildcard || !self.is_excepted()
+    }
+
+    /// Returns whether the source is not asked, as no wildcard serves the key and the map has no entry of its own for it, as
+    /// far as is known. Maps that are read as a whole are asked nevertheless: they know whether they have one.
+    pub(super) fn is_refused(&self) -> bool {
+        let source = &self.map.source;
+        let is_own = || matches!(source.known(self.name()), Some(Answer::Found(found)) if !found.by_wildcard);
+        self.is_excepted() && source.known_entries().is_none() && !is_own()
+    }
+
+    fn is_excepted(&self) -> bool {
+        self.kind == Kind::Indirect && self.context.wildcards.except(self.name())
     }
 
     /// Returns when a source that is asked now must have answered.

@@ -30,6 +30,9 @@ pub(crate) fn log_failure(at: &Path, outcome: &Resolution) {
 
 /// Answers from memory. Returns `None` if something must be asked.
 pub(crate) fn now(question: &Question) -> Option<Resolution> {
+    if question.is_refused() {
+        return Some(Resolution::NotFound);
+    }
     let answer = question.map.source.cached(question.name())?;
     if host_tree::may_be(question, &answer) {
         return None;
@@ -134,6 +137,10 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
     let at = question.target();
     let found = match answer {
         Answer::Found(found) if found.entry.is_hidden() => return Some(Resolution::NotFound),
+        Answer::Found(found) if !question.accepts(&found) => {
+            debug!(target: &at, "{}: no wildcard serves this key", Escaped::path(&question.at));
+            return Some(Resolution::NotFound);
+        }
         Answer::Found(found) => found,
         Answer::NotFound => {
             if !question.context.settings.disable_not_found_message {
@@ -182,6 +189,9 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
     }
 }
 
+/// Why nothing is found though the map has a wildcard.
+const EXCEPTED: &str = "no wildcard serves this key, as [wildcards] in autofs.toml says";
+
 /// Answers with the reasons. Nothing is mounted, nothing goes to the log.
 pub(crate) async fn explain(question: Question) -> Explained {
     let source = &question.map.source;
@@ -193,6 +203,10 @@ pub(crate) async fn explain(question: Question) -> Explained {
         unserved: None,
         notes: Vec::new(),
     };
+    if question.is_refused() {
+        explained.notes.push(EXCEPTED.to_owned());
+        return explained;
+    }
     let answer = host_tree::expand(&question, source.lookup(&question.ask()).await).await;
     if !source.exists() {
         if let Err(e) = source.entries(&Pass::new(question.deadline())).await {
@@ -200,6 +214,10 @@ pub(crate) async fn explain(question: Question) -> Explained {
         }
     }
     let found = match answer {
+        Answer::Found(found) if !question.accepts(&found) => {
+            explained.notes.push(EXCEPTED.to_owned());
+            return explained;
+        }
         Answer::Found(found) if !found.entry.is_hidden() => found,
         Answer::Found(_) | Answer::NotFound => return explained,
         Answer::Unavailable(reason) => {

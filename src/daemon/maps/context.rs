@@ -16,6 +16,8 @@ use crate::source::{self, Environment, Keep, Rules, Sources};
 pub(crate) struct Context {
     /// autofs.conf.
     pub(crate) settings: Settings,
+    /// Which keys wildcards serve.
+    pub(crate) wildcards: native::Wildcards,
     /// The sections of autofs.conf for maps in am-utils format.
     pub(crate) amd: AmdConf,
     /// What entries in other formats are read with.
@@ -65,6 +67,7 @@ impl Context {
             },
             lookup_deadline: bounded(configuration.native.deadlines.lookup),
             lanes: Arc::clone(lanes),
+            wildcards: configuration.native.wildcards.clone(),
             amd: configuration.conf.amd.clone(),
             no_amd: amd::Settings::default(),
             settings,

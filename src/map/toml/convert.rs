@@ -15,8 +15,13 @@ pub type Converted = Result<String, Vec<Diagnostic>>;
 /// Something in it is wrong, or cannot be said in a Sun map.
 pub fn map_to_sun(text: &[u8], file: &Arc<Path>) -> Converted {
     let read = super::lines(text, file);
-    let lines = read.text.split(|&b| b == b'\n').map(<[u8]>::to_vec).zip(read.places);
-    to_sun(text, lines.collect(), read.diagnostics)
+    let lines: Vec<_> = read.text.split(|&b| b == b'\n').map(<[u8]>::to_vec).zip(read.places).collect();
+    let mut diagnostics = read.diagnostics;
+    if let Some((_, place)) = lines.iter().find(|(line, _)| !read.except.is_empty() && line.starts_with(b"* ")) {
+        let error = Diagnostic::error("convert::except", place.clone(), "the wildcards of Sun maps have no exceptions");
+        diagnostics.push(error.help("leave out except, or write it into [wildcards] of autofs.toml, for all maps"));
+    }
+    to_sun(text, lines, diagnostics)
 }
 
 /// Writes the TOML master map `text`, the content of `file`, in Sun format.
@@ -182,6 +187,14 @@ vars = { options = "fstype=$T", source = "srv:/$HOST/${KEY}/&" }
         }
         let wrong = map_to_sun(b"[entries]\na = 5\n", &file()).map_err(said).unwrap_err();
         assert!(wrong[0].starts_with("/m:2:5: an entry is a string or a table"), "{wrong:?}");
+        let wrong = map_to_sun(b"[entries]\n\"*\" = { source = \"a:/b\", except = [\"x\"] }\n", &file()).map_err(said);
+        assert_eq!(
+            wrong.unwrap_err(),
+            [
+                "/m:2:1: the wildcards of Sun maps have no exceptions: leave out except, or write it into [wildcards] of \
+              autofs.toml, for all maps"
+            ]
+        );
         assert_eq!(to_toml::map(b"a srv:/\xff\n", &file()).unwrap_err()[0].code, "convert::utf8");
     }
 

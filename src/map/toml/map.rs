@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::text::{Several, Source, spans};
-use crate::map::{expand, known, sun};
+use crate::map::{Pattern, expand, known, sun};
 use crate::text::{Diagnostic, Escaped, Position};
 
 /// A map in TOML as lines of a Sun map.
@@ -19,6 +19,8 @@ pub struct Lines {
     pub text: Vec<u8>,
     /// Where line `n + 1` comes from.
     pub places: Vec<Position>,
+    /// Keys that the wildcard does not serve.
+    pub except: Vec<Pattern>,
     /// What is wrong with the others.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -71,8 +73,17 @@ pub fn lines(text: &[u8], file: &Arc<Path>) -> Lines {
     }
     entries.sort_by_key(|(_, at, _)| at.start);
     for (key, at, value) in entries {
-        match entry(value, &source).and_then(|entry| line(&key, &entry, &defaults, &source, at.clone())) {
-            Ok(line) => {
+        let read = entry(value, &source).and_then(|mut entry| {
+            let except = std::mem::take(&mut entry.except);
+            line(&key, &entry, &defaults, &source, at.clone()).map(|line| (line, except))
+        });
+        match read {
+            Ok((_, except)) if key != "*" && !except.is_empty() => {
+                let error = source.error("toml::except", at, "only a wildcard has exceptions");
+                out.diagnostics.push(error.help("write except into the entry \"*\""));
+            }
+            Ok((line, except)) => {
+                out.except.extend(except);
                 out.text.extend_from_slice(&line);
                 out.text.push(b'\n');
                 out.places.push(source.place(at.start));
@@ -124,6 +135,8 @@ struct Entry {
     hidden: bool,
     /// The mounts of a multi-mount.
     mounts: Vec<Mount>,
+    /// Of a wildcard: keys that it does not serve.
+    except: Vec<Pattern>,
 }
 
 /// One mount of a multi-mount.
@@ -349,6 +362,11 @@ mod tests {
             ("\"\" = \"a:/b\"\n", "/m.toml:3:1: entry : the key is empty: "),
             ("bad = \"a:/b\\nc\"\n", "/m.toml:3:1: entry bad: a control character: "),
             ("bad = \n", "/m.toml:3:"),
+            ("bad = { source = \"a:/b\", except = [\"x\"] }\n", "/m.toml:3:1: only a wildcard has exceptions: "),
+            (
+                "\"*\" = { source = \"a:/b\", except = [\"a/b\"] }\n",
+                "/m.toml:3:35: a pattern that no key has: expected ",
+            ),
             ("[entres]\n", "/m.toml:3:2: unknown key \"entres\": did you mean entries?"),
         ] {
             let (lines, wrong) = read(&format!("{good}{bad}"));

@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 use memchr::{memchr, memchr_iter, memrchr};
 
 use super::super::{Found, Mode};
-use crate::map::{Format, Include, KeyError, RawEntry, SourceSpec, amd, key, master, toml};
+use crate::map::{Format, Include, KeyError, Pattern, RawEntry, SourceSpec, amd, key, master, toml};
 use crate::text::lines::{self, Line};
 use crate::text::{Diagnostic, Position, Severity};
 
@@ -36,6 +36,8 @@ pub struct Index {
     diagnostics: Vec<Diagnostic>,
     /// Of a map in TOML, where each line comes from.
     places: Option<Vec<Position>>,
+    /// Of a map in TOML, the keys that the wildcard does not serve.
+    except: Vec<Pattern>,
 }
 
 /// The content of a map file.
@@ -134,7 +136,7 @@ impl Index {
         if table.len() < table.capacity() / 4 {
             table.shrink_to_fit(|&offset| hasher.hash_one(text.key(offset).unwrap_or_default()));
         }
-        Some(Self { text, table, hasher, wildcard, includes, marks, diagnostics, places: None })
+        Some(Self { text, table, hasher, wildcard, includes, marks, diagnostics, places: None, except: Vec::new() })
     }
 
     /// Reads `text`, the content of `file`, in TOML. Returns `None` when it is too long for the table (4 GiB).
@@ -156,6 +158,7 @@ impl Index {
         let rest = DIAGNOSTICS_MAX.saturating_sub(index.diagnostics.len());
         index.diagnostics.extend(lines.diagnostics.into_iter().take(rest));
         index.places = Some(lines.places);
+        index.except = lines.except;
         Some(index)
     }
 
@@ -167,6 +170,14 @@ impl Index {
     /// Returns the offset of the first `*` line of an indirect map.
     pub fn wildcard(&self) -> Option<u32> {
         self.wildcard
+    }
+
+    /// Returns the entry of `key`: its line at `own`, or else that of the wildcard, if there is one that serves the key.
+    pub fn entry_or_wildcard(&self, own: Option<u32>, key: &[u8]) -> Option<Found> {
+        // Dumps and checks ask for the wildcard itself.
+        let serves = || key == b"*" || !self.except.iter().any(|pattern| pattern.matches(key));
+        let line = own.or_else(|| self.wildcard.filter(|_| serves()))?;
+        self.entry(line).map(|raw| Found { by_wildcard: own.is_none(), ..raw.into() })
     }
 
     /// Returns the `+map` lines, in order.

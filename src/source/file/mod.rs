@@ -158,7 +158,7 @@ impl MapSource for FileMap {
                     found @ Answer::Found(_) => return found,
                 }
             }
-            state.conclude(own, doubt)
+            state.conclude(own, &ask.key, doubt)
         })
     }
 
@@ -426,10 +426,10 @@ impl State {
     }
 
     /// The answer if no include has the key: the line, or the wildcard.
-    fn conclude(&self, own: Option<u32>, doubt: Option<Arc<SourceError>>) -> Answer {
-        let found = self.index.as_ref().and_then(|index| index.entry(own.or(index.wildcard())?));
+    fn conclude(&self, own: Option<u32>, key: &[u8], doubt: Option<Arc<SourceError>>) -> Answer {
+        let found = self.index.as_ref().and_then(|index| index.entry_or_wildcard(own, key));
         match (found, doubt) {
-            (Some(raw), _) => Answer::Found(Found { stale: self.trouble.is_some(), ..raw.into() }),
+            (Some(found), _) => Answer::Found(Found { stale: self.trouble.is_some(), ..found }),
             (None, Some(why)) => Answer::Unavailable(why),
             (None, None) => Answer::NotFound,
         }
@@ -447,7 +447,7 @@ impl State {
                 found @ Answer::Found(_) => return Some(found),
             }
         }
-        Some(self.conclude(own, doubt))
+        Some(self.conclude(own, key, doubt))
     }
 
     /// The entries of the file, those of includes in their place.

@@ -98,8 +98,7 @@ impl ServiceMap {
             return Some(self.found(text.clone(), None));
         }
         let index = state.index.as_ref()?;
-        let wildcard = || if self.mode == Mode::Indirect { index.wildcard() } else { None };
-        index.entry(index.find(key).or_else(wildcard)?).map(Found::from)
+        index.entry_or_wildcard(index.find(key), key)
     }
 
     fn note(&self, key: &Arc<[u8]>, text: Option<&[u8]>) {
