@@ -5,6 +5,7 @@ mod changes;
 mod checkpoint;
 mod control;
 pub(crate) mod explain;
+mod failures;
 mod history;
 mod jobs;
 mod left;

@@ -9,9 +9,9 @@ use std::rc::Rc;
 
 use crate::sys::procfs;
 
-/// The names by the pid (thread group) of each process. Clones share them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ProcessNames(Rc<RefCell<HashMap<u32, Waiting>>>);
+/// The names by the pid (thread group) of each process.
+#[derive(Debug, Default)]
+pub(crate) struct ProcessNames(RefCell<HashMap<u32, Waiting>>);
 
 #[derive(Debug)]
 struct Waiting {

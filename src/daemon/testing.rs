@@ -54,7 +54,7 @@ impl Parts {
         let configuration =
             Configuration { conf: crate::config::AutofsConf::default(), native: Default::default(), names: names() };
         let lanes = Arc::new(Lanes::new(&configuration.native.limits));
-        let tools = Tools::new(&configuration, control, lanes, requests.requesters(), requests.names(), false);
+        let tools = Tools::new(&configuration, control, lanes, requests.requesters(), false);
         Self { mounts, requests, tools, unread, _keeper: keeper }
     }
 

@@ -9,7 +9,6 @@ use std::time::Duration;
 use crate::config::native::{self, When};
 use crate::daemon::attach::opener::Memory;
 use crate::daemon::maps::configured_map::ConfiguredMap;
-use crate::daemon::process_names::ProcessNames;
 use crate::exec::dirs::Rules;
 use crate::exec::lanes::Lanes;
 use crate::exec::{self, Externals, Mounter, Unmounter};
@@ -35,8 +34,6 @@ pub(crate) struct Tools {
     pub(crate) blocked: Memory,
     /// The users for whom multi-mounts were mounted.
     pub(crate) requesters: Requesters,
-    /// The names of the processes whose requests are unanswered.
-    pub(crate) names: ProcessNames,
     /// Whether this daemon runs in a container.
     container: bool,
     /// Whether a placeholder is mounted where a multi-mount has no root.
@@ -54,7 +51,6 @@ impl Tools {
         control: Arc<Control>,
         lanes: Arc<Lanes>,
         requesters: Requesters,
-        names: ProcessNames,
         container: bool,
     ) -> Self {
         let settings = Arc::new(settings(configuration));
@@ -66,7 +62,6 @@ impl Tools {
             externals: Externals::default(),
             blocked: Memory::default(),
             requesters,
-            names,
             container,
             placeholder: match configuration.native.mount.placeholder {
                 When::Always => true,
@@ -89,7 +84,7 @@ impl Tools {
     /// Creates the tools for another configuration, with the same lanes, device and blocked paths.
     pub(crate) fn configured(&self, configuration: &Configuration) -> Self {
         let (control, lanes) = (Arc::clone(&self.control), Arc::clone(&self.lanes));
-        let new = Self::new(configuration, control, lanes, self.requesters.clone(), self.names.clone(), self.container);
+        let new = Self::new(configuration, control, lanes, self.requesters.clone(), self.container);
         Self { blocked: Arc::clone(&self.blocked), externals: self.externals.clone(), ..new }
     }
 

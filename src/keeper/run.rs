@@ -24,6 +24,7 @@ use super::watchdog::{self, Seen, Verdict, Watchdog};
 use crate::link::channel::SIZE;
 use crate::link::{Inheritance, Link, Message, Predecessor, Pulse, START_FAILED};
 use crate::link::{history, journal};
+use crate::logging::fields;
 use crate::sys::children::{self, Exit, Fork, Reaped, Signal};
 use crate::sys::exec::{self, Executable};
 use crate::sys::memory::SharedMemory;
@@ -445,7 +446,9 @@ impl Keeper {
                 Some(_) => info!("another program goes on"),
                 // The log has said already that it hangs and is killed.
                 None if self.given_up.is_some() => info!("the worker has ended ({exit}); another one goes on"),
-                None => error!("the worker has died ({exit}); another one goes on"),
+                None => fields::with(vec![("MESSAGE_ID", fields::WORKER_DIED.to_owned())], || {
+                    error!("the worker has died ({exit}); another one goes on");
+                }),
             }
             self.predecessor = Some(match retired {
                 Some(_) => Predecessor::Retired,

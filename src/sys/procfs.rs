@@ -109,11 +109,41 @@ pub fn parent(pid: i32) -> Option<i32> {
     rest.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// The ids of a process, as automount logs them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name.
+    pub name: String,
+    /// Its process, if it is a thread.
+    pub tgid: i32,
+    /// Its parent.
+    pub parent: i32,
+    /// Real and effective user id.
+    pub uid: (u32, u32),
+    /// Real and effective group id.
+    pub gid: (u32, u32),
+}
+
+/// Returns the ids of a process or thread.
+pub fn identity(pid: i32) -> Option<Identity> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let value = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let two = |name: &str| {
+        let mut words = value(name)?.split_ascii_whitespace().map(str::parse);
+        Some((words.next()?.ok()?, words.next()?.ok()?))
+    };
+    Some(Identity {
+        name: value("Name:")?.to_owned(),
+        tgid: value("Tgid:")?.parse().ok()?,
+        parent: value("PPid:")?.parse().ok()?,
+        uid: two("Uid:")?,
+        gid: two("Gid:")?,
+    })
+}
+
 /// Returns the effective user id of a process.
 pub fn uid(pid: i32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    ids.split_ascii_whitespace().nth(1)?.parse().ok()
+    identity(pid).map(|identity| identity.uid.1)
 }
 
 /// Returns the control group of a process in the unified hierarchy, or in that of systemd.
@@ -178,6 +208,7 @@ mod tests {
         assert!(matches!(state(me), Some(State { letter: b'R' | b'S', tracer: None, .. })), "{:?}", state(me));
         assert_eq!(state(-1), None);
         assert_eq!(parent(me), i32::try_from(std::os::unix::process::parent_id()).ok());
+        assert!(identity(me).is_some_and(|own| own.tgid == me && !own.name.is_empty()));
         assert!(cgroup(me).is_none_or(|group| group.starts_with('/')) && parent(-1).is_none());
     }
 

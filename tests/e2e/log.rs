@@ -44,3 +44,62 @@ fn one_line_for_each_failure() {
     assert_eq!(of_the_death, ["the worker has died (signal 9); another one goes on"], "{after}");
     daemon.stop();
 }
+
+/// The requester and its parent, as automount logs them, and no password.
+#[case]
+fn the_requester_and_no_password_at_the_level_of_details() {
+    site::master("/mnt/auto /etc/auto.one\n");
+    put("/etc/auto.one", "good -fstype=slow,password=Geheim77 :good\nbad -fstype=slow,password=Geheim77 :bad\n");
+    Rules { fail: vec!["bad".into()], ..Rules::default() }.set();
+    let mut daemon = Daemon::start(["-f", "-d"]);
+    daemon.ready(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/good");
+    visit::refuses("/mnt/auto/bad", Errno::ENOENT);
+    let log = daemon.log();
+    for text in [
+        "handle_packet_missing_indirect: token ",
+        ", name good, request pid ",
+        "pidinfo requestor: pid:",
+        " comm:program tgid:",
+    ] {
+        assert!(log.contains(text), "{text}: {log}");
+    }
+    assert!(log.contains("pidinfo parent: pid:") && log.contains("password=***"), "{log}");
+    assert!(!log.contains("Geheim77"), "{log}");
+    daemon.stop();
+}
+
+/// Fields beside the message, for journald.
+#[case]
+fn fields_for_journald() {
+    std::fs::create_dir_all("/run/systemd/journal").unwrap();
+    let journal = std::os::unix::net::UnixDatagram::bind("/run/systemd/journal/socket").unwrap();
+    journal.set_read_timeout(Some(secs(30))).unwrap();
+    site::master("/mnt/auto /etc/auto.one\n");
+    put("/etc/auto.one", "bad -fstype=slow :bad\n");
+    Rules { fail: vec!["bad".into()], ..Rules::default() }.set();
+    let mut daemon = Daemon::start(["--systemd-service"]);
+    daemon.ready(&["/mnt/auto"]);
+    visit::refuses("/mnt/auto/bad", Errno::ENOENT);
+    let mut entry = vec![0; 65536];
+    let text = loop {
+        let length = journal.recv(&mut entry).expect("an entry about the failure");
+        let text = String::from_utf8_lossy(&entry[..length]).into_owned();
+        if text.contains("failed to mount") {
+            break text;
+        }
+    };
+    for field in [
+        "PRIORITY=3",
+        "SYSLOG_IDENTIFIER=automount",
+        "AUTOFS_PATH=/mnt/auto/bad",
+        "AUTOFS_LINE=/etc/auto.one:1:5",
+        "AUTOFS_COMM=program",
+        "AUTOFS_PROGRAM=/sbin/mount.slow",
+        "AUTOFS_EXIT=exit status 32",
+    ] {
+        assert!(text.lines().any(|line| line == field), "{field}: {text}");
+    }
+    assert!(text.starts_with("MESSAGE=failed to mount /mnt/auto/bad: ") && text.contains("\nMESSAGE_ID="), "{text}");
+    daemon.stop();
+}

@@ -130,6 +130,12 @@ impl History {
         }
     }
 
+    /// Returns the place of the entry that an attempt has found.
+    pub(crate) fn line(&self, at: &EntryId) -> Option<Position> {
+        let attempts = self.attempts.borrow();
+        attempts.get(at)?.line.as_ref().map(|(place, _)| place.clone())
+    }
+
     /// A plan is about to be carried out.
     pub(crate) fn performing(&self, at: &EntryId, plan: &Arc<Plan>) {
         // The plan of an offset is known without asking the maps.

@@ -1,22 +1,19 @@
 //! Carries out plans: the mount itself, and the offset mounts and submounts that belong to it.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::{debug, error, info};
+use log::{debug, info};
 
 use super::{Means, leads, offsets, placeholder, submount, trigger};
 use crate::daemon::mounts::Mounts;
-use crate::daemon::process_names::ProcessNames;
 use crate::daemon::tools::Tools;
 use crate::engine::{Done, EntryId, Reason, Requester};
 use crate::exec::{Failure, Performed, Place};
 use crate::plan::{Action, Plan};
 use crate::record::Record;
-use crate::text::Escaped;
 
 /// Carries out a plan if that cannot block. Returns `None` if it could block or has failed; then call [`later`], which returns the
 /// error.
@@ -46,18 +43,18 @@ pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Req
         let made = submount::make(means, at.mount, &plan.at, submount).await;
         return made
             .map(|submount| Done { submount: Some(submount), ..Done::default() })
-            .map_err(|e| not_mounted(&plan.at, &place, Record::of(&e, begun.elapsed()), &tools.names));
+            .map_err(|e| Record::of(&e, begun.elapsed()).into());
     }
     if let Action::Leads(leads) = &plan.action {
         let made = leads::make(means, at.mount, (&plan.at, &place), leads).await;
-        return made.map_err(|record| not_mounted(&plan.at, &place, record, &tools.names));
+        return made.map_err(Into::into);
     }
     if !matches!(plan.action, Action::Nothing) {
         if let Err(e) = mount(means, &plan, &place).await {
             debug!(target: &place.label, "{e}");
             // Without its root mount, the offsets are still mounted, unless the entry is strict.
             if plan.strict || plan.offsets.is_empty() {
-                return Err(not_mounted(&plan.at, &place, e.record(begun.elapsed()), &tools.names));
+                return Err(e.record(begun.elapsed()).into());
             }
         }
     }
@@ -83,7 +80,7 @@ pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Req
         };
         let reason =
             failed.into_iter().next().unwrap_or_else(|| Record::new("nothing of the multi-mount could be mounted"));
-        return Err(not_mounted(&plan.at, &place, reason.lasting(begun.elapsed()), &tools.names));
+        return Err(reason.lasting(begun.elapsed()).into());
     }
     Ok(Done { offsets: made, submount: None })
 }
@@ -115,40 +112,4 @@ async fn mount(means: &Means, plan: &Arc<Plan>, place: &Arc<Place>) -> Result<Pe
         info!(target: &place.label, "mount(nfs): no hosts available");
         Failure::NoServer(told.join("; "))
     }))
-}
-
-/// Logs at every level that nothing is mounted at `path`. Returns the reason for the engine.
-fn not_mounted(path: &Path, place: &Place, record: Record, names: &ProcessNames) -> Reason {
-    error!(target: &place.label, "{}", failure(path, &record, place.who, |pid| names.get(pid)));
-    record.into()
-}
-
-/// Returns the line that says what failed, why and who asked for it. `name` returns the name of a process.
-fn failure(path: &Path, record: &Record, who: Requester, name: impl Fn(u32) -> Rc<str>) -> String {
-    let reason = record.message.lines().next().unwrap_or_default();
-    let line = format!("failed to mount {}: {reason}", Escaped::path(path));
-    match who.tgid {
-        // A part of a tree that is mounted again; no process asked for it.
-        0 => line,
-        pid => format!("{line} (for process {pid}, {}, of uid {})", Escaped(name(pid).as_bytes()), who.uid),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_is_one_line_with_the_first_reason_and_the_requester() {
-        let record = Record::new("/sbin/mount.nfs: exit status 32: access denied by server\nand more\n");
-        let who = Requester { uid: 1000, gid: 100, pid: 4242, tgid: 4241 };
-        let line = failure(Path::new("/home/a\nb"), &record, who, |pid| format!("ls of {pid}").into());
-        assert_eq!(
-            line,
-            "failed to mount /home/a\\x0ab: /sbin/mount.nfs: exit status 32: access denied by server (for process 4241, ls of \
-             4241, of uid 1000)"
-        );
-        let line = failure(Path::new("/home/a"), &Record::new("busy"), Requester::default(), |_| panic!("no process"));
-        assert_eq!(line, "failed to mount /home/a: busy");
-    }
 }

@@ -83,9 +83,9 @@ impl Requests {
         Requesters::new(Rc::clone(&self.journal))
     }
 
-    /// Returns the names of the processes whose requests are unanswered.
-    pub(crate) fn names(&self) -> ProcessNames {
-        self.names.clone()
+    /// Returns the name of a process whose request is unanswered.
+    pub(crate) fn name_of(&self, pid: u32) -> Rc<str> {
+        self.names.get(pid)
     }
 
     /// Keeps the name of the requester until the answer, if the request has not been answered yet.

@@ -86,7 +86,13 @@ impl Worker {
                 }
                 let making = self.mounts.begin_making();
                 spawn_local(async move {
+                    let path = plan.at.clone();
                     let outcome = perform::later(&worker.means(), &at, plan, who).await;
+                    if let Err(reason) = &outcome {
+                        let name = worker.requests.name_of(who.tgid);
+                        let line = worker.history.line(&at);
+                        worker.failures.log(&path, reason, who, &name, line.as_ref());
+                    }
                     worker.history.performed(&at, outcome.is_ok());
                     worker.event(Event::Performed { job, outcome });
                     worker.made(making);

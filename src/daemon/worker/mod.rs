@@ -25,6 +25,7 @@ use tokio::task::spawn_local;
 use crate::daemon::attach::Attach;
 use crate::daemon::checkpoint::sentinel::Sentinel;
 use crate::daemon::control::serve;
+use crate::daemon::failures::Failures;
 use crate::daemon::history::{History, Recorder};
 use crate::daemon::jobs::Means;
 use crate::daemon::life::{Life, Phase, Quiescence};
@@ -71,6 +72,7 @@ pub(crate) struct Worker {
     pub(crate) history: History,
     /// The settings that were made at run time, for the next worker.
     pub(crate) settings: Settings,
+    failures: Failures,
     /// The configuration and the maps.
     pub(crate) state: Rc<RefCell<State>>,
     /// The phases of its life.
@@ -122,8 +124,7 @@ impl Worker {
         let requests = Requests::new(journal, unanswered);
         let (control, lanes) = (Arc::new(Control::open()?), Arc::new(Lanes::new(&configuration.native.limits)));
         let (mounts, unread) = Mounts::new(Arc::clone(&control), Pipes::new(inheritance.link, inheritance.pipes));
-        let tools =
-            Tools::new(&configuration, control, Arc::clone(&lanes), requests.requesters(), requests.names(), container);
+        let tools = Tools::new(&configuration, control, Arc::clone(&lanes), requests.requesters(), container);
         let deadlines = &configuration.native.deadlines;
         let limits = Limits {
             request: u64::try_from(deadlines.request.as_millis()).unwrap_or(u64::MAX),
@@ -136,6 +137,7 @@ impl Worker {
             mounts,
             requests,
             settings: Settings::open(inheritance.history.as_fd())?,
+            failures: Failures::default(),
             history: History::new(Recorder::start(inheritance.history)?),
             state: Rc::new(RefCell::new(State::new(configuration, options, logger, &lanes, sources))),
             life: Rc::new(Life::begin()),

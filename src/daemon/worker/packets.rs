@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use log::{debug, warn};
+use log::{Level, debug, warn};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
@@ -22,6 +22,7 @@ use crate::engine::{Event, MountId};
 use crate::fault;
 use crate::link::journal::Slot;
 use crate::logging::target;
+use crate::sys::procfs::{self, Identity};
 use crate::text::Escaped;
 
 impl Worker {
@@ -88,6 +89,32 @@ impl Worker {
         self.then(Next::Regain(located, kept));
     }
 
+    /// Logs a lookup with its requester and the parent of that, as automount does.
+    fn log_request(&self, event: &Event) {
+        let Event::Missing { at, token, who, .. } = event else { return };
+        let level =
+            if self.state.borrow().configuration.conf.autofs.mount_verbose { Level::Info } else { Level::Debug };
+        if level > log::max_level() {
+            return;
+        }
+        let Some(mount) = self.mounts.get(at.mount) else { return };
+        let (path, kind) = (mount.entry(&at.key), if at.key.0.is_empty() { "direct" } else { "indirect" });
+        let (target, name) = (target(&path), Escaped(&at.key.0));
+        debug!(target: &target, "handle_packet_missing_{kind}: token {}, name {name}, request pid {}", token.0, who.pid);
+        let mut pid = i32::try_from(who.pid).unwrap_or_default();
+        for role in ["requestor", "parent"] {
+            let Some(Identity { name, tgid, parent, uid, gid }) = procfs::identity(pid) else { return };
+            let name = Escaped(name.as_bytes());
+            log::log!(
+                target: &target,
+                level,
+                "pidinfo {role}: pid:{pid} comm:{name} tgid:{tgid} uid:{} euid:{} gid:{} egid:{}",
+                uid.0, uid.1, gid.0, gid.1
+            );
+            pid = parent;
+        }
+    }
+
     /// Reads each pipe that a mount has begun to write to.
     pub(crate) async fn read_pipes(self: Rc<Self>, mut unread: mpsc::UnboundedReceiver<Rc<Pipe>>) {
         while let Some(pipe) = unread.recv().await {
@@ -117,6 +144,7 @@ impl Receiver for Rc<Worker> {
                     _ => None,
                 };
                 self.history.begin(&event);
+                self.log_request(&event);
                 self.event(event);
                 if let Some((token, pid)) = asks {
                     self.requests.keep_name(token, pid);

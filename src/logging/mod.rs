@@ -3,6 +3,8 @@
 //! There are three levels, as in automount: errors and unconditional messages (`error!`), operations (`info!`, `warn!`), and
 //! their details (`debug!`). A mount point can have its own level; the target of a log record is the path it is about.
 
+pub mod fields;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -19,6 +21,7 @@ use serde_json::json;
 use crate::config::native::LogFormat;
 use crate::map::Verbosity;
 use crate::sys::{children, fds};
+use crate::text::secrets::masked_text;
 
 /// Returns the target of log records about `path`. The level of a mount point applies to targets at and below its path.
 pub(crate) fn target(path: &Path) -> Cow<'_, str> {
@@ -30,7 +33,7 @@ pub(crate) fn target(path: &Path) -> Cow<'_, str> {
 pub enum Sink {
     /// One line per message on standard error, without time and pid.
     Stderr,
-    /// `/dev/log`, facility daemon. Each message is sent as a datagram from an unconnected socket, unlike in syslog(3). So a
+    /// The socket of journald if there is one, with fields beside the message; else `/dev/log`, facility daemon. Each message is sent as a datagram from an unconnected socket, unlike in syslog(3). So a
     /// restart of the syslog daemon loses nothing, a full queue blocks nothing, and a checkpoint contains no connection.
     Syslog,
 }
@@ -167,13 +170,15 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
+        let message = record.args().to_string();
+        let message = masked_text(&message);
         match self.sink {
             Sink::Stderr => {
                 let json = self.levels.read().is_ok_and(|levels| levels.format == LogFormat::Json);
-                let line = if json { json_line(record) } else { format!("{}\n", record.args()) };
+                let line = if json { json_line(record, &message) } else { format!("{message}\n") };
                 self.write(line.as_bytes());
             }
-            Sink::Syslog => syslog(record.level(), &record.args().to_string()),
+            Sink::Syslog => system_log(record, &message),
         }
     }
 
@@ -181,32 +186,54 @@ impl Log for Logger {
 }
 
 /// Formats a record as a JSON object for log collectors. `mount` is the path it is about, if any.
-fn json_line(record: &Record<'_>) -> String {
+fn json_line(record: &Record<'_>, message: &str) -> String {
     let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     let mut event = json!({
         "time": time,
         "level": record.level().as_str().to_ascii_lowercase(),
-        "message": record.args().to_string(),
+        "message": message,
     });
-    if record.target().starts_with('/') {
-        if let Some(fields) = event.as_object_mut() {
-            fields.insert("mount".to_owned(), record.target().into());
+    if let Some(event) = event.as_object_mut() {
+        if record.target().starts_with('/') {
+            event.insert("mount".to_owned(), record.target().into());
         }
+        event.extend(fields::current().into_iter().map(|(name, value)| (name.to_owned(), value.into())));
     }
     format!("{event}\n")
 }
 
-fn syslog(level: Level, message: &str) {
-    const DAEMON: u8 = 3 << 3;
-    let severity = match level {
+/// The socket of journald.
+const JOURNAL: &str = "/run/systemd/journal/socket";
+
+const FACILITY: u8 = 3;
+
+/// Sends a message to journald with its fields, or to the syslog daemon. Each message is a datagram of its own.
+fn system_log(record: &Record<'_>, message: &str) {
+    let severity: u8 = match record.level() {
         Level::Error => 3,
         Level::Warn => 4,
         Level::Info => 6,
         Level::Debug | Level::Trace => 7,
     };
     let Ok(socket) = UnixDatagram::unbound() else { return };
-    if socket.set_nonblocking(true).is_ok() {
-        let datagram = format!("<{}>automount[{}]: {message}", DAEMON | severity, children::pid());
+    if socket.set_nonblocking(true).is_err() {
+        return;
+    }
+    let (priority, facility, pid) = (severity.to_string(), FACILITY.to_string(), children::pid().to_string());
+    let mut all = vec![
+        ("MESSAGE", message),
+        ("PRIORITY", &*priority),
+        ("SYSLOG_FACILITY", &*facility),
+        ("SYSLOG_IDENTIFIER", "automount"),
+        ("SYSLOG_PID", &*pid),
+    ];
+    if record.target().starts_with('/') {
+        all.push(("AUTOFS_PATH", record.target()));
+    }
+    let own = fields::current();
+    all.extend(own.iter().map(|(name, value)| (*name, value.as_str())));
+    if socket.send_to(&fields::journal_entry(&all), JOURNAL).is_err() {
+        let datagram = format!("<{}>automount[{pid}]: {message}", (FACILITY << 3) | severity);
         let _ = socket.send_to(datagram.as_bytes(), "/dev/log");
     }
 }
@@ -243,10 +270,11 @@ mod tests {
     #[test]
     fn an_event_is_one_line_of_json_whatever_it_says() {
         let record = Record::builder().target("/home").level(Level::Warn).args(format_args!("a \"b\"\nc")).build();
-        let line = json_line(&record);
+        let mut line = String::new();
+        fields::with(vec![("AUTOFS_UID", "5".to_owned())], || line = json_line(&record, &record.args().to_string()));
         let event: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(line.matches('\n').count(), 1);
         assert_eq!((&event["level"], &event["mount"]), (&"warn".into(), &"/home".into()));
-        assert_eq!(event["message"], "a \"b\"\nc");
+        assert_eq!((&event["message"], &event["AUTOFS_UID"]), (&"a \"b\"\nc".into(), &"5".into()));
     }
 }
