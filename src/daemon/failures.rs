@@ -58,7 +58,7 @@ impl Failures {
         Said::Now(0)
     }
 
-    /// Logs that a mount has failed. `name` is that of the process that has asked, `line` the place of the entry.
+    /// Logs that a mount has failed. `name` is the command name of the process that has asked, `line` the place of the entry.
     pub(crate) fn log(&self, path: &Path, record: &Record, who: Requester, name: &str, line: Option<&Position>) {
         let reason = record.message.lines().next().unwrap_or_default();
         let said = self.say(path, reason, Instant::now());
@@ -81,7 +81,7 @@ impl Failures {
     }
 }
 
-/// Returns the line that says what failed, why, who asked for it and what line of which map it is.
+/// Returns the line: what failed, why, who asked for it, and the place in the map.
 fn sentence(path: &Path, reason: &str, who: Requester, name: &str, line: Option<&Position>) -> String {
     let mut text = format!("failed to mount {}: {reason}", Escaped::path(path));
     // Without a requester, it is a part of a tree that is mounted again.

@@ -33,8 +33,9 @@ pub(crate) fn target(path: &Path) -> Cow<'_, str> {
 pub enum Sink {
     /// One line per message on standard error, without time and pid.
     Stderr,
-    /// The socket of journald if there is one, with fields beside the message; else `/dev/log`, facility daemon. Each message is sent as a datagram from an unconnected socket, unlike in syslog(3). So a
-    /// restart of the syslog daemon loses nothing, a full queue blocks nothing, and a checkpoint contains no connection.
+    /// The socket of journald if there is one, with fields beside the message; else `/dev/log`, facility daemon. Each message
+    /// is sent as a datagram from an unconnected socket, unlike in syslog(3). So a restart of the syslog daemon loses nothing,
+    /// a full queue blocks nothing, and a checkpoint contains no connection.
     Syslog,
 }
 
@@ -77,7 +78,7 @@ pub fn install(sink: Sink, global: Verbosity) -> &'static Logger {
 }
 
 impl Levels {
-    /// Returns the level of a mount point that was chosen, or else that of its map.
+    /// Returns the chosen level of a mount point, or else the level of its map.
     fn own(&self, path: &Path) -> Option<Verbosity> {
         self.chosen.get(path).or_else(|| self.mounts.get(path)).copied()
     }

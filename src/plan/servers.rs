@@ -194,7 +194,7 @@ pub enum Tested {
 }
 
 /// Returns the numbers of the servers that are tried, in this order: those that serve in the way that most have, by cost; then
-/// those of which nothing is known, by weight. Equal ones stay in the order in which they are written.
+/// those without a measurement, by weight. Equal ones stay in the order in which they are written.
 pub fn rank(servers: &[(&Server, Tested)]) -> Vec<usize> {
     let count =
         |way: Way| servers.iter().filter(|(_, t)| matches!(t, Tested::Serves(ways, _) if ways.contains(&way))).count();

@@ -63,7 +63,7 @@ pub(super) enum NotRun {
 }
 
 impl Programs {
-    /// Creates programs with the default rules, of which at most this many run at a time.
+    /// Creates programs with the default rules; at most this many run at a time.
     pub fn new(width: usize, users: Arc<Users>) -> Self {
         let width = width.clamp(1, Self::WIDEST);
         Self { places: Semaphore::new(width), width, rules: Mutex::default(), users }

@@ -62,7 +62,7 @@ struct Shape {
     dev: u32,
     root: Vec<u8>,
     above: u32,
-    /// The mount point below that of the mount above.
+    /// The mount point, relative to the mount point of the mount above.
     at: Vec<u8>,
 }
 

@@ -320,7 +320,7 @@ pub fn lacks(dir: BorrowedFd<'_>, name: &OsStr, most: usize) -> io::Result<bool>
 }
 
 /// Returns whether the first component of the absolute path `path` that the dentry cache does not have is missing in its
-/// directory, of which at most `most` entries are read. A name that was never looked up is not in the cache, so
+/// directory; at most `most` entries are read. A name that was never looked up is not in the cache, so
 /// [`open_cached`] cannot tell. Reads only directories of local file systems, so it may wait for a disk, but not for a
 /// server.
 ///

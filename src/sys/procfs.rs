@@ -146,7 +146,7 @@ pub fn uid(pid: i32) -> Option<u32> {
     identity(pid).map(|identity| identity.uid.1)
 }
 
-/// Returns the control group of a process in the unified hierarchy, or in that of systemd.
+/// Returns the control group of a process in the unified hierarchy, or in systemd's hierarchy.
 pub fn cgroup(pid: i32) -> Option<String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let group = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);

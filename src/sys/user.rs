@@ -44,7 +44,7 @@ pub fn effective_uid() -> u32 {
 pub fn user(uid: u32) -> io::Result<Option<User>> {
     lookup(|buffer| {
         let (mut entry, mut found) = (MaybeUninit::<libc::passwd>::uninit(), std::ptr::null_mut());
-        // SAFETY: all pointers are valid for the call, and the length is that of the buffer.
+        // SAFETY: all pointers are valid for the call, and the length is the buffer's.
         let result =
             unsafe { libc::getpwuid_r(uid, entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &raw mut found) };
         if found.is_null() {
@@ -78,7 +78,7 @@ pub fn ids(user: &str) -> io::Result<Option<(u32, u32)>> {
 pub fn group(gid: u32) -> io::Result<Option<OsString>> {
     lookup(|buffer| {
         let (mut entry, mut found) = (MaybeUninit::<libc::group>::uninit(), std::ptr::null_mut());
-        // SAFETY: all pointers are valid for the call, and the length is that of the buffer.
+        // SAFETY: all pointers are valid for the call, and the length is the buffer's.
         let result =
             unsafe { libc::getgrgid_r(gid, entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &raw mut found) };
         if found.is_null() {

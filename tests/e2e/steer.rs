@@ -130,7 +130,7 @@ fn an_occupied_mount_point_is_named_and_comes_later() {
     daemon.stop();
 }
 
-/// Maps with entries of which each fails for another reason.
+/// Maps with entries that each fail for another reason.
 fn failing() {
     put(
         "/etc/auto.one",

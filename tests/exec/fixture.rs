@@ -114,7 +114,7 @@ impl Fixture {
         std::os::unix::fs::symlink("../victim", self.path("home/mnt")).unwrap();
     }
 
-    /// How many mounts there are at the place where the user's directory is now, and at that of others.
+    /// Returns the number of mounts where the user's directory is now, and on the directory of others.
     pub fn after_the_swap(&self) -> (usize, usize) {
         (table(&self.path("home/away/x")).len(), table(&self.path("victim/x")).len())
     }

@@ -132,7 +132,7 @@ fn comes_back(waking: bool) {
         for (path, _) in POINTS {
             assert!(
                 procfs::reads_pipe(daemon.pid(), inode_at(path)).unwrap(),
-                "the keeper does not hold that of {path}"
+                "the keeper does not hold the pipe of {path}"
             );
         }
         kill_worker(&daemon);

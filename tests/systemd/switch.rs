@@ -1,4 +1,4 @@
-//! The package takes over from Debian's autofs, in other states than that of a service which is enabled and runs.
+//! The package takes over from Debian's autofs, in other states than enabled and running.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -21,7 +21,7 @@ pub enum ClientError {
         Escaped::path(.0)
     )]
     NotRunning(PathBuf),
-    /// The path is not that of a stream socket.
+    /// The path does not lead to a stream socket.
     #[error("{} is not a socket of the daemon: name its socket, or leave --socket out", Escaped::path(.0))]
     NoSocket(PathBuf),
     /// The socket may not be opened.

@@ -244,7 +244,7 @@ fn put_level(worker: &Rc<Worker>, set: &LogLevelSet) {
     });
 }
 
-/// Tells the logger of a level: for `/-`, that of all direct mounts.
+/// Tells the logger of a level: `/-` stands for all direct mounts.
 fn choose(worker: &Worker, point: &Path, level: Option<Verbosity>) {
     let logger = worker.state.borrow().logger;
     logger.choose(point, level);

@@ -174,7 +174,7 @@ fn now(worker: &Rc<Worker>, at: &EntryId, explained: &Explained) -> Option<Verdi
     })
 }
 
-/// Returns the autofs mount below a key of an indirect mount because of which the key is never asked for.
+/// Returns the autofs mount below a key of an indirect mount that hides the key, so that the kernel never asks for it.
 fn hiding(worker: &Worker, mount: &AutofsMount, here: &Path) -> Option<(PathBuf, Option<Place>)> {
     if mount.kind != Kind::Indirect {
         return None;

@@ -15,7 +15,7 @@ const SLOT: usize = 256;
 const NUMBERS: usize = 15;
 const NAME: usize = SLOT - 8 * (NUMBERS + 1);
 
-/// Number of slots. The first is that of the daemon, the last that of all mount points without a slot of their own.
+/// Number of slots. The first is for the daemon, the last for all mount points without a slot of their own.
 const SLOTS: usize = Rings::COUNTERS / SLOT;
 
 /// Upper bounds of the buckets of the time of a request. There is one more bucket, without a bound.

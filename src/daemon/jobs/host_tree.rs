@@ -1,7 +1,7 @@
 //! Entries with `type:=host` in am-utils format: all that a server exports, in a tree at the name of the server.
 //!
 //! A key with another name becomes a symbolic link to that tree. The name of the server is no key of the map, so the links at
-//! the mount point are followed back to their keys, of which one says what the tree is. A new worker finds it in the same way.
+//! the mount point are followed back to their keys; one of them says what the tree is. A new worker finds it in the same way.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd as _;

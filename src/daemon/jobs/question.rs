@@ -73,7 +73,7 @@ impl Question {
         }
     }
 
-    /// Returns whether `found` is an entry for this key: not if it is that of a wildcard, and no wildcard serves the key.
+    /// Returns whether `found` is an entry for this key: not if it is a wildcard's entry, and no wildcard serves the key.
     pub(super) fn accepts(&self, found: &Found) -> bool {
         !found.by_wildcard || !self.is_excepted()
     }

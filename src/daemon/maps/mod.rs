@@ -73,7 +73,7 @@ impl InForce {
         self.order.iter().filter_map(|ordered| Some((self.by_number.get(&ordered.number)?, &ordered.place)))
     }
 
-    /// Returns the maps of which something could not be read and may be back soon.
+    /// Returns the maps that could not be read in whole or in part, and may be readable soon.
     pub(crate) fn away_maps(&self) -> impl Iterator<Item = &Rc<ConfiguredMap>> {
         self.configured().map(|(map, _)| map).filter(|map| map.away.get())
     }

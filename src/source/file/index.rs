@@ -172,7 +172,7 @@ impl Index {
         self.wildcard
     }
 
-    /// Returns the entry of `key`: its line at `own`, or else that of the wildcard, if there is one that serves the key.
+    /// Returns the entry of `key`: its line at `own`, or else the wildcard's line, if there is a wildcard that serves the key.
     pub fn entry_or_wildcard(&self, own: Option<u32>, key: &[u8]) -> Option<Found> {
         // Dumps and checks ask for the wildcard itself.
         let serves = || key == b"*" || !self.except.iter().any(|pattern| pattern.matches(key));
