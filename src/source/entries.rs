@@ -148,6 +148,15 @@ impl Entries {
         keys
     }
 
+    /// Returns whether it holds neither a file nor a key.
+    pub fn is_empty(&self) -> bool {
+        self.parts.iter().all(|part| match part {
+            Part::Lines { .. } => false,
+            Part::Map(map) => map.is_empty(),
+            Part::Keys(keys) | Part::Names(keys) => keys.is_empty(),
+        })
+    }
+
     /// Returns whether `key` is among the keys.
     pub fn has_key(&self, key: &[u8]) -> bool {
         self.parts.iter().any(|part| match part {

@@ -100,7 +100,8 @@ fn a_section_makes_a_mount_point() {
         "bad type:=lnik\ngood type:=link;fs:=/srv/${key}\ndata type:=link;fs:=/srv/${key}\ns/k fs:=/x\n",
     );
     let daemon = Daemon::serving(&["/mnt/amd"]);
-    assert_eq!(visit::list("/mnt/amd"), ["bad", "data", "good"]);
+    // The directories are made a moment after the mount point.
+    wait_for("the keys", secs(5), || (visit::list("/mnt/amd") == ["bad", "data", "good"]).then_some(()));
     visit::serves("/mnt/amd/data");
     assert!(visit::enter("/mnt/amd/bad").is_err());
     daemon.says("/etc/amd.one:1:5: unknown type \"lnik\": did you mean link?");

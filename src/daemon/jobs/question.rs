@@ -79,11 +79,12 @@ impl Question {
     }
 
     /// Returns whether the source is not asked, as no wildcard serves the key and the map has no entry of its own for it, as
-    /// far as is known. Maps that are read as a whole are asked nevertheless: they know whether they have one.
+    /// far as is known. Maps that are read as a whole are asked nevertheless: they know whether they have one. A program that does
+    /// not list its keys has no keys when it was read.
     pub(super) fn is_refused(&self) -> bool {
         let source = &self.map.source;
         let is_own = || matches!(source.known(self.name()), Some(Answer::Found(found)) if !found.by_wildcard);
-        self.is_excepted() && source.known_entries().is_none() && !is_own()
+        self.is_excepted() && source.known_entries().is_none_or(|entries| entries.is_empty()) && !is_own()
     }
 
     fn is_excepted(&self) -> bool {

@@ -112,13 +112,8 @@ impl Candidates<'_> {
             let found = match self.at {
                 0 => self.known,
                 1 => binding_file(self.domain),
-                2 if self.silent => None,
-                // It may have been started again, on another port.
-                2 => self.tried.last().and_then(|last| {
-                    let ypserv = call::service(yp::PROGRAM, Transport::Udp);
-                    let port = call::port(*last.ip(), ypserv, deadline.min(Instant::now() + LOCAL)).ok()??;
-                    Some(SocketAddrV4::new(*last.ip(), port))
-                }),
+                // ypbind may not know yet, either.
+                2 | 4 => self.started_again(deadline),
                 3 => match ask_ypbind(self.domain, deadline.min(Instant::now() + LOCAL)) {
                     Ok(found) => found,
                     Err(reason) => {
@@ -134,6 +129,14 @@ impl Candidates<'_> {
                 return Some(server);
             }
         }
+    }
+
+    /// Returns where the server that refused last listens now: it may have been started again, on another port.
+    fn started_again(&self, deadline: Instant) -> Option<SocketAddrV4> {
+        let last = self.tried.last().filter(|_| !self.silent)?;
+        let ypserv = call::service(yp::PROGRAM, Transport::Udp);
+        let port = call::port(*last.ip(), ypserv, deadline.min(Instant::now() + LOCAL)).ok()??;
+        Some(SocketAddrV4::new(*last.ip(), port))
     }
 }
 
