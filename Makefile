@@ -24,6 +24,9 @@ CRIUDIR = /etc/criu
 INITDIR = /etc/init.d
 CONFDIR = /etc/conf.d
 APPARMORDIR = /etc/apparmor.d
+# notify-reload, or notify for systemd before 253.
+UNITTYPE = notify-reload
+EXECRELOAD = $(if $(filter notify,$(UNITTYPE)),; s|^#ExecReload=|ExecReload=|)
 # The directory with the built programs.
 TARGET = target/release
 
@@ -58,7 +61,7 @@ install-man:
 
 install-unit:
 	$(INSTALL) -d $(DESTDIR)$(UNITDIR)
-	sed 's|@SBINDIR@|$(SBINDIR)|' packaging/systemd/autofs.service > $(DESTDIR)$(UNITDIR)/autofs.service
+	sed 's|@SBINDIR@|$(SBINDIR)|; s|^Type=.*|Type=$(UNITTYPE)|$(EXECRELOAD)' packaging/systemd/autofs.service > $(DESTDIR)$(UNITDIR)/autofs.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/autofs.service
 
 install-doc:

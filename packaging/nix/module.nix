@@ -59,10 +59,9 @@ in
       ];
       restartIfChanged = false;
       serviceConfig = {
-        Type = "notify";
+        Type = "notify-reload";
         NotifyAccess = "main";
         ExecStart = "/run/current-system/sw/bin/automount --systemd-service --dont-check-daemon ${lib.escapeShellArgs cfg.options} /etc/auto.master";
-        ExecReload = "${pkgs.coreutils}/bin/kill -HUP $MAINPID";
         # FUSE servers that mounts have started live on.
         KillMode = "process";
         TimeoutSec = 180;

@@ -29,6 +29,7 @@ use crate::daemon::worker::Worker;
 use crate::engine::{Engine, Event, Kind, MountState, Shutdown, Wanted};
 use crate::exec::lanes::{Lane, Lanes};
 use crate::fault;
+use crate::link::Message;
 use crate::source::configuration::{Configuration, ConfigurationFiles};
 use crate::source::master::{self, Master, Reading, Status};
 use crate::source::{Freshness, Pass, SourceError};
@@ -118,6 +119,9 @@ pub(crate) async fn start(worker: &Rc<Worker>, again: bool) {
 /// Reads everything again. Only one reload runs at a time; a wish that comes meanwhile is served after it.
 pub(crate) async fn reload(worker: Rc<Worker>) {
     if !worker.life.begin_reload() {
+        if !worker.life.is_reloading() {
+            worker.mounts.tell_keeper(Message::Reloaded);
+        }
         return;
     }
     loop {
@@ -128,6 +132,7 @@ pub(crate) async fn reload(worker: Rc<Worker>) {
             break;
         }
     }
+    worker.mounts.tell_keeper(Message::Reloaded);
 }
 
 /// Reads the configuration at the start. What cannot be read by the deadline counts as absent.

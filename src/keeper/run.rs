@@ -64,6 +64,12 @@ pub(super) trait Waiting {
     /// The daemon serves.
     fn started(&mut self);
 
+    /// A reload was asked for by signal.
+    fn reloading(&mut self);
+
+    /// All reloads have ended.
+    fn reloaded(&mut self);
+
     /// The daemon is alive.
     fn alive(&mut self);
 
@@ -230,7 +236,7 @@ impl Keeper {
                     if is_from_our_group(signal) {
                         warn!("process {} has sent its whole process group a signal; it is ignored", signal.pid);
                     } else {
-                        self.pass_on(signal.request);
+                        self.pass_on(signal.request, waiting);
                     }
                 }
                 if let Some(code) = self.reap(waiting) {
@@ -401,12 +407,13 @@ impl Keeper {
             }
             (Some(Message::Ending(code)), None) => self.ending = Some(code),
             (Some(Message::Upgrade), None) => self.upgrade = true,
+            (Some(Message::Reloaded), None) => waiting.reloaded(),
             _ => {}
         }
         true
     }
 
-    fn pass_on(&mut self, request: Request) {
+    fn pass_on(&mut self, request: Request, waiting: &mut dyn Waiting) {
         let signal = match request {
             Request::Stop => Signal::Stop,
             Request::Force => Signal::Force,
@@ -416,8 +423,11 @@ impl Keeper {
             Request::Child => return self.pulse.look_again(Duration::from_millis(1)),
             Request::Other(_) => return,
         };
-        if matches!(request, Request::Stop | Request::Force) {
-            self.stop = Some(signal);
+        match request {
+            Request::Stop | Request::Force => self.stop = Some(signal),
+            // Without a worker, the next one reads everything, and its start is the end of the reload.
+            Request::Reload => waiting.reloading(),
+            _ => {}
         }
         match self.worker {
             Some(pid) => drop(children::kill(pid, signal)),
@@ -499,6 +509,10 @@ mod tests {
         fn started(&mut self) {
             self.0 += 1;
         }
+
+        fn reloading(&mut self) {}
+
+        fn reloaded(&mut self) {}
 
         fn alive(&mut self) {}
 

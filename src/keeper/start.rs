@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
+
 use super::flag::{Flag, Taken};
 use super::handover::{Files, Handover, HandoverError};
 use super::run::{Keeper, PATIENCE, TABLE, Waiting};
@@ -108,10 +110,18 @@ fn detach() -> std::io::Result<Detached> {
 /// Tells the starter, once, and the service manager.
 struct Status {
     starter: Option<File>,
-    notify: bool,
+    /// Whether a service manager is told. If it does not listen there is no socket, and nothing to do.
+    managed: bool,
+    /// Whether the daemon has served since the start of this program.
+    started: bool,
+    reloading: bool,
 }
 
 impl Status {
+    fn new(starter: Option<File>, options: &Options) -> Self {
+        Self { starter, managed: options.systemd_service, started: false, reloading: false }
+    }
+
     fn tell(&mut self, status: u8) {
         if let Some(mut starter) = self.starter.take() {
             let _ = starter.write_all(&[status]);
@@ -122,14 +132,31 @@ impl Status {
 impl Waiting for Status {
     fn started(&mut self) {
         self.tell(0);
-        if std::mem::take(&mut self.notify) {
-            // Without a service manager that waits there is no socket, and nothing to do.
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        if self.managed && (!self.started || self.reloading) {
+            let _ = sd_notify::notify(&[NotifyState::Ready]);
+        }
+        (self.started, self.reloading) = (true, false);
+    }
+
+    fn reloading(&mut self) {
+        // Before the start has ended, its end says it all. Later each signal is answered, because the service manager accepts
+        // only a notification that is younger than its signal.
+        if self.managed && self.started {
+            if let Ok(now) = NotifyState::monotonic_usec_now() {
+                let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
+                self.reloading = true;
+            }
+        }
+    }
+
+    fn reloaded(&mut self) {
+        if std::mem::take(&mut self.reloading) {
+            let _ = sd_notify::notify(&[NotifyState::Ready]);
         }
     }
 
     fn alive(&mut self) {
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        let _ = sd_notify::notify(&[NotifyState::Watchdog]);
     }
 
     fn interval(&self) -> Option<Duration> {
@@ -157,7 +184,7 @@ impl Drop for PidFile {
 fn keep(options: Options, starter: Option<File>, worker: Worker) -> u8 {
     let program = Escaped(&options.program);
     let daemonised = starter.is_some();
-    let mut status = Status { starter, notify: options.systemd_service };
+    let mut status = Status::new(starter, &options);
     let mut flag = None;
     if !options.dont_check_daemon {
         match Flag::take(Path::new(RUN_DIRECTORY)) {
@@ -221,7 +248,8 @@ fn go_on(options: Options, handover: Handover, worker: Worker) -> u8 {
     let keeper = Signals::block().and_then(|signals| Keeper::resume(signals, handover));
     match keeper {
         Ok(keeper) => {
-            let status = Status { starter: None, notify: false };
+            // The program before may have begun a reload, which the start of this one ends.
+            let status = Status::new(None, &options);
             live(options, keeper, status, (pid_file.map(PidFile), flag.map(Flag::inherited)), worker)
         }
         Err(e) => {

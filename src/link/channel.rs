@@ -19,6 +19,8 @@ pub enum Message {
     Ending(u8),
     /// The program is to be replaced by the one that stands at its path now.
     Upgrade,
+    /// No reload is running or wished for any more. A keeper of a program without this message ignores it.
+    Reloaded,
 }
 
 /// Bytes of a message on the wire.
@@ -34,6 +36,7 @@ impl Message {
             Self::Started => (3, 0),
             Self::Ending(code) => (4, code.into()),
             Self::Upgrade => (5, 0),
+            Self::Reloaded => (6, 0),
         };
         let mut bytes = [0; SIZE];
         for (place, word) in bytes.chunks_exact_mut(4).zip([MAGIC, kind, argument]) {
@@ -58,6 +61,7 @@ impl Message {
             3 => Some(Self::Started),
             4 => u8::try_from(argument).ok().map(Self::Ending),
             5 => Some(Self::Upgrade),
+            6 => Some(Self::Reloaded),
             _ => None,
         }
     }
@@ -91,7 +95,14 @@ mod tests {
 
     #[test]
     fn what_is_sent_is_what_arrives_and_nothing_else_is_understood() {
-        for m in [Message::Hold(7), Message::Drop(u32::MAX), Message::Started, Message::Ending(3), Message::Upgrade] {
+        for m in [
+            Message::Hold(7),
+            Message::Drop(u32::MAX),
+            Message::Started,
+            Message::Ending(3),
+            Message::Upgrade,
+            Message::Reloaded,
+        ] {
             assert_eq!(Message::decode(&m.encode()), Some(m));
             assert_eq!(Message::decode(&m.encode()[..8]), None, "half a message");
         }

@@ -381,7 +381,7 @@ fn lease() {
     container.serves("/auto/t5");
     // What is asked for meanwhile is done afterwards.
     put("/etc/auto.br", "three -fstype=tmpfs :tmpfs\n");
-    container.order(&["reload"]);
+    container.order(&["reload", "--no-wait"]);
     container.order(&["resume"]);
     wait_for("the reload", secs(5), || (container.visit("/br/three") == 0).then_some(()));
     container.order(&["resume"]);

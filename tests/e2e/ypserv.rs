@@ -14,8 +14,6 @@ use std::time::Duration;
 
 use autofs::rpc::{Reader, Records, Writer, mark};
 
-use super::common::world::put;
-
 /// The NIS domain.
 const DOMAIN: &[u8] = b"lab";
 
