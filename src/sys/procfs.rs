@@ -30,11 +30,11 @@ pub fn mount_namespace(pid: i32) -> io::Result<u64> {
     Ok(stat(format!("/proc/{pid}/ns/mnt").as_str())?.st_ino as _)
 }
 
-/// Returns whether this process is neither in the first pid namespace nor in the first ipc namespace, as in a container. A pid
-/// namespace alone, as unshare(1) makes one, keeps processes together and is no container.
+/// Returns whether this process is in none of the first pid, ipc and control group namespaces, as in a container. One of them
+/// alone is none: unshare(1) makes them, to keep processes together.
 pub fn is_apart() -> bool {
-    /// `PROC_PID_INIT_INO` and `PROC_IPC_INIT_INO` of linux/proc_ns.h: the inode numbers of the first namespaces.
-    const FIRST: [(&str, u64); 2] = [("pid", 0xEFFF_FFFC), ("ipc", 0xEFFF_FFFF)];
+    /// `PROC_PID_INIT_INO` and so on of linux/proc_ns.h: the inode numbers of the first namespaces.
+    const FIRST: [(&str, u64); 3] = [("pid", 0xEFFF_FFFC), ("ipc", 0xEFFF_FFFF), ("cgroup", 0xEFFF_FFFB)];
     FIRST
         .iter()
         .all(|(name, first)| stat(format!("/proc/self/ns/{name}").as_str()).is_ok_and(|found| found.st_ino != *first))

@@ -219,11 +219,11 @@ fn multi_mount_without_a_root() {
     assert_eq!(table::below("/mnt/auto"), []);
 }
 
-/// A container is known by its pid and ipc namespaces, without any file that marks it.
+/// A container is known by its pid, ipc and control group namespaces, without any file that marks it.
 #[case]
 fn multi_mount_without_a_root_in_a_container() {
     site::one_map("m /x/y -fstype=tmpfs :y /z -fstype=tmpfs :z\n");
-    let mut daemon = Daemon::spawn(Daemon::under(&["unshare", "--ipc"], &["-f", "-v"]));
+    let mut daemon = Daemon::spawn(Daemon::under(&["unshare", "--ipc", "--cgroup"], &["-f", "-v"]));
     daemon.ready(&["/mnt/auto"]);
     visit::enter("/mnt/auto/m").unwrap();
     assert!(table::served("/mnt/auto/m"), "no placeholder");
