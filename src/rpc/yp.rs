@@ -18,7 +18,7 @@ pub const NAME_MAX: usize = 1024;
 /// The longest key or value.
 pub const RECORD_MAX: usize = 16 << 20;
 
-/// Bytes of a reply to [`all`] that are accepted, at most.
+/// Bytes of a reply to [`Map::all`] that are accepted, at most.
 pub const REPLY_MAX: usize = 64 << 20;
 
 /// Procedures of ypserv.
