@@ -34,10 +34,12 @@ pub fn mount_namespace(pid: i32) -> io::Result<u64> {
 /// alone is none: unshare(1) makes them, to keep processes together.
 pub fn is_apart() -> bool {
     /// `PROC_PID_INIT_INO` and so on of linux/proc_ns.h: the inode numbers of the first namespaces.
-    const FIRST: [(&str, u64); 3] = [("pid", 0xEFFF_FFFC), ("ipc", 0xEFFF_FFFF), ("cgroup", 0xEFFF_FFFB)];
-    FIRST
-        .iter()
-        .all(|(name, first)| stat(format!("/proc/self/ns/{name}").as_str()).is_ok_and(|found| found.st_ino != *first))
+    const FIRST: [(&str, u32); 3] = [("pid", 0xEFFF_FFFC), ("ipc", 0xEFFF_FFFF), ("cgroup", 0xEFFF_FFFB)];
+    let is_other = |name: &str, first: u32| {
+        // The type of an inode number depends on the machine.
+        stat(format!("/proc/self/ns/{name}").as_str()).is_ok_and(|found| u32::try_from(found.st_ino) != Ok(first))
+    };
+    FIRST.iter().all(|(name, first)| is_other(name, *first))
 }
 
 /// Returns one process of each visible mount namespace, except the own one.
