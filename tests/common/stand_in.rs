@@ -182,6 +182,8 @@ fn make(name: &str, arguments: &[String], rules: &Rules) -> Result<(), String> {
         let signal = Signal::try_from(signal).map_err(|e| e.to_string())?;
         SigSet::all().thread_block().map_err(|e| e.to_string())?;
         killpg(getpgrp(), signal).map_err(|e| e.to_string())?;
+        // The keeper looks at who has sent it.
+        std::thread::sleep(Duration::from_secs(1));
         return Err(format!("{source}: refused after {signal}"));
     }
     if rules.fail.contains(source) {

@@ -150,8 +150,9 @@ fn switches(daemon: &Daemon) -> BTreeMap<(i32, String), u64> {
 fn idle_means_idle() {
     site::any_key_for(4);
     let mut daemon = Daemon::serving(&["/mnt/auto"]);
-    // The start is over: the keeper has looked at the worker once, and the interface has its addresses.
-    std::thread::sleep(secs(5));
+    // The start is over: the keeper has looked at the worker once, the interface has its addresses, and the threads that the
+    // start needed have ended.
+    std::thread::sleep(secs(13));
     let before = switches(&daemon);
     std::thread::sleep(secs(5));
     assert_eq!(switches(&daemon), before, "nothing was ever mounted");
