@@ -18,6 +18,7 @@ pub mod rpc;
 pub mod text;
 
 // The shell.
+pub(crate) mod blocking;
 pub mod cli;
 pub mod daemon;
 pub mod exec;

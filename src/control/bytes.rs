@@ -56,7 +56,10 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-fn encode(bytes: &[u8]) -> String {
+fn encode(bytes: &[u8]) -> Cow<'_, str> {
+    if let (None, Ok(plain)) = (memchr::memchr(b'\\', bytes), std::str::from_utf8(bytes)) {
+        return Cow::Borrowed(plain);
+    }
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text += &chunk.valid().replace('\\', "\\\\");
@@ -64,7 +67,7 @@ fn encode(bytes: &[u8]) -> String {
             let _ = write!(text, "\\x{byte:02x}");
         }
     }
-    text
+    Cow::Owned(text)
 }
 
 fn decode(text: &str) -> Option<Vec<u8>> {

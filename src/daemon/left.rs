@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use log::{debug, info, warn};
 
+use crate::blocking;
 use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
 use crate::daemon::mounts::table::{MountTable, Mounted};
 use crate::daemon::worker::Worker;
@@ -89,8 +90,8 @@ pub(crate) async fn find(worker: &Worker) -> Vec<PathBuf> {
         let table = MountTable::read()?;
         Ok(served.left(&table).into_iter().map(|line| line.target.clone()).collect())
     };
-    let found = tokio::time::timeout(WITHIN, tokio::task::spawn_blocking(look)).await;
-    found.ok().and_then(Result::ok).and_then(Result::ok).unwrap_or_default()
+    let found = tokio::time::timeout(WITHIN, blocking::run(look)).await;
+    found.ok().and_then(Result::ok).unwrap_or_default()
 }
 
 /// Unmounts all autofs mounts that are left over, with what is mounted on them, and removes the directories that were made

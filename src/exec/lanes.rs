@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::blocking;
 use crate::config::native::Limits;
 use crate::mutex::lock;
 
@@ -124,18 +125,11 @@ impl Lanes {
             Some((semaphore, _)) => Arc::clone(semaphore).acquire_owned().await.ok(),
             None => None,
         };
-        let done = tokio::task::spawn_blocking(move || {
+        blocking::run(move || {
             let _permit = permit;
             work()
-        });
-        match done.await {
-            Ok(done) => done,
-            Err(e) => match e.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime ends, and this task with it.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        })
+        .await
     }
 
     /// As [`run`](Self::run), for work on one place: waits at most `deadline`, and as long as late work on the same place

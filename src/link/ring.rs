@@ -3,8 +3,9 @@
 //!
 //! A header says where the oldest entry is. Each entry follows the one before it, or begins at the start of the ring if the
 //! one before is the last that fits before the end. The serial numbers are consecutive, so that a reader knows where the
-//! newest entry ends. There is one writer at a time. It moves the header before it overwrites an entry, so that a writer that
-//! dies at any step loses at most the entry that it was writing.
+//! newest entry ends. There is one writer at a time. It gathers entries that follow each other and writes them in one step,
+//! after it has moved the header past the entries that it overwrites. So a writer that dies at any step loses at most the
+//! entries that it had gathered.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,6 +23,9 @@ const ENTRY: u64 = WORDS as u64;
 
 /// Bytes of three words.
 const WORDS: usize = 24;
+
+/// Maximum number of bytes that are gathered before they are written.
+const GATHERED: usize = 64 << 10;
 
 /// An entry as it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +51,11 @@ pub struct Ring {
     entries: VecDeque<Entry>,
     /// The serial number of the next entry.
     next: u64,
+    /// Entries that are not written yet, and the offset of the first of them.
+    gathered: Vec<u8>,
+    gathered_at: u64,
+    /// Whether the header in the file says something else than it should.
+    is_header_old: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +78,17 @@ impl Ring {
     /// # Errors
     /// Returns the errors of pread(2) and pwrite(2).
     pub fn open(file: MemoryFile, start: u64, size: u64, limit: usize) -> io::Result<Self> {
-        let mut ring = Self { file, start, size, limit, entries: VecDeque::new(), next: 1 };
+        let mut ring = Self {
+            file,
+            start,
+            size,
+            limit,
+            entries: VecDeque::new(),
+            next: 1,
+            gathered: Vec::new(),
+            gathered_at: HEADER,
+            is_header_old: false,
+        };
         let mut header = [0; WORDS];
         ring.file.read(start, &mut header)?;
         let [magic, serial, mut at] = words(&header);
@@ -94,7 +113,7 @@ impl Ring {
             return None;
         }
         let mut head = [0; WORDS];
-        self.file.read(self.start + at, &mut head).ok()?;
+        self.read(at, &mut head).ok()?;
         let [found, last, rest] = words(&head);
         let length = u32::try_from(rest & u64::from(u32::MAX)).ok()?;
         let count = u32::try_from(rest >> 32).ok()?;
@@ -107,6 +126,36 @@ impl Ring {
         self.file.write(self.start, &bytes([MAGIC, self.oldest(), at]))
     }
 
+    /// Returns the place in `gathered` of an offset whose bytes are gathered.
+    fn in_gathered(&self, at: u64) -> Option<usize> {
+        usize::try_from(at.checked_sub(self.gathered_at)?).ok().filter(|index| *index < self.gathered.len())
+    }
+
+    /// Reads the bytes at an offset, whether they are written or gathered.
+    fn read(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+        match self.in_gathered(at) {
+            None => self.file.read(self.start + at, bytes),
+            Some(index) => {
+                let found = self.gathered.get(index..index + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+                bytes.copy_from_slice(found);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes the entries that were gathered.
+    ///
+    /// # Errors
+    /// Returns the errors of pwrite(2); the entries are lost then.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.is_header_old) {
+            self.write_header()?;
+        }
+        let written = self.file.write(self.start + self.gathered_at, &self.gathered);
+        self.gathered.clear();
+        written
+    }
+
     /// Returns the number of the oldest entry, or of the next one if there is none.
     pub fn oldest(&self) -> u64 {
         self.next - self.entries.len() as u64
@@ -117,7 +166,8 @@ impl Ring {
         self.next
     }
 
-    /// Adds an entry, and drops the oldest ones that are in its place. Returns its number.
+    /// Adds an entry, and drops the oldest ones that are in its place. Returns its number. The entry is written by
+    /// [`flush`](Self::flush) at the latest.
     ///
     /// # Errors
     /// Returns `InvalidInput` if it is longer than a quarter of the ring, and the errors of pwrite(2).
@@ -140,17 +190,15 @@ impl Ring {
         while self.entries.front().is_some_and(in_the_way) || self.entries.len() >= self.limit {
             self.entries.pop_front();
         }
-        if self.entries.len() < before {
-            self.write_header()?;
+        self.is_header_old |= self.entries.len() < before || self.entries.is_empty();
+        if at != self.gathered_at + self.gathered.len() as u64 || self.gathered.len() > GATHERED {
+            self.flush()?;
+            self.gathered_at = at;
         }
-        let entry = Entry { at, length, count: 1 };
-        let head = bytes([self.next, time, u64::from(length) | 1 << 32]);
-        self.file.write(self.start + at, &[&head[..], text].concat())?;
-        self.entries.push_back(entry);
+        self.gathered.extend_from_slice(&bytes([self.next, time, u64::from(length) | 1 << 32]));
+        self.gathered.extend_from_slice(text);
+        self.entries.push_back(Entry { at, length, count: 1 });
         self.next += 1;
-        if self.entries.len() == 1 {
-            self.write_header()?;
-        }
         Ok(self.next - 1)
     }
 
@@ -163,9 +211,12 @@ impl Ring {
         let Some(entry) = index.and_then(|index| self.entries.get_mut(index)) else { return Ok(false) };
         entry.count = entry.count.saturating_add(1);
         let rest = u64::from(entry.length) | u64::from(entry.count) << 32;
-        let head = bytes([serial, time, rest]);
-        let at = self.start + entry.at;
-        self.file.write(at, &head)?;
+        let (at, head) = (entry.at, bytes([serial, time, rest]));
+        let gathered = self.in_gathered(at).and_then(|index| self.gathered.get_mut(index..index + head.len()));
+        match gathered {
+            Some(gathered) => gathered.copy_from_slice(&head),
+            None => self.file.write(self.start + at, &head)?,
+        }
         Ok(true)
     }
 
@@ -175,7 +226,7 @@ impl Ring {
         let at = self.entries.get(index)?.at;
         let (entry, last) = self.entry(at, serial)?;
         let mut text = vec![0; entry.length as usize];
-        self.file.read(self.start + at + ENTRY, &mut text).ok()?;
+        self.read(at + ENTRY, &mut text).ok()?;
         Some(Stored { serial, count: entry.count, last, text })
     }
 
@@ -227,7 +278,9 @@ mod tests {
         let file = file();
         let mut first = ring(&file);
         assert_eq!((first.append(b"a", 10).unwrap(), first.append(b"b", 11).unwrap()), (1, 2));
-        assert!(first.again(1, 12).unwrap() && first.again(1, 13).unwrap() && !first.again(3, 1).unwrap());
+        assert!(first.again(1, 12).unwrap() && !first.again(3, 1).unwrap());
+        first.flush().unwrap();
+        assert!(first.again(1, 13).unwrap());
         drop(first);
         let mut second = ring(&file);
         let a = Stored { serial: 1, count: 3, last: 13, text: b"a".to_vec() };
@@ -240,14 +293,18 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
-        /// The ring holds the last entries, and the next writer finds the same ones.
+        /// The ring holds the last entries, and the next writer finds those that were written.
         #[test]
-        fn the_last_entries_are_kept(lengths in prop::collection::vec(0..300_usize, 0..80), reopen in 0..80_usize) {
+        fn the_last_entries_are_kept(
+            lengths in prop::collection::vec((0..300_usize, any::<bool>()), 0..80),
+            reopen in 0..80_usize,
+        ) {
             let file = file();
             let mut one = ring(&file);
             let mut all = Vec::new();
-            for (n, length) in lengths.into_iter().enumerate() {
+            for (n, (length, flush)) in lengths.into_iter().enumerate() {
                 if n == reopen {
+                    one.flush().unwrap();
                     one = ring(&file);
                 }
                 let text = vec![n as u8; length];
@@ -256,7 +313,12 @@ mod tests {
                 let expected: Vec<_> = all.iter().rev().take(kept.len()).cloned().collect();
                 prop_assert_eq!(&kept, &expected);
                 prop_assert!(kept.len() >= 3.min(all.len()) && kept.len() <= 20);
-                prop_assert_eq!(texts(&ring(&file)), expected);
+                let found = texts(&ring(&file));
+                prop_assert!(found.iter().all(|entry| all.contains(entry)), "a writer that dies here leaves other entries");
+                if flush {
+                    one.flush().unwrap();
+                    prop_assert_eq!(texts(&ring(&file)), expected);
+                }
             }
         }
     }

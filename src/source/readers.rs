@@ -3,10 +3,13 @@
 //! Work that takes long gives its place to others but keeps its thread: so a source that hangs costs one thread, and
 //! never the turn of another source. How many threads a source may hold is the matter of [`Flight`](super::Flight).
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+
+use crate::blocking;
 
 /// After this time, work counts as hanging and gives its place to others.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -45,25 +48,17 @@ impl Readers {
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, TooMany> {
         let place = self.places.acquire().await.ok();
         let hanging = Arc::clone(&self.hanging).try_acquire_owned().map_err(|_| TooMany)?;
-        let mut done = tokio::task::spawn_blocking(move || {
+        let mut done = pin!(blocking::run(move || {
             // As long as the thread is in use, also when nothing waits for it any more.
             let _hanging = hanging;
             work()
-        });
-        let done = match tokio::time::timeout(PATIENCE, &mut done).await {
-            Ok(done) => done,
+        }));
+        match tokio::time::timeout(PATIENCE, &mut done).await {
+            Ok(done) => Ok(done),
             Err(_) => {
                 drop(place);
-                done.await
+                Ok(done.await)
             }
-        };
-        match done {
-            Ok(done) => Ok(done),
-            Err(e) => match e.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime ends, and with it the caller.
-                Err(_) => std::future::pending().await,
-            },
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod exec;
 pub mod fds;
 pub mod fstypes;
 pub mod heap;
+pub mod image;
 pub mod inherited;
 pub mod interfaces;
 pub mod krb5;

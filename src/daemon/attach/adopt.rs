@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::attacher::{AttachError, Attached, Attacher, Job};
 use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
 use super::{Attach, RETRY, read_table};
+use crate::blocking;
 use crate::daemon::jobs::{Means, leads, offsets, resolve, submount};
 use crate::daemon::mailbox::Report;
 use crate::daemon::maps::configured_map::ConfiguredMap;
@@ -43,7 +44,7 @@ pub(crate) async fn inherited(means: &Means) {
     if own.is_empty() {
         return;
     }
-    let Ok(Ok(table)) = tokio::task::spawn_blocking(MountTable::read).await else { return };
+    let Ok(table) = blocking::run(MountTable::read).await else { return };
     let live: Vec<&Mounted> = table.mounts().iter().filter(|line| line.speaks_through(&own).is_some()).collect();
     // Offset triggers and submounts stand below another one.
     let is_below =
@@ -328,7 +329,7 @@ async fn take_nested(
         )
     };
     let (path, kind, remote) = (job.path.clone(), job.kind, table.is_remote(&job.path));
-    let (_, result, _) = tokio::task::spawn_blocking(move || attacher.run(vec![job])).await.ok()?.pop()?;
+    let (_, result, _) = blocking::run(move || attacher.run(vec![job])).await.pop()?;
     match result {
         Ok(Attached { pipe, dev, mount_id, .. }) => {
             let created = Made::default();

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use log::error;
 
+use crate::blocking;
 use crate::daemon::jobs::Means;
 use crate::daemon::life::Life;
 use crate::daemon::mailbox::Mailbox;
@@ -34,13 +35,12 @@ pub(crate) struct Attach {
 
 /// Reads the mount table off the reactor. If it cannot be read, it counts as empty.
 async fn read_table() -> Arc<MountTable> {
-    let table = match tokio::task::spawn_blocking(MountTable::read).await {
-        Ok(Ok(table)) => table,
-        Ok(Err(e)) => {
+    let table = match blocking::run(MountTable::read).await {
+        Ok(table) => table,
+        Err(e) => {
             error!("cannot read the mount table: {e}");
             MountTable::of(Vec::new())
         }
-        Err(_) => MountTable::of(Vec::new()),
     };
     Arc::new(table)
 }

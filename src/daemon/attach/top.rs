@@ -12,6 +12,7 @@ use log::{error, warn};
 use super::attacher::{AttachError, Attached, Attacher, Job};
 use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
 use super::{Attach, RETRY, adopt, read_table, vacant};
+use crate::blocking;
 use crate::daemon::jobs::{Means, browse};
 use crate::daemon::mailbox::Report;
 use crate::daemon::maps::configured_map::ConfiguredMap;
@@ -58,8 +59,7 @@ fn share(wanted: &mut Vec<(MountId, Wanted)>) -> Vec<(MountId, Wanted)> {
 async fn table_for(with: &Attach, wanted: &[(MountId, Wanted)]) -> Arc<MountTable> {
     if with.life.has_started() {
         let paths: Vec<Arc<Path>> = wanted.iter().map(|(_, wanted)| Arc::clone(&wanted.path)).collect();
-        let vacant = tokio::task::spawn_blocking(move || vacant::all_vacant(paths.iter().map(|path| &**path)));
-        if vacant.await.unwrap_or(false) {
+        if blocking::run(move || vacant::all_vacant(paths.iter().map(|path| &**path))).await {
             return Arc::new(MountTable::of(Vec::new()));
         }
     }
@@ -100,7 +100,7 @@ async fn attach_together(
     log_refused(mounts, &refused);
     missing.extend(refused.into_iter().map(|(id, _, reason)| (id, reason)));
     let pipes: Vec<u32> = jobs.iter().map(|job| job.pipe).collect();
-    let results = tokio::task::spawn_blocking(move || attacher.run(jobs)).await.unwrap_or_default();
+    let results = blocking::run(move || attacher.run(jobs)).await;
     let (mut attached, mut found, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
     for (id, result, duration) in results {
         let Some((map, wanted)) = lines.get(&id) else { continue };

@@ -19,6 +19,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::restore;
+use crate::blocking;
 use crate::control::{Bytes, Mode, Quiesce, Quiesced, Umount};
 use crate::daemon::life::Phase;
 use crate::daemon::mounts::Mounts;
@@ -194,10 +195,8 @@ async fn park(worker: &Rc<Worker>) -> io::Result<()> {
 
 /// Unmounts the entries that `what` selects, and returns the paths that were unmounted.
 async fn unmount(worker: &Rc<Worker>, what: Umount, deadline: Instant) -> Result<Vec<Bytes>, String> {
-    let table = || async {
-        let read = tokio::task::spawn_blocking(MountTable::read).await;
-        read.map_err(|e| e.to_string())?.map_err(|e| format!("cannot read the mount table: {e}"))
-    };
+    let table =
+        || async { blocking::run(MountTable::read).await.map_err(|e| format!("cannot read the mount table: {e}")) };
     let wanted = |mounts: &Mounts, table: &MountTable| match what {
         Umount::None => Vec::new(),
         Umount::Unsupported => unsupported(mounts, table),

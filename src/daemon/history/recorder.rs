@@ -147,6 +147,8 @@ struct Writer {
     seen: HashMap<u32, history::Requester>,
     /// The last failure of a user at a path.
     failures: HashMap<(Vec<u8>, u32), u64>,
+    /// The text of the entry that is being recorded.
+    text: Vec<u8>,
 }
 
 impl Writer {
@@ -161,6 +163,7 @@ impl Writer {
             requesters: HashMap::new(),
             seen: HashMap::new(),
             failures: HashMap::new(),
+            text: Vec::new(),
         }
     }
 
@@ -182,11 +185,19 @@ impl Writer {
                         break;
                     }
                     self.seen.clear();
-                    self.counters.write(&self.rings);
+                    self.write();
                 }
             }
             self.serve_waiting();
         }
+    }
+
+    /// Writes what was recorded and counted.
+    fn write(&mut self) {
+        if let Err(e) = self.rings.requests.flush().and_then(|()| self.rings.events.flush()) {
+            debug!("the history cannot be written: {e}");
+        }
+        self.counters.write(&self.rings);
     }
 
     /// Does what a message says. Returns `false` at the end.
@@ -202,7 +213,7 @@ impl Writer {
             Message::Ask(query, reply) => self.ask(query, reply),
             Message::Count(reply) => drop(reply.send(self.counters.metrics())),
             Message::End => {
-                self.counters.write(&self.rings);
+                self.write();
                 return false;
             }
         }
@@ -236,12 +247,12 @@ impl Writer {
             }
             (who.pid, who.tgid, who.uid, who.gid) = (answered.who.pid, answered.who.tgid, uid, answered.who.gid);
             let mut request = answered.record(who);
-            let mut text = serde_json::to_vec(&request).unwrap_or_default();
-            if text.len() > query::LONGEST {
+            write_json(&mut self.text, &request);
+            if self.text.len() > query::LONGEST {
                 query::shorten(&mut request);
-                text = serde_json::to_vec(&request).unwrap_or_default();
+                write_json(&mut self.text, &request);
             }
-            match self.rings.requests.append(&text, time) {
+            match self.rings.requests.append(&self.text, time) {
                 Ok(serial) => {
                     if let Some(attempt) = answered.attempt {
                         joined.insert((attempt, uid), serial);
@@ -264,8 +275,8 @@ impl Writer {
 
     fn happened(&mut self, event: &DaemonEvent) {
         self.counters.happened(event);
-        let text = serde_json::to_vec(event).unwrap_or_default();
-        if let Err(e) = self.rings.events.append(&text, event.at) {
+        write_json(&mut self.text, event);
+        if let Err(e) = self.rings.events.append(&self.text, event.at) {
             debug!("an event cannot be recorded: {e}");
         }
     }
@@ -295,6 +306,13 @@ impl Writer {
             }
         }
     }
+}
+
+/// Replaces `text` by the JSON of a value.
+fn write_json(text: &mut Vec<u8>, value: &impl serde::Serialize) {
+    text.clear();
+    // Only a type that JSON cannot show would be an error.
+    let _ = serde_json::to_writer(text, value);
 }
 
 fn path(answered: &Answered) -> Vec<u8> {

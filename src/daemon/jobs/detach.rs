@@ -9,6 +9,7 @@ use std::sync::Arc;
 use log::{debug, error, info, warn};
 
 use super::trigger::{forget, silence, umount_trigger};
+use crate::blocking;
 use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::mounts::table::MountTable;
@@ -94,7 +95,7 @@ pub(crate) async fn leave(mounts: &Mounts, tools: &Tools, left: &[MountId], how:
             _ => warn!(target: &target(path), "can't shutdown: filesystem {shown} still busy"),
         }
     }
-    let leave = tokio::task::spawn_blocking(move || {
+    let leave = blocking::run(move || {
         for (path, dev) in mounts {
             silence(&control, &path, dev);
         }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use log::{debug, info, warn};
 
 use super::Requests;
+use crate::blocking;
 use crate::daemon::attach::opener::{Opener, PATIENCE};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::mounts::pipes::Pipe;
@@ -114,7 +115,7 @@ impl Requests {
             }
         }
         let searches: Vec<_> = lost.into_iter().map(|(dev, lost)| search(tools, dev, lost)).collect();
-        let all = tokio::task::spawn_blocking(move || searches.into_iter().for_each(|search| drop(search())));
+        let all = blocking::run(move || searches.into_iter().for_each(|search| drop(search())));
         if tokio::time::timeout(LAST, all).await.is_err() {
             warn!("requests from another mount namespace could not be answered");
         }

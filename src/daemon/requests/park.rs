@@ -11,6 +11,7 @@ use super::Requests;
 use super::answer::Pending;
 use super::elsewhere::ByDevice;
 use super::read::Receiver;
+use crate::blocking;
 use crate::daemon::mounts::Mounts;
 use crate::daemon::mounts::table::MountTable;
 use crate::daemon::tools::Tools;
@@ -37,7 +38,7 @@ pub(crate) async fn find_mounts(requests: Rc<Requests>, mounts: Rc<Mounts>, tool
         if waiting.is_empty() {
             break;
         }
-        if let Ok(Ok(table)) = tokio::task::spawn_blocking(MountTable::read).await {
+        if let Ok(table) = blocking::run(MountTable::read).await {
             mounts.find_devices(&table);
             requests.serve_parked(&mounts, &receiver);
             // Only for packets that were parked before the table was read.

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
+use crate::blocking;
 use crate::daemon::life::Phase;
 use crate::daemon::mounts::table::MountTable;
 use crate::daemon::worker::Worker;
@@ -76,7 +77,7 @@ async fn all_in_reach(worker: &Worker) -> bool {
         Some((Arc::clone(&mount.path), autofs::decode(mount.dev)))
     });
     let look = move || ways.into_iter().all(|(path, dev)| exec::stands_at(&path, dev) == Some(true));
-    !troubled && tokio::task::spawn_blocking(look).await.unwrap_or(false)
+    !troubled && blocking::run(look).await
 }
 
 /// Compares the mount table with what this worker knows, and puts right what it can.
@@ -94,7 +95,7 @@ pub(crate) async fn verify(worker: &Rc<Worker>, heal: Heal) {
         let lost: Vec<(EntryId, PathBuf)> = entries.into_iter().filter(|(_, path)| !stands(path)).collect();
         Ok((judge(rows, &table), lost))
     };
-    let Ok(Ok((judged, lost))) = tokio::task::spawn_blocking(compare).await else { return };
+    let Ok((judged, lost)) = blocking::run(compare).await else { return };
     if worker.life.phase() != Phase::Serving {
         return;
     }

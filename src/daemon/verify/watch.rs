@@ -14,6 +14,7 @@ use std::time::Duration;
 use log::warn;
 
 use super::{Heal, verify};
+use crate::blocking;
 use crate::daemon::mounts::watch::Report;
 use crate::daemon::requests::readable;
 use crate::daemon::worker::Worker;
@@ -81,7 +82,7 @@ pub(super) async fn is_concerned(worker: &Worker) -> bool {
 /// Returns whether one of these new mounts is on an indirect mount of ours or above a mount of ours.
 async fn may_cover(worker: &Worker, come: Vec<u64>) -> bool {
     let places = move || come.into_iter().map(mount_id::place).collect::<Vec<_>>();
-    let Ok(places) = tokio::task::spawn_blocking(places).await else { return true };
+    let places = blocking::run(places).await;
     let mut others: HashSet<PathBuf> = HashSet::new();
     for place in places {
         match place {
@@ -104,5 +105,5 @@ async fn may_cover(worker: &Worker, come: Vec<u64>) -> bool {
         tops.iter()
             .any(|(path, kind)| *kind == Kind::Indirect && is_other(path) || path.ancestors().skip(1).any(is_other))
     };
-    tokio::task::spawn_blocking(look).await.unwrap_or(true)
+    blocking::run(look).await
 }

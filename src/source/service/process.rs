@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::DirectoryService;
 use super::requests::{Pending, Requests};
+use crate::blocking;
 use crate::directory::{Frames, Map, Question, Reply, Request, Settings};
 use crate::lookup;
 
@@ -221,7 +222,7 @@ impl Process {
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::null());
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LANG", "C").current_dir("/");
         // The caller stands still until the program is loaded.
-        let child = tokio::task::spawn_blocking(move || command.spawn()).await.map_err(io::Error::other)??;
+        let child = blocking::run(move || command.spawn()).await?;
         debug!("started a lookup process for {}, pid {}", service.name(), child.id());
         let unsent = Request::Settings(Settings::clone(settings)).frame();
         let unsent = unsent.ok_or_else(|| io::Error::other("the settings for LDAP are too long"))?;
