@@ -16,6 +16,7 @@ pub mod plan;
 pub mod record;
 pub mod rpc;
 pub mod text;
+pub mod wire;
 
 // The shell.
 pub(crate) mod blocking;

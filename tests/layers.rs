@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules without I/O.
-const PURE: &[&str] = &["text", "config", "map", "plan", "engine", "control", "directory", "rpc", "record"];
+const PURE: &[&str] = &["text", "config", "map", "plan", "engine", "control", "directory", "rpc", "record", "wire"];
 
 /// What pure modules use besides the standard library: each of these would be I/O, a clock or a thread.
 const IMPURE: &[&str] = &["nix", "rustix", "tokio", "std::fs", "std::net", "std::process", "std::thread", "std::env"];

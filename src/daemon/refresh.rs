@@ -75,7 +75,7 @@ async fn renew(worker: &Rc<Worker>, at: &EntryId) -> bool {
     let is_same = stale.is_empty() && plan.offsets.iter().all(|offset| standing.contains_key(&*offset.at));
     let tools = worker.tools();
     // Deepest first.
-    stale.sort_by(|a, b| b.0.cmp(&a.0));
+    stale.sort_unstable_by(|a, b| b.0.cmp(&a.0));
     for (_, id) in stale {
         if trigger::remove(&worker.mounts, &tools, id, false).await.is_ok() {
             worker.event(Event::Vanished { mount: id });

@@ -13,7 +13,6 @@ pub mod percent;
 pub mod protocol;
 pub mod schema;
 pub mod settings;
-pub mod wire;
 
 pub use ldap_name::LdapName;
 pub use protocol::{Frames, Map, Pair, Question, Reply, Request, Scope};

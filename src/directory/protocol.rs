@@ -5,7 +5,7 @@
 //! [`FRAME_MAX`] bytes.
 
 use super::settings::Settings;
-use super::wire::{FRAME_MAX, Reader, WireError, Writer};
+use crate::wire::{FRAME_MAX, Reader, WireError, Writer};
 
 /// Replies with entries are sent when they have about so many bytes.
 pub const CHUNK: usize = 64 << 10;

@@ -1,7 +1,7 @@
 //! What a lookup process is started with: the settings of autofs.conf for directory services.
 
 use super::schema::Schema;
-use super::wire::{Reader, WireError, Writer};
+use crate::wire::{Reader, WireError, Writer};
 
 /// Settings for directory services.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -110,7 +110,7 @@ impl Engine {
             let offsets: Option<Vec<_>> = lost.into_iter().map(|Lost(plan)| plan).collect();
             let plan = match offsets {
                 Some(mut offsets) => {
-                    offsets.sort_by(|a, b| a.at.cmp(&b.at));
+                    offsets.sort_unstable_by(|a, b| a.at.cmp(&b.at));
                     let at = mount.path_of(&at.key);
                     Arc::new(Plan { at, action: Action::Nothing, offsets, strict: false })
                 }

@@ -8,8 +8,9 @@ use super::ring::Ring;
 use crate::sys::fds;
 use crate::sys::memory_file::MemoryFile;
 
-/// Bytes for requests, for events of the daemon, for counters, and for one version of the settings: one megabyte in all.
-const REQUESTS: u64 = 832 << 10;
+/// Bytes for requests, for events of the daemon, for counters, and for one version of the settings: less than a megabyte in
+/// all. A program that encodes them in another way has another size here, and begins anew.
+const REQUESTS: u64 = 768 << 10;
 const EVENTS: u64 = 64 << 10;
 const COUNTERS: usize = 64 << 10;
 const SETTINGS: u64 = 32 << 10;

@@ -101,7 +101,7 @@ fn below(key: &Path, offset: &[u8]) -> PathBuf {
 /// Makes a tree: puts each offset below the nearest offset above it, or below `root`.
 fn tree(root: Plan, mut offsets: Vec<Plan>) -> Arc<Plan> {
     // Paths compare name by name, so that what is below an offset follows it directly.
-    offsets.sort_by(|a, b| a.at.cmp(&b.at));
+    offsets.sort_unstable_by(|a, b| a.at.cmp(&b.at));
     let mut root = root;
     let mut branch: Vec<Plan> = Vec::new();
     for plan in offsets {

@@ -59,7 +59,7 @@ impl Plan {
         }
         self.offsets = beside;
         self.offsets.push(below);
-        self.offsets.sort_by(|a, b| a.at.cmp(&b.at));
+        self.offsets.sort_unstable_by(|a, b| a.at.cmp(&b.at));
     }
 }
 

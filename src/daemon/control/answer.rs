@@ -206,7 +206,7 @@ fn submounts(worker: &Worker) -> Vec<Rc<ConfiguredMap>> {
     // A top-level mount that no line names any more is about to go.
     let is_sub = |mount: &AutofsMount| mount.kind == Kind::Indirect && !served.contains(&mount.map.number);
     let mut maps = worker.mounts.filter_map(|id, mount| (!id.is_top() && is_sub(mount)).then(|| Rc::clone(&mount.map)));
-    maps.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
+    maps.sort_unstable_by(|a, b| a.mount_point.cmp(&b.mount_point));
     maps
 }
 
@@ -261,7 +261,7 @@ fn mounts(worker: &Worker) -> Mounts {
             }
         }
     });
-    mounts.sort_by(|a, b| a.path.0.cmp(&b.path.0));
+    mounts.sort_unstable_by(|a, b| a.path.0.cmp(&b.path.0));
     Mounts { mounts }
 }
 

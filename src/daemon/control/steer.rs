@@ -67,7 +67,7 @@ fn entries(
             }
         }
     });
-    found.sort();
+    found.sort_unstable();
     found
 }
 

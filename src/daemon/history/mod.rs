@@ -8,6 +8,7 @@ mod counters;
 mod query;
 mod recorder;
 mod request;
+mod stored;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

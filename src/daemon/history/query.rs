@@ -1,5 +1,6 @@
 //! Answers questions from the rings.
 
+use super::stored::decode;
 use crate::control::history::{DaemonEvent, History, HistoryQuery, Position, Request};
 use crate::link::history::Rings;
 use crate::link::ring::Stored;
@@ -40,7 +41,7 @@ pub(super) fn has_news(rings: &Rings, after: Position) -> bool {
 
 /// Returns the request in an entry of the ring.
 fn request(stored: &Stored) -> Option<Request> {
-    let request: Request = serde_json::from_slice(&stored.text).ok()?;
+    let request = decode(&stored.text).ok()?;
     Some(Request { id: stored.serial, count: stored.count, last: stored.last, ..request })
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::counters::Counters;
 use super::query::{self, Query};
 use super::request::Answered;
+use super::stored;
 use crate::control::Metrics;
 use crate::control::history::{self, Asked, DaemonEvent, EventKind, Process};
 use crate::engine::Token;
@@ -247,10 +248,10 @@ impl Writer {
             }
             (who.pid, who.tgid, who.uid, who.gid) = (answered.who.pid, answered.who.tgid, uid, answered.who.gid);
             let mut request = answered.record(who);
-            write_json(&mut self.text, &request);
+            stored::encode(&request, &mut self.text);
             if self.text.len() > query::LONGEST {
                 query::shorten(&mut request);
-                write_json(&mut self.text, &request);
+                stored::encode(&request, &mut self.text);
             }
             match self.rings.requests.append(&self.text, time) {
                 Ok(serial) => {
@@ -275,8 +276,8 @@ impl Writer {
 
     fn happened(&mut self, event: &DaemonEvent) {
         self.counters.happened(event);
-        write_json(&mut self.text, event);
-        if let Err(e) = self.rings.events.append(&self.text, event.at) {
+        let text = serde_json::to_vec(event).unwrap_or_default();
+        if let Err(e) = self.rings.events.append(&text, event.at) {
             debug!("an event cannot be recorded: {e}");
         }
     }
@@ -306,13 +307,6 @@ impl Writer {
             }
         }
     }
-}
-
-/// Replaces `text` by the JSON of a value.
-fn write_json(text: &mut Vec<u8>, value: &impl serde::Serialize) {
-    text.clear();
-    // Only a type that JSON cannot show would be an error.
-    let _ = serde_json::to_writer(text, value);
 }
 
 fn path(answered: &Answered) -> Vec<u8> {

@@ -203,7 +203,7 @@ impl DirectKeys {
         }
         // Of what is added at once, nothing may be below each other, nor twice there.
         let mut added: Vec<DirectKey> = delta.wanted.iter().map(|wanted| DirectKey(Arc::clone(&wanted.path))).collect();
-        added.sort();
+        added.sort_unstable();
         let related = |pair: &[DirectKey]| match pair {
             [a, b] => a == b || a.is_above(b.bytes()),
             _ => false,
@@ -351,7 +351,7 @@ mod tests {
                 let mut now: Vec<Wanted> = wanted.into_iter().filter(|w| !delta.unwanted.contains(&w.path)).collect();
                 now.extend(delta.wanted.iter().cloned());
                 let order = |mut list: Vec<Wanted>| {
-                    list.sort_by(|a, b| a.path.cmp(&b.path));
+                    list.sort_unstable_by(|a, b| a.path.cmp(&b.path));
                     list
                 };
                 prop_assert_eq!(order(now), order(expected));

@@ -56,7 +56,7 @@ pub(crate) fn locate(mounts: &Mounts, ignore: bool) -> Located {
             located.lacking.push(id);
         }
     }
-    located.catatonic.sort();
+    located.catatonic.sort_unstable();
     located
 }
 

@@ -1,4 +1,4 @@
-//! The encoding of the protocol with lookup processes: numbers in little-endian order, byte strings with their length.
+//! The encoding of messages between processes of the daemon: numbers in little-endian order, byte strings with their length.
 
 /// The longest message in bytes.
 pub const FRAME_MAX: usize = 1 << 20;
@@ -24,6 +24,17 @@ impl Writer {
         Self(vec![0; 4])
     }
 
+    /// Creates an empty message without a length, in the memory of an earlier one.
+    pub fn again(mut memory: Vec<u8>) -> Self {
+        memory.clear();
+        Self(memory)
+    }
+
+    /// Returns a message that was begun by [`again`](Self::again).
+    pub fn into_inner(self) -> Vec<u8> {
+        self.0
+    }
+
     /// Appends a byte.
     pub fn u8(&mut self, value: u8) -> &mut Self {
         self.0.push(value);
@@ -34,6 +45,20 @@ impl Writer {
     pub fn u32(&mut self, value: u32) -> &mut Self {
         self.0.extend_from_slice(&value.to_le_bytes());
         self
+    }
+
+    /// Appends a long number.
+    pub fn u64(&mut self, value: u64) -> &mut Self {
+        self.0.extend_from_slice(&value.to_le_bytes());
+        self
+    }
+
+    /// Appends a byte string that may be missing.
+    pub fn optional_bytes(&mut self, value: Option<&[u8]>) -> &mut Self {
+        match value {
+            None => self.u8(0),
+            Some(value) => self.u8(1).bytes(value),
+        }
     }
 
     /// Appends a byte string. One that is longer than 4 GiB is cut off, which [`frame`](Self::frame) then refuses anyway.
@@ -100,6 +125,26 @@ impl<'a> Reader<'a> {
     /// Too little is left.
     pub fn u32(&mut self) -> Result<u32, WireError> {
         self.take(4)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)).ok_or(WireError::Length)
+    }
+
+    /// Reads a long number.
+    ///
+    /// # Errors
+    /// Too little is left.
+    pub fn u64(&mut self) -> Result<u64, WireError> {
+        self.take(8)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)).ok_or(WireError::Length)
+    }
+
+    /// Reads a byte string that may be missing.
+    ///
+    /// # Errors
+    /// It is longer than what is left, or the mark before it is unknown.
+    pub fn optional_bytes(&mut self) -> Result<Option<Vec<u8>>, WireError> {
+        match self.u8()? {
+            0 => Ok(None),
+            1 => self.bytes().map(Some),
+            _ => Err(WireError::Kind),
+        }
     }
 
     /// Reads a byte string.
