@@ -88,8 +88,15 @@ fn entries(
 ) -> Vec<(Vec<u8>, Vec<u8>)> {
     let hidden = |key: &[u8]| entry.direct && table.hides(number, key);
     let mut keys = source.known_entries().map(|entries| entries.keys()).unwrap_or_default();
+    let mut filters = Vec::new();
     if !entry.direct {
         keys.push(b"*".to_vec());
+        if let Some(entries) = source.known_entries() {
+            entries.for_each_filter(&mut |index, wildcard| {
+                let raw = index.entry(wildcard.offset);
+                filters.extend(raw.map(|raw| (wildcard.serves.to_string().into_bytes(), raw.text)));
+            });
+        }
     }
     let globals = Arc::new(Macros::predefined(&machine()));
     let ask = |key: &[u8]| match source.known(key) {
@@ -101,6 +108,9 @@ fn entries(
         _ => None,
     });
     let mut all: Vec<_> = with_entries.collect();
+    // A wildcard that serves all keys comes last.
+    let end = all.len() - usize::from(all.last().is_some_and(|(key, _)| !entry.direct && key == b"*"));
+    all.splice(end..end, filters);
     if let Some(entries) = source.known_entries() {
         // In the words of automount.
         entries.for_each_name(&mut |name| all.push((name.to_vec(), b"(null)".to_vec())));

@@ -22,6 +22,11 @@ impl TryFrom<String> for Pattern {
 }
 
 impl Pattern {
+    /// Returns the pattern as it is written.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Returns whether all of `key` matches the pattern.
     pub fn matches(&self, key: &[u8]) -> bool {
         matches(&self.0, key)

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Index;
+use super::file::index::Wildcard;
 use crate::map::sun;
 
 /// Is called with a key and its line.
@@ -49,6 +50,22 @@ impl Entries {
                 Part::Names(names) => names.iter().for_each(|name| each(name)),
                 Part::Map(map) => map.for_each_name(each),
                 Part::Lines { .. } | Part::Keys(_) => {}
+            }
+        }
+    }
+
+    /// Calls `each` with every wildcard that does not serve all keys, and its file.
+    pub fn for_each_filter(&self, each: &mut dyn FnMut(&Index, &Wildcard)) {
+        for part in &self.parts {
+            match part {
+                Part::Lines { index, offsets } => {
+                    let wildcards = index.wildcards().iter().filter(|wildcard| !wildcard.serves.is_all());
+                    wildcards
+                        .filter(|wildcard| offsets.contains(&wildcard.offset))
+                        .for_each(|wildcard| each(index, wildcard));
+                }
+                Part::Map(map) => map.for_each_filter(each),
+                Part::Keys(_) | Part::Names(_) => {}
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-use super::{Lookups, Names, Programs, Readers, Servers};
+use super::{Lookups, Names, Programs, Readers, Servers, Users};
 use crate::map::System;
 use crate::mutex::lock;
 use crate::sys::user;
@@ -29,6 +29,11 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// Returns the user database.
+    pub fn users(&self) -> &Arc<Users> {
+        &self.programs.users
+    }
+
     /// An environment that shares threads and notices with `self` but finds maps by other names.
     pub fn with_names(&self, names: Arc<Names>) -> Self {
         let (programs, notices, lookups) =

@@ -96,6 +96,12 @@ pub enum SourceError {
         /// The source.
         id: SourceId,
     },
+    /// The user database has not said whether a key is the name of a user, which its wildcard depends on.
+    #[error("whether there is a user {} is not known: the user database does not answer", Escaped(.key))]
+    UserUnknown {
+        /// The key.
+        key: Vec<u8>,
+    },
     /// A directory service does not answer, or not now.
     #[error("{0}")]
     Unavailable(Box<str>),
@@ -187,7 +193,7 @@ impl SourceError {
         match self {
             Self::Read { .. } | Self::Changing { .. } | Self::Directory { .. } => true,
             Self::Unavailable(_) | Self::Late { .. } | Self::Hangs { .. } | Self::TooManyHang { .. } => true,
-            Self::List { .. } | Self::Users { .. } | Self::Server { .. } => true,
+            Self::List { .. } | Self::Users { .. } | Self::UserUnknown { .. } | Self::Server { .. } => true,
             Self::Missing { .. }
             | Self::NotAFile { .. }
             | Self::TooLong { .. }

@@ -10,6 +10,7 @@
 
 mod amd;
 mod ask;
+mod asked;
 mod bounded;
 mod built_in;
 mod cached;

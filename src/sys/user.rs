@@ -1,10 +1,10 @@
 //! Names of users, groups and the machine from the system's databases. Lookups use the name service switch (for example LDAP), so
 //! they may take long.
 
-use std::ffi::{CStr, OsString, c_char};
+use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use nix::errno::Errno as Os;
 
@@ -55,6 +55,23 @@ pub fn user(uid: u32) -> io::Result<Option<User>> {
         // SAFETY: as above.
         (0, Some(unsafe { User { name: text(name), home: text(home) } }))
     })
+}
+
+/// Returns whether a user has this login name. A name that no database can hold is no user's.
+///
+/// # Errors
+/// Returns the errors of getpwnam_r(3): the database could not be asked.
+pub fn is_name(name: &OsStr) -> io::Result<bool> {
+    let Ok(name) = CString::new(name.as_bytes()) else { return Ok(false) };
+    let found = lookup(|buffer| {
+        let (mut entry, mut found) = (MaybeUninit::<libc::passwd>::uninit(), std::ptr::null_mut());
+        // SAFETY: all pointers are valid for the call, the name ends with NUL, and the length is the buffer's.
+        let result = unsafe {
+            libc::getpwnam_r(name.as_ptr(), entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &raw mut found)
+        };
+        (result, (!found.is_null()).then_some(()))
+    })?;
+    Ok(found.is_some())
 }
 
 /// Returns the ids of the user and of the group of a user, given by name or number. A number need not be known.
@@ -151,6 +168,10 @@ mod tests {
         assert!(root.home.len() > 1);
         assert_eq!(group(0).unwrap().unwrap(), "root");
         assert_eq!(user(u32::MAX - 1).unwrap(), None);
+        assert!(is_name(OsStr::new("root")).unwrap());
+        for name in ["", "no such user", "a\0b", &"x".repeat(255)] {
+            assert!(!is_name(OsStr::new(name)).unwrap(), "{name}");
+        }
         assert_eq!(group(u32::MAX - 1).unwrap(), None);
     }
 

@@ -19,6 +19,9 @@ use super::{Diagnostic, Escaped, Position};
 /// The longest key in bytes: what a file name, and so the kernel's packet, can carry.
 pub const KEY_MAX: usize = 255;
 
+/// The key that stands for the names of all users.
+pub const USERS_ONLY: &[u8] = b"*[passwd]";
+
 /// The longest entry in bytes, joints taken out.
 pub const ENTRY_MAX: usize = 16384;
 
@@ -314,9 +317,12 @@ impl Line<'_> {
             let help = format!("a key may be {KEY_MAX} bytes long");
             return Err(self.key_error("line::key-too-long", 0..self.key.len(), message).help(help));
         }
-        if self.key.len() > 1 && self.key.first() == Some(&b'*') {
+        if self.key.len() > 1 && self.key.first() == Some(&b'*') && *self.key != *USERS_ONLY {
             let message = format!("a wildcard key is \"*\" alone, not {}", quoted(&self.key));
-            let help = "put a blank after the star, or write \\* for a key that starts with one";
+            let help = match self.key.starts_with(b"*[") {
+                true => "write *[passwd] for the names of users, or \\* for a key that starts with a star",
+                false => "put a blank after the star, or write \\* for a key that starts with one",
+            };
             return Err(self.key_error("line::wildcard", 0..self.key.len(), message).help(help));
         }
         Ok(())

@@ -21,6 +21,7 @@ mod broken;
 mod covers;
 mod crash;
 mod expire;
+mod filters;
 mod hangs;
 mod history;
 mod kinds;

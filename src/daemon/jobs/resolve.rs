@@ -192,6 +192,24 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
 /// Why nothing is found though the map has a wildcard.
 const EXCEPTED: &str = "no wildcard serves this key, as [wildcards] in autofs.toml says";
 
+/// Says for each wildcard that serves only names of users that the key is none.
+fn no_user(question: &Question) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(entries) = question.map.source.known_entries() {
+        entries.for_each_filter(&mut |index, wildcard| {
+            if wildcard.serves.users && wildcard.serves.matches(question.name()) {
+                let place = index.entry(wildcard.offset).map(|raw| format!("{}: ", raw.place)).unwrap_or_default();
+                let name = Escaped(question.name());
+                notes.push(format!(
+                    "{place}{} serves only names of users, and there is no user {name}",
+                    wildcard.serves
+                ));
+            }
+        });
+    }
+    notes
+}
+
 /// Answers with the reasons. Nothing is mounted, nothing goes to the log.
 pub(crate) async fn explain(question: Question) -> Explained {
     let source = &question.map.source;
@@ -219,7 +237,11 @@ pub(crate) async fn explain(question: Question) -> Explained {
             return explained;
         }
         Answer::Found(found) if !found.entry.is_hidden() => found,
-        Answer::Found(_) | Answer::NotFound => return explained,
+        Answer::Found(_) => return explained,
+        Answer::NotFound => {
+            explained.notes.extend(no_user(&question));
+            return explained;
+        }
         Answer::Unavailable(reason) => {
             let reason = reason.to_string();
             if !explained.notes.contains(&reason) {

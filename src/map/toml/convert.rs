@@ -17,9 +17,17 @@ pub fn map_to_sun(text: &[u8], file: &Arc<Path>) -> Converted {
     let read = super::lines(text, file);
     let lines: Vec<_> = read.text.split(|&b| b == b'\n').map(<[u8]>::to_vec).zip(read.places).collect();
     let mut diagnostics = read.diagnostics;
-    if let Some((_, place)) = lines.iter().find(|(line, _)| !read.except.is_empty() && line.starts_with(b"* ")) {
-        let error = Diagnostic::error("convert::except", place.clone(), "the wildcards of Sun maps have no exceptions");
-        diagnostics.push(error.help("leave out except, or write it into [wildcards] of autofs.toml, for all maps"));
+    for (number, serves) in &read.wildcards {
+        let Some((_, place)) = (*number as usize).checked_sub(1).and_then(|n| lines.get(n)) else { continue };
+        let unsaid = |message: &str| Diagnostic::error("convert::wildcard", place.clone(), message);
+        if !serves.except.is_empty() {
+            let error = unsaid("the wildcards of Sun maps have no exceptions");
+            diagnostics.push(error.help("leave out except, or write it into [wildcards] of autofs.toml, for all maps"));
+        }
+        if serves.pattern.is_some() {
+            let error = unsaid(&format!("Sun maps have no patterns as {serves}"));
+            diagnostics.push(error.help("write the keys, or * for all keys"));
+        }
     }
     to_sun(text, lines, diagnostics)
 }
@@ -111,6 +119,9 @@ sub -fstype=autofs,browse file:/etc/auto.sub
 odd -ro,fstype=tmpfs :odd
 gone -null
 vars -fstype=$T srv:/$HOST/${KEY}/&
+\\*star filer:/star
+what? filer:/what
+*[passwd] filer:/home/&
 * filer:/export/&
 # The rest.
 +auto.more
@@ -136,6 +147,9 @@ sub = { options = "browse", map = "file:/etc/auto.sub" }
 odd = { options = "ro,fstype=tmpfs", source = ":odd" }
 gone = { hidden = true }
 vars = { options = "fstype=$T", source = "srv:/$HOST/${KEY}/&" }
+'\*star' = "filer:/star"
+'what\?' = "filer:/what"
+"*[passwd]" = "filer:/home/&"
 "*" = "filer:/export/&"
 # The end.
 "##;
@@ -172,7 +186,6 @@ vars = { options = "fstype=$T", source = "srv:/$HOST/${KEY}/&" }
             ("a srv:/a:b\n", "/m:1:1: the line of a cannot be written in TOML: leave it in a Sun map"),
             ("a srv:/a /b srv:/b\n", "/m:1:1: the line of a cannot be written in TOML"),
             ("a srv:\"/a b/&\"\n", "/m:1:3: quotes around \"&\", \"$\" or a backslash cannot be written in TOML"),
-            ("\\* srv:/a\n", "/m:1:1: the line of \\* cannot be written in TOML"),
             ("a \"\n", "/m:1:3: unmatched \""),
         ] {
             let wrong = map(sun).unwrap_err();
@@ -195,6 +208,8 @@ vars = { options = "fstype=$T", source = "srv:/$HOST/${KEY}/&" }
               autofs.toml, for all maps"
             ]
         );
+        let wrong = map_to_sun(b"[entries]\n\"p-*[passwd]\" = \"a:/b\"\n", &file()).map_err(said).unwrap_err();
+        assert_eq!(wrong, ["/m:2:1: Sun maps have no patterns as p-*[passwd]: write the keys, or * for all keys"]);
         assert_eq!(to_toml::map(b"a srv:/\xff\n", &file()).unwrap_err()[0].code, "convert::utf8");
     }
 

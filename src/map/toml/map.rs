@@ -1,5 +1,6 @@
 //! Maps in TOML: typed entries. Each becomes a line of a Sun map.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::text::{Several, Source, spans};
-use crate::map::{Pattern, expand, known, sun};
+use crate::map::{Pattern, Serves, expand, known, sun};
+use crate::text::lines::USERS_ONLY;
 use crate::text::{Diagnostic, Escaped, Position};
 
 /// A map in TOML as lines of a Sun map.
@@ -19,8 +21,8 @@ pub struct Lines {
     pub text: Vec<u8>,
     /// Where line `n + 1` comes from.
     pub places: Vec<Position>,
-    /// Keys that the wildcard does not serve.
-    pub except: Vec<Pattern>,
+    /// The keys that wildcards serve, each with the number of its line.
+    pub wildcards: BTreeMap<u32, Serves>,
     /// What is wrong with the others.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -75,18 +77,16 @@ pub fn lines(text: &[u8], file: &Arc<Path>) -> Lines {
     for (key, at, value) in entries {
         let read = entry(value, &source).and_then(|mut entry| {
             let except = std::mem::take(&mut entry.except);
-            line(&key, &entry, &defaults, &source, at.clone()).map(|line| (line, except))
+            let serves = serves(&key, except, &source, at.clone())?;
+            line(&key, serves.as_ref(), &entry, &defaults, &source, at.clone()).map(|line| (line, serves))
         });
         match read {
-            Ok((_, except)) if key != "*" && !except.is_empty() => {
-                let error = source.error("toml::except", at, "only a wildcard has exceptions");
-                out.diagnostics.push(error.help("write except into the entry \"*\""));
-            }
-            Ok((line, except)) => {
-                out.except.extend(except);
+            Ok((line, serves)) => {
                 out.text.extend_from_slice(&line);
                 out.text.push(b'\n');
                 out.places.push(source.place(at.start));
+                let number = u32::try_from(out.places.len()).unwrap_or(u32::MAX);
+                out.wildcards.extend(serves.map(|serves| (number, serves)));
             }
             Err(error) => out.diagnostics.push(error),
         }
@@ -169,9 +169,31 @@ fn entry(value: Spanned<DeValue<'_>>, source: &Source<'_>) -> Result<Entry, Diag
 /// What to write where there is nothing to mount.
 const HELP: &str = "write source = \"server:/path\", map = \"auto.name\", mounts = [...] or hidden = true";
 
+/// Returns which keys an entry stands for; `None` if its key is an ordinary one.
+fn serves(
+    key: &str,
+    except: Vec<Pattern>,
+    source: &Source<'_>,
+    at: Range<usize>,
+) -> Result<Option<Serves>, Diagnostic> {
+    match Serves::of_toml(key) {
+        Ok(Some(serves)) => Ok(Some(Serves { except, ..serves })),
+        Ok(None) if except.is_empty() => Ok(None),
+        Ok(None) => {
+            let error = source.error("toml::except", at, "only a wildcard has exceptions");
+            Err(error.help("write except into the entry \"*\", or into one whose key has a star"))
+        }
+        Err(wrong) => {
+            let (what, expected) = wrong.split_once(", ").unwrap_or((wrong, "expected a pattern"));
+            Err(source.error("toml::pattern", at, what).help(expected))
+        }
+    }
+}
+
 /// The line of an entry in a Sun map.
 fn line(
     key: &str,
+    serves: Option<&Serves>,
     entry: &Entry,
     defaults: &Defaults,
     source: &Source<'_>,
@@ -235,12 +257,16 @@ fn line(
         return wrong("a control character".to_owned(), "keys, options and locations are plain text");
     }
     // What the entry says is checked as for some key and unknown variables.
-    let some_key = if key == "*" { "key" } else { key };
+    let some_key = if serves.is_some() { "key" } else { key };
     let expanded = expand(&text, some_key.as_bytes(), &|_| Some(b"x".as_slice().into()), true);
     if let Err(error) = sun::parse(&expanded, &source.place(at.start), &mut Vec::new()) {
         return wrong(error.message, error.help.as_deref().unwrap_or(HELP));
     }
-    let mut line = if key == "*" { b"*".to_vec() } else { key_word(key) };
+    let mut line = match serves {
+        Some(serves) if serves.users => USERS_ONLY.to_vec(),
+        Some(_) => b"*".to_vec(),
+        None => key_word(key),
+    };
     line.push(b' ');
     line.extend(text);
     Ok(line)
@@ -282,9 +308,10 @@ fn is_open(word: &[u8]) -> bool {
     word.iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1
 }
 
-/// A key, as it is.
+/// A key. A star or question mark with a backslash before it is that character.
 pub(super) fn key_word(key: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(key.len());
+    let key = key.replace("\\*", "*").replace("\\?", "?");
     for (at, byte) in key.bytes().enumerate() {
         if matches!(byte, b' ' | b'\t' | b'"' | b'\\') || at == 0 && matches!(byte, b'#' | b'+' | b'*') {
             out.push(b'\\');
@@ -322,6 +349,9 @@ mod tests {
             two = { source = ["a:/x", "b:/y:z"] }
             sub = { map = "file:/etc/auto.sub", options = "browse" }
             gone = { hidden = true }
+            "proj-*" = "filer:/proj/&"
+            "*[passwd]" = { source = "filer:/home/&", except = ["root"] }
+            'lit\*' = "filer:/lit"
             [entries.src]
             mounts = [
                 { path = "/", source = "filer:/src" },
@@ -338,10 +368,17 @@ mod tests {
             "two -rw,soft a:/x b:/y\\:z",
             "sub -fstype=autofs,browse file:/etc/auto.sub",
             "gone -null",
+            "* -rw,soft filer:/proj/&",
+            "*[passwd] -rw,soft filer:/home/&",
+            "lit* -rw,soft filer:/lit",
             "src -rw,soft / filer:/src /tools -fstype=bind,ro :/srv/tools",
             "+auto.more",
         ];
         assert_eq!(lines.lines().collect::<Vec<_>>(), expected);
+        let wildcards = super::lines(text.as_bytes(), &file()).wildcards;
+        let shown: Vec<_> = wildcards.iter().map(|(line, serves)| format!("{line} {serves}")).collect();
+        assert_eq!(shown, ["2 *", "8 proj-*", "9 *[passwd]"]);
+        assert_eq!(wildcards[&9].except.len(), 1);
     }
 
     #[test]
@@ -367,6 +404,8 @@ mod tests {
                 "\"*\" = { source = \"a:/b\", except = [\"a/b\"] }\n",
                 "/m.toml:3:35: a pattern that no key has: expected ",
             ),
+            ("\"a/*\" = \"a:/b\"\n", "/m.toml:3:1: a pattern that no key has: expected the name of a directory"),
+            ("'a\\**' = \"a:/b\"\n", "/m.toml:3:1: a pattern with \\* or \\?: expected ? for any one character"),
             ("[entres]\n", "/m.toml:3:2: unknown key \"entres\": did you mean entries?"),
         ] {
             let (lines, wrong) = read(&format!("{good}{bad}"));

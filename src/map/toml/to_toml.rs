@@ -2,13 +2,14 @@
 //!
 //! What is written is read back and compared. So nothing changes its meaning by being converted: what TOML cannot say is an error.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::convert::{Converted, all_or_errors};
 use crate::map::words::words;
-use crate::map::{Item, MasterEntry, MasterOptions, SourceKind, SourceSpec, Verbosity, master, print};
+use crate::map::{Item, MasterEntry, MasterOptions, Serves, SourceKind, SourceSpec, Verbosity, master, print};
 use crate::text::{Diagnostic, Escaped, Line, Position, lines, unquote};
 
 /// Writes the Sun map `text`, the content of `file`, in TOML.
@@ -182,6 +183,8 @@ fn bare_or_quoted(key: &[u8], line: &Line<'_>) -> Result<String, Diagnostic> {
 /// An entry, `key = ...`.
 fn entry(line: &Line<'_>) -> Result<String, Diagnostic> {
     let key = unquote(&line.key);
+    let is_ordinary = Serves::of_sun(&line.key).is_none() && !key.starts_with(b"/");
+    let key = if is_ordinary { Cow::Owned(protected(&key)) } else { key };
     let key = bare_or_quoted(&key, line)?;
     let spelled = spelled(line)?;
     // The type as a key of its own and locations without backslashes are nicer, and not always possible.
@@ -200,7 +203,16 @@ fn entry(line: &Line<'_>) -> Result<String, Diagnostic> {
 
 /// The key as TOML maps write it into their lines.
 fn canonical_key(key: &[u8]) -> Vec<u8> {
-    if key == b"*" { key.to_vec() } else { super::map::key_word(&String::from_utf8_lossy(&unquote(key))) }
+    if Serves::of_sun(key).is_some() {
+        key.to_vec()
+    } else {
+        super::map::key_word(&String::from_utf8_lossy(&unquote(key)))
+    }
+}
+
+/// A key with backslashes before stars and question marks, so that it is no pattern.
+fn protected(key: &[u8]) -> Vec<u8> {
+    key.iter().flat_map(|&byte| if b"*?".contains(&byte) { vec![b'\\', byte] } else { vec![byte] }).collect()
 }
 
 /// The words of an entry: options that follow each other joined by a comma, quotes replaced by backslashes.

@@ -5,6 +5,7 @@
 //! changes: a changed file makes a new one, while lookups go on in the old one.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use hashbrown::HashTable;
 use memchr::{memchr, memchr_iter, memrchr};
 
 use super::super::{Found, Mode};
-use crate::map::{Format, Include, KeyError, Pattern, RawEntry, SourceSpec, amd, key, master, toml};
-use crate::text::lines::{self, Line};
+use crate::map::{Format, Include, KeyError, RawEntry, Serves, SourceSpec, amd, key, master, toml};
+use crate::text::lines::{self, Line, USERS_ONLY};
 use crate::text::{Diagnostic, Position, Severity};
 
 /// Diagnostics kept of one file; the rest is only counted. A binary file by mistake must not fill the log.
@@ -29,16 +30,28 @@ pub struct Index {
     /// The offset of the first line of each key.
     table: HashTable<u32>,
     hasher: RandomState,
-    wildcard: Option<u32>,
+    /// Those that serve some keys come before those that serve all.
+    wildcards: Vec<Wildcard>,
     includes: Vec<IncludeLine>,
     /// Newlines before byte `i * MARK_EVERY`.
     marks: Vec<u32>,
     diagnostics: Vec<Diagnostic>,
     /// Of a map in TOML, where each line comes from.
     places: Option<Vec<Position>>,
-    /// Of a map in TOML, the keys that the wildcard does not serve.
-    except: Vec<Pattern>,
 }
+
+/// A line that stands for keys without a line of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wildcard {
+    /// Its offset.
+    pub offset: u32,
+    /// The keys that it stands for.
+    pub serves: Serves,
+}
+
+/// Whether there is an entry depends on whether a user has the name of the key, which is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UserUnknown;
 
 /// The content of a map file.
 struct Text {
@@ -87,6 +100,11 @@ pub struct KeyChanges {
 impl Index {
     /// Reads `text`, the content of `file`. Returns `None` when it is too long for the table (4 GiB).
     pub fn build(file: &Arc<Path>, text: Vec<u8>, mode: Mode) -> Option<Self> {
+        Self::build_with(file, text, mode, &BTreeMap::new())
+    }
+
+    /// As [`build`](Self::build), with what wildcards serve that are more than `*` and `*[passwd]`, by the numbers of their lines.
+    fn build_with(file: &Arc<Path>, text: Vec<u8>, mode: Mode, known: &BTreeMap<u32, Serves>) -> Option<Self> {
         u32::try_from(text.len()).ok().filter(|&n| n < u32::MAX)?;
         let marks = marks(&text);
         let text = Text { file: Arc::clone(file), mode, bytes: text };
@@ -94,7 +112,7 @@ impl Index {
         // Every key has a line of its own, so the table never grows while it is filled.
         let lines = marks.last().copied().unwrap_or_default().saturating_add(count_newlines(text.last_block()));
         let mut table: HashTable<u32> = HashTable::with_capacity(lines as usize + 1);
-        let mut wildcard = None;
+        let mut wildcards: Vec<Wildcard> = Vec::new();
         let mut includes = Vec::new();
         let mut bad = Bad::default();
         for item in lines::lines(&text.bytes, file) {
@@ -112,11 +130,15 @@ impl Index {
                     Ok(Include { source, place }) => includes.push(IncludeLine { offset, source, place }),
                     Err(d) => bad.add(|| d),
                 }
-            } else if line.key.as_ref() == b"*" && mode != Mode::Amd {
+            } else if let Some(serves) = Serves::of_sun(&line.key).filter(|_| mode != Mode::Amd) {
                 match mode {
-                    Mode::Indirect | Mode::Amd => wildcard = wildcard.or(Some(offset)),
+                    Mode::Indirect | Mode::Amd => match known.get(&line.key_place().line) {
+                        Some(serves) => wildcards.push(Wildcard { offset, serves: serves.clone() }),
+                        None if wildcards.iter().any(|earlier| earlier.serves == serves) => {}
+                        None => wildcards.push(Wildcard { offset, serves }),
+                    },
                     Mode::Direct => bad.add(|| {
-                        line.key_error("map::wildcard", 0..1, "a wildcard in a direct map is ignored")
+                        line.key_error("map::wildcard", 0..line.key.len(), "a wildcard in a direct map is ignored")
                             .help("name each mount point, or use an indirect map")
                     }),
                 }
@@ -131,18 +153,19 @@ impl Index {
                 }
             }
         }
+        wildcards.sort_by_key(|wildcard| wildcard.serves.is_all());
         let diagnostics = bad.finish(file);
         // Comments and continued lines have left room.
         if table.len() < table.capacity() / 4 {
             table.shrink_to_fit(|&offset| hasher.hash_one(text.key(offset).unwrap_or_default()));
         }
-        Some(Self { text, table, hasher, wildcard, includes, marks, diagnostics, places: None, except: Vec::new() })
+        Some(Self { text, table, hasher, wildcards, includes, marks, diagnostics, places: None })
     }
 
     /// Reads `text`, the content of `file`, in TOML. Returns `None` when it is too long for the table (4 GiB).
     pub fn of_toml(file: &Arc<Path>, text: &[u8], mode: Mode) -> Option<Self> {
         let lines = toml::lines(text, file);
-        let mut index = Self::build(file, lines.text, mode)?;
+        let mut index = Self::build_with(file, lines.text, mode, &lines.wildcards)?;
         let of_line = |place: &Position| {
             let line = usize::try_from(place.line).ok()?.checked_sub(1)?;
             lines.places.get(line).cloned()
@@ -158,7 +181,6 @@ impl Index {
         let rest = DIAGNOSTICS_MAX.saturating_sub(index.diagnostics.len());
         index.diagnostics.extend(lines.diagnostics.into_iter().take(rest));
         index.places = Some(lines.places);
-        index.except = lines.except;
         Some(index)
     }
 
@@ -167,17 +189,39 @@ impl Index {
         self.table.find(self.hasher.hash_one(key), |&offset| self.text.is_at(key, offset)).copied()
     }
 
-    /// Returns the offset of the first `*` line of an indirect map.
-    pub fn wildcard(&self) -> Option<u32> {
-        self.wildcard
+    /// Returns the wildcards of an indirect map, in the order in which they are looked at.
+    pub fn wildcards(&self) -> &[Wildcard] {
+        &self.wildcards
     }
 
-    /// Returns the entry of `key`: its line at `own`, or else the wildcard's line, if there is a wildcard that serves the key.
-    pub fn entry_or_wildcard(&self, own: Option<u32>, key: &[u8]) -> Option<Found> {
-        // Dumps and checks ask for the wildcard itself.
-        let serves = || key == b"*" || !self.except.iter().any(|pattern| pattern.matches(key));
-        let line = own.or_else(|| self.wildcard.filter(|_| serves()))?;
-        self.entry(line).map(|raw| Found { by_wildcard: own.is_none(), ..raw.into() })
+    /// Returns the entry of `key`: its line at `own`, or else the line of the first wildcard that serves the key. `is_user` says
+    /// whether a user has this name, or `None` if that is not known; it is asked only if a wildcard depends on it.
+    ///
+    /// # Errors
+    /// It is not known.
+    pub fn entry_or_wildcard(
+        &self,
+        own: Option<u32>,
+        key: &[u8],
+        is_user: &dyn Fn() -> Option<bool>,
+    ) -> Result<Option<Found>, UserUnknown> {
+        let line = match own {
+            Some(own) => Some(own),
+            None => self.wildcard_of(key, is_user)?,
+        };
+        let found = line.and_then(|line| self.entry(line));
+        Ok(found.map(|raw| Found { by_wildcard: own.is_none(), ..raw.into() }))
+    }
+
+    fn wildcard_of(&self, key: &[u8], is_user: &dyn Fn() -> Option<bool>) -> Result<Option<u32>, UserUnknown> {
+        for Wildcard { offset, serves } in &self.wildcards {
+            // Dumps and checks ask for the wildcard itself.
+            let is_served = if key == b"*" { serves.is_all() } else { serves.matches(key) };
+            if is_served && (!serves.users || is_user().ok_or(UserUnknown)?) {
+                return Ok(Some(*offset));
+            }
+        }
+        Ok(None)
     }
 
     /// Returns the `+map` lines, in order.
@@ -202,7 +246,7 @@ impl Index {
 
     /// Returns whether there is nothing but errors.
     pub fn is_broken(&self) -> bool {
-        let nothing = self.is_empty() && self.wildcard.is_none() && self.includes.is_empty();
+        let nothing = self.is_empty() && self.wildcards.is_empty() && self.includes.is_empty();
         nothing && self.diagnostics.iter().any(|d| d.severity == Severity::Error)
     }
 
@@ -408,6 +452,9 @@ fn canonical<'a>(line: &'a Line<'_>, mode: Mode) -> Result<Cow<'a, [u8]>, Diagno
         Mode::Indirect | Mode::Amd if matches!(key.as_ref(), b"." | b"..") => {
             ("nobody can ask for this key", "choose another name")
         }
+        Mode::Amd if *line.key == *USERS_ONLY => {
+            ("only Sun maps and maps in TOML have a wildcard for the names of users", "write * and a selector")
+        }
         Mode::Direct if !key.starts_with(b"/") => {
             ("a key without a slash in front is ignored in a direct map", "write the whole path")
         }
@@ -452,7 +499,7 @@ mod tests {
         assert_eq!(get(&map, b"b"), None);
         assert_eq!(get(&map, b""), None);
         assert_eq!(get(&map, b"\"a\""), None);
-        assert_eq!(map.entry(map.wildcard().unwrap()).unwrap().text, b"w");
+        assert_eq!(map.entry(map.wildcards()[0].offset).unwrap().text, b"w");
         assert_eq!(keys(&map), ["a", "b c", "d"]);
         assert_eq!((map.len(), map.is_empty()), (3, false));
     }
@@ -467,7 +514,7 @@ mod tests {
         let map = index(text, Mode::Direct);
         assert_eq!(keys(&map), ["/abs", "/abs/d"]);
         assert_eq!(get(&map, b"/abs").as_deref(), Some("x@1:7"));
-        assert_eq!(map.wildcard(), None);
+        assert_eq!(map.wildcards(), []);
     }
 
     #[test]

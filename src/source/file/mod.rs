@@ -21,12 +21,12 @@ pub use stamp::Stamp;
 
 use super::{
     Answer, Ask, DEPTH_MAX, Description, Entries, Environment, Flight, Found, Freshness, MapSource, Mode, Pass,
-    SourceError, SourceId, Waiting, open,
+    SourceError, SourceId, Users, Waiting, open,
 };
 use crate::map::{Format, SourceSpec};
 use crate::mutex::lock;
 use crate::text::{Diagnostic, Escaped, Position};
-use index::IncludeLine;
+use index::{IncludeLine, UserUnknown};
 use read::Content;
 pub(super) use seen::Seen;
 
@@ -133,13 +133,17 @@ impl MapSource for FileMap {
         if state.seen.may_differ(&self.file.path) {
             return None;
         }
-        state.answer(key, |source| source.cached(key))
+        state.answer(key, |source| source.cached(key), &|| self.file.users().cached_name(key)).ok().flatten()
     }
 
     fn known(&self, key: &[u8]) -> Option<Answer> {
         let state = self.file.state();
         state.index.as_ref()?;
-        state.answer(key, |source| Some(source.known(key).unwrap_or(Answer::NotFound)))
+        let ask = |source: &dyn MapSource| Some(source.known(key).unwrap_or(Answer::NotFound));
+        match state.answer(key, ask, &|| self.file.users().known_name(key)) {
+            Ok(answer) => answer,
+            Err(UserUnknown) => Some(user_unknown(key)),
+        }
     }
 
     fn lookup<'a>(&'a self, ask: &'a Ask) -> Waiting<'a, Answer> {
@@ -158,7 +162,13 @@ impl MapSource for FileMap {
                     found @ Answer::Found(_) => return found,
                 }
             }
-            state.conclude(own, &ask.key, doubt)
+            if let Ok(answer) =
+                state.conclude(own, &ask.key, doubt.clone(), &|| self.file.users().cached_name(&ask.key))
+            {
+                return answer;
+            }
+            let is_user = self.file.users().has_name(&ask.key, ask.pass.part().deadline).await;
+            state.conclude(own, &ask.key, doubt, &|| is_user).unwrap_or_else(|UserUnknown| user_unknown(&ask.key))
         })
     }
 
@@ -390,6 +400,15 @@ impl File {
     fn state(&self) -> Arc<State> {
         Arc::clone(&lock(&self.state))
     }
+
+    fn users(&self) -> &Users {
+        self.environment.users()
+    }
+}
+
+/// The answer if only the user database can tell whether there is an entry, and does not.
+fn user_unknown(key: &[u8]) -> Answer {
+    Answer::Unavailable(Arc::new(SourceError::UserUnknown { key: key.to_vec() }))
 }
 
 impl Include {
@@ -426,28 +445,43 @@ impl State {
     }
 
     /// The answer if no include has the key: the line, or the wildcard.
-    fn conclude(&self, own: Option<u32>, key: &[u8], doubt: Option<Arc<SourceError>>) -> Answer {
-        let found = self.index.as_ref().and_then(|index| index.entry_or_wildcard(own, key));
-        match (found, doubt) {
+    fn conclude(
+        &self,
+        own: Option<u32>,
+        key: &[u8],
+        doubt: Option<Arc<SourceError>>,
+        is_user: &dyn Fn() -> Option<bool>,
+    ) -> Result<Answer, UserUnknown> {
+        let found = match &self.index {
+            Some(index) => index.entry_or_wildcard(own, key, is_user)?,
+            None => None,
+        };
+        Ok(match (found, doubt) {
             (Some(found), _) => Answer::Found(Found { stale: self.trouble.is_some(), ..found }),
             (None, Some(why)) => Answer::Unavailable(why),
             (None, None) => Answer::NotFound,
-        }
+        })
     }
 
     /// Walks through the file: includes before the line of `key`, the line, includes after it, the wildcard. `ask` asks an
-    /// include; it returns `None` if that cannot tell without waiting.
-    fn answer(&self, key: &[u8], ask: impl Fn(&dyn MapSource) -> Option<Answer>) -> Option<Answer> {
+    /// include; it returns `None` if that cannot tell without waiting. `is_user` does the same for the user database.
+    fn answer(
+        &self,
+        key: &[u8],
+        ask: impl Fn(&dyn MapSource) -> Option<Answer>,
+        is_user: &dyn Fn() -> Option<bool>,
+    ) -> Result<Option<Answer>, UserUnknown> {
         let own = self.own(key);
         let mut doubt = self.doubt();
         for include in self.includes_before(own) {
-            match ask(&*include.source)? {
-                Answer::NotFound => {}
-                Answer::Unavailable(why) => doubt = Some(why),
-                found @ Answer::Found(_) => return Some(found),
+            match ask(&*include.source) {
+                None => return Ok(None),
+                Some(Answer::NotFound) => {}
+                Some(Answer::Unavailable(why)) => doubt = Some(why),
+                found @ Some(Answer::Found(_)) => return Ok(found),
             }
         }
-        Some(self.conclude(own, key, doubt))
+        self.conclude(own, key, doubt, is_user).map(Some)
     }
 
     /// The entries of the file, those of includes in their place.

@@ -98,7 +98,8 @@ impl ServiceMap {
             return Some(self.found(text.clone(), None));
         }
         let index = state.index.as_ref()?;
-        index.entry_or_wildcard(index.find(key), key)
+        // The service is asked for * only, never for the names of users.
+        index.entry_or_wildcard(index.find(key), key, &|| Some(false)).unwrap_or_default()
     }
 
     fn note(&self, key: &Arc<[u8]>, text: Option<&[u8]>) {
@@ -284,7 +285,7 @@ mod tests {
         {
             assert_eq!(entry(key), text.as_bytes(), "{key}");
         }
-        assert_eq!(index.entry(index.wildcard().unwrap()).unwrap().text, b":/srv/&");
+        assert_eq!(index.entry(index.wildcards()[0].offset).unwrap().text, b":/srv/&");
         assert_eq!(index.len(), 6);
     }
 }

@@ -14,7 +14,7 @@ use crate::map::{
 };
 use crate::plan::{self, Action, Host, Plan};
 use crate::source::configuration::{self, Configuration};
-use crate::source::{self, Answer, Found, MapSource, Mode};
+use crate::source::{self, Answer, Entries, Found, MapSource, Mode};
 use crate::sys::path;
 use crate::text::{Diagnostic, Escaped, Position};
 
@@ -116,7 +116,7 @@ impl<'a> Maps<'a> {
                 Ok(entries) => {
                     let files: Vec<_> = diagnostics.iter().map(|d| Arc::clone(&d.place.file)).collect();
                     self.report.extend(diagnostics);
-                    self.entries(&wanted, &*source, &entries.keys());
+                    self.entries(&wanted, &*source, &entries);
                     let named = self.configuration.names.path(&wanted.spec.name);
                     for file in files.iter().chain(std::iter::once(&named)) {
                         self.examine(&wanted, file);
@@ -129,22 +129,31 @@ impl<'a> Maps<'a> {
         }
     }
 
-    fn entries(&mut self, wanted: &Wanted, source: &dyn MapSource, keys: &[Vec<u8>]) {
-        for key in keys {
-            self.key(wanted, source, key);
+    fn entries(&mut self, wanted: &Wanted, source: &dyn MapSource, entries: &Entries) {
+        for key in entries.keys() {
+            self.key(wanted, source, &key);
         }
         if wanted.mode == Mode::Indirect {
+            let mut filters = Vec::new();
+            entries.for_each_filter(&mut |index, wildcard| filters.extend(index.entry(wildcard.offset)));
+            for raw in filters {
+                self.found(wanted, b"*", &raw.into());
+            }
             self.key(wanted, source, b"*");
         }
     }
 
     fn key(&mut self, wanted: &Wanted, source: &dyn MapSource, key: &[u8]) {
         if let Some(Answer::Found(found)) = source.known(key) {
-            self.report.count(&found.place.file);
-            self.examine(wanted, &found.place.file);
-            if let Err(error) = self.entry(wanted, key, &found) {
-                self.report.push(*error);
-            }
+            self.found(wanted, key, &found);
+        }
+    }
+
+    fn found(&mut self, wanted: &Wanted, key: &[u8], found: &Found) {
+        self.report.count(&found.place.file);
+        self.examine(wanted, &found.place.file);
+        if let Err(error) = self.entry(wanted, key, found) {
+            self.report.push(*error);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Keys that are probably something else: options, locations, words with a variable or a pattern.
 
 use super::{Part, warning};
+use crate::map::Serves;
 use crate::map::known::options::look_like_options;
 use crate::text::{Diagnostic, Escaped, Line};
 
@@ -37,7 +38,7 @@ pub(super) fn examine(line: &Line<'_>, found: &mut Vec<Diagnostic>) {
         let help = "write * for all keys; & stands for the key in the entry".to_owned();
         warn(at..at + 1, "key::ampersand", "& is not replaced in keys".to_owned(), help);
     }
-    if let Some(at) = plain(b'*').filter(|_| key != b"*") {
+    if let Some(at) = plain(b'*').filter(|_| Serves::of_sun(key).is_none()) {
         let help = format!("write * alone for all keys, or {} for this one key", shown.to_string().replace('*', "\\*"));
         warn(at..at + 1, "key::pattern", format!("\"{shown}\" is one key and no pattern"), help);
     }

@@ -64,6 +64,9 @@ fn repeated(line: &Line<'_>, first: &mut HashMap<Vec<u8>, u32>, found: &mut Vec<
         return;
     }
     let (message, help) = match &*key {
+        b"*[passwd]" => {
+            ("a second wildcard is never used".to_owned(), format!("line {earlier} is used for all names of users"))
+        }
         b"*" => ("a second wildcard is never used".to_owned(), format!("line {earlier} is used for all keys")),
         key => {
             let help = format!("line {earlier} comes first; remove one of the two");
