@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::amd;
 use super::mount_options::OptionList;
+use super::sun::ELSE;
 use super::words::is_blank;
 use crate::text::Escaped;
 
@@ -23,6 +24,8 @@ pub enum Body {
     Hidden,
     /// One mount; several locations are replicas.
     Single(Vec<Location>),
+    /// Several places, each with its replicas: the first that exists is mounted.
+    First(Vec<Vec<Location>>),
     /// A multi-mount: its parts, no path twice, in the order in which they were written.
     Multi(Vec<Part>),
     /// The locations that an entry in am-utils format selects, to be tried in this order.
@@ -72,6 +75,15 @@ impl Entry {
         match &self.body {
             Body::Hidden => out.splice(.., *b"-null").for_each(drop),
             Body::Single(locations) => write_locations(&mut out, locations),
+            Body::First(places) => {
+                for (n, locations) in places.iter().enumerate() {
+                    if n > 0 {
+                        out.push(b' ');
+                        out.extend_from_slice(ELSE);
+                    }
+                    write_locations(&mut out, locations);
+                }
+            }
             Body::Multi(parts) => {
                 for part in parts {
                     write_word(&mut out, &part.path);

@@ -1,7 +1,7 @@
 //! Parses Sun map entries, `autofs(5)`: the text after the key, after expansion.
 //!
 //! ```text
-//! entry  := {-options} location {location}
+//! entry  := {-options} location {location} {"||" location {location}}
 //!         | {-options} [part] {offset {-options} location {location}}
 //! offset := path that begins with "/", below the key
 //! ```
@@ -44,6 +44,9 @@ pub fn is_hidden(text: &[u8]) -> bool {
     null.is_some_and(|rest| rest.is_empty() || rest.starts_with(b","))
 }
 
+/// The word between places of which the first that exists is mounted.
+pub const ELSE: &[u8] = b"||";
+
 struct Reader<'a> {
     text: &'a Expanded<'a>,
     place: &'a Position,
@@ -56,6 +59,8 @@ struct Draft<'a> {
     offset: Option<(Word<'a>, Vec<u8>)>,
     options: OptionList,
     locations: Vec<Location>,
+    /// The locations before the last `||`.
+    places: Vec<Vec<Location>>,
     /// The last word of options.
     option: Option<Word<'a>>,
     /// The words of the locations.
@@ -73,6 +78,7 @@ impl<'a> Reader<'a> {
             let current = others.last_mut().unwrap_or(&mut first);
             match word.raw {
                 [b'-', options @ ..] => self.option_word(current, word, options)?,
+                raw if raw == ELSE => self.next_place(current, word)?,
                 [b'/', ..] | [b'"', b'/', ..] => {
                     let offset = Some((word, self.offset(word)?));
                     others.push(Draft { offset, ..Draft::default() });
@@ -87,13 +93,18 @@ impl<'a> Reader<'a> {
         }
         if others.is_empty() {
             self.check_located(&first, &first.options, None)?;
+            if !first.places.is_empty() {
+                let Draft { options, mut places, locations, .. } = first;
+                places.push(locations);
+                return Ok(Entry { options, body: Body::First(places) });
+            }
             return Ok(Entry { options: first.options, body: Body::Single(first.locations) });
         }
         self.multi(first, others, warnings)
     }
 
     fn option_word(&self, draft: &mut Draft<'a>, word: Word<'a>, options: &[u8]) -> Result<(), Diagnostic> {
-        if !draft.locations.is_empty() {
+        if !draft.locations.is_empty() || !draft.places.is_empty() {
             let flaw = Flaw::new(0, "options after a location", "write the options before the location");
             return Err(self.error(word, Flaw { code: "sun::options", ..flaw }));
         }
@@ -123,6 +134,21 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Ends a place: what follows is mounted if it does not exist.
+    fn next_place(&self, draft: &mut Draft<'a>, word: Word<'a>) -> Result<(), Diagnostic> {
+        let flaw = if draft.offset.is_some() {
+            Flaw::new(0, "|| in a multi-mount", "only an entry with one mount has several places")
+        } else if draft.locations.is_empty() {
+            Flaw::new(0, "no location before ||", "write host:/path || host:/path")
+        } else {
+            draft.places.push(std::mem::take(&mut draft.locations));
+            draft.words.clear();
+            draft.plain = None;
+            return Ok(());
+        };
+        Err(self.error(word, Flaw { code: "sun::else", ..flaw }))
+    }
+
     /// The path of an offset without quotes and needless slashes.
     fn offset(&self, word: Word<'a>) -> Result<Vec<u8>, Diagnostic> {
         let text = dequote(word.raw).map_err(|e| self.error(word, e.into()))?;
@@ -147,6 +173,12 @@ impl<'a> Reader<'a> {
         others: Vec<Draft<'a>>,
         warnings: &mut Vec<Diagnostic>,
     ) -> Result<Entry, Diagnostic> {
+        if let (false, Some((word, _))) =
+            (first.places.is_empty(), others.first().and_then(|other| other.offset.as_ref()))
+        {
+            let flaw = Flaw::new(0, "a multi-mount after ||", "only an entry with one mount has several places");
+            return Err(self.error(*word, Flaw { code: "sun::else", ..flaw }));
+        }
         let mut parts: Vec<Part> = Vec::with_capacity(others.len() + 1);
         let mut places: HashMap<Vec<u8>, usize> = HashMap::with_capacity(others.len() + 1);
         if !first.locations.is_empty() {
@@ -250,6 +282,7 @@ mod tests {
         let body = match &entry.body {
             Body::Hidden => "hidden".to_owned(),
             Body::Single(locations) => words(locations),
+            Body::First(places) => places.iter().map(|place| words(place)).collect::<Vec<_>>().join(" else "),
             Body::Multi(parts) => {
                 let part = |p: &Part| format!("{}[{}]{}", Escaped(&p.path), p.options, words(&p.locations));
                 parts.iter().map(part).collect::<Vec<_>>().join(" ")
@@ -281,6 +314,7 @@ mod tests {
             ("/ srv1:/r //b/ srv1:/b", "[] /[]srv1:/r /b[]srv1:/b"),
             ("\"/b c\" srv1:/b", "[] /b c[]srv1:/b"),
             ("/t -fstype=tmpfs tmpfs /s srv1:/s", "[] /t[fstype=tmpfs]tmpfs /s[]srv1:/s"),
+            ("-ro srv1:/x srv2:/x || :/opt || :/usr", "[ro] srv1:/x|srv2:/x else :/opt else :/usr"),
             ("-null", "[] hidden"),
             ("-null,ro srv1:/x", "[] hidden"),
             ("-nullx srv1:/x", "[nullx] srv1:/x"),
@@ -313,6 +347,12 @@ mod tests {
             ("srv1, srv2:/x", "sun::location", 5),
             ("srv1,,srv2:/x", "sun::location", 10),
             ("srv1:/x -ro", "sun::options", 13),
+            ("|| srv1:/x", "sun::else", 5),
+            ("srv1:/x || || :/opt", "sun::else", 16),
+            ("srv1:/x ||", "sun::location", 5),
+            ("srv1:/x || -ro :/opt", "sun::options", 16),
+            ("srv1:/x || :/y /a srv1:/a", "sun::else", 20),
+            ("/a srv1:/a || :/opt", "sun::else", 16),
             ("srv1:\"/x", "sun::quote", 10),
             ("-a\"b srv1:/x", "sun::quote", 7),
             ("/a/../b srv1:/x", "sun::offset", 5),
@@ -351,7 +391,8 @@ mod tests {
             let part = |(path, (options, locations)): (String, _)| Part { path: path.into_bytes(), options, locations };
             Body::Multi(parts.into_iter().map(part).collect())
         });
-        (options(), prop_oneof![locations().prop_map(Body::Single), multi])
+        let first = proptest::collection::vec(locations(), 2..4).prop_map(Body::First);
+        (options(), prop_oneof![locations().prop_map(Body::Single), first, multi])
             .prop_map(|(options, body)| Entry { options, body })
     }
 

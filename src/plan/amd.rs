@@ -28,7 +28,7 @@ pub(super) fn action(ctx: &Context<'_>, choices: &[Choice], facts: &Facts<'_>) -
             let error = ctx.error("plan::selectors", "the selectors of the entry select no location");
             Err(error.help("write a last location without selectors for all other cases"))
         }
-        ([Leads { external: None, exists: None, ways }], _) if ways.len() == 1 => {
+        ([Leads { external: None, exists: None, ways, .. }], _) if ways.len() == 1 => {
             Ok(ways.pop().unwrap_or(Action::Nothing))
         }
         _ => Ok(Action::Leads(leads)),
@@ -46,17 +46,17 @@ pub(super) fn hosts(choices: &[Choice]) -> impl Iterator<Item = &[u8]> {
 fn lead(ctx: &Context<'_>, choice: &Choice, facts: &Facts<'_>) -> Result<Leads, Diagnostic> {
     let error = |code, message: String| Diagnostic::error(code, choice.place.clone(), message);
     let outside = |by| -> Result<Leads, Diagnostic> {
-        Ok(Leads { external: Some(external(ctx, choice, by)?), exists: None, ways: ways(ctx, choice)? })
+        Ok(Leads { external: Some(external(ctx, choice, by)?), exists: None, ways: ways(ctx, choice)?, decides: false })
     };
     match &choice.mount {
         MountType::Error => Err(error("plan::error", "the location fails on purpose: type:=error".to_owned())),
         MountType::Link { exists } => {
             let exists = exists.then(|| choice.target.clone());
-            Ok(Leads { external: None, exists, ways: ways(ctx, choice)? })
+            Ok(Leads { external: None, exists, ways: ways(ctx, choice)?, decides: false })
         }
         MountType::Auto { kind, prefix } => {
             let submount = submount(ctx, choice, *kind, prefix);
-            Ok(Leads { external: None, exists: None, ways: vec![Action::Autofs(submount)] })
+            Ok(Leads { external: None, exists: None, ways: vec![Action::Autofs(submount)], decides: false })
         }
         MountType::Host(host) => {
             let is_name = !host.is_empty() && !host.contains(&b'/') && *host != *b"." && *host != *b"..";
@@ -70,7 +70,7 @@ fn lead(ctx: &Context<'_>, choice: &Choice, facts: &Facts<'_>) -> Result<Leads, 
                 return Err(error("plan::host", message).help("make it the first location that is selected"));
             }
             let link = Action::Symlink(tree.into_os_string().into_vec());
-            Ok(Leads { external: None, exists: None, ways: vec![link] })
+            Ok(Leads { external: None, exists: None, ways: vec![link], decides: false })
         }
         MountType::Lofs(source) => outside(MountedBy::Mounts(vec![bind(ctx, source, &choice.options)])),
         MountType::Disk { fstype, device } => {

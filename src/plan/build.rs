@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::context::{Context, Facts};
 use super::method::{self, Role};
-use super::{Action, Plan, amd, nfs};
-use crate::map::{Body, Entry, OptionList, Part};
+use super::{Action, Plan, amd, first, nfs};
+use crate::map::{Body, Entry, Location, OptionList, Part};
 use crate::text::{Diagnostic, Escaped, Severity};
 
 /// PATH_MAX of linux/limits.h without the NUL: nothing longer can be named to the kernel.
@@ -20,6 +20,9 @@ pub fn hosts<'e>(entry: &'e Entry, ctx: &Context<'_>) -> BTreeSet<&'e [u8]> {
     let general = ctx.options(&entry.options);
     match &entry.body {
         Body::Single(locations) if ctx.wishes(&general).is_nfs() => nfs::hosts(locations).collect(),
+        Body::First(places) if ctx.wishes(&general).is_nfs() => {
+            places.iter().flat_map(|locations| nfs::hosts(locations)).collect()
+        }
         Body::Multi(parts) => parts
             .iter()
             .filter(|part| ctx.wishes(&OptionList::join(&general, &part.options)).is_nfs())
@@ -48,6 +51,16 @@ pub fn build(
         Body::Hidden => Err(ctx.error("plan::hidden", "the key is hidden by -null")),
         Body::Single(locations) => {
             let action = method::action(ctx, &at, &general, locations, Role::Whole, facts)?;
+            Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict }))
+        }
+        Body::First(places) => {
+            let place = |locations: &Vec<Location>| {
+                // A server whose name is not known now may be known when it is asked.
+                let action = method::action(ctx, &at, &general, locations, Role::Offset, facts)?;
+                let link = ctx.wishes(&general).symlink && !ctx.direct;
+                Ok(first::place(action, link))
+            };
+            let action = Action::Leads(places.iter().map(place).collect::<Result<_, _>>()?);
             Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict }))
         }
         Body::Amd(choices) => {

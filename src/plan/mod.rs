@@ -7,6 +7,7 @@ mod amd;
 mod build;
 mod context;
 mod dice;
+mod first;
 mod method;
 mod mount;
 mod nfs;
@@ -74,7 +75,7 @@ pub enum Action {
     Symlink(Vec<u8>),
     /// Another indirect autofs mount with a map of its own.
     Autofs(Submount),
-    /// The locations of an entry in am-utils format, tried in order until one succeeds.
+    /// The places of an entry with `||`, or the locations of one in am-utils format, tried in order until one succeeds.
     Leads(Vec<Leads>),
 }
 
@@ -89,7 +90,7 @@ impl Action {
     }
 }
 
-/// A location of an entry in am-utils format.
+/// A place of an entry with `||`, or a location of an entry in am-utils format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leads {
     /// What is mounted outside of the autofs mount first.
@@ -98,6 +99,8 @@ pub struct Leads {
     pub exists: Option<Vec<u8>>,
     /// How the key leads there: tried in order until one succeeds.
     pub ways: Vec<Action>,
+    /// Locations after it are tried only if it is certain that this one does not exist, not if its server does not answer.
+    pub decides: bool,
 }
 
 /// A file system that is mounted outside of autofs mounts, once for all entries that lead to it.

@@ -16,6 +16,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod alternatives;
 mod amd;
 mod broken;
 mod covers;

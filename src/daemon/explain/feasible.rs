@@ -83,6 +83,9 @@ fn what(plan: &Plan, path: &Path) -> String {
         Action::Autofs(_) if plan.at == path => "an access would make a mount point of its own".to_owned(),
         Action::Autofs(_) => "an access would make a mount point and ask its map".to_owned(),
         Action::Mount(mounts) if mounts.len() > 1 => format!("an access would mount it ({} ways to try)", mounts.len()),
+        Action::Leads(leads) if leads.iter().all(|lead| lead.decides) => {
+            format!("an access would mount the first of {} places that exists", leads.len())
+        }
         Action::Mount(_) | Action::Leads(_) => "an access would mount it".to_owned(),
     }
 }
@@ -90,7 +93,18 @@ fn what(plan: &Plan, path: &Path) -> String {
 /// Returns what is lacking for all ways of an action. Sources for which `is_unknown` holds are not looked at: that would
 /// mount them. May wait.
 fn lacking(action: &Action, is_unknown: &dyn Fn(&Path) -> bool) -> Option<String> {
-    let Action::Mount(mounts) = action else { return None };
+    let mounts = match action {
+        Action::Mount(mounts) => mounts,
+        Action::Leads(leads) if leads.iter().all(|lead| lead.decides) => {
+            let mut first = None;
+            for lead in leads {
+                let lacking = lead.ways.iter().find_map(|way| lacking(way, is_unknown))?;
+                first = first.or(Some(lacking));
+            }
+            return first;
+        }
+        _ => return None,
+    };
     let lacking: Vec<String> = mounts.iter().map_while(|mount| of_mount(mount, is_unknown)).collect();
     if lacking.len() < mounts.len() { None } else { lacking.into_iter().next() }
 }

@@ -1,4 +1,5 @@
-//! Carries out entries in am-utils format: mounts a file system outside, and lets the key lead there.
+//! Carries out entries with several locations: those of Sun maps with `||`, and those in am-utils format, which are mounted outside,
+//! and the key leads there.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -8,12 +9,12 @@ use std::time::Instant;
 
 use log::debug;
 
-use super::{Means, submount};
+use super::{Means, servers, submount};
 use crate::daemon::tools::Tools;
 use crate::engine::{Done, MountId, Requester};
-use crate::exec::Place;
 use crate::exec::external::User;
 use crate::exec::lanes::Lane;
+use crate::exec::{Failure, Place};
 use crate::logging::target;
 use crate::plan::{Action, Leads, Plan};
 use crate::record::Record;
@@ -34,45 +35,58 @@ pub(super) async fn make(
     for lead in leads {
         match one(means, parent, (at, place), lead).await {
             Ok(done) => return Ok(done),
-            Err(record) => {
+            Err((record, is_late)) => {
                 debug!(target: &place.label, "{}: a location fails: {}", Escaped::path(at), record.message);
                 failed = record;
+                if is_late && lead.decides {
+                    // What is there may be what is wanted.
+                    break;
+                }
             }
         }
     }
     Err(failed)
 }
 
-async fn one(means: &Means, parent: MountId, (at, place): (&Path, &Arc<Place>), lead: &Leads) -> Result<Done, Record> {
+/// Tries one location. An error says whether it is only late: it may exist.
+async fn one(
+    means: &Means,
+    parent: MountId,
+    (at, place): (&Path, &Arc<Place>),
+    lead: &Leads,
+) -> Result<Done, (Record, bool)> {
     let tools = &means.tools;
     let user = User { entry: at.to_owned(), who: place.who, label: Arc::clone(&place.label) };
     if let Some(external) = &lead.external {
         let begun = Instant::now();
         let mounted = tools.externals.mount(external, &user, &tools.mounter).await;
-        mounted.map_err(|failure| failure.record(begun.elapsed()))?;
+        mounted.map_err(|failure| (failure.record(begun.elapsed()), failure.is_late()))?;
     }
     if let Some(target) = &lead.exists {
         let target: PathBuf = OsStr::from_bytes(target).into();
         let shown = Escaped::path(&target).to_string();
         let there = tools.lanes.run(Lane::Mount, move || path::lstat(&target).is_ok()).await;
         if !there {
-            return Err(Record::new(format!("{shown} does not exist")));
+            return Err((Record::new(format!("{shown} does not exist")), false));
         }
     }
-    let mut failed = Record::new("there is nothing to mount");
+    let mut failed = (Record::new("there is nothing to mount"), false);
     for way in &lead.ways {
         let begun = Instant::now();
         match way {
             Action::Autofs(submount) => match submount::make(means, parent, at, submount).await {
                 Ok(made) => return Ok(Done { submount: Some(made), ..Done::default() }),
-                Err(e) => failed = Record::new(e.to_string()),
+                Err(e) => failed = (Record::new(e.to_string()), false),
             },
             action => {
                 let (at, action) = (at.to_owned(), action.clone());
                 let plan = Arc::new(Plan { at, action, offsets: Vec::new(), strict: false });
-                match tools.mounter.perform(&plan, place).await {
+                match servers::mount(means, &plan, place, lead.decides).await {
                     Ok(_) => return Ok(Done::default()),
-                    Err(failure) => failed = failure.record(begun.elapsed()),
+                    Err(failure) => {
+                        let is_late = failure.is_late() || matches!(failure, Failure::NoServer(_));
+                        failed = (failure.record(begun.elapsed()), is_late);
+                    }
                 }
             }
         }

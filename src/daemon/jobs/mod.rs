@@ -14,6 +14,7 @@ pub(crate) mod perform;
 pub(crate) mod placeholder;
 pub(crate) mod question;
 pub(crate) mod resolve;
+mod servers;
 pub(crate) mod submount;
 pub(crate) mod trigger;
 pub(crate) mod unmount;

@@ -1,17 +1,15 @@
 //! Carries out plans: the mount itself, and the offset mounts and submounts that belong to it.
 
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::{debug, info};
+use log::debug;
 
-use super::{Means, leads, offsets, placeholder, submount, trigger};
+use super::{Means, leads, offsets, placeholder, servers, submount, trigger};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::tools::Tools;
 use crate::engine::{Done, EntryId, Reason, Requester};
-use crate::exec::{Failure, Performed, Place};
 use crate::plan::{Action, Plan};
 use crate::record::Record;
 
@@ -50,7 +48,7 @@ pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Req
         return made.map_err(Into::into);
     }
     if !matches!(plan.action, Action::Nothing) {
-        if let Err(e) = mount(means, &plan, &place).await {
+        if let Err(e) = servers::mount(means, &plan, &place, false).await {
             debug!(target: &place.label, "{e}");
             // Without its root mount, the offsets are still mounted, unless the entry is strict.
             if plan.strict || plan.offsets.is_empty() {
@@ -83,33 +81,4 @@ pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Req
         return Err(reason.lasting(begun.elapsed()).into());
     }
     Ok(Done { offsets: made, submount: None })
-}
-
-/// Does the action of a plan at `place`. Where servers are to be chosen, the nearest are asked and tried first, and farther
-/// ones only if none of those can be mounted from.
-async fn mount(means: &Means, plan: &Arc<Plan>, place: &Arc<Place>) -> Result<Performed, Failure> {
-    let mounter = &means.tools.mounter;
-    let Action::Mount(mounts) = &plan.action else { return mounter.perform(plan, place).await };
-    if mounts.iter().all(|mount| mount.server.is_none()) {
-        return mounter.perform(plan, place).await;
-    }
-    let context = Rc::clone(&means.state.borrow().context);
-    let mut choice = context.sources.servers.choose(mounts, context.choosing).await;
-    let (mut told, mut failed) = (Vec::new(), None);
-    while let Some(mut round) = choice.next().await {
-        told.append(&mut round.told);
-        if round.mounts.is_empty() {
-            continue;
-        }
-        let (at, action) = (plan.at.clone(), Action::Mount(round.mounts));
-        let plan = Arc::new(Plan { at, action, offsets: Vec::new(), strict: plan.strict });
-        match mounter.perform(&plan, place).await {
-            Err(e) => failed = Some(e),
-            performed => return performed,
-        }
-    }
-    Err(failed.unwrap_or_else(|| {
-        info!(target: &place.label, "mount(nfs): no hosts available");
-        Failure::NoServer(told.join("; "))
-    }))
 }

@@ -121,6 +121,7 @@ gone -null
 vars -fstype=$T srv:/$HOST/${KEY}/&
 \\*star filer:/star
 what? filer:/what
+two -ro filer:/a || other:/b
 *[passwd] filer:/home/&
 * filer:/export/&
 # The rest.
@@ -149,6 +150,7 @@ gone = { hidden = true }
 vars = { options = "fstype=$T", source = "srv:/$HOST/${KEY}/&" }
 '\*star' = "filer:/star"
 'what\?' = "filer:/what"
+two = { options = "ro", first = ["filer:/a", "other:/b"] }
 "*[passwd]" = "filer:/home/&"
 "*" = "filer:/export/&"
 # The end.

@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::text::{Several, Source, spans};
+use crate::map::sun::ELSE;
 use crate::map::{Pattern, Serves, expand, known, sun};
 use crate::text::lines::USERS_ONLY;
 use crate::text::{Diagnostic, Escaped, Position};
@@ -129,6 +130,8 @@ struct Entry {
     options: Option<Several>,
     /// Locations; of several, the first that can be mounted.
     source: Option<Several>,
+    /// Locations of which the first that exists is mounted.
+    first: Vec<String>,
     /// The map of a submount.
     map: Option<String>,
     /// Whether there is no such key, whatever included maps say.
@@ -167,7 +170,8 @@ fn entry(value: Spanned<DeValue<'_>>, source: &Source<'_>) -> Result<Entry, Diag
 }
 
 /// What to write where there is nothing to mount.
-const HELP: &str = "write source = \"server:/path\", map = \"auto.name\", mounts = [...] or hidden = true";
+const HELP: &str =
+    "write source = \"server:/path\", first = [...], map = \"auto.name\", mounts = [...] or hidden = true";
 
 /// Returns which keys an entry stands for; `None` if its key is an ordinary one.
 fn serves(
@@ -204,10 +208,14 @@ fn line(
         Err(source.error("toml::entry", at.clone(), format!("entry {shown}: {message}")).help(help))
     };
     let mut words: Vec<Vec<u8>> = Vec::new();
-    let given = [entry.source.is_some(), entry.map.is_some(), entry.hidden, !entry.mounts.is_empty()];
+    let given =
+        [entry.source.is_some(), !entry.first.is_empty(), entry.map.is_some(), entry.hidden, !entry.mounts.is_empty()];
     if given.iter().filter(|given| **given).count() != 1 {
-        let message =
-            if given.contains(&true) { "more than one of source, map, mounts, hidden" } else { "nothing to mount" };
+        let message = if given.contains(&true) {
+            "more than one of source, first, map, mounts, hidden"
+        } else {
+            "nothing to mount"
+        };
         return wrong(message.to_owned(), HELP);
     }
     let fstype = entry.r#type.as_ref().or(defaults.r#type.as_ref()).map(String::as_str);
@@ -223,6 +231,10 @@ fn line(
     } else {
         words.push(option_word(fstype, options));
         for location in entry.source.iter().flat_map(Several::iter) {
+            words.push(location_word(location, fstype));
+        }
+        for (n, location) in entry.first.iter().enumerate() {
+            words.extend((n > 0).then(|| ELSE.to_vec()));
             words.push(location_word(location, fstype));
         }
         for mount in &entry.mounts {
@@ -249,7 +261,7 @@ fn line(
         );
     }
     let text = words.join(&b' ');
-    let locations = entry.source.iter().flat_map(Several::iter);
+    let locations = entry.source.iter().flat_map(Several::iter).chain(entry.first.iter().map(String::as_str));
     if locations.chain(entry.map.as_deref()).any(|location| location.trim().is_empty()) || text.is_empty() {
         return wrong("nothing to mount".to_owned(), HELP);
     }
@@ -351,6 +363,7 @@ mod tests {
             gone = { hidden = true }
             "proj-*" = "filer:/proj/&"
             "*[passwd]" = { source = "filer:/home/&", except = ["root"] }
+            one-of = { first = ["a:/x", "b:/y z"], options = "ro" }
             'lit\*' = "filer:/lit"
             [entries.src]
             mounts = [
@@ -370,6 +383,7 @@ mod tests {
             "gone -null",
             "* -rw,soft filer:/proj/&",
             "*[passwd] -rw,soft filer:/home/&",
+            "one-of -ro a:/x || b:/y\\ z",
             "lit* -rw,soft filer:/lit",
             "src -rw,soft / filer:/src /tools -fstype=bind,ro :/srv/tools",
             "+auto.more",

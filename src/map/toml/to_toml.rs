@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::convert::{Converted, all_or_errors};
+use crate::map::sun::ELSE;
 use crate::map::words::words;
 use crate::map::{Item, MasterEntry, MasterOptions, Serves, SourceKind, SourceSpec, Verbosity, master, print};
 use crate::text::{Diagnostic, Escaped, Line, Position, lines, unquote};
@@ -320,6 +321,16 @@ impl Style<'_> {
         }
         if rest.is_empty() || rest.iter().any(is_path) {
             return Ok(None);
+        }
+        if rest.iter().any(|word| word == ELSE) {
+            let places: Vec<&[Vec<u8>]> = rest.split(|word| word == ELSE).collect();
+            if places.iter().any(|place| place.len() != 1) {
+                return Ok(None);
+            }
+            let places: Result<Vec<_>, _> =
+                places.into_iter().map(|place| self.sources(place, fstype_is_nfs)).collect();
+            fields.push(format!("first = [{}]", places?.join(", ")));
+            return Ok(Some(format!("{{ {} }}", fields.join(", "))));
         }
         let source = self.sources(rest, fstype_is_nfs)?;
         if fields.is_empty() && rest.len() == 1 {

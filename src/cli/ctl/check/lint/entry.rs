@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Map, Part, location, option, warning};
 use crate::map::words::{Word, dequote, words};
-use crate::map::{self, sun};
+use crate::map::{self, Serves, sun};
 use crate::text::{Diagnostic, Escaped, Line};
 
 /// What belongs to one mount: the entry, or a part of a multi-mount.
@@ -55,6 +55,9 @@ fn groups<'a>(entry: &'a [u8], general: &[u8]) -> Vec<Group<'a>> {
         if let [b'-', options @ ..] = word.raw {
             group.fstype = fstype(options).or_else(|| group.fstype.take());
             group.options.push(word);
+        } else if word.raw == sun::ELSE {
+            let (options, fstype) = (group.options.clone(), group.fstype.clone());
+            all.push(Group { options, fstype, locations: Vec::new() });
         } else {
             group.locations.push(word);
         }
@@ -126,7 +129,7 @@ fn quoted(line: &Line<'_>, map: &Map<'_>, word: Word<'_>, found: &mut Vec<Diagno
                 escaped = !open;
                 false
             }
-            b'&' => open && &*line.key == b"*",
+            b'&' => open && Serves::of_sun(&line.key).is_some(),
             b'$' => {
                 open && map::variables_at(rest)
                     .next()
@@ -160,7 +163,7 @@ fn ampersand(line: &Line<'_>, word: Word<'_>, found: &mut Vec<Diagnostic>) {
         let secret = bytes.starts_with(b"-")
             && [&b"password="[..], b"pass=", b"password2="].iter().any(|p| option.starts_with(p));
         let letter = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
-        let inside = &*line.key != b"*" && letter(before.last()) && letter(bytes.get(at + 1));
+        let inside = Serves::of_sun(&line.key).is_none() && letter(before.last()) && letter(bytes.get(at + 1));
         if secret || inside {
             let at = word.at + at;
             let message = "the key stands in place of the &";
