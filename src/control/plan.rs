@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_plan_becomes_a_tree_of_attempts() {
-        let leaf = |at: &str, action| Plan { at: at.into(), action, offsets: Vec::new(), strict: false };
+        let leaf = |at: &str, action| Plan { at: at.into(), action, offsets: Vec::new(), strict: false, timeout: None };
         let mount = FsMount {
             fstype: b"nfs".to_vec(),
             source: b"srv:/x".to_vec(),

@@ -188,4 +188,6 @@ pub struct Done {
     pub offsets: Vec<(MountId, Arc<Plan>)>,
     /// The autofs mount of `Action::Autofs`, with its negative timeout in seconds.
     pub submount: Option<(MountId, Wanted)>,
+    /// The entry has a timeout of its own, and the kernel does not know of it.
+    pub untimed: bool,
 }

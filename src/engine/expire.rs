@@ -22,6 +22,9 @@ impl Engine {
         if !serves || self.tree.held(&at).is_some() || !self.quiet(&at) {
             return self.reply(at.mount, token, Some(Errno::EBUSY));
         }
+        if self.keeps(&at) {
+            return self.reply(at.mount, token, Some(Errno::EBUSY));
+        }
         self.tree.make_entry(&at);
         self.update(&at, |entry| entry.expire = Some(token));
         self.unmount(&at, false);
@@ -112,7 +115,7 @@ impl Engine {
                 Some(mut offsets) => {
                     offsets.sort_unstable_by(|a, b| a.at.cmp(&b.at));
                     let at = mount.path_of(&at.key);
-                    Arc::new(Plan { at, action: Action::Nothing, offsets, strict: false })
+                    Arc::new(Plan { at, action: Action::Nothing, offsets, strict: false, timeout: None })
                 }
                 // A submount is all that its entry has.
                 None => entry.plan.clone()?,
@@ -128,7 +131,8 @@ impl Engine {
         if offsets.is_empty() {
             return;
         }
-        let plan = Arc::new(Plan { at: plan.at.clone(), action: Action::Nothing, offsets, strict: false });
+        let plan =
+            Arc::new(Plan { at: plan.at.clone(), action: Action::Nothing, offsets, strict: false, timeout: None });
         let serves = self.tree.top_of(at.mount).is_some_and(|top| top.state().serves());
         let stands = self.tree.entry(&at).is_some_and(|entry| matches!(entry.phase, Phase::Mounted));
         let may = serves && stands && !self.paused && self.stop.is_none();

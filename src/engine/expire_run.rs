@@ -17,6 +17,13 @@ pub(super) struct ExpireRun {
     immediate: bool,
 }
 
+impl ExpireRun {
+    /// Returns whether it has no regard to timeouts.
+    pub(super) fn is_immediate(&self) -> bool {
+        self.immediate
+    }
+}
+
 /// Seconds between two attempts to remove a mount that has no timeout.
 const RETRY: u64 = 60;
 
@@ -59,7 +66,11 @@ impl Engine {
         let Some(top) = self.tree.top_mut(id) else { return };
         let ending = self.stop.is_some();
         let waits = ending || self.paused;
-        let timeout = top.wanted.timeout;
+        if !occupied {
+            top.shortest = None;
+        }
+        let timeout = self.tick_timeout(id);
+        let Some(top) = self.tree.top_mut(id) else { return };
         let period = match top.state() {
             State::Attaching { .. } | State::Serving if occupied && timeout > 0 && !waits => Some(timeout),
             State::Leaving(Stage::Stuck) if !waits => Some(if timeout > 0 { timeout } else { RETRY }),

@@ -37,6 +37,7 @@ mod id;
 mod leave;
 mod limits;
 mod negative;
+mod own_timeout;
 mod reload;
 mod request;
 #[cfg(test)]

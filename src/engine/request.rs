@@ -234,10 +234,12 @@ impl Engine {
         self.negative_cache.remove(at);
         self.update(at, |entry| {
             entry.phase = Phase::Mounted;
-            entry.plan = plan;
+            entry.plan.clone_from(&plan);
             entry.since = now;
             entry.seen = now;
+            (entry.untimed, entry.unused) = (done.untimed, None);
         });
+        self.note_timeout(at, plan.as_ref());
         self.install(at, done);
     }
 

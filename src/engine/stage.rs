@@ -26,17 +26,23 @@ pub(super) fn wanted(path: &str, kind: Kind) -> Wanted {
 }
 
 pub(super) fn plan(at: &str, offsets: &[Arc<Plan>]) -> Arc<Plan> {
-    Arc::new(Plan { at: at.into(), action: Action::Mount(Vec::new()), offsets: offsets.to_vec(), strict: false })
+    Arc::new(Plan {
+        at: at.into(),
+        action: Action::Mount(Vec::new()),
+        offsets: offsets.to_vec(),
+        strict: false,
+        timeout: None,
+    })
 }
 
 /// Offsets without anything below them.
 pub(super) fn offsets(paths: &[(u32, &str)]) -> Done {
     let offset = |(id, path): &(u32, &str)| (MountId(*id), plan(path, &[]));
-    Done { offsets: paths.iter().map(offset).collect(), submount: None }
+    Done { offsets: paths.iter().map(offset).collect(), ..Done::default() }
 }
 
 pub(super) fn submount(id: u32, path: &str) -> Done {
-    Done { offsets: Vec::new(), submount: Some((MountId(id), wanted(path, Kind::Indirect))) }
+    Done { submount: Some((MountId(id), wanted(path, Kind::Indirect))), ..Done::default() }
 }
 
 pub(super) fn reason(message: &str) -> Reason {

@@ -9,11 +9,14 @@ use std::sync::Arc;
 use super::context::{Context, Facts};
 use super::method::{self, Role};
 use super::{Action, Plan, amd, first, nfs};
-use crate::map::{Body, Entry, Location, OptionList, Part};
+use crate::map::{Body, Entry, Location, OptionList, Part, Pseudo};
 use crate::text::{Diagnostic, Escaped, Severity};
 
 /// PATH_MAX of linux/limits.h without the NUL: nothing longer can be named to the kernel.
 const LONGEST_PATH: usize = 4095;
+
+/// The longest timeout of an entry: some hundred years. The kernel has no room for many more.
+const LONGEST: u64 = u32::MAX as u64;
 
 /// Returns the host names that [`build`] needs to know about, each once: those of NFS locations.
 pub fn hosts<'e>(entry: &'e Entry, ctx: &Context<'_>) -> BTreeSet<&'e [u8]> {
@@ -44,6 +47,38 @@ pub fn build(
     facts: &Facts<'_>,
     warnings: &mut Vec<Diagnostic>,
 ) -> Result<Arc<Plan>, Diagnostic> {
+    let mut plan = body(entry, ctx, facts, warnings)?;
+    let timeout = match &entry.body {
+        Body::Amd(choices) => choices.first().and_then(|first| if first.never { Some(0) } else { first.timeout }),
+        _ => timeout(ctx, &entry.options, warnings),
+    };
+    // A submount has a timeout for its own keys.
+    if timeout.is_some() && plan.action.submount().is_none() {
+        Arc::make_mut(&mut plan).timeout = timeout;
+    }
+    Ok(plan)
+}
+
+/// The timeout of an entry among its own options.
+fn timeout(ctx: &Context<'_>, own: &OptionList, warnings: &mut Vec<Diagnostic>) -> Option<u64> {
+    let is_timeout = |word| if let Some(Pseudo::Timeout(text)) = Pseudo::of(word) { Some(text) } else { None };
+    let text = own.words().filter_map(is_timeout).last()?;
+    let seconds =
+        std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).filter(|seconds| *seconds <= LONGEST);
+    if seconds.is_none() && ctx.wishes(own).fstype != b"autofs" {
+        let error = ctx.error("plan::timeout", format!("the timeout \"{}\" is no number of seconds", Escaped(text)));
+        warnings.push(error.help("write timeout=300, or timeout=0 for an entry that stays mounted").into_warning());
+    }
+    seconds
+}
+
+/// Makes the plan without the timeout of the entry.
+fn body(
+    entry: &Entry,
+    ctx: &Context<'_>,
+    facts: &Facts<'_>,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<Arc<Plan>, Diagnostic> {
     let general = ctx.options(&entry.options);
     let strict = ctx.wishes(&general).strict;
     let at = ctx.at.to_path_buf();
@@ -51,7 +86,7 @@ pub fn build(
         Body::Hidden => Err(ctx.error("plan::hidden", "the key is hidden by -null")),
         Body::Single(locations) => {
             let action = method::action(ctx, &at, &general, locations, Role::Whole, facts)?;
-            Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict }))
+            Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict, timeout: None }))
         }
         Body::First(places) => {
             let place = |locations: &Vec<Location>| {
@@ -61,14 +96,14 @@ pub fn build(
                 Ok(first::place(action, link))
             };
             let action = Action::Leads(places.iter().map(place).collect::<Result<_, _>>()?);
-            Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict }))
+            Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict, timeout: None }))
         }
         Body::Amd(choices) => {
             let action = amd::action(ctx, choices, facts)?;
-            Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict }))
+            Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict, timeout: None }))
         }
         Body::Multi(parts) => {
-            let mut root = Plan { at, action: Action::Nothing, offsets: Vec::new(), strict };
+            let mut root = Plan { at, action: Action::Nothing, offsets: Vec::new(), strict, timeout: None };
             let mut offsets = Vec::new();
             for part in parts {
                 let role = if part.is_root() { Role::Root } else { Role::Offset };
@@ -101,7 +136,7 @@ fn plan_part(
     }
     let action = method::action(ctx, &at, &options, &part.locations, role, facts)
         .map_err(|e| Diagnostic { message: format!("{}: {}", Escaped(&part.path), e.message), ..e })?;
-    Ok(Plan { at, action, offsets: Vec::new(), strict: ctx.wishes(&options).strict })
+    Ok(Plan { at, action, offsets: Vec::new(), strict: ctx.wishes(&options).strict, timeout: None })
 }
 
 fn below(key: &Path, offset: &[u8]) -> PathBuf {

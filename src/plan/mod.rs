@@ -40,6 +40,8 @@ pub struct Plan {
     pub offsets: Vec<Arc<Plan>>,
     /// `strict`: any failing part fails the whole. Else the rest goes on without it.
     pub strict: bool,
+    /// Of an entry: after how many seconds without use it is unmounted, if not after those of its mount point; 0: never.
+    pub timeout: Option<u64>,
 }
 
 impl Plan {
@@ -180,7 +182,7 @@ mod tests {
 
     fn nothing(at: &str, offsets: &[&str]) -> Plan {
         let offsets = offsets.iter().map(|at| Arc::new(nothing(at, &[]))).collect();
-        Plan { at: at.into(), action: Action::Nothing, offsets, strict: false }
+        Plan { at: at.into(), action: Action::Nothing, offsets, strict: false, timeout: None }
     }
 
     #[test]

@@ -24,7 +24,11 @@ impl Plan {
     fn write(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
         let indent = 2 * depth;
         let strict = if self.strict { " strict" } else { "" };
-        writeln!(f, "{:indent$}{}{strict}", "", Escaped::path(&self.at))?;
+        write!(f, "{:indent$}{}{strict}", "", Escaped::path(&self.at))?;
+        if let Some(seconds) = self.timeout {
+            write!(f, " timeout={seconds}")?;
+        }
+        writeln!(f)?;
         let indent = indent + 2;
         self.action.write(f, indent, "")?;
         self.offsets.iter().try_for_each(|offset| offset.write(f, depth + 1))

@@ -35,6 +35,7 @@ mod monitoring;
 mod names;
 mod neighbours;
 mod nis;
+mod own_timeouts;
 mod programs;
 mod reload;
 mod servers;

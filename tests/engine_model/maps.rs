@@ -37,7 +37,7 @@ pub(crate) fn configuration(mask: u8) -> Vec<Wanted> {
 
 /// What the maps say of the entry at a path.
 pub(crate) fn plan_of(path: &Path, key: &Key) -> Arc<Plan> {
-    let plan = |at: PathBuf, action, offsets| Arc::new(Plan { at, action, offsets, strict: false });
+    let plan = |at: PathBuf, action, offsets| Arc::new(Plan { at, action, offsets, strict: false, timeout: None });
     let mount = || Action::Mount(Vec::new());
     let submount = || {
         let source = SourceSpec { kind: None, format: None, name: Vec::new(), parts: Vec::new(), lists: false };

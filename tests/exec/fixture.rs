@@ -150,7 +150,7 @@ impl Fixture {
 }
 
 pub fn plan(place: &Place, action: Action) -> Plan {
-    Plan { at: place.path(), action, offsets: Vec::new(), strict: false }
+    Plan { at: place.path(), action, offsets: Vec::new(), strict: false, timeout: None }
 }
 
 pub fn mount(fstype: &str, source: &str, options: &str) -> FsMount {

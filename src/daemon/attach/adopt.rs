@@ -19,7 +19,7 @@ use super::attacher::{AttachError, Attached, Attacher, Job};
 use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
 use super::{Attach, RETRY, read_table};
 use crate::blocking;
-use crate::daemon::jobs::{Means, leads, offsets, resolve, submount};
+use crate::daemon::jobs::{Means, leads, offsets, own_timeout, resolve, submount};
 use crate::daemon::mailbox::Report;
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::mounts::table::{MountTable, Mounted};
@@ -221,7 +221,9 @@ async fn adopt_entry(with: &Attach, entry: &Entry, mounts: &[&Mounted], table: &
         }
     }
     fault::point("adopted");
-    with.mailbox.event(Event::Adopted { at: EntryId { mount, key: key.clone() }, plan, done });
+    let at = EntryId { mount, key: key.clone() };
+    done.untimed = plan.as_deref().is_some_and(|plan| own_timeout::tell(&means.mounts, &means.tools, &at, plan));
+    with.mailbox.event(Event::Adopted { at, plan, done });
     for id in inner {
         adopt(with, id, table).await;
     }
@@ -275,7 +277,7 @@ async fn plan_of(means: &Means, mount: MountId, key: &Key, entry: &Path) -> Opti
 }
 
 fn nothing(at: &Path) -> Plan {
-    Plan { at: at.to_owned(), action: Action::Nothing, offsets: Vec::new(), strict: false }
+    Plan { at: at.to_owned(), action: Action::Nothing, offsets: Vec::new(), strict: false, timeout: None }
 }
 
 /// The part of a plan that concerns the offset at `path`.

@@ -80,7 +80,7 @@ async fn one(
             },
             action => {
                 let (at, action) = (at.to_owned(), action.clone());
-                let plan = Arc::new(Plan { at, action, offsets: Vec::new(), strict: false });
+                let plan = Arc::new(Plan { at, action, offsets: Vec::new(), strict: false, timeout: None });
                 match servers::mount(means, &plan, place, lead.decides).await {
                     Ok(_) => return Ok(Done::default()),
                     Err(failure) => {

@@ -10,6 +10,7 @@ pub(crate) mod expire;
 pub(crate) mod host_tree;
 pub(crate) mod leads;
 pub(crate) mod offsets;
+pub(crate) mod own_timeout;
 pub(crate) mod perform;
 pub(crate) mod placeholder;
 pub(crate) mod question;

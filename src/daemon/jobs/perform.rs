@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use log::debug;
 
-use super::{Means, leads, offsets, placeholder, servers, submount, trigger};
+use super::{Means, leads, offsets, own_timeout, placeholder, servers, submount, trigger};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::tools::Tools;
 use crate::engine::{Done, EntryId, Reason, Requester};
@@ -26,7 +26,8 @@ pub(crate) fn now(
     let known = mounts.get(at.mount).filter(|known| !known.remote && plan.offsets.is_empty())?;
     let place = known.place(&at.key, who);
     let performed = mounts.with_root(at.mount, |root| Ok(tools.mounter.try_now_and_leave(plan, &place, root, left)));
-    performed.ok().flatten().map(|_| Ok(Done::default()))
+    let untimed = |_| own_timeout::tell(mounts, tools, at, plan);
+    performed.ok().flatten().map(|done| Ok(Done { untimed: untimed(done), ..Done::default() }))
 }
 
 /// Carries out a plan.
@@ -34,6 +35,11 @@ pub(crate) fn now(
 /// # Errors
 /// Returns why nothing was mounted.
 pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Requester) -> Result<Done, Reason> {
+    let done = make(means, at, Arc::clone(&plan), who).await?;
+    Ok(Done { untimed: own_timeout::tell(&means.mounts, &means.tools, at, &plan), ..done })
+}
+
+async fn make(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Requester) -> Result<Done, Reason> {
     let tools = &means.tools;
     let place = Arc::new(means.mounts.place(at, who).ok_or_else(|| Record::new("the autofs mount is gone"))?);
     let begun = Instant::now();
@@ -80,5 +86,5 @@ pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Req
             failed.into_iter().next().unwrap_or_else(|| Record::new("nothing of the multi-mount could be mounted"));
         return Err(reason.lasting(begun.elapsed()).into());
     }
-    Ok(Done { offsets: made, submount: None })
+    Ok(Done { offsets: made, ..Done::default() })
 }

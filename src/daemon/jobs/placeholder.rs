@@ -40,7 +40,13 @@ pub(crate) async fn make(tools: &Tools, plan: &Plan, place: &Arc<Place>) -> bool
         server: None,
         limit: None,
     };
-    let floor = Plan { at: plan.at.clone(), action: Action::Mount(vec![tmpfs]), offsets: Vec::new(), strict: false };
+    let floor = Plan {
+        at: plan.at.clone(),
+        action: Action::Mount(vec![tmpfs]),
+        offsets: Vec::new(),
+        strict: false,
+        timeout: None,
+    };
     let made = tools.mounter.perform(&Arc::new(floor), place).await;
     made.inspect_err(|e| debug!(target: &target(&plan.at), "no placeholder: {e}")).is_ok()
 }

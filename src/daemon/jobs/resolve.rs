@@ -275,6 +275,10 @@ pub(crate) async fn explain(question: Question) -> Explained {
                 Ok(plan) => {
                     let (notes, unserved) = servers(&question, &plan).await;
                     explained.notes.extend(notes);
+                    explained.notes.extend(plan.timeout.map(|seconds| match seconds {
+                        0 => "it stays mounted, as its entry says".to_owned(),
+                        _ => format!("it is unmounted after {seconds} s without use, as its entry says"),
+                    }));
                     explained.unserved = unserved.or_else(|| unknown(&plan, &facts));
                     return Explained { outcome: Outcome::Found, plan: Some(plan), ..explained };
                 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use log::{info, warn};
 
-use super::{leads, trigger};
+use super::{leads, own_timeout, trigger};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::tools::Tools;
 use crate::engine::{EntryId, Layer, MountId, Reason, Requester};
@@ -79,6 +79,9 @@ async fn unmount_entry(mounts: &Mounts, tools: &Tools, at: &EntryId, path: &Path
         mounts.watch.unmount_failed();
         warn!(target: &label, "couldn't complete expire of {shown}: {e}");
         return Err(e.record(begun.elapsed()).into());
+    }
+    if keep {
+        own_timeout::take_back(mounts, tools, at);
     }
     tools.requesters.forget(path);
     leads::release(tools, path, lazy).await;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::engine::own_timeout::Unused;
 use crate::engine::{EntryId, EntryPhase, JobId, Limits, MountId, Reason, Requester, Tick, Token};
 use crate::plan::Plan;
 
@@ -108,6 +109,10 @@ pub(in crate::engine) struct Entry {
     pub(in crate::engine) tried: bool,
     /// Why the last unmount failed, while it is mounted.
     pub(in crate::engine) trouble: Option<Reason>,
+    /// The kernel does not know its timeout.
+    pub(in crate::engine) untimed: bool,
+    /// If so, since when the kernel takes it for unused.
+    pub(in crate::engine) unused: Option<Unused>,
     /// The moment for which its alarm is set.
     pub(super) alarm: Option<Tick>,
     /// As it was counted last: occupied, in flight.

@@ -146,6 +146,8 @@ pub(in crate::engine) struct Top {
     pub(in crate::engine) changed: bool,
     /// Its alarm: the next look for unused mounts, or the next attempt to remove it.
     pub(in crate::engine) alarm: Option<Tick>,
+    /// The shortest timeout that an entry of the tree has had of its own since nothing was mounted there.
+    pub(in crate::engine) shortest: Option<u64>,
     /// The expire run that is under way.
     pub(in crate::engine) run: Option<Box<ExpireRun>>,
     /// Another look is wanted as soon as this one has ended.
@@ -168,6 +170,7 @@ impl Top {
             generation,
             changed: false,
             alarm: None,
+            shortest: None,
             run: None,
             prune: false,
             in_flight: Tally::default(),

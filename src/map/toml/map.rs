@@ -130,6 +130,8 @@ struct Entry {
     options: Option<Several>,
     /// Locations; of several, the first that can be mounted.
     source: Option<Several>,
+    /// Seconds without use after which it is unmounted; 0: never.
+    timeout: Option<u64>,
     /// Locations of which the first that exists is mounted.
     first: Vec<String>,
     /// The map of a submount.
@@ -226,10 +228,10 @@ fn line(
         if entry.r#type.is_some() {
             return wrong("a submount has no type".to_owned(), "leave type out: the map says what is mounted");
         }
-        words.push(option_word(Some("autofs"), options));
+        words.push(option_word(Some("autofs"), options, entry.timeout));
         words.push(word(map));
     } else {
-        words.push(option_word(fstype, options));
+        words.push(option_word(fstype, options, entry.timeout));
         for location in entry.source.iter().flat_map(Several::iter) {
             words.push(location_word(location, fstype));
         }
@@ -246,7 +248,7 @@ fn line(
             }
             words.push(word(&mount.path));
             let own = mount.r#type.as_deref();
-            words.push(option_word(own, mount.options.as_ref()));
+            words.push(option_word(own, mount.options.as_ref(), None));
             words.extend(mount.source.iter().map(|location| location_word(location, own.or(fstype))));
         }
     }
@@ -285,10 +287,11 @@ fn line(
 }
 
 /// A word with the type and the options, or nothing.
-fn option_word(fstype: Option<&str>, options: Option<&Several>) -> Vec<u8> {
+fn option_word(fstype: Option<&str>, options: Option<&Several>, timeout: Option<u64>) -> Vec<u8> {
     let fstype = fstype.map(|fstype| format!("fstype={fstype}"));
     let options = options.map(Several::joined).filter(|options| !options.is_empty());
-    let all: Vec<String> = fstype.into_iter().chain(options).collect();
+    let timeout = timeout.map(|seconds| format!("timeout={seconds}"));
+    let all: Vec<String> = fstype.into_iter().chain(options).chain(timeout).collect();
     if all.is_empty() { Vec::new() } else { word(&format!("-{}", all.join(","))) }
 }
 
@@ -363,7 +366,7 @@ mod tests {
             gone = { hidden = true }
             "proj-*" = "filer:/proj/&"
             "*[passwd]" = { source = "filer:/home/&", except = ["root"] }
-            one-of = { first = ["a:/x", "b:/y z"], options = "ro" }
+            one-of = { first = ["a:/x", "b:/y z"], options = "ro", timeout = 0 }
             'lit\*' = "filer:/lit"
             [entries.src]
             mounts = [
@@ -383,7 +386,7 @@ mod tests {
             "gone -null",
             "* -rw,soft filer:/proj/&",
             "*[passwd] -rw,soft filer:/home/&",
-            "one-of -ro a:/x || b:/y\\ z",
+            "one-of -ro,timeout=0 a:/x || b:/y\\ z",
             "lit* -rw,soft filer:/lit",
             "src -rw,soft / filer:/src /tools -fstype=bind,ro :/srv/tools",
             "+auto.more",
