@@ -188,7 +188,8 @@ fn lines(maps: &InForce) -> Vec<Line> {
 /// Waits until no mount point is being mounted or unmounted. Mount points in use are not waited for.
 async fn settle(worker: &Rc<Worker>, deadline: Instant) {
     let moves = |state| matches!(state, MountState::Attaching | MountState::Leaving);
-    while Instant::now() < deadline && worker.view(|engine| engine.mounts().any(|mount| moves(mount.state()))) {
+    let is_moving = |engine: &Engine| !engine.all_serve() && engine.mounts().any(|mount| moves(mount.state()));
+    while Instant::now() < deadline && worker.view(is_moving) {
         sleep(LOOK).await;
     }
 }

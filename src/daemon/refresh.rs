@@ -25,9 +25,8 @@ pub(super) fn trees(worker: &Rc<Worker>) {
     let has_trees = |map: &ConfiguredMap| {
         map.spec.kind == Some(SourceKind::Hosts) || map.spec.format == Some(Format::Amd) && !map.direct()
     };
-    let mounts = worker.mounts.filter_map(|id, mount| {
-        (mount.kind == Kind::Indirect && has_trees(&mount.map)).then_some((id, mount.map.spec.kind))
-    });
+    let mounts =
+        worker.mounts.filter_map_indirect(|id, mount| has_trees(&mount.map).then_some((id, mount.map.spec.kind)));
     for (mount, kind) in mounts {
         for key in mounted(worker, mount, kind == Some(SourceKind::Hosts)) {
             spawn_local(keep_renewing(Rc::clone(worker), EntryId { mount, key }));

@@ -26,7 +26,7 @@ use crate::daemon::mounts::AutofsMount;
 use crate::daemon::refresh;
 use crate::daemon::verify::before_reload;
 use crate::daemon::worker::Worker;
-use crate::engine::{Engine, Event, Kind, MountState, Shutdown, Wanted};
+use crate::engine::{Engine, Event, Shutdown, Wanted};
 use crate::exec::lanes::{Lane, Lanes};
 use crate::fault;
 use crate::link::Message;
@@ -164,9 +164,8 @@ async fn read_again(worker: &Rc<Worker>) {
     let unsettled = {
         let state = worker.state.borrow();
         // What waits to go or to come is tried again whether files have changed or not.
-        let pending = |engine: &Engine| engine.mounts().any(|mount| mount.state() == MountState::Pending);
         let absent = |engine: &Engine| engine.absent().next().is_some();
-        !state.maps.complete || worker.view(pending) || worker.view(absent)
+        !state.maps.complete || worker.view(Engine::has_pending) || worker.view(absent)
     };
     let current = worker.state.borrow().maps.master().is_some_and(|master| master.is_current());
     if changed || unsettled || !current {
@@ -571,11 +570,8 @@ async fn want(worker: &Rc<Worker>, wanted: Vec<Wanted>) {
 
 /// Brings the directories of keys up to date, where they are shown: those of the maps that have changed.
 async fn browse(worker: &Rc<Worker>, changed: &[u32]) {
-    let shown = |mount: &AutofsMount| {
-        let is_shown = mount.kind == Kind::Indirect && mount.map.browse();
-        is_shown && (changed.is_empty() || changed.contains(&mount.map.number))
-    };
-    for id in worker.mounts.filter_map(|id, mount| shown(mount).then_some(id)) {
+    let shown = |mount: &AutofsMount| mount.map.browse() && (changed.is_empty() || changed.contains(&mount.map.number));
+    for id in worker.mounts.filter_map_indirect(|id, mount| shown(mount).then_some(id)) {
         worker.browse(id).await;
     }
 }

@@ -38,8 +38,7 @@ impl Engine {
 
     /// Returns whether mounts come or go, or wait for others that do: then only all that is wanted tells what to do.
     pub fn is_unsettled(&self) -> bool {
-        let serve = self.tree.tops().all(|(_, top)| top.state() == State::Serving);
-        !serve || !self.behind.is_empty() || !self.absent.is_empty()
+        !self.tree.is_settled() || !self.behind.is_empty() || !self.absent.is_empty()
     }
 
     /// These mounts are wanted besides the others, and those are not wanted any more.

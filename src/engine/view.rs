@@ -92,6 +92,16 @@ impl Engine {
         self.tree.mounts().map(|(id, mount)| MountView { engine: self, mount, id })
     }
 
+    /// Returns whether no top-level mount is being mounted or unmounted, or waits to be unmounted.
+    pub fn all_serve(&self) -> bool {
+        self.tree.is_settled()
+    }
+
+    /// Returns whether the state of a mount is [`MountState::Pending`].
+    pub fn has_pending(&self) -> bool {
+        self.tree.has_stuck()
+    }
+
     /// The path at which an entry is mounted. `None` if there is no such autofs mount.
     pub fn entry_path(&self, at: &EntryId) -> Option<PathBuf> {
         self.tree.mount(at.mount).map(|mount| mount.path_of(&at.key))

@@ -271,6 +271,9 @@ impl World {
             let failed = |entry: autofs::engine::EntryView<'_>| matches!(entry.phase, EntryPhase::Failed(..));
             mount.state() == MountState::Serving && mount.entries().all(failed)
         };
+        let is = |state| move |mount: autofs::engine::MountView<'_>| mount.state() == state;
+        assert_eq!(self.engine.all_serve(), self.engine.mounts().all(is(MountState::Serving)));
+        assert_eq!(self.engine.has_pending(), self.engine.mounts().any(is(MountState::Pending)));
         let all = self.tops.values().filter(|number| self.kernel.autofs.contains_key(*number)).count();
         let quiet = self.work.is_empty() && self.runs.is_empty() && self.engine.mounts().all(idle);
         if quiet && all == self.wanted.len() && self.engine.absent().next().is_none() && !self.stopping {

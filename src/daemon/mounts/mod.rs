@@ -9,6 +9,7 @@ pub(crate) mod record;
 pub(crate) mod roots;
 pub(crate) mod table;
 pub(crate) mod watch;
+mod ways;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -33,6 +34,7 @@ use pipes::{Pipe, Pipes};
 use record::Record;
 use table::{MountTable, Mounted};
 use watch::Watch;
+use ways::Ways;
 
 /// An autofs mount of ours.
 #[derive(Debug, Clone)]
@@ -127,6 +129,7 @@ pub(crate) struct Mounts {
     pipes: RefCell<Pipes>,
     rows: RefCell<HashMap<MountId, Box<Row>>>,
     by_device: RefCell<HashMap<u32, MountId>>,
+    ways: RefCell<Ways>,
     /// The plans of offset mounts.
     plans: RefCell<HashMap<MountId, Arc<Plan>>>,
     /// Mounts that are being unmounted.
@@ -168,6 +171,7 @@ impl Mounts {
             pipes: RefCell::new(pipes),
             rows: RefCell::default(),
             by_device: RefCell::default(),
+            ways: RefCell::default(),
             plans: RefCell::default(),
             leaving: RefCell::default(),
             adopting: RefCell::default(),
@@ -213,13 +217,19 @@ impl Mounts {
             }
         }
         let mount = AutofsMount { path, kind, dev, pipe, map, remote, lacks_options: false, mount_id, trouble: None };
-        self.rows.borrow_mut().insert(id, Box::new(Row { mount, created, root: None, unanswered: 0 }));
+        let mut ways = self.ways.borrow_mut();
+        ways.insert(id, kind);
+        let row = Box::new(Row { mount, created, root: None, unanswered: 0 });
+        if let Some(replaced) = self.rows.borrow_mut().insert(id, row) {
+            ways.change_trouble(replaced.mount.trouble.is_some(), false);
+        }
     }
 
     /// Removes a mount that is gone. Returns it with the directories created for it and its open root.
     pub(crate) fn remove(&self, id: MountId) -> Option<(AutofsMount, Made, Option<OwnedFd>)> {
         let row = self.rows.borrow_mut().remove(&id)?;
         let Row { mount, created, root, .. } = *row;
+        self.ways.borrow_mut().remove(id, mount.trouble.is_some());
         let mut by_device = self.by_device.borrow_mut();
         if by_device.get(&mount.dev) == Some(&id) {
             by_device.remove(&mount.dev);
@@ -252,10 +262,32 @@ impl Mounts {
         self.rows.borrow().iter().filter_map(|(id, row)| look(*id, &row.mount)).collect()
     }
 
-    /// Changes a mount. Its device number must only be changed by [`move_device`](Self::move_device).
+    /// Returns the results of `look` for the indirect mounts, without `None`.
+    pub(crate) fn filter_map_indirect<T>(&self, mut look: impl FnMut(MountId, &AutofsMount) -> Option<T>) -> Vec<T> {
+        let (ways, rows) = (self.ways.borrow(), self.rows.borrow());
+        ways.indirect().filter_map(|id| look(id, &rows.get(&id)?.mount)).collect()
+    }
+
+    /// Returns whether a mount is known not to be reached at its mount point.
+    pub(crate) fn has_trouble(&self) -> bool {
+        self.ways.borrow().has_trouble()
+    }
+
+    /// Returns mount points with their device numbers, at least one in each directory that has top-level mounts.
+    pub(crate) fn one_in_each_directory(&self) -> Vec<(Arc<Path>, u64)> {
+        let (mut ways, rows) = (self.ways.borrow_mut(), self.rows.borrow());
+        let all = || rows.iter().map(|(id, row)| (*id, &*row.mount.path));
+        let looked_at = |id: &MountId| rows.get(id).map(|row| &row.mount);
+        let mounts = ways.one_in_each_directory(all).iter().filter_map(looked_at);
+        mounts.map(|mount| (Arc::clone(&mount.path), autofs::decode(mount.dev))).collect()
+    }
+
+    /// Changes a mount. Its path and kind stay, and its device number must only be changed by [`move_device`](Self::move_device).
     pub(crate) fn change(&self, id: MountId, change: impl FnOnce(&mut AutofsMount)) {
         if let Some(row) = self.rows.borrow_mut().get_mut(&id) {
+            let was = row.mount.trouble.is_some();
             change(&mut row.mount);
+            self.ways.borrow_mut().change_trouble(was, row.mount.trouble.is_some());
         }
     }
 

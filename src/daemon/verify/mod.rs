@@ -12,7 +12,6 @@ mod standing;
 pub(crate) mod watch;
 
 use std::collections::HashSet;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,7 +28,7 @@ use crate::exec;
 use crate::exec::lanes::Lane;
 use crate::logging::target;
 use crate::plan::Action;
-use crate::sys::{autofs, path};
+use crate::sys::path;
 use crate::text::Escaped;
 use standing::{Row, Standing, judge};
 
@@ -63,21 +62,12 @@ pub(crate) async fn before_reload(worker: &Rc<Worker>) {
 /// Returns whether none of our mounts is known to be elsewhere, and the ways to them lead there. A mount point cannot be
 /// renamed, only a directory above it, so one mount in each directory is looked at.
 async fn all_in_reach(worker: &Worker) -> bool {
-    let (mut troubled, mut directories, mut last) = (false, HashSet::new(), Vec::new());
-    let ways = worker.mounts.filter_map(|id, mount| {
-        troubled |= mount.trouble.is_some();
-        // The bytes up to the last slash: Path::parent() takes several times as long.
-        let path = mount.path.as_os_str().as_bytes();
-        let directory = path.get(..memchr::memrchr(b'/', path)?).filter(|_| id.is_top())?;
-        // Thousands of direct mounts often share one directory.
-        if directory == last || !directories.insert(directory.to_vec()) {
-            return None;
-        }
-        last = directory.to_vec();
-        Some((Arc::clone(&mount.path), autofs::decode(mount.dev)))
-    });
+    if worker.mounts.has_trouble() {
+        return false;
+    }
+    let ways = worker.mounts.one_in_each_directory();
     let look = move || ways.into_iter().all(|(path, dev)| exec::stands_at(&path, dev) == Some(true));
-    !troubled && blocking::run(look).await
+    blocking::run(look).await
 }
 
 /// Compares the mount table with what this worker knows, and puts right what it can.

@@ -38,6 +38,8 @@ pub(super) struct Tree {
     in_flight: Tally,
     /// Top-level mounts that the end of the daemon has to wait for.
     moving: Tally,
+    /// Top-level mounts that come or go.
+    unsettled: Tally,
     trace: Trace,
 }
 
@@ -348,6 +350,7 @@ impl Tree {
         let Some(top) = self.tops.get_mut(&id) else { return };
         let was = std::mem::replace(&mut top.state, state);
         self.moving.change(was.moves(), state.moves());
+        self.unsettled.change(was != State::Serving, state != State::Serving);
         if state.leaves() {
             self.leaving.insert(top.wanted.path.clone());
         } else {
@@ -366,6 +369,7 @@ impl Tree {
     /// Adds a top-level mount.
     pub(super) fn insert_top(&mut self, id: MountId, top: Top) {
         self.moving.change(false, top.state.moves());
+        self.unsettled.change(false, top.state != State::Serving);
         self.mounts.insert(id, Box::new(Mount::top_level(id, &top.wanted)));
         self.tops.insert(id, Box::new(top));
         self.paths.insert(&self.tops, id);
@@ -377,9 +381,21 @@ impl Tree {
         self.paths.remove(&self.tops, id);
         let mut top = self.tops.remove(&id)?;
         self.moving.change(top.state.moves(), false);
+        self.unsettled.change(top.state != State::Serving, false);
         timers.reset(&mut top.alarm, None, || Alarm::Tick(id));
         self.leaving.remove(&top.wanted.path);
         Some((*top, dropped))
+    }
+
+    /// Returns whether every top-level mount is served and wanted.
+    pub(super) fn is_settled(&self) -> bool {
+        self.unsettled.is_zero()
+    }
+
+    /// Returns whether a top-level mount that is not wanted any more is in use.
+    pub(super) fn has_stuck(&self) -> bool {
+        let stuck = |top: &Top| top.state == State::Leaving(Stage::Stuck);
+        self.leaving.iter().any(|path| self.at(path).and_then(|id| self.top(id)).is_some_and(stuck))
     }
 
     /// Begins to note transitions of entries, or ceases to.
