@@ -1,7 +1,6 @@
 //! The worker: the event loop between kernel, engine and maps.
 
 mod attach;
-mod changes;
 mod checkpoint;
 mod control;
 pub(crate) mod explain;
@@ -14,15 +13,17 @@ mod mailbox;
 mod maps;
 mod mounts;
 mod network;
+mod problems;
 mod process_names;
-mod refresh;
+mod readable;
+mod refresh_host_trees;
 mod reload;
 mod requests;
+mod retry_sources;
 mod state;
 #[cfg(test)]
 mod testing;
 mod tools;
-mod unread;
 mod upgrade;
 mod verify;
 mod worker;
@@ -162,7 +163,7 @@ async fn live(
     spawn_local(watch::watch(Rc::clone(&worker)));
     spawn_local(network::watch(Rc::clone(&worker)));
     spawn_local(restore::watch(Rc::clone(&worker)));
-    spawn_local(unread::retry(Rc::clone(&worker)));
+    spawn_local(retry_sources::retry(Rc::clone(&worker)));
     let socket = Path::new(SOCKET);
     match serve::listen(socket, |pid| again && children::group_of(pid) == Some(children::process_group())) {
         Ok(listener) => {

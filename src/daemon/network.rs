@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use log::{debug, warn};
 
-use super::requests::readable;
+use super::readable;
 use super::worker::Worker;
 use crate::engine::Event;
 use crate::sys::network_events::NetworkEvents;

@@ -9,7 +9,7 @@ use log::{debug, error};
 
 use crate::daemon::attach::attacher::{Attacher, Job};
 use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
-use crate::daemon::jobs::trigger;
+use crate::daemon::jobs::unmount_nested;
 use crate::daemon::mounts::roots::find_root;
 use crate::daemon::mounts::table::MountTable;
 use crate::daemon::worker::Worker;
@@ -74,7 +74,7 @@ async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
         // a new mount would only cover it.
         let found = matches!(find_root(&attacher.control, &job.path, old), Ok(Some(_)));
         // `attacher` keeps a write end open, so that the pipe does not report its end between unmount and mount.
-        let gone = found && trigger::umount_trigger(&attacher.control, &job.path, old, false, false).is_ok();
+        let gone = found && unmount_nested::umount_trigger(&attacher.control, &job.path, old, false, false).is_ok();
         gone.then(|| attacher.run(vec![job]))
     });
     let Some(results) = renewed.await else {

@@ -13,7 +13,6 @@ use tokio::time::timeout;
 
 use crate::control::{Answer, Bytes, Call, ControlError, MountKind, MountPoint, Mounted, Mounts};
 use crate::control::{Checks, Place, Pong, Problem, Reload, Status, plan};
-use crate::daemon::changes;
 use crate::daemon::checkpoint::restore;
 use crate::daemon::control::look;
 use crate::daemon::control::serve::Asked;
@@ -23,6 +22,8 @@ use crate::daemon::left;
 use crate::daemon::life::{Phase, UPGRADE_UNDER_WAY};
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::mounts::AutofsMount;
+use crate::daemon::problems;
+use crate::daemon::reload::call;
 use crate::daemon::verify::{Heal, verify};
 use crate::daemon::worker::Worker;
 use crate::engine::{EntryPhase, EntryView, Kind, Requester, Shutdown};
@@ -82,10 +83,9 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
             Ok(()) => Ok(Answer::Done),
             Err(message) => Err(ControlError::Failed { message }),
         },
-        Call::Reload(how) => changes::reload(worker, *how)
-            .await
-            .map(Answer::Reloaded)
-            .map_err(|message| ControlError::Failed { message }),
+        Call::Reload(how) => {
+            call::reload(worker, *how).await.map(Answer::Reloaded).map_err(|message| ControlError::Failed { message })
+        }
         Call::Expire(wish) => steer::expire(worker, wish).await.map(Answer::Expired),
         Call::Flush(wish) => steer::flush(worker, wish).map(Answer::Flushed),
         Call::Block(wish) => steer::block(worker, wish).await.map(Answer::Blocked),
@@ -147,7 +147,7 @@ async fn verify_for_status(worker: &Rc<Worker>) {
 
 /// Returns what is not served, and what is not as the maps want it.
 fn problems(worker: &Worker) -> Vec<Problem> {
-    let mut problems = changes::refused(worker);
+    let mut problems = problems::problems(worker);
     let state = worker.state.borrow();
     let mut others: BTreeMap<Bytes, Problem> = BTreeMap::new();
     let mut add = |path: &Path, place: Option<Place>, reason: String| {

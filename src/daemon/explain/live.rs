@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::control::{Bytes, Explain, Explanation, MountKind, Place, Problem, plan};
-use crate::daemon::changes;
 use crate::daemon::explain::feasible::{self, Verdict};
 use crate::daemon::explain::origins::{Masked, origins};
 use crate::daemon::explain::shown;
 use crate::daemon::jobs::resolve::{self, Explained};
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::mounts::AutofsMount;
+use crate::daemon::problems;
 use crate::daemon::worker::Worker;
 use crate::engine::{EntryId, EntryPhase, Failure, Kind, Requester};
 use crate::plan::{Action, Plan};
@@ -75,7 +75,7 @@ fn refused(worker: &Worker, path: &Bytes) -> Option<Verdict> {
     let is_above = |point: &Bytes| point.0.starts_with(b"/") && path.as_path().starts_with(point.as_path());
     // The files of errors that are about no mount point are no mount points.
     let is_point = |problem: &Problem| problem.place.as_ref().is_none_or(|at| at.file != problem.path);
-    let problems = changes::refused(worker).into_iter().filter(|p| is_above(&p.path) && is_point(p));
+    let problems = problems::problems(worker).into_iter().filter(|p| is_above(&p.path) && is_point(p));
     let nearest = problems.max_by_key(|problem| problem.path.0.len())?;
     let served = {
         let real = worker.state.borrow().real.translate(path.as_path());

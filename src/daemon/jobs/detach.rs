@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use log::{debug, error, info, warn};
 
-use super::trigger::{forget, silence, umount_trigger};
+use super::unmount_nested::{forget, silence, umount_trigger};
 use crate::blocking;
 use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
 use crate::daemon::mounts::Mounts;

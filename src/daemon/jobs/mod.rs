@@ -3,22 +3,22 @@
 //! A job gets [`Tools`] and what it needs of the [`Mounts`], and returns its outcome. It knows neither the worker nor the
 //! engine's state, the requests or the life of the daemon.
 
+pub(crate) mod amd_host_tree;
+pub(crate) mod amd_location;
 pub(crate) mod browse;
 pub(crate) mod check;
 pub(crate) mod detach;
 pub(crate) mod expire;
-pub(crate) mod host_tree;
-pub(crate) mod leads;
+pub(crate) mod mount;
 pub(crate) mod offsets;
 pub(crate) mod own_timeout;
-pub(crate) mod perform;
 pub(crate) mod placeholder;
 pub(crate) mod question;
 pub(crate) mod resolve;
 mod servers;
 pub(crate) mod submount;
-pub(crate) mod trigger;
 pub(crate) mod unmount;
+pub(crate) mod unmount_nested;
 
 use std::cell::RefCell;
 use std::io;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use log::{debug, error, info, warn};
 use tokio::time::Instant;
 
-use super::host_tree;
+use super::amd_host_tree;
 use super::question::{Facts, Question, answers, questions, with_entry};
 use crate::control::Outcome;
 use crate::engine::{Reason, Resolution};
@@ -34,7 +34,7 @@ pub(crate) fn now(question: &Question) -> Option<Resolution> {
         return Some(Resolution::NotFound);
     }
     let answer = question.map.source.cached(question.name())?;
-    if host_tree::may_be(question, &answer) {
+    if amd_host_tree::may_be(question, &answer) {
         return None;
     }
     let mut facts = Facts::default();
@@ -76,7 +76,7 @@ pub(crate) async fn later(question: Question) -> Resolution {
 
 async fn ask(question: &Question) -> Resolution {
     let answer = question.map.source.lookup(&question.ask()).await;
-    let answer = host_tree::expand(question, answer).await;
+    let answer = amd_host_tree::expand(question, answer).await;
     let facts = match &answer {
         Answer::Found(found) => match find_out(question, found).await {
             Ok(facts) => facts,
@@ -225,7 +225,7 @@ pub(crate) async fn explain(question: Question) -> Explained {
         explained.notes.push(EXCEPTED.to_owned());
         return explained;
     }
-    let answer = host_tree::expand(&question, source.lookup(&question.ask()).await).await;
+    let answer = amd_host_tree::expand(&question, source.lookup(&question.ask()).await).await;
     if !source.exists() {
         if let Err(e) = source.entries(&Pass::new(question.deadline())).await {
             explained.notes.push(e.to_string());

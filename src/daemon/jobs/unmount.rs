@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use log::{info, warn};
 
-use super::{leads, own_timeout, trigger};
+use super::{amd_location, own_timeout, unmount_nested};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::tools::Tools;
 use crate::engine::{EntryId, Layer, MountId, Reason, Requester};
@@ -49,7 +49,7 @@ pub(crate) async fn unmount(
                     Layer::FileSystem { .. } => None,
                 };
                 let batch: Vec<MountId> = layers.iter().skip(gone).map_while(id).take(size).collect();
-                let (went, reason) = trigger::remove_batch(mounts, tools, &batch, lazy).await;
+                let (went, reason) = unmount_nested::remove_batch(mounts, tools, &batch, lazy).await;
                 gone += went;
                 size = (size * 2).min(TOGETHER);
                 reason.map(Reason::from)
@@ -84,7 +84,7 @@ async fn unmount_entry(mounts: &Mounts, tools: &Tools, at: &EntryId, path: &Path
         own_timeout::take_back(mounts, tools, at);
     }
     tools.requesters.forget(path);
-    leads::release(tools, path, lazy).await;
+    amd_location::release(tools, path, lazy).await;
     fault::point("unmounted");
     info!(target: &label, "umounting {shown} succeeded");
     Ok(())

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use tokio::io::unix::AsyncFd;
 
-use crate::daemon::requests::readable::{self, Number};
+use crate::daemon::readable::{self, Number};
 use crate::fault;
 use crate::link::{Link, Message};
 use crate::sys::fds;

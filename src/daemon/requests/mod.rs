@@ -7,7 +7,6 @@ mod answer;
 mod elsewhere;
 mod park;
 mod read;
-pub(crate) mod readable;
 mod route;
 
 use std::cell::{Cell, RefCell};

@@ -16,7 +16,7 @@ use log::warn;
 use super::{Heal, verify};
 use crate::blocking;
 use crate::daemon::mounts::watch::Report;
-use crate::daemon::requests::readable;
+use crate::daemon::readable;
 use crate::daemon::worker::Worker;
 use crate::engine::{Event, Kind};
 use crate::sys::mount_id::{self, Place};

@@ -8,7 +8,7 @@ use tokio::task::spawn_local;
 
 use super::{Next, Together, Worker};
 use crate::daemon::attach::top;
-use crate::daemon::jobs::{browse, check, detach, expire, perform, resolve, unmount};
+use crate::daemon::jobs::{browse, check, detach, expire, mount, resolve, unmount};
 use crate::daemon::mailbox::Report;
 use crate::engine::{Effect, EntryPhase, EntryView, Event, MountId, Resolution};
 use crate::fault;
@@ -79,7 +79,7 @@ impl Worker {
                 fault::point("resolved");
                 self.history.performing(&at, &plan);
                 if let Some(outcome) =
-                    perform::now(&self.mounts, &self.tools.borrow(), &at, &plan, who, &mut together.left)
+                    mount::now(&self.mounts, &self.tools.borrow(), &at, &plan, who, &mut together.left)
                 {
                     self.history.performed(&at, outcome.is_ok());
                     return Some(Event::Performed { job, outcome });
@@ -87,7 +87,7 @@ impl Worker {
                 let making = self.mounts.begin_making();
                 spawn_local(async move {
                     let path = plan.at.clone();
-                    let outcome = perform::later(&worker.means(), &at, plan, who).await;
+                    let outcome = mount::later(&worker.means(), &at, plan, who).await;
                     if let Err(reason) = &outcome {
                         let name = worker.requests.name_of(who.tgid);
                         let line = worker.history.line(&at);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::task::spawn_local;
 
-use super::jobs::{resolve, trigger};
+use super::jobs::{resolve, unmount_nested};
 use super::maps::configured_map::ConfiguredMap;
 use super::worker::Worker;
 use crate::engine::{EntryId, EntryPhase, Event, Key, Kind, MountId, Requester, Resolution};
@@ -76,7 +76,7 @@ async fn renew(worker: &Rc<Worker>, at: &EntryId) -> bool {
     // Deepest first.
     stale.sort_unstable_by(|a, b| b.0.cmp(&a.0));
     for (_, id) in stale {
-        if trigger::remove(&worker.mounts, &tools, id, false).await.is_ok() {
+        if unmount_nested::remove(&worker.mounts, &tools, id, false).await.is_ok() {
             worker.event(Event::Vanished { mount: id });
         }
     }

@@ -3,6 +3,9 @@
 //! Each file and each map is read with a deadline of its own, off the reactor. What answers is put in force at once; what
 //! is late comes in when it answers; what cannot be read stays as it was. The engine is told what has changed.
 
+pub(crate) mod call;
+pub(crate) mod compare;
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -23,7 +26,7 @@ use crate::daemon::left;
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::maps::wanted::{Delta, View, for_each_added_key, for_each_mount_point, select};
 use crate::daemon::mounts::AutofsMount;
-use crate::daemon::refresh;
+use crate::daemon::refresh_host_trees;
 use crate::daemon::verify::before_reload;
 use crate::daemon::worker::Worker;
 use crate::engine::{Engine, Event, Shutdown, Wanted};
@@ -184,7 +187,7 @@ async fn read_again(worker: &Rc<Worker>) {
     }
     load(worker, true, true).await;
     worker.event(Event::Forget);
-    refresh::trees(worker);
+    refresh_host_trees::trees(worker);
 }
 
 /// Notes that something could not be read, and is to be tried again.

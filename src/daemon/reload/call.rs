@@ -1,9 +1,8 @@
-//! What a reload changes: the lines of the master map before and after it, compared.
+//! Carries out `autofsctl reload`: a reload and what it has changed, or with `--dry-run` what it would change.
 //!
-//! A dry run compares as well: it reads the files, opens the maps anew beside those in force, and puts nothing in force.
+//! A dry run reads the files, opens the maps anew beside those in force, and puts nothing in force.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fmt::Display;
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,43 +10,25 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::control::{Bytes, Change, Extent, Place, Problem, Reload, Reloaded, plan};
-use crate::daemon::maps::configured_map::ConfiguredMap;
-use crate::daemon::maps::{self, InForce, effective};
+use super::compare::{Line, compare, lines, named};
+use crate::control::{Bytes, Extent, Problem, Reload, Reloaded};
+use crate::daemon::maps::{self, effective};
+use crate::daemon::problems::{absent, problems, unread};
 use crate::daemon::reload;
 use crate::daemon::upgrade;
 use crate::daemon::worker::Worker;
-use crate::engine::{AbsentView, Engine, EntryPhase, MountState};
-use crate::map::{MasterOptions, SourceSpec};
+use crate::engine::{Engine, EntryPhase, MountState};
 use crate::source::configuration::Configuration;
 use crate::source::master::Status;
-use crate::source::{Entries, Environment, Freshness, Mode, Pass, open};
+use crate::source::{Environment, Freshness, Mode, Pass, open};
 use crate::sys::exec;
-use crate::text::{Escaped, Position};
+use crate::text::Escaped;
 
 /// How long the reply waits for mount points that are being mounted or unmounted.
 const SETTLE: Duration = Duration::from_secs(20);
 
 /// Interval between two looks at them.
 const LOOK: Duration = Duration::from_millis(5);
-
-/// Maximum number of paths that are named in one line.
-const NAMED: usize = 3;
-
-/// A line of the master map as it is compared.
-#[derive(Debug)]
-struct Line {
-    path: Vec<u8>,
-    spec: SourceSpec,
-    options: MasterOptions,
-    place: Position,
-    /// The entries of a direct map.
-    entries: Option<Arc<Entries>>,
-    /// Why the map could not be read.
-    unread: Option<String>,
-    /// Whether its mount points are wanted.
-    usable: bool,
-}
 
 /// Makes a reload, or compares what it would change.
 ///
@@ -88,7 +69,7 @@ pub(crate) async fn reload(worker: &Rc<Worker>, how: Reload) -> Result<Reloaded,
     for removed in &mut reloaded.removed {
         removed.what = what_became(worker, &removed.path, &mounted);
     }
-    reloaded.refused = refused(worker);
+    reloaded.refused = problems(worker);
     reloaded.took = milliseconds(begun);
     Ok(reloaded)
 }
@@ -171,20 +152,6 @@ fn milliseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Returns the lines in force.
-fn lines(maps: &InForce) -> Vec<Line> {
-    let line = |map: &Rc<ConfiguredMap>, place: &Position| Line {
-        path: map.mount_point.clone(),
-        spec: map.spec.clone(),
-        options: map.options.clone(),
-        place: place.clone(),
-        entries: if map.direct() { map.entries.borrow().clone() } else { None },
-        unread: map.unread.borrow().clone(),
-        usable: map.usable.get(),
-    };
-    maps.configured().map(|(map, place)| line(map, place)).collect()
-}
-
 /// Waits until no mount point is being mounted or unmounted. Mount points in use are not waited for.
 async fn settle(worker: &Rc<Worker>, deadline: Instant) {
     let moves = |state| matches!(state, MountState::Attaching | MountState::Leaving);
@@ -246,150 +213,4 @@ fn what_became(worker: &Worker, point: &Bytes, before: &[Vec<u8>]) -> Option<Str
         parts.push("in use, goes when it is not".to_owned());
     }
     (!parts.is_empty()).then(|| parts.join("; "))
-}
-
-/// Lists names, at most [`NAMED`].
-fn named<T: Display>(names: impl ExactSizeIterator<Item = T>) -> String {
-    let more = names.len().saturating_sub(NAMED);
-    let list = names.take(NAMED).map(|name| name.to_string()).collect::<Vec<_>>().join(" ");
-    if more == 0 { list } else { format!("{list} and {more} more") }
-}
-
-/// Returns what is refused now: lines of the configuration and of the master map, maps that cannot be read, and mount points
-/// that cannot be mounted.
-pub(crate) fn refused(worker: &Worker) -> Vec<Problem> {
-    let mut refused: Vec<Problem> = {
-        let state = worker.state.borrow();
-        let of_master = state.maps.master().map(|master| master.diagnostics.as_slice()).unwrap_or_default();
-        let of_lines = state.rejected.iter().chain(of_master).filter_map(maps::refused);
-        of_lines.chain(lines(&state.maps).iter().filter_map(unread)).collect()
-    };
-    refused.extend(absent(worker));
-    refused
-}
-
-/// Returns a line as one that is not served, if its map could not be read.
-fn unread(line: &Line) -> Option<Problem> {
-    let why = line.unread.as_ref()?;
-    let reason = if line.usable { format!("{why}; what it said before stays in force") } else { why.clone() };
-    Some(Problem { path: Bytes(line.path.clone()), place: Some(Place::from(&line.place)), reason })
-}
-
-/// Returns the mount points that are wanted and not there.
-fn absent(worker: &Worker) -> Vec<Problem> {
-    let (state, now) = (worker.state.borrow(), worker.life.now());
-    let places: BTreeMap<u32, Place> =
-        state.maps.configured().map(|(map, place)| (map.number, Place::from(place))).collect();
-    worker.view(|engine| {
-        let problem = |absent: AbsentView<'_>| {
-            let path = state.real.written(&absent.wanted.path).unwrap_or_else(|| Arc::clone(&absent.wanted.path));
-            let why = match absent.reason {
-                None => "it was unmounted from outside".to_owned(),
-                Some(reason) => reason.message.lines().next().unwrap_or_default().to_owned(),
-            };
-            let again = absent
-                .again
-                .map_or(String::new(), |at| format!("; tried again in {}s", at.0.saturating_sub(now.0).div_ceil(1000)));
-            let place = places.get(&absent.wanted.map).cloned();
-            Problem { path: Bytes::from(&*path), place, reason: why + &again }
-        };
-        engine.absent().map(problem).collect()
-    })
-}
-
-/// Compares the lines before and after a reload.
-fn compare(before: Vec<Line>, after: Vec<Line>, reloaded: &mut Reloaded) {
-    let mut before: Vec<Option<Line>> = before.into_iter().map(Some).collect();
-    let mut take = |matches: &dyn Fn(&Line) -> bool| {
-        before.iter_mut().find(|line| line.as_ref().is_some_and(matches)).and_then(Option::take)
-    };
-    // First the lines that are the same, then those whose mount point has another map.
-    let mut pairs: Vec<(Option<Line>, Line)> = Vec::new();
-    for line in after {
-        let same = take(&|old| old.path == line.path && old.spec == line.spec);
-        pairs.push((same, line));
-    }
-    for (old, line) in pairs.iter_mut().filter(|(old, line)| old.is_none() && line.path != b"/-") {
-        *old = take(&|old| old.path == line.path);
-    }
-    for (old, line) in pairs {
-        let change = |what| Change {
-            path: Bytes(line.path.clone()),
-            map: Bytes(plan::map_name(&line.spec)),
-            what,
-            place: Some(Place::from(&line.place)),
-        };
-        match old.filter(|old| old.usable) {
-            _ if !line.usable => {}
-            None => reloaded.added.push(change(None)),
-            Some(old) => match differences(&old, &line) {
-                None => reloaded.unchanged += 1,
-                what => reloaded.changed.push(change(what)),
-            },
-        }
-    }
-    for line in before.into_iter().flatten().filter(|line| line.usable) {
-        let map = Bytes(plan::map_name(&line.spec));
-        reloaded.removed.push(Change { path: Bytes(line.path), map, what: None, place: None });
-    }
-}
-
-/// Says how a line differs from what it was. Returns `None` if it is the same.
-fn differences(old: &Line, new: &Line) -> Option<String> {
-    let mut parts = Vec::new();
-    if old.spec != new.spec {
-        let name = |spec| Escaped(&plan::map_name(spec)).to_string();
-        parts.push(format!("map {} -> {}", name(&old.spec), name(&new.spec)));
-    }
-    let (a, b) = (&old.options, &new.options);
-    let seconds = |value: Option<u64>| match value.unwrap_or_default() {
-        0 => "off".to_owned(),
-        n if n % 3600 == 0 => format!("{}h", n / 3600),
-        n if n % 60 == 0 => format!("{}m", n / 60),
-        n => format!("{n}s"),
-    };
-    let mut differ = |what: &str, a: String, b: String| {
-        if a != b {
-            parts.push(format!("{what} {a} -> {b}"));
-        }
-    };
-    differ("timeout", seconds(a.timeout), seconds(b.timeout));
-    differ("negative timeout", seconds(a.negative_timeout), seconds(b.negative_timeout));
-    let browse = |options: &MasterOptions| if options.browse == Some(true) { "browse" } else { "nobrowse" }.to_owned();
-    differ("keys", browse(a), browse(b));
-    let arguments = |options: &MasterOptions| format!("\"{}\"", Escaped(&options.arguments));
-    differ("options", arguments(a), arguments(b));
-    let neutral = |options: &MasterOptions| MasterOptions {
-        timeout: None,
-        negative_timeout: None,
-        browse: None,
-        arguments: Vec::new(),
-        ..options.clone()
-    };
-    if parts.is_empty() && neutral(a) != neutral(b) {
-        parts.push("other options".to_owned());
-    }
-    if let (Some(old), Some(new)) = (&old.entries, &new.entries) {
-        let (added, removed) = keys(old, new);
-        for (sign, keys) in [("added", added), ("removed", removed)] {
-            if !keys.is_empty() {
-                let names = named(keys.iter().map(|key| Escaped(key)));
-                parts.push(format!("{} {sign}: {names}", keys.len()));
-            }
-        }
-    }
-    (!parts.is_empty()).then(|| parts.join(", "))
-}
-
-/// Returns the keys that `new` has and `old` has not, and the reverse.
-fn keys(old: &Entries, new: &Entries) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-    if new.is_same(old) {
-        return (Vec::new(), Vec::new());
-    }
-    if let (Some(new), Some(old)) = (new.single(), old.single()) {
-        let changes = new.key_changes(old);
-        return (changes.added, changes.removed);
-    }
-    let only = |a: &Entries, b: &Entries| a.keys().into_iter().filter(|key| !b.has_key(key)).collect();
-    (only(new, old), only(old, new))
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use log::debug;
 
-use super::{Means, leads, offsets, own_timeout, placeholder, servers, submount, trigger};
+use super::{Means, amd_location, offsets, own_timeout, placeholder, servers, submount, unmount_nested};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::tools::Tools;
 use crate::engine::{Done, EntryId, Reason, Requester};
@@ -50,7 +50,7 @@ async fn make(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Requester) -> R
             .map_err(|e| Record::of(&e, begun.elapsed()).into());
     }
     if let Action::Leads(leads) = &plan.action {
-        let made = leads::make(means, at.mount, (&plan.at, &place), leads).await;
+        let made = amd_location::make(means, at.mount, (&plan.at, &place), leads).await;
         return made.map_err(Into::into);
     }
     if !matches!(plan.action, Action::Nothing) {
@@ -74,7 +74,7 @@ async fn make(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Requester) -> R
     let useless = matches!(plan.action, Action::Nothing) && made.is_empty();
     if (!failed.is_empty() && plan.strict) || useless {
         for (id, _) in made.iter().rev() {
-            let _ = trigger::remove(&means.mounts, tools, *id, false).await;
+            let _ = unmount_nested::remove(&means.mounts, tools, *id, false).await;
         }
         // If this job has mounted nothing there, an existing mount is not ours.
         let ours = placeholder || !matches!(plan.action, Action::Nothing);
