@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! starting ──▶ serving ──▶ quiescing ──▶ resting ──▶ restoring ──▶ serving
-//!                 └──▶ upgrading ──▶ retiring
-//! any phase ──▶ restoring (a checkpoint was restored), stopping, retiring
+//!                 └──▶ upgrading ──▶ serving (if the upgrade fails), retiring
+//! starting ──▶ quiescing, restoring ──▶ starting
+//! any phase but stopping and retiring ──▶ restoring (a checkpoint was restored)
+//! any phase but retiring ──▶ stopping, retiring
 //! ```
 
 use std::cell::{Cell, RefCell};
@@ -88,8 +90,8 @@ impl Phase {
     pub(crate) fn may_upgrade(self) -> Result<(), &'static str> {
         match self {
             Self::Serving => Ok(()),
-            Self::Starting | Self::Stopping(_) | Self::Retiring => Err("the daemon is about to start or to end"),
-            Self::Quiescing | Self::Resting => Err("a checkpoint is expected"),
+            Self::Starting | Self::Stopping(_) | Self::Retiring => Err("the daemon is starting or stopping"),
+            Self::Quiescing | Self::Resting => Err("the daemon is quiesced for a checkpoint"),
             Self::Restoring => Err("the autofs mounts are being found again after a checkpoint"),
             Self::Upgrading => Err(UPGRADE_UNDER_WAY),
         }
@@ -103,7 +105,7 @@ impl Phase {
         match self {
             Self::Starting | Self::Serving | Self::Quiescing | Self::Resting | Self::Restoring => Ok(()),
             Self::Upgrading => Err(UPGRADE_UNDER_WAY),
-            Self::Stopping(_) | Self::Retiring => Err("the daemon is about to end"),
+            Self::Stopping(_) | Self::Retiring => Err("the daemon is stopping"),
         }
     }
 

@@ -45,7 +45,7 @@ pub(crate) async fn hang_up(worker: Rc<Worker>) {
     if matches!(exec::is_other_program(&worker.program), Ok(true)) {
         match upgrade(&worker).await {
             Ok(()) => return,
-            Err(why) => error!("{why}; this program goes on"),
+            Err(why) => error!("{why}; the running program continues"),
         }
     }
     reload::reload(worker).await;

@@ -53,7 +53,7 @@ pub enum DirError {
     #[error("{} does not exist and lies on a remote file system, where no directory is made", Escaped::path(.0))]
     Remote(PathBuf),
     /// The path is relative, names no directory, or has too many links.
-    #[error("{} is no absolute path of a directory without loops", Escaped::path(.0))]
+    #[error("{} is not an absolute path, or has a loop of symbolic links", Escaped::path(.0))]
     Path(PathBuf),
     /// A system call failed.
     #[error("cannot make directory {}: {source}", Escaped::path(.path))]

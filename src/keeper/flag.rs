@@ -65,7 +65,7 @@ impl Flag {
                 },
             }
         }
-        Err(io::Error::other(format!("{} comes back as often as it is removed", Escaped::path(path))))
+        Err(io::Error::other(format!("{} is created again each time it is removed", Escaped::path(path))))
     }
 }
 

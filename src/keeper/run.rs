@@ -212,7 +212,7 @@ impl Keeper {
                 }
             }
             if let Some(given_up) = self.given_up.take_if(|given_up| given_up.at <= Instant::now()) {
-                error!("the worker does not end though it was killed; another one goes on");
+                error!("the killed worker has not ended; another one is started");
                 self.predecessor = Some(Predecessor::Hung);
                 self.succeed(given_up.stopped);
             }
@@ -325,7 +325,7 @@ impl Keeper {
             Ok(own) => self.hand_over(Executable::Path(&program), Some(own.as_fd())),
             Err(e) => e,
         };
-        error!("{} cannot take over: {e}; this program goes on", Escaped::path(&program));
+        error!("{} cannot take over: {e}; the running program continues", Escaped::path(&program));
     }
 
     /// Checks that a new worker could open the descriptors it needs. With a full table neither program could continue.

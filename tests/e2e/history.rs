@@ -119,7 +119,7 @@ fn of_what_is_mounted_missing_and_expired() {
     assert_eq!(row(1), ("mount", "/mnt/auto/nokey", Some("ENOENT")));
     assert_eq!(row(2), ("mount", "/mnt/auto/good", None));
     assert_eq!((&history["failed"], &history["kept"]), (&1.into(), &3.into()));
-    assert_eq!(history["requests"][1]["reason"], "no map has it");
+    assert_eq!(history["requests"][1]["reason"], "no map has this key");
     assert_eq!((ctl(&["history", "/mnt/other"]).0, ctl(&["history", "ffff"]).0), (1, 1));
     daemon.stop();
 }

@@ -322,7 +322,7 @@ fn of_a_request_again_and_again() {
     let visitor = std::thread::spawn(|| visit::enter_now(Path::new("/mnt/auto/poison")));
     wait_for("an answer", secs(20), || visitor.is_finished().then_some(()));
     assert_eq!(visitor.join().unwrap().unwrap_err().raw_os_error(), Some(Errno::EIO as i32));
-    daemon.says("has ended 3 workers; it is answered with an error");
+    daemon.says("3 workers died while serving request");
     all_get_in(&["/mnt/auto/k", "/mnt/d"]);
     // It was not its fault.
     all_get_in(&["/mnt/auto/poison"]);

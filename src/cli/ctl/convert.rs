@@ -1,4 +1,4 @@
-//! `autofsctl convert`: prints a map of Sun format in TOML, and one in TOML in Sun format.
+//! `autofsctl convert`: converts a map from Sun format to TOML, or from TOML to Sun format, and prints it.
 
 use std::io::{self, Write as _};
 use std::path::Path;

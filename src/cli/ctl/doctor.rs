@@ -1,4 +1,4 @@
-//! `autofsctl doctor`: looks for what keeps the daemon, or a process, from using automounts. Each finding has its cure.
+//! `autofsctl doctor`: looks for what keeps the daemon, or a process, from using automounts. Each finding says what to do.
 
 use std::path::Path;
 

@@ -48,7 +48,7 @@ fn health(status: &Status) -> Health {
     let mut reasons: Vec<String> =
         problems.iter().map(|p| format!("{}: {}", p.path, Escaped(p.reason.as_bytes()))).collect();
     if status.rest.is_some() {
-        reasons.push("the daemon rests for a checkpoint".to_owned());
+        reasons.push("the daemon is quiesced for a checkpoint".to_owned());
     }
     let mount_points = status.mount_points.len() + beside;
     Health {

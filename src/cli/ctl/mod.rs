@@ -47,7 +47,7 @@ struct Arguments {
     /// Socket of the daemon
     #[arg(long, global = true, value_name = "PATH", default_value = control::SOCKET)]
     socket: PathBuf,
-    /// How long to wait for the daemon [default: 15s, or 60s for what waits for mounts]
+    /// How long to wait for the daemon [default: 15s, or 60s for commands that wait for mounts]
     #[arg(long, global = true, value_name = "TIME", value_parser = time)]
     timeout: Option<u64>,
     /// The default is status
@@ -201,7 +201,7 @@ enum Verb {
     },
     /// Report errors in the configuration and the maps
     Check(check::Arguments),
-    /// Print a map in TOML, or a map in TOML in Sun format
+    /// Convert a map to TOML, or from TOML to Sun format, and print it
     Convert {
         /// The map or master map
         file: PathBuf,

@@ -81,7 +81,7 @@ pub(crate) enum AttachError {
     },
     /// The owner is in a pid namespace that is not visible.
     #[error(
-        "{} belongs to a process group of another pid namespace (pgrp=0); taking it over would only kill it: run the daemon \
+        "{} belongs to a process group of another pid namespace (pgrp=0); taking it over would only make it fail: run the daemon \
          in that pid namespace, or unmount it first",
         Escaped::path(path)
     )]
@@ -99,7 +99,7 @@ pub(crate) enum AttachError {
     },
     /// It has an unanswered request of a dead owner.
     #[error(
-        "{}: a process waits there for an automounter that has died; it is served as soon as that process has ended",
+        "{}: a process waits there for an automounter that has died; the mount point is served when that process has ended",
         Escaped::path(.0)
     )]
     Blocked(Arc<Path>),

@@ -76,14 +76,14 @@ pub(crate) async fn quiesce(worker: &Rc<Worker>, wish: Quiesce) -> Result<Quiesc
     let until = (deadline + Duration::from_secs(wish.lease)).into_std();
     if !life.quiesce(wish.mode, until) {
         life.phase().may_quiesce()?;
-        return Err("another checkpoint is expected".to_owned());
+        return Err("the daemon is already quiesced".to_owned());
     }
     worker.event(Event::Pause(true));
     let rest = come_to_rest(worker, wish, deadline).await;
     let lease = Instant::now() + Duration::from_secs(wish.lease);
     let unmounted = match rest {
         Ok(unmounted) if life.rest(until, lease.into_std()) => unmounted,
-        Ok(_) => return Err("the checkpoint is not expected any more".to_owned()),
+        Ok(_) => return Err("the quiesce was ended meanwhile".to_owned()),
         Err(why) => {
             if life.is_quiesced_until(until) {
                 restore::resume(worker);

@@ -380,7 +380,7 @@ mod tests {
             .run_until(async {
                 let alone = Alone::new();
                 let starting = failure(ask(&alone, Call::Upgrade).await);
-                assert!(starting.contains("the daemon is about to start or to end"), "{starting}");
+                assert!(starting.contains("the daemon is starting or stopping"), "{starting}");
                 alone.worker.life.started();
                 assert!(alone.worker.life.enter(Phase::Upgrading));
                 assert_eq!(failure(ask(&alone, Call::Detach).await), UPGRADE_UNDER_WAY);

@@ -246,7 +246,7 @@ async fn answer(
     });
     match outcome.await {
         Ok(Some(answer)) => answer,
-        Ok(None) => Err(ControlError::Failed { message: "the daemon is about to end".to_owned() }),
+        Ok(None) => Err(ControlError::Failed { message: "the daemon is stopping".to_owned() }),
         Err(_) => Err(ControlError::Failed { message: "the daemon is too busy to answer".to_owned() }),
     }
 }

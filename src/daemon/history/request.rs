@@ -108,8 +108,8 @@ impl Answered {
         let reason = self.reason.as_ref().map(|reason| masked_as_in(reason.message.as_bytes(), &commands));
         let reason = reason.map(|reason| String::from_utf8_lossy(&reason).into_owned());
         let known = match self.error {
-            Some(_) if self.steps.iter().any(|(_, step)| matches!(step, Step::NotFound)) => Some("no map has it"),
-            Some(Errno::ENOENT) if self.attempt.is_none() => Some("it has failed just before"),
+            Some(_) if self.steps.iter().any(|(_, step)| matches!(step, Step::NotFound)) => Some("no map has this key"),
+            Some(Errno::ENOENT) if self.attempt.is_none() => Some("this key has failed shortly before"),
             Some(Errno::ETIMEDOUT) => Some("the deadline has passed"),
             Some(Errno::ELOOP) => Some("it is mounted, but not in the mount namespace of the requester"),
             Some(Errno::EBUSY) => Some("it is in use"),

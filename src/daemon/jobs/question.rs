@@ -143,7 +143,7 @@ pub(super) async fn answers(question: &Question, found: &Found) -> Result<amd::A
             break;
         }
         if answers.len() + needed.len() > amd::QUESTIONS_MAX {
-            return Err("the selectors of the entry ask for too much");
+            return Err("the selectors of the entry need too many questions");
         }
         let deadline = question.deadline();
         let ask = |needed: amd::Question| {
@@ -153,7 +153,7 @@ pub(super) async fn answers(question: &Question, found: &Found) -> Result<amd::A
         for asked in needed.into_iter().map(ask).collect::<Vec<_>>() {
             match asked.await {
                 Ok((Some(answer), needed)) => answers.insert(needed, answer),
-                _ => return Err("what the selectors of the entry ask for does not get an answer"),
+                _ => return Err("a question of the selectors of the entry was not answered"),
             }
         }
     }

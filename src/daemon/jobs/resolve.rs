@@ -91,7 +91,7 @@ async fn ask(question: &Question) -> Resolution {
         debug!(target: &question.target(), "{}: {} is as it was read before", question.target(), question.map.source.id());
     }
     let found = resolution(question, answer, &facts).unwrap_or_else(|| {
-        let reason = format!("{}: not all that the entry depends on could be found out", question.target());
+        let reason = format!("{}: a user, host or selector that the entry depends on could not be looked up", question.target());
         Resolution::Unavailable(Record::new(reason).into())
     });
     let mut below = Vec::with_capacity(question.below.len());
@@ -190,7 +190,7 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
 }
 
 /// Why nothing is found though the map has a wildcard.
-const EXCEPTED: &str = "no wildcard serves this key, as [wildcards] in autofs.toml says";
+const EXCEPTED: &str = "no wildcard serves this key, because of [wildcards] in autofs.toml";
 
 /// Says for each wildcard that serves only names of users that the key is none.
 fn no_user(question: &Question) -> Vec<String> {

@@ -45,7 +45,7 @@ pub(crate) async fn reload(worker: &Rc<Worker>, how: Reload) -> Result<Reloaded,
     if matches!(exec::is_other_program(&worker.program), Ok(true)) {
         match upgrade::upgrade(worker).await {
             Ok(()) => return Ok(Reloaded::new(Extent::Upgraded)),
-            Err(why) => log::error!("{why}; this program goes on"),
+            Err(why) => log::error!("{why}; the running program continues"),
         }
     }
     let begun = Instant::now();

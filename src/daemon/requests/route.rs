@@ -42,7 +42,7 @@ impl Requests {
         let packet = match Packet::decode(&bytes) {
             Ok(packet) => packet,
             Err(e) => {
-                error!("a packet that makes no sense came by control pipe {pipe}: {e}");
+                error!("invalid packet in control pipe {pipe}: {e}");
                 self.forget(slot);
                 return Routed::Dropped;
             }
@@ -63,7 +63,7 @@ impl Requests {
             return Routed::Answer(mount, request.token, has_device.then_some(Errno::ESTALE));
         }
         if let Err(ended) = self.journal.borrow().begin(slot) {
-            error!("request {} has ended {ended} workers; it is answered with an error", request.token.0);
+            error!("{ended} workers died while serving request {}; it is answered with an error", request.token.0);
             return Routed::Answer(mount, request.token, Some(Errno::EIO));
         }
         if matches!(packet, Packet::Missing(_)) && !self.journal.borrow().has_share(slot) {

@@ -162,5 +162,5 @@ fn ask_ypbind(domain: &[u8], deadline: Instant) -> Result<Option<SocketAddrV4>, 
     let port = port.ok_or("ypbind is not running")?;
     let results = call::by_udp(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), &yp::bind(domain), deadline)
         .map_err(|error| format!("ypbind {error}"))?;
-    Ok(yp::binding(&results).map_err(|error| format!("ypbind sends nonsense: {error}"))?.map(address))
+    Ok(yp::binding(&results).map_err(|error| format!("ypbind has sent an invalid reply: {error}"))?.map(address))
 }

@@ -30,7 +30,7 @@ pub(super) enum CallError {
     #[error("refuses: {0}")]
     Refused(#[from] Refusal),
     /// The reply is none.
-    #[error("sends nonsense")]
+    #[error("has sent an invalid reply")]
     Nonsense,
 }
 

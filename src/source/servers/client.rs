@@ -47,7 +47,7 @@ pub enum CallError {
     #[error("{0}")]
     Refused(#[from] Refusal),
     /// The reply is none.
-    #[error("sends nonsense: {0}")]
+    #[error("has sent an invalid reply: {0}")]
     Nonsense(&'static str),
     /// rpcbind does not know the program.
     #[error("{0} is not registered with rpcbind")]

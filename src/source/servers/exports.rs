@@ -11,7 +11,7 @@ use crate::sys::user;
 /// that is longer than a packet can only arrive by TCP.
 ///
 /// # Errors
-/// The server does not answer, refuses or sends nonsense. See [`client::by`] for a deadline.
+/// The server does not answer, refuses or sends an invalid reply. See [`client::by`] for a deadline.
 pub(super) async fn of(address: IpAddr) -> Result<Vec<Vec<u8>>, CallError> {
     let caller = Unix {
         machine: user::machine().map(|machine| machine.host.into_encoded_bytes()).unwrap_or_default(),

@@ -121,8 +121,8 @@ fn device(facts: &Facts) -> Check {
         false => failed(
             "device",
             "/dev/autofs cannot be opened",
-            "give the container the device (--device /dev/autofs; character device 10:235, and the right to open it): CRIU \
-             restores no autofs mount without it, and the daemon parks none",
+            "give the container the device (--device /dev/autofs; character device 10:235, and the right to open it): without \
+             it, CRIU restores no autofs mount, and the daemon cannot set mounts catatonic",
         ),
     }
 }
