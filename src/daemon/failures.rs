@@ -13,7 +13,7 @@ use crate::logging::{fields, target};
 use crate::record::Record;
 use crate::text::{Escaped, Position};
 
-/// For how long the same failure of the same path is only counted, except at the level of operations.
+/// For how long the same failure of the same path is only counted, except at a log level that logs operations.
 const FOLDED: Duration = Duration::from_secs(60);
 
 /// Number of paths whose last failure is known.
@@ -84,7 +84,7 @@ impl Failures {
 /// Returns the line: what failed, why, who asked for it, and the place in the map.
 fn sentence(path: &Path, reason: &str, who: Requester, name: &str, line: Option<&Position>) -> String {
     let mut text = format!("failed to mount {}: {reason}", Escaped::path(path));
-    // Without a requester, it is a part of a tree that is mounted again.
+    // No requester: a part of a tree is being remounted.
     if who.tgid != 0 {
         text += &format!(" (for process {}, {}, of uid {})", who.tgid, Escaped(name.as_bytes()), who.uid);
     }

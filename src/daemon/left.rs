@@ -55,7 +55,7 @@ impl Served {
         Self { own: worker.mounts.inodes(), paths }
     }
 
-    /// Returns whether nobody serves this autofs mount any more. One whose owner is in another pid namespace may be alive.
+    /// Returns whether no process serves this autofs mount. A mount whose owner is in another pid namespace counts as served.
     fn is_left(&self, line: &Mounted, shown: &AutofsOptions) -> bool {
         let ours = self.paths.contains(&*line.target) || line.speaks_through(&self.own).is_some();
         if ours || shown.pgrp == 0 {
@@ -197,7 +197,7 @@ impl Remover {
         Self { control: Arc::clone(&tools.control), opener: Opener::new(Arc::clone(&tools.blocked)) }
     }
 
-    /// Unmounts the autofs mount `line`; if something is mounted on it, that first, or with `all` unset nothing.
+    /// Unmounts an autofs mount. With `all`, first unmounts what is mounted on it; otherwise fails if something is.
     fn unmount(&mut self, table: &MountTable, line: &Mounted, all: bool) -> Result<(), String> {
         let over = table.at(&line.target).iter().filter(|other| other.id != line.id && other.autofs.is_none());
         let mounts: Vec<&Mounted> = over.chain(table.below(&line.target)).collect();

@@ -295,7 +295,7 @@ impl Life {
     }
 
     /// Returns from `Restoring` to the phase before, after the autofs mounts were found again.
-    pub(crate) fn go_on(&self) {
+    pub(crate) fn leave_restoring(&self) {
         if self.phase() == Phase::Restoring {
             self.enter(if self.has_started() { Phase::Serving } else { Phase::Starting });
         }
@@ -465,7 +465,7 @@ mod tests {
         assert!(life.quiesce(Mode::Live, soon()));
         assert_eq!((life.started(), life.phase()), (None, Phase::Quiescing));
         assert!(life.wake().is_some());
-        life.go_on();
+        life.leave_restoring();
         assert_eq!(life.phase(), Phase::Serving);
     }
 
@@ -474,7 +474,7 @@ mod tests {
         let life = Life::begin();
         assert!(life.quiesce(Mode::Park, soon()));
         assert!(life.wake().is_some() && life.wake().is_none());
-        life.go_on();
+        life.leave_restoring();
         assert_eq!(life.phase(), Phase::Starting);
     }
 
@@ -484,7 +484,7 @@ mod tests {
         let (first, second) = (soon(), soon() + Duration::from_secs(1));
         assert!(life.quiesce(Mode::Live, first));
         life.wake();
-        life.go_on();
+        life.leave_restoring();
         assert!(life.quiesce(Mode::Live, second));
         assert!(!life.rest(first, soon()), "the first one has ended");
         let lease = soon();
@@ -500,7 +500,7 @@ mod tests {
         life.enter(Phase::Stopping(Shutdown::Clean));
         assert!(!life.rest(until, soon()));
         life.wake();
-        life.go_on();
+        life.leave_restoring();
         assert!(life.is_stopping());
     }
 

@@ -67,7 +67,7 @@ const STACK: usize = 256 << 10;
 pub fn run(options: Options, inheritance: Inheritance, logger: &'static Logger) -> u8 {
     heap::configure();
     fault::arm(inheritance.before);
-    // Here nothing is served yet that looking at files could delay.
+    // Nothing is served yet, so blocking file access is harmless here.
     let container = tools::is_in_container();
     let (begins, ends) = (Arc::clone(&inheritance.pulse), Arc::clone(&inheritance.pulse));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -84,7 +84,7 @@ pub fn run(options: Options, inheritance: Inheritance, logger: &'static Logger) 
             return START_FAILED;
         }
     };
-    // Before any thread is started: threads that have signals blocked would pass this on to the programs that they start.
+    // Before threads start: a thread passes its blocked signals on to the programs that it starts.
     let arrivals = match runtime.block_on(async { Arrivals::new() }) {
         Ok(arrivals) => arrivals,
         Err(e) => {
@@ -159,7 +159,7 @@ async fn live(
     spawn_local(Rc::clone(&worker.mounts).close_idle_roots());
     spawn_local(signals.serve(Rc::clone(&worker), on_exit));
     spawn_local(Rc::clone(&worker).read_pipes(channels.unread));
-    spawn_local(go_on(Rc::clone(&worker), channels.next));
+    spawn_local(carry_out_requests(Rc::clone(&worker), channels.next));
     spawn_local(watch::watch(Rc::clone(&worker)));
     spawn_local(network::watch(Rc::clone(&worker)));
     spawn_local(restore::watch(Rc::clone(&worker)));
@@ -211,8 +211,8 @@ fn beginning(predecessor: Option<Predecessor>) -> (EventKind, String) {
     }
 }
 
-/// Does what the worker has to be done by the modules above it.
-async fn go_on(worker: Rc<Worker>, mut next: mpsc::UnboundedReceiver<Next>) {
+/// Carries out the requests of the worker to modules above it.
+async fn carry_out_requests(worker: Rc<Worker>, mut next: mpsc::UnboundedReceiver<Next>) {
     while let Some(next) = next.recv().await {
         match next {
             Next::Regain(located, kept) => drop(spawn_local(restore::regain(Rc::clone(&worker), located, kept))),

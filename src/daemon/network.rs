@@ -14,8 +14,8 @@ use crate::sys::network_events::NetworkEvents;
 /// Changes within this time count as one.
 const TOGETHER: Duration = Duration::from_secs(1);
 
-/// Watches the network as long as the worker runs. Not in containers: their network is made before them and seldom changes, and a
-/// checkpoint is without a netlink socket, which CRIU does not dump on every kernel.
+/// Watches the network as long as the worker runs. Not in containers: their network rarely changes, and CRIU
+/// cannot dump a netlink socket on every kernel.
 pub(crate) async fn watch(worker: Rc<Worker>) {
     if worker.tools().is_in_container() {
         return;
@@ -29,7 +29,7 @@ pub(crate) async fn watch(worker: Rc<Worker>) {
         if waiting.readable().await.is_err() {
             return;
         }
-        // Not registered in the reactor meanwhile: changes come in crowds.
+        // Not registered in the reactor during the pause, because changes come in bursts.
         let inner = waiting.into_inner().0;
         tokio::time::sleep(TOGETHER).await;
         if let Err(e) = inner.drain() {

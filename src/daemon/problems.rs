@@ -9,13 +9,13 @@ use crate::daemon::reload::compare::{Line, lines};
 use crate::daemon::worker::Worker;
 use crate::engine::AbsentView;
 
-/// Returns what is refused now: lines of the configuration and of the master map, maps that cannot be read, and mount points
-/// that cannot be mounted.
+/// Lists lines of the configuration and of the master map that are refused, maps that cannot be read, and mount points that cannot
+/// be mounted.
 pub(crate) fn problems(worker: &Worker) -> Vec<Problem> {
     let mut problems: Vec<Problem> = {
         let state = worker.state.borrow();
         let of_master = state.maps.master().map(|master| master.diagnostics.as_slice()).unwrap_or_default();
-        let of_lines = state.rejected.iter().chain(of_master).filter_map(maps::refused);
+        let of_lines = state.rejected.iter().chain(of_master).filter_map(maps::problem_of);
         of_lines.chain(lines(&state.maps).iter().filter_map(unread)).collect()
     };
     problems.extend(absent(worker));
@@ -29,7 +29,7 @@ pub(crate) fn unread(line: &Line) -> Option<Problem> {
     Some(Problem { path: Bytes(line.path.clone()), place: Some(Place::from(&line.place)), reason })
 }
 
-/// Returns the mount points that are wanted and not there.
+/// Returns problems for configured mount points that are not mounted.
 pub(crate) fn absent(worker: &Worker) -> Vec<Problem> {
     let (state, now) = (worker.state.borrow(), worker.life.now());
     let places: BTreeMap<u32, Place> =

@@ -1,6 +1,6 @@
-//! Reading again what was late or could not be read.
+//! Reads again what was late or could not be read.
 //!
-//! A service that is down must not need a reload when it comes back. While something is missing, its sources are asked every two
+//! A service that comes back is used without a reload. While something is missing, its sources are asked every two
 //! seconds, without any effect; all is read again when one of them answers. What no source tells about, such as a
 //! configuration file that cannot be read, is read again with growing pauses.
 
@@ -15,16 +15,16 @@ use crate::daemon::reload::reload;
 use crate::daemon::worker::Worker;
 use crate::source::{MapSource, Pass};
 
-/// Before all is read again; twice as long each time, up to [`AGAIN_MAX`].
+/// First pause before everything is read again. It doubles each time, up to [`AGAIN_MAX`].
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// The longest time before that.
+/// Longest pause before everything is read again.
 const AGAIN_MAX: Duration = Duration::from_secs(300);
 
-/// Between two rounds of questions to what is missing.
+/// Pause between two rounds of questions to the missing sources.
 const ROUND: Duration = Duration::from_secs(2);
 
-/// The same when nothing is missing but what does not run here, after it has not come for [`HOPE`].
+/// The same if only services are missing that do not run on this machine, after [`HOPE`].
 const ROUND_MAX: Duration = Duration::from_secs(60);
 
 /// How long a service that does not run is expected soon.

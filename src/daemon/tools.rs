@@ -15,6 +15,7 @@ use crate::exec::{self, Externals, Mounter, Unmounter};
 use crate::link::journal::Journal;
 use crate::source::configuration::Configuration;
 use crate::sys::autofs::{self, Control};
+use crate::sys::clock::bounded;
 use crate::sys::{path, procfs};
 
 /// The tools of jobs. A reload creates new ones; running jobs keep theirs.
@@ -137,12 +138,6 @@ fn settings(configuration: &Configuration) -> exec::Settings {
         strict_sources: configuration.native.security.source_links == native::SourceLinks::Root,
         ..exec::Settings::default()
     }
-}
-
-/// Shortens a duration to one that can be added to any moment.
-fn bounded(duration: Duration) -> Duration {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-    duration.min(YEAR)
 }
 
 /// Files by which podman and systemd mark a container.

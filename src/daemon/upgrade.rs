@@ -31,7 +31,7 @@ pub(crate) const ARGUMENT: &str = "--internal-takes-over";
 /// How long the new program may take to answer.
 const CHECK: Duration = Duration::from_secs(5);
 
-/// How long the new program may take to end after this time.
+/// How long the checked program may take to exit after [`CHECK`], before it is killed.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// How long a retiring worker waits for its running jobs.
@@ -104,7 +104,7 @@ pub(crate) async fn retire(worker: &Rc<Worker>, word: &mut Signal) {
     word.recv().await;
     worker.life.enter(Phase::Retiring);
     let end = Instant::now() + WIND_UP;
-    while (!worker.winds_up() || worker.life.has_upgrade_calls()) && Instant::now() < end {
+    while (!worker.wind_up() || worker.life.has_upgrade_calls()) && Instant::now() < end {
         sleep(LOOK).await;
     }
     info!("this worker retires");

@@ -1,4 +1,4 @@
-//! Before a checkpoint nothing begins by itself; after a restore the kernel is another one.
+//! Starts no work by itself before a checkpoint, and forgets the tokens of the kernel after a restore.
 
 use super::{Askers, Engine, Entry, EntryId, Stage, State};
 

@@ -70,7 +70,7 @@ impl Engine {
         let lost = self.take_down(&at, pieces.iter().take(gone));
         self.update(&at, |entry| entry.trouble = error);
         if gone < pieces.len() {
-            // At the end, too: what stays is as it was, and the next start takes it over whole.
+            // Also at shutdown, so that the next start takes over a complete tree.
             let forced = self.stop.as_ref().is_some_and(|stop| stop.how == Shutdown::Forced);
             let remounts = if forced { Vec::new() } else { self.remounts(lost) };
             return self.remount(at, remounts);
@@ -86,7 +86,8 @@ impl Engine {
         self.serve(&at);
     }
 
-    /// Forgets what is gone, up to the entry `at` itself; the triggers among it, by the entries on which they stood.
+    /// Forgets the layers that are gone, up to the entry `at` itself. Returns the triggers among them, by the entries on which they
+    /// were mounted.
     fn take_down<'a>(&mut self, at: &EntryId, gone: impl Iterator<Item = &'a Piece>) -> BTreeMap<EntryId, Vec<Lost>> {
         let mut lost = BTreeMap::<EntryId, Vec<Lost>>::new();
         for piece in gone {
@@ -185,7 +186,7 @@ impl Engine {
     }
 }
 
-/// A trigger that is gone: the plan of an offset; none: a submount.
+/// A trigger that is gone. `Some(plan)`: an offset mount; `None`: a submount.
 struct Lost(Option<Arc<Plan>>);
 
 #[cfg(test)]

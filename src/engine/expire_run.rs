@@ -1,7 +1,7 @@
 //! Looking for what is unused: the timers of top-level mounts, and the rounds that they begin.
 //!
 //! The kernel judges idleness; we only ask it. A round asks the autofs mounts of one tree, those that are deepest
-//! first, and the next level when all of one have been asked, so that a tree can go in one round.
+//! first, and the next level when all of one have been asked, so that a whole tree can be unmounted in one round.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ impl Engine {
         }
     }
 
-    /// The alarm of a top-level mount has rung.
+    /// Handles the alarm of a top-level mount.
     pub(super) fn tick(&mut self, id: MountId) {
         let Some(top) = self.tree.top_mut(id) else { return };
         top.alarm = None;
@@ -87,7 +87,7 @@ impl Engine {
         self.timers.reset(&mut top.alarm, to, || Alarm::Tick(id));
     }
 
-    /// The timeout has changed: the alarm is set anew.
+    /// Sets the alarm anew after the timeout has changed.
     pub(super) fn restart_tick(&mut self, id: MountId) {
         let Some(top) = self.tree.top_mut(id) else { return };
         self.timers.reset(&mut top.alarm, None, || Alarm::Tick(id));
@@ -146,7 +146,7 @@ impl Engine {
                 self.level_done(top);
             }
         }
-        self.go_on(top, owner.as_ref());
+        self.continue_leaving(top, owner.as_ref());
     }
 
     /// Goes on with the round when all mounts of the level have been asked (or are no more).

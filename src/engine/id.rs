@@ -145,8 +145,8 @@ pub struct Requester {
     pub tgid: u32,
 }
 
-/// The errno values that may be answered. The kernel hands what FAIL says to the waiting process unseen: anything
-/// below -4095 oopses it, 0 and above froze kernels before 4.12, so no number travels, only these names.
+/// The errno values that may be answered. The kernel passes the errno of FAIL to the waiting process
+/// unchecked: values below -4095 crash it, and values from 0 on froze kernels before 4.12. So only these constants can be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Errno {
     /// There is no such key, or it could not be mounted. automount gives no other errno.

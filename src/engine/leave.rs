@@ -1,5 +1,5 @@
-//! How a top-level mount goes: those below its path first, then all its entries at once, then itself. What is in use
-//! keeps it; then it is tried again later.
+//! Removes top-level mounts: first those below the path, then all entries at once, then the mount itself. A mount in use is
+//! tried again later.
 
 use std::path::Path;
 
@@ -67,8 +67,8 @@ impl Engine {
         }
     }
 
-    /// Something has ended in the tree of a mount that may be leaving: below this entry, if it is not the mount itself.
-    pub(super) fn go_on(&mut self, top: MountId, at: Option<&EntryId>) {
+    /// Continues to remove a mount after something has ended in its tree: at or below this entry, or at the mount itself.
+    pub(super) fn continue_leaving(&mut self, top: MountId, at: Option<&EntryId>) {
         if self.tree.top(top).is_some_and(|top| top.state() == State::Leaving(Stage::Emptying)) {
             if let Some(at) = at {
                 let root = self.tree.root_of(at);

@@ -3,9 +3,9 @@
 /// The bounds of an [`Engine`](super::Engine). Times are in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// From a lookup's packet to its answer; a mount that takes longer goes on unwatched.
+    /// From a lookup's packet to its answer; a mount that takes longer goes on, but no lookup waits for it.
     pub request: u64,
-    /// From an expire packet to its answer; an unmount that takes longer goes on unwatched. While it lasts the kernel
+    /// From an expire packet to its answer; an unmount that takes longer goes on, but no lookup waits for it. While it lasts the kernel
     /// blocks everybody who walks there, and not even KILL ends them.
     pub unmount: u64,
     /// How long the end of the daemon is held up by requests that are being served.
@@ -19,7 +19,7 @@ pub struct Limits {
     pub loop_limit: u32,
     /// See `loop_limit`.
     pub loop_window: u64,
-    /// A timeout is looked at so many times while it runs.
+    /// Number of expire rounds per timeout.
     pub expire_divisor: u64,
     /// How many failed keys are remembered.
     pub negative_cache: usize,

@@ -99,7 +99,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// One that knows of nothing.
+    /// Creates an engine without mounts.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -164,7 +164,7 @@ impl Engine {
         std::mem::swap(&mut self.effects, effects);
     }
 
-    /// The earliest moment at which [`Event::Timer`] is wanted; none: nothing is due, ever.
+    /// The earliest moment at which [`Event::Timer`] is wanted. `None`: no timer is needed.
     pub fn deadline(&self) -> Option<Tick> {
         self.timers.first()
     }
@@ -193,7 +193,7 @@ impl Engine {
         self.effects.push(Effect::Reply { mount, token, error, reason: None });
     }
 
-    /// FAIL, with the reason for the history.
+    /// Answers FAIL; `reason` goes to the history.
     fn refuse(&mut self, mount: MountId, token: Token, error: Errno, reason: Option<Reason>) {
         self.effects.push(Effect::Reply { mount, token, error: Some(error), reason });
     }
@@ -218,7 +218,7 @@ impl Engine {
             self.reset_tick(id);
         }
         if leaves {
-            self.go_on(id, Some(at));
+            self.continue_leaving(id, Some(at));
         }
     }
 

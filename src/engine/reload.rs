@@ -36,7 +36,8 @@ impl Engine {
         }
     }
 
-    /// Returns whether mounts come or go, or wait for others that do: then only all that is wanted tells what to do.
+    /// Returns whether mounts are being attached or removed, or wait for that. Then only a complete list of what is wanted can be
+    /// applied, not a change of it.
     pub fn is_unsettled(&self) -> bool {
         !self.tree.is_settled() || !self.behind.is_empty() || !self.absent.is_empty()
     }
@@ -55,8 +56,8 @@ impl Engine {
         }
     }
 
-    /// A mount is wanted whose path has one. False: not this one (it is of another kind, and must go first), or the
-    /// path was named before, and that stands.
+    /// Handles a wanted mount whose path already has one. Returns false if the existing mount has another kind (it must be removed
+    /// first), or if an earlier line has the same path.
     fn want_again(&mut self, id: MountId, wanted: Wanted) -> bool {
         let Some(top) = self.tree.top_mut(id).filter(|top| top.generation != self.generation) else { return false };
         if wanted.kind != top.wanted.kind {
@@ -118,8 +119,8 @@ impl Engine {
         }
     }
 
-    /// Attaches a new mount, as soon as what is at its path or above it is neither coming nor going, and what is below
-    /// it is not going: it would be covered.
+    /// Attaches a new mount when the mounts at its path and above are settled, and no mount below it is being removed (it would be
+    /// covered).
     pub(super) fn attach(&mut self, wanted: Wanted) {
         self.attach_again(wanted, 0);
     }

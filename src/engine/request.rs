@@ -12,7 +12,7 @@ use crate::plan::Plan;
 const ASKERS_LOGGED: u64 = 10_000;
 
 impl Engine {
-    /// A lookup waits, and has waited that many milliseconds before the engine was told.
+    /// Handles a lookup, which has waited for `waited` milliseconds before the engine was told.
     pub(super) fn missing(&mut self, at: EntryId, token: Token, who: Requester, waited: u64) {
         if waited >= self.limits.request {
             return self.reply(at.mount, token, Some(Errno::ETIMEDOUT));
@@ -149,7 +149,7 @@ impl Engine {
         }
     }
 
-    /// Takes the phase whose job has ended. An entry that holds its tree goes on doing so until it is given a new one.
+    /// Takes the phase whose job has ended. An entry that blocks its tree keeps blocking it until it gets a new phase.
     pub(super) fn take_phase(&mut self, job: JobId) -> Option<(EntryId, Phase)> {
         let at = self.jobs.remove(&job)?;
         let phase = self.update(&at, |entry| {
@@ -160,7 +160,7 @@ impl Engine {
         Some((at, phase))
     }
 
-    /// The maps have been asked.
+    /// Handles the result of `Resolve`.
     pub(super) fn resolved(&mut self, job: JobId, outcome: Resolution) {
         let Some((at, _)) = self.take_phase(job) else { return };
         let wanted = self.tree.entry(&at).is_some_and(|entry| !entry.waiting.is_empty());
@@ -174,7 +174,7 @@ impl Engine {
         self.settle(&at);
     }
 
-    /// A plan has been carried out.
+    /// Handles the result of `Perform`.
     pub(super) fn performed(&mut self, job: JobId, outcome: Result<Done, Reason>) {
         match self.take_phase(job) {
             Some((at, Phase::Performing(_, plan))) => {
@@ -195,7 +195,7 @@ impl Engine {
         }
     }
 
-    /// The mount table has been asked.
+    /// Handles the result of `Check`.
     pub(super) fn checked(&mut self, job: JobId, mounted: bool) {
         let Some((at, _)) = self.take_phase(job) else { return };
         if mounted {
@@ -206,8 +206,8 @@ impl Engine {
             });
             self.answer(&at, None);
         } else {
-            // It was unmounted by hand, so the lookups have a reason. (The executor has seen every mount that it says it
-            // has made; should one go at once, the kernel itself gives up after 40 times.)
+            // The entry was unmounted by hand, so the lookups are legitimate. (If a new mount vanishes at once each time, the
+            // kernel gives up after 40 retries.)
             self.update(&at, |entry| entry.askers = Askers::default());
             self.forget_below(&at);
         }

@@ -12,7 +12,7 @@ pub(super) struct Stop {
 }
 
 impl Engine {
-    /// Ends the daemon, or ends it harder than was said before.
+    /// Begins the shutdown, or makes a running one more forceful.
     pub(super) fn shut_down(&mut self, how: Shutdown) {
         match &mut self.stop {
             Some(stop) if how <= stop.how => return,
@@ -35,7 +35,7 @@ impl Engine {
         }
     }
 
-    /// Jobs that had been given up have a last chance to end, so that what they mount does not stay.
+    /// Gives disowned jobs a last chance to end, so that their mounts do not remain.
     fn wait_for_overdue(&mut self) {
         let due = self.now.after(self.limits.grace);
         for at in self.tree.entries() {
@@ -67,8 +67,8 @@ impl Engine {
         }
     }
 
-    /// Answers all tokens of an entry. Its job is disowned, but for the unmounts that are the end's own work: those
-    /// have their own time.
+    /// Answers all requests of an entry and disowns its job, except unmounts that the shutdown itself has started: those have their
+    /// own deadline.
     fn abandon_entry(&mut self, at: &EntryId, how: Shutdown) {
         let holds_tree = self.tree.entry(at).is_some_and(|entry| entry.phase.holds_tree());
         if how == Shutdown::Detach || !holds_tree {

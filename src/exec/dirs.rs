@@ -1,6 +1,6 @@
 //! Mount points: found by a walk from the root, component by component, with the directories that are missing.
 //!
-//! The result is an open directory and one name in it, so what a user renames afterwards leads nothing elsewhere. A
+//! The result is an open directory and one name in it, so later renames by users have no effect. A
 //! symbolic link is followed by hand, and only if nobody but root can have put it there: root owns it, and on the whole
 //! way to it only root can write. Directories are not made on the file systems of other machines.
 
@@ -192,7 +192,7 @@ struct Found {
 }
 
 impl Maker {
-    /// Makes one that follows these rules.
+    /// Creates a maker with these rules.
     pub fn new(rules: Rules) -> Self {
         Self { rules, ..Self::default() }
     }
@@ -296,7 +296,7 @@ impl Maker {
         Err(DirError::Path(wanted.to_owned()))
     }
 
-    /// Fails unless nobody but root can have put this link where it is.
+    /// Fails unless only root can have created this link.
     fn may_follow(&self, at: &Path, link: &Stat, way: &[Dir]) -> Result<(), DirError> {
         if self.rules.links == Links::None {
             return Err(DirError::OnMedium(at.to_owned()));
@@ -366,7 +366,7 @@ impl Dir {
         }
     }
 
-    /// Returns whether the file system is the one that the machine has as its root, be it from a server.
+    /// Returns whether the file system is the one that the machine has as its root, even if it comes from a server.
     fn is_on_root(&self) -> Result<bool, DirError> {
         Ok(path::lstat(Path::new("/")).map_err(failed(&self.path))?.dev == self.stat.dev)
     }
@@ -431,7 +431,7 @@ impl Dir {
         let found = path::lstat_at(dir, name).map_err(failed(&at))?;
         if ours {
             made.push((at.as_path().into(), found.ino));
-            // Where a user could have put another directory of root's there by now, the umask has the last word.
+            // Where a user could have replaced the directory by now, its mode stays as mkdir and the umask made it.
             if found.mode & 0o777 != 0o755 && self.found(name, &found)?.guarded {
                 path::chmod_dir_at(dir, name, 0o755).map_err(failed(&at))?;
             }

@@ -1,4 +1,4 @@
-//! The fast way of a plan: on the reactor's own thread, for what is sure not to wait.
+//! Carries out plans that cannot wait, on the thread of the reactor.
 //!
 //! A bind mount whose source the dentry cache knows, a tmpfs and a symbolic link need no disk, no server and no program,
 //! and cost less than handing them to another thread.
@@ -34,7 +34,7 @@ impl Mounter {
         self.try_now_and_leave(plan, place, root, &mut Vec::new())
     }
 
-    /// The same, but descriptors that are to be closed are put into `left`: the request can be answered before that.
+    /// Does the same, but pushes descriptors to close later to `left`, so that the request is answered first.
     pub fn try_now_and_leave(
         &self,
         plan: &Plan,

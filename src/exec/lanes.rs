@@ -52,13 +52,13 @@ const WIDEST: usize = 1024;
 /// Programs at a time: they take no thread.
 const PROGRAMS: usize = 512;
 
-/// Threads for what has no lane, as it never waits for long: starting programs.
+/// Threads for short work without a lane: starting programs.
 const SPARE_THREADS: usize = 8;
 
 /// The work is not done in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Late {
-    /// It goes on, and its result will be lost.
+    /// The work continues, but this caller does not get its result.
     #[error("the deadline has passed")]
     Deadline,
     /// An earlier piece of work on the same place, late as well, has still not ended.

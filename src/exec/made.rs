@@ -72,8 +72,8 @@ impl Made {
         self
     }
 
-    /// Removes the directories, the deepest first, up to the first one that is not empty or is no longer the one that was
-    /// made. Returns those that have to stay because they are not empty, or something is mounted there. Follows no symbolic link. May wait.
+    /// Removes the directories, deepest first, until one is not empty or was replaced. Returns those that have to stay because they
+    /// are not empty, or something is mounted there. Follows no symbolic link. May wait.
     pub fn remove(self) -> Self {
         let mut dirs = match self.0 {
             Dirs::One(dir) => vec![dir],

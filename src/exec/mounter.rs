@@ -1,4 +1,4 @@
-//! The slow way of a plan: whatever may wait for a disk, a server or a program.
+//! Carries out plans that may wait for a disk, a server or a program.
 
 use std::ffi::OsStr;
 use std::io;

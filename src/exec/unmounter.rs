@@ -50,8 +50,8 @@ impl Unmounter {
         if self.block(place, step).await? { Ok(()) } else { self.by_program(place, lazy).await }
     }
 
-    /// Does [`unmount`](Self::unmount) and [`clear`](Self::clear), in one go where no program is needed. That something is
-    /// left of the entry is no failure.
+    /// Does [`unmount`](Self::unmount) and [`clear`](Self::clear), in one step where no program is needed. Leftovers of
+    /// the entry are not an error.
     ///
     /// # Errors
     /// Those of [`unmount`](Self::unmount).
@@ -73,8 +73,8 @@ impl Unmounter {
         Ok(())
     }
 
-    /// Has umount(8) unmount it. Returns as soon as nothing is mounted there any more, also when the program goes on: those
-    /// who wait for the expired entry have nothing to wait for then.
+    /// Unmounts it with umount(8). Returns when nothing is mounted there any more, even if the program still runs, so that lookups of
+    /// the expired entry do not wait for it.
     async fn by_program(&self, place: &Arc<Place>, lazy: bool) -> Result<(), Failure> {
         let settings = &self.runner.settings;
         let mut program = Program::new(&settings.umount, settings.umount_deadline, settings.grace).arg("-c");

@@ -24,7 +24,7 @@ pub(super) enum Taken {
 }
 
 impl Flag {
-    /// The one that the program before this one has taken.
+    /// Returns the flag that the previous program has taken.
     pub(super) fn inherited(path: PathBuf) -> Self {
         Self(path)
     }
@@ -46,7 +46,7 @@ impl Flag {
     }
 
     fn link(own: &Path, path: &Path) -> io::Result<Taken> {
-        // Twice would do; more only if daemons start and die in the meantime.
+        // Two attempts are enough unless other daemons start and die meanwhile.
         for _ in 0..8 {
             match fs::hard_link(own, path) {
                 Ok(()) => return Ok(Taken::Ours(Self(path.to_owned()))),

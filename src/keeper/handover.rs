@@ -77,8 +77,7 @@ pub(super) struct Files {
 }
 
 impl OutgoingHandover<'_> {
-    /// Executes a program with this in place of the one that runs. Returns only when that fails; then nothing has
-    /// changed.
+    /// Executes `program` in place of the running one and passes it this state. Returns only on failure; then nothing has changed.
     pub(super) fn hand_over(&self, program: exec::Executable<'_>) -> io::Error {
         let memory = match exec::memory(&self.encode()) {
             Ok(memory) => memory,
@@ -151,7 +150,7 @@ impl Handover {
             Some((line.get(..space)?, line.get(space + 1..)?))
         });
         let head = lines.next();
-        // Who it is for stands here in every version.
+        // The pid has this position in every version.
         if lines.next() != Some((b"pid", children::pid().to_string().as_bytes())) {
             return Err(HandoverError::Elsewhere);
         }
@@ -196,7 +195,7 @@ impl Handover {
         })
     }
 
-    /// What the program before has handed to this one, if it has. The environment says nothing of it any more then.
+    /// Takes what the previous program has handed to this one, if it has. Also removes the environment variable.
     pub(super) fn take() -> Option<Result<Self, HandoverError>> {
         let value = exec::take_variable(VARIABLE)?;
         let text = descriptor(value.as_bytes()).and_then(|fd| Ok(exec::take_memory(fds::inherit(fd)?)?));

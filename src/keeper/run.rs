@@ -176,7 +176,7 @@ impl Keeper {
         let journal = SharedMemory::open(journal)?;
         journal::check(&journal)?;
         // The history of a program with another layout is not continued.
-        let history = history.and_then(history::is_history).map_or_else(history::create, Ok)?;
+        let history = history.and_then(history::checked).map_or_else(history::create, Ok)?;
         let mut keeper = Self {
             worker,
             workers,

@@ -36,8 +36,8 @@ pub(crate) const RUN_DIRECTORY: &str = env!("AUTOFS_RUNDIR");
 /// What a process that the keeper has forked does until it ends. Returns its exit status.
 pub type Worker = fn(Options, Inheritance, &'static Logger) -> u8;
 
-/// Runs the daemon, with `worker` in the processes that it forks: in the foreground until it ends, else until it serves or has failed to start. In a process whose
-/// program has just been replaced it goes on where that was.
+/// Runs the daemon; the processes that it forks run `worker`. In the foreground, returns when the daemon ends; otherwise when it
+/// serves or has failed to start. After an upgrade, continues in the same process.
 pub fn run(options: Options, worker: Worker) -> ExitCode {
     let program = Escaped(&options.program);
     inherited::reset_signal_actions();
@@ -45,7 +45,7 @@ pub fn run(options: Options, worker: Worker) -> ExitCode {
         say!("{program}: cannot lift the limits of CPU time and file size: {e}");
     }
     match Handover::take() {
-        Some(Ok(handover)) => return ExitCode::from(go_on(options, handover, worker)),
+        Some(Ok(handover)) => return ExitCode::from(continue_after_upgrade(options, handover, worker)),
         Some(Err(e @ HandoverError::Elsewhere)) => say!("{program}: {e}"),
         Some(Err(e)) => {
             say!("{program}: {e}");
@@ -238,10 +238,10 @@ fn keep(options: Options, starter: Option<File>, worker: Worker) -> u8 {
 }
 
 /// In place of the program before.
-fn go_on(options: Options, handover: Handover, worker: Worker) -> u8 {
+fn continue_after_upgrade(options: Options, handover: Handover, worker: Worker) -> u8 {
     let program = Escaped(&options.program);
     let Files { flag, pid_file, program: path } = handover.files.clone();
-    // What was executed by its descriptor is called by the number of that, up to Linux 6.13.
+    // Up to Linux 6.13, a program that was executed by descriptor has the number of the descriptor as its name.
     if let Some(Ok(name)) = path.file_name().map(|name| CString::new(name.as_bytes())) {
         let _ = children::set_name(&name);
     }
@@ -259,8 +259,8 @@ fn go_on(options: Options, handover: Handover, worker: Worker) -> u8 {
     }
 }
 
-/// In place of the program before, but without what it knew: what is left of it goes, and its mounts are taken over as
-/// after a crash. Stays in this process, whose pid others know.
+/// Starts without the state of the previous program, which cannot be read: kills its worker, and takes its mounts over as after a
+/// crash. Stays in this process, because others know its pid.
 fn begin_anew(options: Options, worker: Worker) -> u8 {
     children::kill_own_group(PATIENCE);
     // As long as the read end of a pipe is open in this process, its mounts look served.

@@ -77,8 +77,8 @@ impl Link {
         Self(socket)
     }
 
-    /// Sends a message. What has been sent counts: a descriptor in the socket's buffer is held as one in the keeper's
-    /// table is, so there is nothing to wait for.
+    /// Sends a message. Does not wait for the keeper: a descriptor in the buffer of the socket stays open like one in the keeper's
+    /// table.
     pub fn send(&self, message: Message) -> io::Result<()> {
         fds::send(self.0.as_fd(), &message.encode(), None)
     }

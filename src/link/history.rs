@@ -40,8 +40,8 @@ pub fn create() -> io::Result<OwnedFd> {
     Ok(MemoryFile::create(c"autofs-history", SIZE)?.into())
 }
 
-/// Returns whether a descriptor is the memory of a history of this size.
-pub fn is_history(fd: OwnedFd) -> Option<OwnedFd> {
+/// Returns the descriptor if it is the memory of a history of this size.
+pub fn checked(fd: OwnedFd) -> Option<OwnedFd> {
     MemoryFile::open(fd, SIZE).ok().map(Into::into)
 }
 

@@ -37,7 +37,7 @@ const VERSION: u32 = 2;
 /// A request on which so many workers have died by themselves is not served again: the next one would die as well.
 const DEATHS: u32 = 3;
 
-/// Nor is a request under which so many workers were killed. That need not be its fault; but it may be what uses up all
+/// Maximum number of workers that are killed while they serve a request. The request may be the cause, for example by using up all
 /// memory.
 const ENDS: u32 = 30;
 

@@ -38,7 +38,7 @@ impl Pulse {
         let pulse = record.pulse();
         pulse.turns.fetch_or(1, Ordering::AcqRel);
         if pulse.timer_is_set.swap(1, Ordering::AcqRel) == 0 {
-            // Without the timer nobody looks, and nothing else changes.
+            // Without the timer, the worker is not watched; nothing else changes.
             let _ = self.timer.set(FIRST_LOOK);
         }
     }

@@ -6,15 +6,15 @@
 
 use std::collections::HashMap;
 
-/// A user may hold a quarter as many slots as are free.
+/// A user may hold at most a quarter of the number of free slots.
 const USER: usize = 4;
 
 /// The requests of a pipe (of an indirect mount, or of all mounts of a direct map) may hold three times as many slots as
 /// are free. The shares of users come first: a user beyond his share is refused, a pipe beyond its share is not read, and
-/// then everybody waits who looks something up there.
+/// then all lookups in its mounts wait.
 const PIPE: usize = 3;
 
-/// So many slots a user may hold in any case.
+/// Minimum share of a user.
 const LEAST: usize = 32;
 
 /// How many slots are held, and for whom.

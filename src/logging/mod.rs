@@ -66,12 +66,13 @@ fn filter(verbosity: Verbosity) -> LevelFilter {
     }
 }
 
-/// Creates the logger and installs it for the `log` crate.
+/// Creates the logger and installs it for the `log` crate. A later call returns a logger that is not installed; only tests call
+/// this twice.
 pub fn install(sink: Sink, global: Verbosity) -> &'static Logger {
     let levels =
         RwLock::new(Levels { global, format: LogFormat::Text, mounts: HashMap::new(), chosen: HashMap::new() });
     let logger = Box::leak(Box::new(Logger { sink, levels, lost: AtomicU64::new(0) }));
-    // Fails on a second call, which only tests make; the first logger stays.
+    // Fails on a second call; the first logger stays installed.
     let _ = log::set_logger(logger);
     log::set_max_level(filter(global));
     logger

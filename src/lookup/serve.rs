@@ -19,7 +19,7 @@ const THREADS: usize = 16;
 /// The stack of such a thread: libraries of directory services parse on it.
 const STACK: usize = 512 << 10;
 
-/// Memory for data that the process may have: room for a map of a million entries, but not for what a library leaks.
+/// Limit of data memory: enough for a map with a million entries, and stops a leaking library.
 const MEMORY: u32 = 512 << 20;
 
 /// A request that waits for a thread.

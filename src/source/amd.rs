@@ -7,7 +7,7 @@ use super::{Answer, Ask, Description, Entries, Found, Freshness, MapSource, Pass
 use crate::map::amd::{self, DEFAULTS_KEY};
 use crate::map::{RawEntry, SourceKind};
 
-/// A map in am-utils format.
+/// Wraps a source whose keys are searched, and whose defaults are applied, as in am-utils.
 #[derive(Debug)]
 pub struct AmdMap {
     source: Arc<dyn MapSource>,

@@ -30,7 +30,7 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// A question that nobody in particular asks.
+    /// Creates a question without a requester, mount point or variables.
     pub fn new(key: &[u8], deadline: Instant) -> Self {
         let (globals, defines) = (Arc::default(), Arc::from([]));
         let (mount_point, negative_timeout) = (None, Duration::ZERO);

@@ -8,12 +8,13 @@ use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::time::{Instant, timeout_at};
 
 use super::{Flight, Readers, networks};
 use crate::map::amd::{Answer, Question};
+use crate::mutex::lock;
 use crate::source::configuration;
 use crate::sys::names::{addresses, canonical, in_netgroup, interfaces};
 use crate::sys::{path, user};
@@ -109,10 +110,6 @@ fn network_address(name: &[u8]) -> Option<IpAddr> {
     let number = std::str::from_utf8(name).ok().and_then(networks::parse);
     let named = || networks::named(&configuration::read(Path::new(NETWORKS)).ok()?, name);
     number.or_else(named).or_else(|| addresses(name).into_iter().next())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! What all program maps share: how many of their programs run at a time, and by which rules.
 
 use std::ffi::OsString;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::Users;
+use crate::mutex::lock;
 use crate::record::Run;
 use crate::sys::process::{Ended, Program};
 
@@ -122,8 +123,4 @@ impl Programs {
 pub fn variables(names: &[String]) -> Vec<(OsString, OsString)> {
     let usable = |name: &&String| !name.is_empty() && !name.contains(['=', '\0']);
     names.iter().filter(usable).filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -51,8 +51,6 @@ impl How {
     pub const NORMAL: Self = Self(AUTOFS_EXP_NORMAL);
     /// Not in use now, whatever the age.
     pub const IMMEDIATE: Self = Self(AUTOFS_EXP_IMMEDIATE);
-    /// Single mounts of a tree, not the tree as a whole: the name may be a path.
-    pub const LEAVES: Self = Self(AUTOFS_EXP_LEAVES);
     /// Also what is in use.
     pub const FORCED: Self = Self(AUTOFS_EXP_FORCED);
 }

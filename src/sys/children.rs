@@ -109,14 +109,6 @@ pub fn fork() -> io::Result<Fork> {
     }
 }
 
-/// How many threads this process has.
-///
-/// # Errors
-/// Returns the errors of reading `/proc/self/task`.
-pub fn thread_count() -> io::Result<usize> {
-    Ok(std::fs::read_dir("/proc/self/task")?.count())
-}
-
 /// Ends this process at once: no destructor and no exit handler runs. What a forked child calls that must not touch
 /// what its parent left.
 pub fn exit_now(status: i32) -> ! {

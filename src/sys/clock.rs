@@ -25,6 +25,12 @@ pub fn since_1970() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Shortens a duration to at most a year, so that it can be added to any moment.
+pub fn bounded(duration: Duration) -> Duration {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    duration.min(YEAR)
+}
+
 /// A moment in the time zone of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LocalTime {

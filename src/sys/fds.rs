@@ -111,11 +111,6 @@ pub fn is_writable(fd: BorrowedFd<'_>) -> bool {
         && polled.iter().all(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLOUT)))
 }
 
-/// Returns whether an error means that descriptors or memory have run out, which may pass.
-pub fn is_exhausted(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::EINTR))
-}
-
 /// Opens `/dev/null` as standard input, output and error.
 ///
 /// # Errors

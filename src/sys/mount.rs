@@ -69,8 +69,8 @@ pub fn mount(source: &[u8], target: Target<'_>, fstype: &[u8], flags: Flags, dat
 }
 
 /// Mounts the open directory `source` at `target` as a bind mount, with these flags besides those of its source. The
-/// flags hold from the first moment on (Linux 5.12). Does not wait. Returns a descriptor of the new mount, if there is one
-/// to be closed: the caller may do something more urgent first.
+/// flags hold from the first moment on (Linux 5.12). Does not wait. Returns a descriptor of the new mount (`None` on old
+/// kernels), so that the caller can close it later: closing it takes time.
 ///
 /// # Errors
 /// Those of open_tree(2), mount_setattr(2) and move_mount(2).

@@ -167,7 +167,10 @@ fn keys_that_no_wildcard_serves() {
     assert_eq!(std::fs::read_to_string("/world/asked").unwrap(), ".hidden\nb\n", "what the program was asked for");
     for path in ["/mnt/sun/.Trash", "/mnt/prog/.Trash"] {
         let explained = said("autofsctl", &["explain", path]);
-        assert!(explained.contains("no wildcard serves this key, because of [wildcards] in autofs.toml"), "{explained}");
+        assert!(
+            explained.contains("no wildcard serves this key, because of [wildcards] in autofs.toml"),
+            "{explained}"
+        );
     }
     put("/etc/autofs.toml", "");
     daemon.signal(Signal::SIGHUP);

@@ -1,7 +1,7 @@
-//! Adopting: telling the engine what stands below autofs mounts that were there before this worker.
+//! Adopts mounts of earlier workers: reports to the engine what is mounted below autofs mounts that existed before this worker.
 //!
-//! The mount table is all that is asked: a dead worker leaves nothing else behind. Until a mount has been adopted its
-//! packets wait, as nothing may be mounted a second time.
+//! Only the mount table is used, because a worker that died leaves nothing else. Packets for a mount wait until it is adopted,
+//! so that nothing is mounted twice.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
@@ -36,9 +36,8 @@ use crate::text::{Escaped, Position};
 /// Seconds before each further try to mount what is missing of a tree.
 const MEND_AFTER: [u64; 5] = [1, 2, 5, 15, 60];
 
-/// Finds the top-level mounts that earlier workers of this daemon have served: those that speak through pipes which the
-/// keeper has held. Each gets a map that is made of what the mount table shows, in force until the master map says
-/// more.
+/// Finds the top-level mounts of earlier workers of this daemon: those that use pipes held by the keeper. Gives each a map made
+/// from the mount table, which is used until the master map is read.
 pub(crate) async fn inherited(means: &Means) {
     let own = means.mounts.inodes();
     if own.is_empty() {
@@ -75,7 +74,7 @@ pub(crate) async fn inherited(means: &Means) {
     }
 }
 
-/// How long the adoption of one mount may hold up what comes after it: its map may hang.
+/// Maximum time for which the adoption of one mount delays what comes after it. Its map may hang.
 const PATIENCE_TOGETHER: Duration = Duration::from_secs(1);
 
 /// Adopts several mounts at the same time. Returns when all are adopted, or after some time: the rest goes on by itself, and
@@ -144,7 +143,7 @@ struct Entry {
     again: bool,
 }
 
-/// Adopts an entry again and again, until nothing there is blocked any more.
+/// Retries adopting an entry until no part of it is blocked.
 async fn retry_until_adopted(with: Attach, entry: Entry, name: OsString) {
     loop {
         let Some(AutofsMount { path, kind, .. }) = with.means.mounts.get(entry.mount) else { return };
@@ -165,7 +164,7 @@ async fn retry_until_adopted(with: Attach, entry: Entry, name: OsString) {
     }
 }
 
-/// False: something could not be taken over yet.
+/// Adopts an entry. Returns false if a part could not be taken over yet.
 async fn adopt_entry(with: &Attach, entry: &Entry, mounts: &[&Mounted], table: &Arc<MountTable>) -> bool {
     let Entry { mount, key, at, again } = entry;
     let means = &with.means;
@@ -211,7 +210,7 @@ async fn adopt_entry(with: &Attach, entry: &Entry, mounts: &[&Mounted], table: &
             Kind::Direct => {}
         }
     }
-    // A worker that died between two of them has not mounted the rest.
+    // A worker that died while mounting the triggers has left the others unmounted.
     let missing = plan.as_deref().map(|plan| missing(plan, mounts)).unwrap_or_default();
     if !missing.is_empty() && !again {
         let (made, failed) = offsets::make(means, mount, &missing).await;
@@ -236,7 +235,7 @@ fn missing(plan: &Plan, mounts: &[&Mounted]) -> Vec<Arc<Plan>> {
     plan.offsets.iter().filter(|offset| !there.contains(&*offset.at)).map(Arc::clone).collect()
 }
 
-/// Tries again to mount what is missing of a tree. Not for ever: some maps have parts that can never be mounted.
+/// Retries mounting the missing parts of a tree. Gives up after five attempts, because some parts can never be mounted.
 async fn remount_missing(with: Attach, mount: MountId, key: Key, at: PathBuf) {
     for seconds in MEND_AFTER {
         with.life.pause(Duration::from_secs(seconds)).await;
@@ -255,7 +254,7 @@ async fn remount_missing(with: Attach, mount: MountId, key: Key, at: PathBuf) {
     }
 }
 
-/// What the map (or, for an offset, the plan above it) says of an entry.
+/// Returns the plan of an entry: from the map or, for an offset, from the plan above it.
 async fn plan_of(means: &Means, mount: MountId, key: &Key, entry: &Path) -> Option<Arc<Plan>> {
     let question = {
         if let Some(known) = means.mounts.plan(mount) {
@@ -288,8 +287,7 @@ fn find(plan: &Plan, path: &Path) -> Option<Arc<Plan>> {
     if offset.at == path { Some(Arc::clone(offset)) } else { find(offset, path) }
 }
 
-/// Takes over an offset trigger, or with a line a submount, that was there before us. What cannot be taken over yet is
-/// not complete.
+/// Takes over an existing offset mount or (with a line) submount. Returns whether this is complete.
 async fn take_nested(
     means: &Means,
     entry: &Entry,

@@ -19,7 +19,7 @@ use crate::daemon::life::Life;
 use crate::daemon::mailbox::Mailbox;
 use crate::daemon::mounts::table::MountTable;
 
-/// The pause between two attempts to take over a mount on which a request of its dead owner is open.
+/// Pause between attempts to take over a mount that has an unanswered request of its dead owner.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// What attaching works with.
@@ -29,7 +29,7 @@ pub(crate) struct Attach {
     pub(crate) means: Means,
     /// Tells when the daemon ends, and nothing is to be tried again.
     pub(crate) life: Rc<Life>,
-    /// Where what is found is reported.
+    /// Receives reports about adopted mounts.
     pub(crate) mailbox: Mailbox,
 }
 

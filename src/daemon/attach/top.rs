@@ -24,8 +24,8 @@ use crate::logging::target;
 use crate::record::Record;
 use crate::text::Escaped;
 
-/// Attaches top-level mounts: first those that can be reached for certain. Returns those
-/// on which a request of a dead owner is open.
+/// Attaches top-level mounts, first those whose path cannot block. Returns the mounts that are blocked by an unanswered request
+/// of a dead owner.
 pub(crate) async fn attach(with: &Attach, wanted: Vec<(MountId, Wanted)>) -> Vec<(MountId, Wanted)> {
     let table = table_for(with, &wanted).await;
     let own = with.means.mounts.inodes();
@@ -34,17 +34,17 @@ pub(crate) async fn attach(with: &Attach, wanted: Vec<(MountId, Wanted)>) -> Vec
     let mut blocked = Vec::new();
     for mut wanted in [certain, doubtful] {
         while !wanted.is_empty() {
-            let some = share(&mut wanted);
+            let some = split_off_batch(&mut wanted);
             blocked.extend(attach_together(with, some, &table, LITTLE_PATIENCE).await);
         }
     }
     blocked
 }
 
-/// Takes as many of these mounts as the limit of open files permits to attach at once; all of them if it permits none, as
-/// they fail then. The direct mounts of a map have one pipe.
-fn share(wanted: &mut Vec<(MountId, Wanted)>) -> Vec<(MountId, Wanted)> {
-    let most = pipes::at_once().unwrap_or(0);
+/// Splits off as many mounts as the limit of open files permits to attach at once. If it permits none, takes all, so that each
+/// fails with a reason. The direct mounts of a map share one pipe.
+fn split_off_batch(wanted: &mut Vec<(MountId, Wanted)>) -> Vec<(MountId, Wanted)> {
+    let most = pipes::room_for_pipes().unwrap_or(0);
     let mut pipes = 0;
     let enough = wanted.iter().position(|(_, wanted)| {
         pipes += usize::from(wanted.kind == Kind::Indirect);
@@ -54,8 +54,8 @@ fn share(wanted: &mut Vec<(MountId, Wanted)>) -> Vec<(MountId, Wanted)> {
     std::mem::replace(wanted, rest.unwrap_or_default())
 }
 
-/// Reads the mount table for attaching mounts. Returns an empty one if it has nothing about them: they are added by a
-/// reload, and their mount points are free. At the start, mounts of an earlier worker may be there, also hidden ones.
+/// Reads the mount table for attaching mounts. Returns an empty one at a reload if nothing is mounted at their mount points, which
+/// are checked one by one. At the start, mounts of earlier workers may exist, also hidden ones.
 async fn table_for(with: &Attach, wanted: &[(MountId, Wanted)]) -> Arc<MountTable> {
     if with.life.has_started() {
         let paths: Vec<Arc<Path>> = wanted.iter().map(|(_, wanted)| Arc::clone(&wanted.path)).collect();
@@ -121,7 +121,7 @@ async fn attach_together(
                 } else {
                     missing.insert(id, Record::of(&e, duration).into());
                 }
-                if (!waits || patience < PATIENCE) && mounts.fails(&wanted.path, &e.to_string()) {
+                if (!waits || patience < PATIENCE) && mounts.note_failure(&wanted.path, &e.to_string()) {
                     error!(target: &target(&wanted.path), "{e}");
                 }
             }
@@ -151,7 +151,7 @@ async fn attach_together(
 /// none.
 fn log_refused(mounts: &Mounts, refused: &[(MountId, Arc<Path>, Reason)]) {
     let Some((_, path, reason)) = refused.first() else { return };
-    if mounts.fails(&Path::new("").into(), &reason.message) {
+    if mounts.note_failure(&Path::new("").into(), &reason.message) {
         let (path, reason) = (Escaped::path(path), &reason.message);
         error!(
             "{path} and other mount points cannot be mounted: {reason}. They are tried again; `autofsctl status` lists them"
@@ -261,13 +261,12 @@ fn register(mounts: &Mounts, done: Attached, map: &Rc<ConfiguredMap>, wanted: &W
     mounts.insert(id, new);
 }
 
-/// Closes the pipes to which no mount writes and none will. The pipe of a direct map that the master map names stays for
-/// keys that are added.
+/// Closes the pipes that no mount uses or will use. The pipe of a direct map in the master map is kept for keys added later.
 pub(crate) fn release_unused(means: &Means) {
     means.mounts.release_unused_pipes(&means.state.borrow().shared_pipes());
 }
 
-/// Gives a mount that is there new options and another map.
+/// Applies new options and a new map to an existing mount.
 pub(crate) fn update(mounts: &Mounts, tools: &Tools, mount: MountId, map: Rc<ConfiguredMap>, wanted: &Wanted) {
     mounts.change(mount, |mount| mount.map = map);
     if let Err(e) = mounts.with_root(mount, |root| tools.control.set_timeout(root, wanted.timeout)) {

@@ -188,7 +188,7 @@ async fn park(worker: &Rc<Worker>) -> io::Result<()> {
         Ok(())
     };
     lanes.run(Lane::Umount, all).await?;
-    // The packets of lookups that have failed thereby.
+    // Drops the packets of lookups that failed when the mounts became catatonic.
     worker.requests.discard(&worker.mounts.pipes());
     Ok(())
 }

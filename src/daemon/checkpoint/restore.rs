@@ -69,7 +69,7 @@ pub(crate) async fn regain(worker: Rc<Worker>, located: Located, kept: Option<Qu
     worker.requests.read_on();
     worker.serve_parked();
     worker.event(Event::Pause(false));
-    worker.life.go_on();
+    worker.life.leave_restoring();
     info!("{} autofs mounts are served again, {lost} are lost", worker.mounts.count());
     if wanted {
         spawn_local(reload::reload(worker));

@@ -50,7 +50,7 @@ pub(crate) async fn answer(worker: Rc<Worker>, mut asked: mpsc::Receiver<Asked>)
                 worker.life.begin_upgrade_call();
             }
             let answer = one(&worker, &asked).await;
-            // Who has stopped waiting misses nothing.
+            // The client may have disconnected.
             let _ = asked.reply.send(answer);
             let _ = timeout(DELIVERY, asked.delivered).await;
             if upgrades {
@@ -145,7 +145,7 @@ async fn verify_for_status(worker: &Rc<Worker>) {
     }
 }
 
-/// Returns what is not served, and what is not as the maps want it.
+/// Returns all problems for `status`: what is not served, mounts that no path reaches, mounts left by daemons that have ended.
 fn problems(worker: &Worker) -> Vec<Problem> {
     let mut problems = problems::problems(worker);
     let state = worker.state.borrow();

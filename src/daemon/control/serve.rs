@@ -57,9 +57,9 @@ pub(crate) struct Asked {
     pub(crate) delivered: oneshot::Receiver<()>,
 }
 
-/// Creates the socket at `path`, and its directory. Replaces an existing socket without a listener, and the socket of an
-/// earlier worker, for which `is_earlier` returns true: killed, it may hang in the kernel and keep the socket. The socket is
-/// bound to its final name, not renamed, because CRIU restores sockets by the name they were bound to. Must be called in a tokio
+/// Creates the socket at `path`, and its directory. Replaces an existing socket without a listener. Also replaces
+/// the socket of an earlier worker (`is_earlier` returns true): a killed worker may hang in the kernel and keep its socket. The
+/// socket is bound to its final name, not renamed, because CRIU restores sockets by the name they were bound to. Must be called in a tokio
 /// runtime.
 ///
 /// # Errors

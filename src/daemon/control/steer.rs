@@ -215,7 +215,7 @@ pub(super) fn set_log_level(worker: &Rc<Worker>, wish: &SetLogLevel) -> Result<L
     let set = LogLevelSet { path: bytes(&point), before, now: wish.level, until };
     put_level(worker, &set);
     save(worker);
-    // Whatever the level is now: who reads the log must know.
+    // Logged as an error so that it appears at every log level.
     error!(target: &target(&point), "{} logging set for {}", wish.level.name(), Escaped::path(&point));
     Ok(LogLevelSet { now: logger.level(&point).into(), ..set })
 }
@@ -254,7 +254,7 @@ fn choose(worker: &Worker, point: &Path, level: Option<Verbosity>) {
     }
 }
 
-/// What a worker leaves to the next one.
+/// Settings made at run time, kept for the next worker.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Kept {

@@ -73,7 +73,7 @@ pub(crate) async fn explain(worker: &Rc<Worker>, wish: &Explain, who: Requester)
 /// Returns that a path belongs to a mount point that is not served.
 fn refused(worker: &Worker, path: &Bytes) -> Option<Verdict> {
     let is_above = |point: &Bytes| point.0.starts_with(b"/") && path.as_path().starts_with(point.as_path());
-    // The files of errors that are about no mount point are no mount points.
+    // A problem that concerns no mount point has its file as path; such problems are skipped.
     let is_point = |problem: &Problem| problem.place.as_ref().is_none_or(|at| at.file != problem.path);
     let problems = problems::problems(worker).into_iter().filter(|p| is_above(&p.path) && is_point(p));
     let nearest = problems.max_by_key(|problem| problem.path.0.len())?;
@@ -93,7 +93,7 @@ fn refused(worker: &Worker, path: &Bytes) -> Option<Verdict> {
 fn outside(worker: &Worker, path: &Bytes) -> String {
     let common = |point: &[u8]| point.iter().zip(&path.0).take_while(|(a, b)| a == b).count();
     let points = worker.mounts.filter_map(|_, mount| Some(mount.path.as_os_str().as_bytes().to_vec()));
-    // All have the slash at the beginning in common.
+    // All paths have the leading slash in common, so it does not count.
     match points.into_iter().filter(|point| common(point) > 1).max_by_key(|point| common(point)) {
         Some(nearest) => format!("not below any mount point (nearest: {})", Escaped(&nearest)),
         None => "not below any mount point".to_owned(),

@@ -99,7 +99,7 @@ impl History {
         self.open.borrow_mut().insert(token, Open { asked, at: at.clone(), who, begun, looked_at: false });
     }
 
-    /// Has the requester looked at, if its request was not answered at once: it may be killed before the answer.
+    /// Asks the recorder to look at the requester of a request that was not answered at once. It may be killed before the answer.
     pub(crate) fn keep_requester(&self, token: Token) {
         if let Some(open) = self.open.borrow_mut().get_mut(&token) {
             open.looked_at = true;
@@ -107,14 +107,14 @@ impl History {
         }
     }
 
-    /// The maps are about to be asked for an entry.
+    /// Records that a lookup of an entry begins.
     pub(crate) fn resolving(&self, at: &EntryId) {
         let number = self.last.get() + 1;
         self.last.set(number);
         self.attempts.borrow_mut().insert(at.clone(), Attempt { number, steps: Vec::new(), line: None });
     }
 
-    /// The maps have answered; `line` is the place and the text of the entry.
+    /// Records the result of a lookup; `line` is the place and the text of the entry.
     pub(crate) fn resolved(&self, at: &EntryId, line: Option<(Position, Vec<u8>)>, outcome: &Resolution) {
         let step = match outcome {
             Resolution::Found(_) => Step::Found,
@@ -137,7 +137,7 @@ impl History {
         attempts.get(at)?.line.as_ref().map(|(place, _)| place.clone())
     }
 
-    /// A plan is about to be carried out.
+    /// Records that a mount begins.
     pub(crate) fn performing(&self, at: &EntryId, plan: &Arc<Plan>) {
         // The plan of an offset is known without asking the maps.
         if !self.attempts.borrow().contains_key(at) {
@@ -148,7 +148,7 @@ impl History {
         }
     }
 
-    /// A plan was carried out, or has failed.
+    /// Records whether a mount has succeeded.
     pub(crate) fn performed(&self, at: &EntryId, mounted: bool) {
         if let Some(attempt) = self.attempts.borrow_mut().get_mut(at) {
             attempt.steps.push((Instant::now(), if mounted { Step::Mounted } else { Step::Failed }));
@@ -156,7 +156,7 @@ impl History {
         self.over.borrow_mut().push(at.clone());
     }
 
-    /// Takes note of an answer.
+    /// Records the answer to the request with this token. Does nothing if the token is unknown.
     pub(crate) fn answered(&self, mounts: &Mounts, token: Token, error: Option<Errno>, reason: Option<Reason>) {
         let Some(open) = self.open.borrow_mut().remove(&token) else { return };
         let Some(mount) = mounts.get(open.at.mount) else { return };
@@ -190,7 +190,8 @@ impl History {
         self.answered.borrow_mut().push((open.at, answered));
     }
 
-    /// Passes on what this turn has brought. `negative` returns for how many milliseconds further requests for an entry fail.
+    /// Passes the requests that were answered in this turn of the event loop to the recorder. `negative` returns for how many
+    /// milliseconds further requests for an entry fail.
     pub(crate) fn end_turn(&self, negative: impl Fn(&EntryId) -> Option<u64>) {
         let mut answered = self.answered.borrow_mut();
         if !answered.is_empty() {

@@ -19,7 +19,7 @@ use crate::sys::path;
 /// Links that are followed back, at most.
 const LINKS_MAX: usize = 256;
 
-/// Returns whether `answer` may have to be expanded: then memory does not tell.
+/// Returns whether `answer` may have to be expanded to the tree of a server, which needs the server.
 pub(super) fn may_be(question: &Question, answer: &Answer) -> bool {
     matches!(answer, Answer::NotFound) && may_have_trees(question)
 }

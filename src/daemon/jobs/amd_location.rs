@@ -1,5 +1,5 @@
-//! Carries out entries with several locations: those of Sun maps with `||`, and those in am-utils format, which are mounted outside,
-//! and the key leads there.
+//! Carries out entries with several locations: those of Sun maps with `||`, and those in am-utils format. The latter are mounted
+//! outside the autofs mount, and the key is connected to them by a bind mount or a symbolic link.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -97,14 +97,14 @@ async fn one(
     Err(failed)
 }
 
-/// Takes note that an entry is unmounted: what it led to is unmounted if no other entry leads there.
+/// Records that an entry is unmounted. Unmounts the file system that it led to if no other entry leads there.
 pub(super) async fn release(tools: &Tools, entry: &Path, lazy: bool) {
     let label = target(entry).into_owned().into();
     let user = User { entry: entry.to_owned(), who: Requester::default(), label };
     tools.externals.release(&user, (&tools.mounter, &tools.unmounter), lazy).await;
 }
 
-/// Takes note of what an entry of an earlier worker leads to. Of several locations it is the first that is mounted.
+/// Records what an entry of an earlier worker leads to: the first of its locations that is mounted.
 pub(crate) async fn adopt(tools: &Tools, plan: &Plan, is_mounted: impl Fn(&Path) -> bool) {
     let Action::Leads(leads) = &plan.action else { return };
     let mut externals = leads.iter().filter_map(|lead| lead.external.as_ref());

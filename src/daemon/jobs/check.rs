@@ -9,8 +9,7 @@ use crate::engine::{EntryId, JobId, Requester};
 use crate::exec::Place;
 use crate::exec::lanes::Lane;
 
-/// From this number of entries on, they are searched in the mount table instead of examined one by one. This is cheaper, and a
-/// dead server cannot block it.
+/// From this number of entries on, the mount table is read first, and only entries that it does not have are examined one by one.
 const MANY: usize = 16;
 
 /// Returns for each job whether something is mounted (or linked) at its entry.

@@ -29,9 +29,9 @@ const PARALLEL: usize = 4;
 /// The result for each autofs mount: an error says why it is still mounted.
 pub(crate) type Outcomes = Vec<(MountId, Result<(), Reason>)>;
 
-/// Unmounts top-level autofs mounts, none of them below another. With `last` the daemon ends, and they are not served any more
-/// from the begin on. Returns the result for each.
-pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId, bool)>, last: bool) -> Outcomes {
+/// Unmounts top-level autofs mounts, none of them below another. With `at_exit` the daemon ends, and
+/// stops serving them at once. Returns the result for each.
+pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId, bool)>, at_exit: bool) -> Outcomes {
     let nowhere: Arc<Path> = Path::new("").into();
     let job = |(id, lazy)| match mounts.get(id) {
         Some(known) => {
@@ -47,7 +47,7 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
         let (lanes, control) = (Arc::clone(&tools.lanes), Arc::clone(&tools.control));
         let unmount = move || {
             let unmount = |(id, path, dev, lazy): (MountId, Arc<Path>, Option<u32>, bool)| {
-                let result = dev.map_or(Ok(()), |dev| umount_trigger(&control, &path, dev, lazy, last));
+                let result = dev.map_or(Ok(()), |dev| umount_trigger(&control, &path, dev, lazy, at_exit));
                 (id, path, result)
             };
             jobs.into_iter().map(unmount).collect::<Vec<_>>()
@@ -72,8 +72,7 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
     results.into_iter().map(|(id, _, result)| (id, result.map_err(Reason::from))).collect()
 }
 
-/// Tries again to remove directories that could not be removed with their mounts: others that were below them have gone at
-/// the same time.
+/// Retries removing directories that were not empty because other mounts below them still existed.
 pub(crate) async fn remove_left_over(mounts: &Mounts, tools: &Tools) {
     forget(mounts, tools, []).await;
 }

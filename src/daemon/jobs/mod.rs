@@ -1,7 +1,7 @@
 //! Carries out what the engine asks for: resolve, mount, unmount, expire.
 //!
-//! A job gets [`Tools`] and what it needs of the [`Mounts`], and returns its outcome. It knows neither the worker nor the
-//! engine's state, the requests or the life of the daemon.
+//! A job gets [`Tools`] and what it needs of the [`Mounts`], and returns its outcome. Jobs may read the
+//! maps. They know neither the worker nor the engine, the requests or the life of the daemon.
 
 pub(crate) mod amd_host_tree;
 pub(crate) mod amd_location;

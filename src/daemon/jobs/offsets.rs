@@ -23,8 +23,8 @@ use crate::text::Escaped;
 /// Offset mounts with the plans that they trigger.
 pub(crate) type Offsets = Vec<(MountId, Arc<Plan>)>;
 
-/// Offset mounts that are made by one thread before they are made known, at most. The first batches are small.
-const TOGETHER: usize = 64;
+/// Maximum number of offset mounts that one thread makes before they are made known. The first batches are smaller.
+const BATCH_MAX: usize = 64;
 
 /// Makes offset mounts. Returns those that were mounted, and a record for each that could not be.
 pub(crate) async fn make(means: &Means, parent: MountId, plans: &[Arc<Plan>]) -> (Offsets, Vec<Record>) {
@@ -44,7 +44,7 @@ pub(crate) async fn make(means: &Means, parent: MountId, plans: &[Arc<Plan>]) ->
                 }
             }
         }
-        (rest, size) = (later, (size * 2).min(TOGETHER));
+        (rest, size) = (later, (size * 2).min(BATCH_MAX));
     }
     (made, failed)
 }

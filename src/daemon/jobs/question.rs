@@ -52,7 +52,7 @@ impl Line {
         self.0.replace(Some((found.place.clone(), found.entry.text().into_owned())));
     }
 
-    /// Returns the line that was noted last.
+    /// Takes the line that was noted last. Later calls return `None` until another one is noted.
     pub(crate) fn take(&self) -> Option<EntryLine> {
         self.0.take()
     }
@@ -64,7 +64,7 @@ impl Question {
         target(&self.at)
     }
 
-    /// Returns the key as the map has it: of a direct mount it is the path.
+    /// Returns the key as written in the map; for a direct mount, its path.
     pub(crate) fn name(&self) -> &[u8] {
         match &self.written {
             _ if self.kind == Kind::Indirect => &self.key.0,
@@ -73,14 +73,14 @@ impl Question {
         }
     }
 
-    /// Returns whether `found` is an entry for this key: not if it is a wildcard's entry, and no wildcard serves the key.
+    /// Returns whether `found` may be used for this key: an entry of a wildcard may not, if the key is excluded from wildcards.
     pub(super) fn accepts(&self, found: &Found) -> bool {
         !found.by_wildcard || !self.is_excepted()
     }
 
-    /// Returns whether the source is not asked, as no wildcard serves the key and the map has no entry of its own for it, as
-    /// far as is known. Maps that are read as a whole are asked nevertheless: they know whether they have one. A program that does
-    /// not list its keys has no keys when it was read.
+    /// Returns whether the source need not be asked: the key is excluded from wildcards, and the map is not known to have its own
+    /// entry for it. Maps that are read as a whole are asked anyway: they know whether they have one. A program that does not
+    /// list its keys has no keys when it was read.
     pub(super) fn is_refused(&self) -> bool {
         let source = &self.map.source;
         let is_own = || matches!(source.known(self.name()), Some(Answer::Found(found)) if !found.by_wildcard);

@@ -21,8 +21,8 @@ use crate::record::Record;
 use crate::source::{Answer, Found, Pass};
 use crate::text::Escaped;
 
-/// Logs that nothing is mounted, in the words that scripts look for.
-pub(crate) fn log_failure(at: &Path, outcome: &Resolution) {
+/// Logs "failed to mount" unless the outcome is `Found`. Scripts search for this text.
+pub(crate) fn log_unless_found(at: &Path, outcome: &Resolution) {
     if !matches!(outcome, Resolution::Found(_)) {
         info!(target: &target(at), "failed to mount {}", Escaped::path(at));
     }
@@ -91,7 +91,8 @@ async fn ask(question: &Question) -> Resolution {
         debug!(target: &question.target(), "{}: {} is as it was read before", question.target(), question.map.source.id());
     }
     let found = resolution(question, answer, &facts).unwrap_or_else(|| {
-        let reason = format!("{}: a user, host or selector that the entry depends on could not be looked up", question.target());
+        let reason =
+            format!("{}: a user, host or selector that the entry depends on could not be looked up", question.target());
         Resolution::Unavailable(Record::new(reason).into())
     });
     let mut below = Vec::with_capacity(question.below.len());

@@ -9,7 +9,7 @@ use super::Means;
 use crate::exec::{Failure, Performed, Place};
 use crate::plan::{Action, Plan};
 
-/// Does the action of a plan at `place`. Where servers are to be chosen, the nearest are asked and tried first, and farther
+/// Carries out the action of a plan. If servers must be chosen, the nearest are asked and tried first, and farther
 /// ones only if none of those can be mounted from. With `ask`, a server is asked whether it serves even if there is no other.
 pub(super) async fn mount(
     means: &Means,

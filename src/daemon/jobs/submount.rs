@@ -34,7 +34,7 @@ pub(crate) fn configured_map(
     options.timeout = options.timeout.or(parent.options.timeout);
     options.negative_timeout = options.negative_timeout.or(parent.options.negative_timeout);
     options.browse = options.browse.or(parent.options.browse);
-    let number = state.maps.map_number();
+    let number = state.maps.new_number();
     let mount_point = at.as_os_str().as_bytes().to_vec();
     let map = Rc::new(ConfiguredMap::new(
         number,

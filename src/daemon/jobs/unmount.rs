@@ -14,10 +14,10 @@ use crate::fault;
 use crate::logging::target;
 use crate::text::Escaped;
 
-/// Triggers that are unmounted by one thread, at most. The first batches are small.
-const TOGETHER: usize = 64;
+/// Maximum number of nested mounts that one thread unmounts. The first batches are smaller.
+const BATCH_MAX: usize = 64;
 
-/// Unmounts the layers in their order, up to the first that does not go. Returns how many went, and why the next one did not.
+/// Unmounts the layers in their order until one fails. Returns the number unmounted and the error of the first failure.
 ///
 /// `layers` is empty for a mount that was not made by us, for example before a restart; it is unmounted by its path.
 pub(crate) async fn unmount(
@@ -51,7 +51,7 @@ pub(crate) async fn unmount(
                 let batch: Vec<MountId> = layers.iter().skip(gone).map_while(id).take(size).collect();
                 let (went, reason) = unmount_nested::remove_batch(mounts, tools, &batch, lazy).await;
                 gone += went;
-                size = (size * 2).min(TOGETHER);
+                size = (size * 2).min(BATCH_MAX);
                 reason.map(Reason::from)
             }
         };

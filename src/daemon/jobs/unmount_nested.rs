@@ -29,8 +29,8 @@ pub(crate) async fn remove(mounts: &Mounts, tools: &Tools, id: MountId, lazy: bo
     remove_batch(mounts, tools, &[id], lazy).await.1.map_or(Ok(()), Err)
 }
 
-/// Unmounts offset mounts and submounts in this order, up to the first that does not go. Returns how many are gone, and why the
-/// next one is not.
+/// Unmounts offset mounts and submounts in this order until one fails. Returns the number unmounted and the error of the first
+/// failure.
 pub(super) async fn remove_batch(
     mounts: &Mounts,
     tools: &Tools,
@@ -106,15 +106,15 @@ fn remove_all(mut left: Vec<(Arc<Path>, Made)>) -> Vec<(Arc<Path>, Made)> {
 /// This cannot wait until a lookup in a copy sends a request. When the directory below the mount is removed, the kernel takes the
 /// copies out of all mount tables, and the root that a lookup waits at is then out of reach.
 ///
-/// With `lazy` it is set catatonic first. After a lazy unmount, the mount exists as long as a process is in it, but its requests
-/// cannot be answered by path, so lookups in it would block forever. This is also done if it is one of the `last`, because the
-/// daemon ends: it is not served any more even if it cannot be unmounted, and no copy of it has to be made.
+/// With `lazy` or `at_exit`, the mount is set catatonic first. After a lazy unmount, it exists as long as a process is in it, but
+/// its requests cannot be answered by path, so lookups in it would block forever. At exit the daemon stops serving it even if it
+/// cannot be unmounted, and no copy of it has to be made.
 ///
 /// # Errors
 /// Returns why it is still mounted.
-pub(crate) fn umount_trigger(control: &Control, at: &Path, dev: u32, lazy: bool, last: bool) -> Result<(), Record> {
+pub(crate) fn umount_trigger(control: &Control, at: &Path, dev: u32, lazy: bool, at_exit: bool) -> Result<(), Record> {
     let begun = Instant::now();
-    let is_silent = (lazy || last) && silence(control, at, dev);
+    let is_silent = (lazy || at_exit) && silence(control, at, dev);
     let unmounted = if lazy || is_silent {
         unmount_autofs(at, autofs::decode(dev), lazy).map(|()| Unmounted::default())
     } else {

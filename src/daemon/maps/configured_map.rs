@@ -31,8 +31,8 @@ pub(crate) struct ConfiguredMap {
     pub(crate) source: Arc<dyn MapSource>,
     /// By what names the map was opened.
     pub(crate) names: Arc<Names>,
-    /// The map was read, or cannot be read as a whole: its mount points are served. It stays so when the map cannot be
-    /// read any more.
+    /// Whether the mount points are served: the map was read once, or is of a kind that is not read as a whole. Stays true if
+    /// later reads fail.
     pub(crate) usable: Cell<bool>,
     /// Why the map could not be read when it was tried last.
     pub(crate) unread: RefCell<Option<String>>,
@@ -60,8 +60,7 @@ impl ConfiguredMap {
         Self { number, mount_point, spec, options, source, names, usable, unread, away, entries, pipe, label }
     }
 
-    /// Returns whether mounts or directories are made from the list of its entries. Another map is only asked for single keys,
-    /// and keeps no list: if a lookup reads a changed file, its earlier content would stay in memory until the next reload.
+    /// Returns whether the list of entries is needed for mounts or directories. Other maps are asked key by key and keep no list: if a lookup reads a changed file, its earlier content would stay in memory until the next reload.
     pub(crate) fn uses_entries(&self) -> bool {
         self.direct() || self.browse()
     }

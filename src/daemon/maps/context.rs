@@ -10,6 +10,7 @@ use crate::map::{Macros, OptionList, amd};
 use crate::options::Options;
 use crate::source::configuration::Configuration;
 use crate::source::{self, Environment, Keep, Rules, Sources};
+use crate::sys::clock::bounded;
 
 /// What lookups are answered with. A reload makes a new one; lookups under way keep theirs.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(crate) struct Context {
     pub(crate) wildcards: native::Wildcards,
     /// The sections of autofs.conf for maps in am-utils format.
     pub(crate) amd: AmdConf,
-    /// What entries in other formats are read with.
+    /// Default am-utils settings, used for entries in other formats.
     pub(crate) no_amd: amd::Settings,
     /// Predefined variables and those of `-D` on the command line.
     pub(crate) macros: Arc<Macros>,
@@ -89,10 +90,4 @@ fn rules(configuration: &Configuration) -> Rules {
         },
         run: true,
     }
-}
-
-/// A duration that can be added to any moment.
-fn bounded(duration: Duration) -> Duration {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-    duration.min(YEAR)
 }

@@ -1,4 +1,4 @@
-//! The maps in force: the by_number of the master map, the maps of submounts, and what they want mounted.
+//! The maps in force: the lines of the master map, the maps of submounts, and what they want mounted.
 
 pub(crate) mod configured_map;
 pub(crate) mod context;
@@ -28,7 +28,7 @@ use wanted::{DirectKeys, View};
 pub(crate) struct InForce {
     /// All maps by number, those of submounts included.
     pub(crate) by_number: HashMap<u32, Rc<ConfiguredMap>>,
-    /// The by_number of the master map, in its order.
+    /// The lines of the master map, in its order.
     order: Vec<Ordered>,
     master: Option<Arc<Master>>,
     /// The keys of direct maps that are in force.
@@ -41,9 +41,9 @@ pub(crate) struct InForce {
     pub(crate) complete: bool,
     /// Master maps of directory services that could not be read.
     pub(crate) away: Vec<Unread>,
-    /// The by_number are others than those that the engine was told of.
+    /// Whether the lines differ from those that the engine knows.
     pub(crate) changed: bool,
-    next_line: u32,
+    next_number: u32,
 }
 
 /// A line in its place.
@@ -56,19 +56,19 @@ struct Ordered {
 }
 
 impl InForce {
-    /// Deals out the number of a map.
-    pub(crate) fn map_number(&mut self) -> u32 {
-        self.next_line = self.next_line.wrapping_add(1);
-        self.next_line
+    /// Returns a new map number.
+    pub(crate) fn new_number(&mut self) -> u32 {
+        self.next_number = self.next_number.wrapping_add(1);
+        self.next_number
     }
 
-    /// Returns the by_number of the master map that are served, in its order, and what earlier workers have left.
+    /// Returns the lines of the master map that are served, in its order, and the maps that earlier workers have left.
     pub(crate) fn served(&self) -> impl Iterator<Item = &Rc<ConfiguredMap>> {
         let configured = self.configured().map(|(map, _)| map).filter(|map| map.usable.get());
         configured.chain(self.inherited.iter().map(|(_, map)| map))
     }
 
-    /// Returns the by_number of the master map in its order, and where each is written.
+    /// Returns the lines of the master map in its order, and where each is written.
     pub(crate) fn configured(&self) -> impl Iterator<Item = (&Rc<ConfiguredMap>, &Position)> {
         self.order.iter().filter_map(|ordered| Some((self.by_number.get(&ordered.number)?, &ordered.place)))
     }
@@ -156,7 +156,7 @@ impl InForce {
         if let Some(map) = known.as_ref().filter(|map| map.options == options).filter(same_names) {
             return Rc::clone(map);
         }
-        let number = self.map_number();
+        let number = self.new_number();
         let (mount_point, spec) = (entry.mount_point.clone(), entry.source.clone());
         // The same map with other options: what is known of it, and the pipe of its mounts, stay.
         let source = match known.as_ref().filter(same_names) {
@@ -194,7 +194,7 @@ impl InForce {
         self.configured().any(|(map, _)| map.usable.get() && map.has_changed())
     }
 
-    /// Takes what was read last in force. Returns the maps as they are now, and the entries that were in force before.
+    /// Applies the entries that were read last. Returns a view of each map, and the previous entries by map number.
     pub(crate) fn take_entries(&mut self) -> (Vec<View>, HashMap<u32, Arc<Entries>>) {
         let (mut views, mut before) = (Vec::new(), HashMap::new());
         for ordered in &self.order {
@@ -240,7 +240,8 @@ impl InForce {
     }
 }
 
-/// Returns the options of a line with the defaults of configuration and command line filled in.
+/// Returns the options of a line with the defaults of configuration and command line filled in: timeout, negative timeout,
+/// browse and random.
 pub(crate) fn effective(options: &MasterOptions, settings: &Settings, command_line: &Options) -> MasterOptions {
     let mut effective = options.clone();
     effective.timeout = options.timeout.or(command_line.timeout).or(Some(settings.timeout));
@@ -251,8 +252,8 @@ pub(crate) fn effective(options: &MasterOptions, settings: &Settings, command_li
     effective
 }
 
-/// Returns an error as a line that is not served.
-pub(crate) fn refused(diagnostic: &Diagnostic) -> Option<Problem> {
+/// Converts an error to a problem for `status`. Returns `None` for a warning.
+pub(crate) fn problem_of(diagnostic: &Diagnostic) -> Option<Problem> {
     if diagnostic.severity != Severity::Error {
         return None;
     }

@@ -36,8 +36,8 @@ impl View {
     }
 }
 
-/// The keys of all direct maps by their real paths, each with the map that has it first. The engine knows the top ones; the others come when
-/// the one above them is mounted, like the offsets of a multi-mount: a trigger inside a trigger would never be reached.
+/// The keys of all direct maps by real path, each with the first map that has it. The engine gets only the topmost keys. A key below
+/// another key is mounted with that one, like an offset, because a trigger inside a trigger would not be reachable.
 #[derive(Debug, Default)]
 pub(crate) struct DirectKeys {
     keys: BTreeMap<DirectKey, u32>,
@@ -153,9 +153,9 @@ pub(crate) fn select(maps: &[View], table: &Table, real: &RealPaths) -> (Vec<Wan
 }
 
 impl DirectKeys {
-    /// Returns what changes when the entries of some direct maps become those of `maps`; `before` has the earlier ones, by
-    /// number. Returns `None` if it is not as simple as that: keys that several maps have, keys below other keys, keys that
-    /// mean the same place by way of symbolic links.
+    /// Returns the change if the entries of some direct maps are replaced by those of `maps`; `before` has the earlier ones, by
+    /// number. Returns `None` if the change cannot be computed key by key: keys that several maps have, keys below other keys,
+    /// keys that are equal through symbolic links.
     pub(crate) fn delta(
         &self,
         maps: &[View],

@@ -47,7 +47,7 @@ pub(crate) struct AutofsMount {
     pub(crate) dev: u32,
     /// The number of the pipe that it writes to.
     pub(crate) pipe: u32,
-    /// The line of the master map it belongs to.
+    /// The map that serves it: of a line of the master map, or of a submount.
     pub(crate) map: Rc<ConfiguredMap>,
     /// Whether it is mounted on a network file system, so that opening its root may block.
     pub(crate) remote: bool,
@@ -100,7 +100,7 @@ pub(crate) struct NewMount {
     pub(crate) mount_id: Option<u32>,
     /// The number of the pipe that it writes to.
     pub(crate) pipe: u32,
-    /// The line of the master map it belongs to.
+    /// The map that serves it: of a line of the master map, or of a submount.
     pub(crate) map: Rc<ConfiguredMap>,
     /// The directories that were created for it.
     pub(crate) created: Made,
@@ -462,8 +462,8 @@ impl Mounts {
         self.write_record();
     }
 
-    /// Takes note of why a top-level mount cannot be attached. Returns whether that is not what was said of it last.
-    pub(crate) fn fails(&self, path: &Arc<Path>, reason: &str) -> bool {
+    /// Records why a top-level mount cannot be attached. Returns whether the reason differs from the one recorded last.
+    pub(crate) fn note_failure(&self, path: &Arc<Path>, reason: &str) -> bool {
         let said = self.failures.borrow_mut().insert(Arc::clone(path), reason.to_owned());
         said.as_deref() != Some(reason)
     }

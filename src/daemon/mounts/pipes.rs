@@ -93,8 +93,8 @@ fn reserve(limit: u64) -> u64 {
 /// Returns for how many control pipes there is room, with both ends open at the same time.
 ///
 /// # Errors
-/// Returns the errors of finding out.
-pub(crate) fn at_once() -> io::Result<usize> {
+/// Those of [`fds::room`].
+pub(crate) fn room_for_pipes() -> io::Result<usize> {
     let (limit, room) = fds::room()?;
     // A pipe has two ends for a moment.
     let at_once = room.saturating_sub(reserve(limit)) / 2;

@@ -30,10 +30,10 @@ const SETTLE: Duration = Duration::from_secs(20);
 /// Interval between two looks at them.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Makes a reload, or compares what it would change.
+/// Reloads, waits until mount points have settled, and returns what has changed. With `dry_run`, only returns what would change.
 ///
 /// # Errors
-/// Returns why the daemon does not reload now.
+/// Returns why the daemon cannot reload now.
 pub(crate) async fn reload(worker: &Rc<Worker>, how: Reload) -> Result<Reloaded, String> {
     if how.dry_run {
         return Ok(preview(worker).await);
@@ -74,7 +74,7 @@ pub(crate) async fn reload(worker: &Rc<Worker>, how: Reload) -> Result<Reloaded,
     Ok(reloaded)
 }
 
-/// Compares what is on disk with what is in force. Changes nothing.
+/// Reads the configuration and the maps without applying them, and returns the differences.
 async fn preview(worker: &Rc<Worker>) -> Reloaded {
     let begun = Instant::now();
     let (before, files) = {
@@ -85,7 +85,7 @@ async fn preview(worker: &Rc<Worker>) -> Reloaded {
     let environment = worker.state.borrow().context.sources.environment(&read.configuration.names);
     let master = reload::read_master_with(worker, true, &read.configuration).await;
     let mut refused: Vec<Problem> =
-        read.diagnostics.iter().chain(&master.diagnostics).filter_map(maps::refused).collect();
+        read.diagnostics.iter().chain(&master.diagnostics).filter_map(maps::problem_of).collect();
     if matches!(master.status, Status::NotFound | Status::Unavailable) {
         let reason = Some(reload::why_unread(&master));
         return Reloaded { reason, refused, took: milliseconds(begun), ..Reloaded::new(Extent::Unread) };
@@ -191,7 +191,7 @@ fn below<'a>(paths: &'a [Vec<u8>], point: &'a Bytes) -> impl Iterator<Item = &'a
     paths.iter().filter(move |path| is_below(path, &point.0))
 }
 
-/// Says what became of the mounts of a mount point that is gone from the master map.
+/// Describes what has happened to the mounts of a mount point that was removed from the master map.
 fn what_became(worker: &Worker, point: &Bytes, before: &[Vec<u8>]) -> Option<String> {
     let real = worker.state.borrow().real.translate(point.as_path());
     let now = mounted(worker);
@@ -206,9 +206,8 @@ fn what_became(worker: &Worker, point: &Bytes, before: &[Vec<u8>]) -> Option<Str
         parts.push(format!("{gone} unmounted"));
     }
     if !left.is_empty() {
-        let (are, go, are_not) =
-            if left.len() == 1 { ("is", "goes when it is", "not") } else { ("are", "go when they are", "not") };
-        parts.push(format!("{} {are} in use, {go} {are_not}", named(left.iter().map(|path| Escaped(path)))));
+        let (are, go) = if left.len() == 1 { ("is", "goes when it is not") } else { ("are", "go when they are not") };
+        parts.push(format!("{} {are} in use, {go}", named(left.iter().map(|path| Escaped(path)))));
     } else if pending {
         parts.push("in use, goes when it is not".to_owned());
     }

@@ -1,7 +1,7 @@
-//! Reading the configuration and the maps: at the start, and again when asked to.
+//! Reads the configuration and the maps, at the start and at a reload, and tells the engine what has changed.
 //!
-//! Each file and each map is read with a deadline of its own, off the reactor. What answers is put in force at once; what
-//! is late comes in when it answers; what cannot be read stays as it was. The engine is told what has changed.
+//! Each file and map has its own deadline and is read off the reactor. It is applied when it is read; late ones are applied when
+//! they arrive; after an error the previous content stays in use.
 
 pub(crate) mod call;
 pub(crate) mod compare;
@@ -60,15 +60,14 @@ const TOGETHER: Duration = Duration::from_millis(50);
 /// How long symbolic links on the way to mount points may take to resolve. A path over a dead server is taken as written.
 const REAL_PATHS_WITHIN: Duration = Duration::from_secs(5);
 
-/// When a content of a file can be told from the next one by its times.
+/// Pause before maps that were written just now are read again: another write then has another time stamp.
 const SETTLED: Duration = Duration::from_millis(30);
 
 /// What is said of a map that has not answered yet.
 pub(crate) const LATE: &str = "it is not read yet";
 
-/// The first reading: waits for a master map that is not available yet, then mounts what it names. With `again`, workers
-/// before this one have served: what they have left is served at once, and is given up only for a master map that was
-/// read and does not name it.
+/// Reads the configuration and maps for the first time. Waits for the master map, then mounts what it names. With `again`, earlier
+/// workers have served: their mounts are served at once, and are removed only if a master map that was read does not name them.
 pub(crate) async fn start(worker: &Rc<Worker>, again: bool) {
     let (wait, force, force_exit) = {
         let state = worker.state.borrow();
@@ -119,7 +118,8 @@ pub(crate) async fn start(worker: &Rc<Worker>, again: bool) {
     left::tidy(worker).await;
 }
 
-/// Reads everything again. Only one reload runs at a time; a wish that comes meanwhile is served after it.
+/// Reloads: reads the configuration, then the master map and the maps that may have changed. If a reload is running, another one
+/// runs after it, and this returns at once. While the daemon is quiesced, the reload waits until it resumes.
 pub(crate) async fn reload(worker: Rc<Worker>) {
     if !worker.life.begin_reload() {
         if !worker.life.is_reloading() {
@@ -270,7 +270,7 @@ fn put(worker: &Rc<Worker>, master: Master) {
     }
 }
 
-/// What came of reading a map: with an error in `Ok`, its keys are served but not shown.
+/// The result of reading the map with this number. `Ok(Some(error))`: its keys are served, but cannot be listed.
 type Read = (u32, Result<Option<Arc<SourceError>>, Arc<SourceError>>);
 
 /// The maps that are being read.

@@ -76,8 +76,8 @@ impl Requests {
         }
     }
 
-    /// Answers a token in a lane, for a mount that cannot be reached, or not without blocking. No other process can answer it,
-    /// so this is repeated until it succeeds or the kernel does not know the token any more.
+    /// Answers a token in a lane, for a mount whose root cannot be opened without blocking. Repeats this until it succeeds or the
+    /// kernel does not know the token: no other process can answer it.
     pub(super) async fn retry_until_answered(self: Rc<Self>, tools: Tools, pending: Pending) {
         let Pending { path, dev, token, error, slot, lost } = pending;
         let age = self.age.get();

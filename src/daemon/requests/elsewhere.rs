@@ -103,7 +103,7 @@ impl Requests {
         lost.iter().for_each(|lost| self.forget(lost.slot));
     }
 
-    /// Answers the requests that are left in journal and pipes at shutdown.
+    /// At shutdown, fails the requests that are parked or still in the pipes.
     pub(crate) async fn answer_the_last(&self, mounts: &Mounts, tools: &Tools) {
         let mut lost = ByDevice::new();
         for (slot, _) in self.parked.take() {

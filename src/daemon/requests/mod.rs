@@ -77,7 +77,7 @@ impl Requests {
         })
     }
 
-    /// Returns the part of the journal that tells for whom trees were mounted.
+    /// Returns the part of the journal that records for which user each multi-mount was mounted.
     pub(crate) fn requesters(&self) -> Requesters {
         Requesters::new(Rc::clone(&self.journal))
     }
@@ -121,7 +121,7 @@ impl Requests {
         self.room.notify_waiters();
     }
 
-    /// Strikes a request out of the journal.
+    /// Removes a request from the journal.
     fn forget(&self, slot: Slot) {
         self.journal.borrow_mut().clear(slot);
         if self.short_of_room.take() {
@@ -129,7 +129,7 @@ impl Requests {
         }
     }
 
-    /// Strikes out all requests that were read, except for `but`, without an answer.
+    /// Removes all requests from the journal that were read, except for `but`, without an answer.
     pub(crate) fn forget_all(&self, but: Option<Slot>) {
         self.age.set(self.age.get().wrapping_add(1));
         let parked = self.parked.take().into_iter().map(|(slot, _)| slot);

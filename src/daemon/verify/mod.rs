@@ -41,13 +41,13 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 /// Interval between two looks whether it is.
 const LEAVING: Duration = Duration::from_millis(20);
 
-/// How much is mounted anew.
+/// Which mounts are mounted again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heal {
     /// Mounts that no process uses: idle ones that were moved, and covered ones whose mount point exists on what
     /// covers them.
     Safely,
-    /// Everything, as an administrator has asked for a reload.
+    /// Every mount, because an administrator has asked for a reload.
     All,
 }
 
@@ -132,7 +132,7 @@ fn forget_lost(worker: &Rc<Worker>, lost: Vec<(EntryId, PathBuf)>) {
     }
 }
 
-/// Draws the consequences for one mount.
+/// Reports the state of a mount to the engine, and remounts it if `heal` allows.
 async fn settle(worker: &Rc<Worker>, row: &Row, standing: Standing, heal: Heal) {
     let (label, shown) = (target(&row.path), Escaped::path(&row.path));
     let trouble = standing.trouble();

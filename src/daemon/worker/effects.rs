@@ -63,14 +63,14 @@ impl Worker {
                 };
                 info!(target: &question.target(), "attempting to mount entry {}", Escaped::path(&question.at));
                 if let Some(outcome) = resolve::now(&question) {
-                    resolve::log_failure(&question.at, &outcome);
+                    resolve::log_unless_found(&question.at, &outcome);
                     self.history.resolved(&entry, question.line.take(), &outcome);
                     return Some(Event::Resolved { job, outcome });
                 }
                 spawn_local(async move {
                     let (at, line) = (question.at.clone(), question.line.clone());
                     let outcome = resolve::later(question).await;
-                    resolve::log_failure(&at, &outcome);
+                    resolve::log_unless_found(&at, &outcome);
                     worker.history.resolved(&entry, line.take(), &outcome);
                     worker.event(Event::Resolved { job, outcome });
                 });

@@ -51,7 +51,7 @@ use crate::text::Escaped;
 /// How long a start may take before the end that was asked for meanwhile begins without it.
 const START: Duration = Duration::from_secs(5);
 
-/// What is to be done after a job or a restore, by the modules above the worker.
+/// A request of the worker to a module above it, after a job or a restore.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// Serve the autofs mounts again that were found after a checkpoint.
@@ -224,7 +224,7 @@ impl Worker {
         }
     }
 
-    /// Returns whether the end has begun.
+    /// Returns whether the shutdown has begun.
     pub(crate) fn is_stopping(&self) -> bool {
         self.life.is_stopping()
     }
@@ -240,9 +240,9 @@ impl Worker {
         self.requests.serve_parked(&self.mounts, self);
     }
 
-    /// Begins nothing more: packets stay in the pipes, for the next worker. Returns whether nothing is under way that the
-    /// next one would have to do again.
-    pub(crate) fn winds_up(&self) -> bool {
+    /// Stops reading packets, which stay in the pipes for the next worker. Returns whether nothing is in progress that the next
+    /// worker would have to repeat.
+    pub(crate) fn wind_up(&self) -> bool {
         self.requests.hold();
         self.requests.none_served() && !self.mounts.is_making()
     }
@@ -257,7 +257,7 @@ impl Worker {
             && self.tools.borrow().lanes.is_idle()
     }
 
-    /// Sleeps until the engine wants to be woken, and wakes it. While it wants nothing, nothing runs.
+    /// Sleeps until the engine wants to be woken, and wakes it. Without a deadline, no timer is set.
     pub(crate) async fn timers(self: Rc<Self>) {
         loop {
             let deadline = self.engine.borrow().deadline();
@@ -274,7 +274,8 @@ impl Worker {
         }
     }
 
-    /// Tells the engine what has happened, and does what it says.
+    /// Passes an event to the engine and carries out its effects until none is left. Then closes unused roots, and hands answered
+    /// requests to the history.
     pub(crate) fn event(self: &Rc<Self>, event: Event) {
         self.pulse.progress();
         let mut together = Together::default();
@@ -375,7 +376,7 @@ mod tests {
                 let alone = Alone::new();
                 let worker = &alone.worker;
                 worker.started();
-                assert!(worker.is_idle() && worker.winds_up());
+                assert!(worker.is_idle() && worker.wind_up());
                 worker.requests.read_on();
                 // The engine does not know this mount yet.
                 let pipe = alone.indirect(1, "/srv/auto", 70, Path::new("/nonexistent/m"));
@@ -383,7 +384,7 @@ mod tests {
                 let slot = alone.read(pipe, &packet(70, 5, Asks::Name(b"k")));
                 worker.packet(slot, pipe);
                 assert!(!worker.requests.none_parked() && !worker.is_idle());
-                assert!(!worker.winds_up(), "a mount is being made");
+                assert!(!worker.wind_up(), "a mount is being made");
                 worker.made(making);
                 assert!(!worker.requests.none_parked(), "still unknown");
             })

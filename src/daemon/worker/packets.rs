@@ -26,9 +26,9 @@ use crate::sys::procfs::{self, Identity};
 use crate::text::Escaped;
 
 impl Worker {
-    /// Takes note that an autofs mount has gone without us.
+    /// Handles an autofs mount that was unmounted by others.
     pub(crate) fn vanished(self: &Rc<Self>, mount: MountId) {
-        // First the engine, which answers what is open there, then the end of it.
+        // The engine first, because it answers the open requests of the mount.
         self.event(Event::Vanished { mount });
         let removed = self.mounts.remove(mount);
         top::release_unused(&self.means());
@@ -63,10 +63,10 @@ impl Worker {
         self.sentinel.woken.notified().await;
     }
 
-    /// Takes note that this process was restored. A packet in `fresh` was read since.
+    /// Handles that this process was restored from a checkpoint. A packet in `fresh` was read since.
     ///
-    /// What can be done without waiting is done before anything else happens: another packet must not meet the devices of
-    /// the other machine, nor an answer its tokens.
+    /// What can be done without waiting is done before anything else, so that no packet is routed by old device numbers and no old
+    /// token is answered.
     pub(crate) fn restored(self: &Rc<Self>, fresh: Option<Slot>) {
         let kept = self.life.record_restore();
         for pipe in self.mounts.pipes() {

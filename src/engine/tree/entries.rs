@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use super::entry::Entry;
 use crate::engine::Key;
 
-/// The entries of one autofs mount. A lookup of a key hashes it once, where an ordered map would compare it with some fifteen
-/// others, and one request looks its entry up some twenty times. What is walked through is sorted first, so that the same
-/// events have the same effects in the same order.
+/// The entries of one autofs mount. A hash map, because one request looks its entry up about twenty times. Iteration is sorted, so
+/// that the same events have the same effects in the same order.
 ///
 /// Without entries it takes no memory of its own: most direct mounts are never used.
 #[derive(Debug, Default)]

@@ -9,8 +9,8 @@ use hashbrown::HashTable;
 use super::mount::Top;
 use crate::engine::MountId;
 
-/// The mounts by their paths, which stand in the mounts alone: with ten thousand direct mounts, a map of paths takes
-/// five times as much.
+/// The mounts, indexed by path. The paths are stored only in the mounts: with ten thousand direct mounts, a map with its own paths
+/// takes five times as much memory.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Paths {
     ids: HashTable<MountId>,

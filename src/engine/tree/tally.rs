@@ -1,18 +1,17 @@
-//! Counts of things that are so or not.
+//! Counts items with a property.
 
-/// How many things of a kind there are. A thing that is counted off once too often is a fault of the engine, which costs
-/// a count and not the worker.
+/// The number of items with a property. Decrementing it below zero is a bug, which is ignored in release builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::engine) struct Tally(u32);
 
 impl Tally {
-    /// Counts a thing that was so, or not, and now is, or not.
+    /// Updates the count when the property of an item changes from `was` to `is`.
     pub(super) fn change(&mut self, was: bool, is: bool) {
         debug_assert!(is || !was || self.0 > 0, "counted off once too often");
         self.0 = self.0.saturating_add(u32::from(is)).saturating_sub(u32::from(was));
     }
 
-    /// Counts off things that are no more.
+    /// Subtracts items that were removed.
     pub(super) fn lose(&mut self, count: u32) {
         debug_assert!(count <= self.0, "counted off once too often");
         self.0 = self.0.saturating_sub(count);

@@ -6,13 +6,14 @@ mod race;
 mod servers;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::{Entry, Failure, Service};
 use crate::directory::auth::Auth;
 use crate::directory::ldap_name::Target;
 use crate::directory::{LdapName, Map, Pair, Schema, Scope, Settings, filter, percent};
+use crate::mutex::lock;
 use crate::sys::ldap::{self, Connection, Ldap, LdapError, Search};
 use login::Tickets;
 use race::Uri;
@@ -30,7 +31,7 @@ const PAGE: i32 = 2000;
 /// The smallest page.
 const PAGE_MIN: i32 = 5;
 
-/// A server that takes longer to fail does not answer.
+/// A failure that took longer than this counts as no answer.
 const SILENT: Duration = Duration::from_secs(1);
 
 /// Connections kept for later requests.
@@ -58,10 +59,6 @@ struct Session {
 struct Place {
     dn: Vec<u8>,
     schema: Schema,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LdapService {

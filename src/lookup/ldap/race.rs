@@ -1,4 +1,4 @@
-//! Which of several servers accepts a connection first: so that servers that swallow packets do not delay the answer.
+//! Finds out which of several servers accepts a connection first, so that a silent server does not delay the answer.
 
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -11,7 +11,7 @@ pub(super) type Uri = Option<Vec<u8>>;
 /// After this time without a connection the next server is tried, too.
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// Returns the position of the server that accepts a connection first, servers in front having a head start. A server that is
+/// Returns the position of the server that accepts a connection first, with a head start for earlier servers. A server that is
 /// not reached over the network counts as accepting. Returns `None` if none does within the time.
 pub(super) fn first(uris: &[Uri], within: Duration) -> Option<usize> {
     let deadline = Instant::now() + within;

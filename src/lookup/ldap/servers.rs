@@ -8,10 +8,10 @@ use super::race::{self, Uri};
 use crate::directory::{dn, dns};
 use crate::sys::resolver::{self, Class, Record, ResolveError};
 
-/// How long a server that does not answer is not asked at first; twice as long each time, up to [`AWAY_MAX`].
+/// First pause for a server that does not answer. It doubles each time, up to [`AWAY_MAX`].
 const AWAY: Duration = Duration::from_secs(1);
 
-/// At most. A service that is back should be used within a few seconds.
+/// Longest pause for a server that does not answer. A server that is back is used within seconds.
 const AWAY_MAX: Duration = Duration::from_secs(4);
 
 /// The longest time for which the servers of a domain are remembered.

@@ -1,4 +1,4 @@
-//! Which server of the domain is asked: the one that ypbind names, in its file or by its answer, and where it listens now.
+//! Finds the NIS server of the domain: the one in the file of ypbind, or the one that ypbind or rpcbind reports.
 
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -49,7 +49,7 @@ impl Binding {
         let mut why = None;
         let mut candidates = Candidates { domain, at: 0, known: self.lock().server, tried: Vec::new(), silent: false };
         while let Some(server) = candidates.next(deadline, &mut why) {
-            // The last ways to a server need time, too.
+            // Leaves time for the remaining candidates.
             let now = Instant::now();
             let until = now + deadline.saturating_duration_since(now) * 2 / 3;
             match call::by_udp(server, call, until) {
@@ -102,7 +102,7 @@ struct Candidates<'a> {
     at: usize,
     known: Option<SocketAddrV4>,
     tried: Vec<SocketAddrV4>,
-    /// The one before did not answer in time: its host is not asked where it listens.
+    /// Whether the previous server did not answer in time. Then rpcbind on its host is not asked.
     silent: bool,
 }
 

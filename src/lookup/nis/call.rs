@@ -29,7 +29,7 @@ pub(super) enum CallError {
     /// The server refuses.
     #[error("refuses: {0}")]
     Refused(#[from] Refusal),
-    /// The reply is none.
+    /// The reply is invalid.
     #[error("has sent an invalid reply")]
     Nonsense,
 }
@@ -51,7 +51,7 @@ fn left(deadline: Instant) -> Result<Duration, CallError> {
     }
 }
 
-/// A number that a host which does not see the call cannot guess.
+/// Returns a transaction number that a host which does not see the call cannot predict.
 fn transaction(server: SocketAddrV4) -> u32 {
     let [a, b, c, d, ..] = RandomState::new().hash_one(server).to_ne_bytes();
     u32::from_ne_bytes([a, b, c, d])

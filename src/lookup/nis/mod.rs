@@ -1,4 +1,4 @@
-//! NIS: the program speaks the protocol itself, so that no library is needed that most systems no longer have.
+//! NIS: the program speaks the protocol itself, without libnsl, which most systems no longer have.
 
 mod binding;
 mod call;
@@ -34,7 +34,9 @@ fn domain() -> Result<Vec<u8>, String> {
     match name.as_slice() {
         b"" | b"(none)" => Err("no NIS domain is set: set it with domainname(1)".to_owned()),
         // It becomes part of a path.
-        name if name.contains(&b'/') || name.starts_with(b".") => Err("the NIS domain has an invalid name: it has a slash or begins with a dot".to_owned()),
+        name if name.contains(&b'/') || name.starts_with(b".") => {
+            Err("the NIS domain has an invalid name: it has a slash or begins with a dot".to_owned())
+        }
         _ => Ok(name),
     }
 }
