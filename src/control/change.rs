@@ -44,6 +44,9 @@ pub struct Problem {
     pub place: Option<Place>,
     /// What is wrong, and what to write instead.
     pub reason: String,
+    /// Whether this is an autofs mount that a daemon has left which has ended. It keeps nothing from being served.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
 }
 
 /// How a reload is made.

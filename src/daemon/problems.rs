@@ -26,7 +26,7 @@ pub(crate) fn problems(worker: &Worker) -> Vec<Problem> {
 pub(crate) fn unread(line: &Line) -> Option<Problem> {
     let why = line.unread.as_ref()?;
     let reason = if line.usable { format!("{why}; what it said before stays in force") } else { why.clone() };
-    Some(Problem { path: Bytes(line.path.clone()), place: Some(Place::from(&line.place)), reason })
+    Some(Problem { path: Bytes(line.path.clone()), place: Some(Place::from(&line.place)), reason, left: false })
 }
 
 /// Returns problems for configured mount points that are not mounted.
@@ -45,7 +45,7 @@ pub(crate) fn absent(worker: &Worker) -> Vec<Problem> {
                 .again
                 .map_or(String::new(), |at| format!("; tried again in {}s", at.0.saturating_sub(now.0).div_ceil(1000)));
             let place = places.get(&absent.wanted.map).cloned();
-            Problem { path: Bytes::from(&*path), place, reason: why + &again }
+            Problem { path: Bytes::from(&*path), place, reason: why + &again, left: false }
         };
         engine.absent().map(problem).collect()
     })

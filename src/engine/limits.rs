@@ -5,8 +5,8 @@
 pub struct Limits {
     /// From a lookup's packet to its answer; a mount that takes longer goes on, but no lookup waits for it.
     pub request: u64,
-    /// From an expire packet to its answer; an unmount that takes longer goes on, but no lookup waits for it. While it lasts the kernel
-    /// blocks everybody who walks there, and not even KILL ends them.
+    /// From an expire packet to its answer; an unmount that takes longer goes on after the answer. Until the answer, the
+    /// kernel blocks every process that walks there, and not even KILL ends it.
     pub unmount: u64,
     /// How long the end of the daemon is held up by requests that are being served.
     pub grace: u64,

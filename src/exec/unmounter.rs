@@ -73,8 +73,8 @@ impl Unmounter {
         Ok(())
     }
 
-    /// Unmounts it with umount(8). Returns when nothing is mounted there any more, even if the program still runs, so that lookups of
-    /// the expired entry do not wait for it.
+    /// Unmounts it with umount(8). Returns when nothing is mounted there any more, even if the program still runs, so that
+    /// lookups of the expired entry do not wait for it.
     async fn by_program(&self, place: &Arc<Place>, lazy: bool) -> Result<(), Failure> {
         let settings = &self.runner.settings;
         let mut program = Program::new(&settings.umount, settings.umount_deadline, settings.grace).arg("-c");

@@ -1,8 +1,9 @@
 //! The keeper: leader of the process group, holder of every pipe, and nothing else.
 //!
 //! The kernel identifies the owner of an autofs mount by process group, which ends with its last member. The keeper is that
-//! member: it has no further threads, reads no map and mounts nothing, so failures of the worker do not affect it. When a worker dies, the next one is forked with the same pipes and the same [journal](crate::link::journal::Journal) and
-//! goes on; the processes that wait in the kernel notice the delay at most.
+//! member: it has no further threads, reads no map and mounts nothing, so failures of the worker do not affect it. When a
+//! worker dies, the next one is forked with the same pipes and the same [journal](crate::link::journal::Journal) and goes on;
+//! the processes that wait in the kernel notice the delay at most.
 
 mod flag;
 mod handover;

@@ -188,8 +188,8 @@ pub fn adopt_orphans() -> io::Result<()> {
     Ok(prctl::set_child_subreaper(true)?)
 }
 
-/// Gives all capabilities up, and those of programs that this process may start. What belongs to the user of the process can still be
-/// used.
+/// Gives all capabilities up, and those of programs that this process may start. What belongs to the user of the process can
+/// still be used.
 ///
 /// # Errors
 /// Returns the errors of capset(2) and prctl(2).

@@ -38,7 +38,7 @@ pub(super) fn ready(session: &Session) -> Result<Exit, ClientError> {
 
 fn health(status: &Status) -> Health {
     // What a dead daemon has left keeps nothing from being served.
-    let problems: Vec<_> = status.problems.iter().filter(|problem| !problem.reason.starts_with("left by")).collect();
+    let problems: Vec<_> = status.problems.iter().filter(|problem| !problem.left).collect();
     let paths: BTreeSet<&Bytes> = problems.iter().map(|problem| &problem.path).collect();
     let indirect: BTreeSet<&Bytes> =
         status.mount_points.iter().filter(|point| point.kind == MountKind::Indirect).map(|point| &point.path).collect();
@@ -69,4 +69,31 @@ fn text(health: &Health) -> String {
         text += &format!("  {reason}\n");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Problem;
+
+    #[test]
+    fn what_a_dead_daemon_has_left_keeps_nothing_from_being_served() {
+        let status = |left| Status {
+            version: "1.0".into(),
+            pid: 1,
+            uptime: 5,
+            since: 0,
+            deaths: 0,
+            last_death: None,
+            reloaded: 0,
+            restores: 0,
+            rest: None,
+            mount_points: Vec::new(),
+            blocks: Vec::new(),
+            problems: vec![Problem { path: Bytes(b"/x".to_vec()), place: None, reason: "left by all".into(), left }],
+        };
+        assert_eq!(text(&health(&status(true))), "ready: 0 of 0 mount points served, worker 5s old\n");
+        let text = text(&health(&status(false)));
+        assert_eq!(text, "not ready: 0 of 1 mount points served, worker 5s old\n  /x: left by all\n");
+    }
 }

@@ -92,7 +92,12 @@ mod tests {
             removed: vec![change("/proj", "x", Some("2 unmounted"), None)],
             changed: vec![change("/home", "x", Some("timeout 5m -> 10m"), place(2, 1))],
             unchanged: 11,
-            refused: vec![Problem { path: bytes("/late2"), reason: "invalid timeout".into(), place: place(5, 34) }],
+            refused: vec![Problem {
+                path: bytes("/late2"),
+                reason: "invalid timeout".into(),
+                place: place(5, 34),
+                left: false,
+            }],
             forgotten: 3,
             ..Reloaded::new(Extent::Done)
         };

@@ -248,6 +248,7 @@ mod tests {
                 path: Bytes(b"/x".to_vec()),
                 place: Some(Place { file: Bytes(b"/etc/auto.master".to_vec()), line: 3, column: 1 }),
                 reason: "covered".into(),
+                left: false,
             }],
         };
         let all = heading(&status)

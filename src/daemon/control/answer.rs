@@ -150,20 +150,20 @@ fn problems(worker: &Worker) -> Vec<Problem> {
     let mut problems = problems::problems(worker);
     let state = worker.state.borrow();
     let mut others: BTreeMap<Bytes, Problem> = BTreeMap::new();
-    let mut add = |path: &Path, place: Option<Place>, reason: String| {
+    let mut add = |path: &Path, place: Option<Place>, reason: String, left: bool| {
         let shown = state.real.written(path).unwrap_or_else(|| path.into());
         let path = Bytes::from(&*shown);
-        others.insert(path.clone(), Problem { path, place, reason });
+        others.insert(path.clone(), Problem { path, place, reason, left });
     };
     let place =
         |number| state.maps.configured().find(|(map, _)| map.number == number).map(|(_, place)| Place::from(place));
     let troubles = |mount: &AutofsMount| Some((mount.path.clone(), mount.map.number, mount.trouble.clone()?));
     for (path, number, trouble) in worker.mounts.filter_map(|_, mount| troubles(mount)) {
-        add(&path, place(number), trouble.to_string());
+        add(&path, place(number), trouble.to_string(), false);
     }
     for path in worker.left.borrow().iter() {
         let reason = "left by a daemon that has ended, and named by no map; `autofsctl clean` unmounts it";
-        add(path, None, reason.to_owned());
+        add(path, None, reason.to_owned(), true);
     }
     problems.extend(others.into_values());
     problems

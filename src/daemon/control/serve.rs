@@ -59,8 +59,8 @@ pub(crate) struct Asked {
 
 /// Creates the socket at `path`, and its directory. Replaces an existing socket without a listener. Also replaces
 /// the socket of an earlier worker (`is_earlier` returns true): a killed worker may hang in the kernel and keep its socket. The
-/// socket is bound to its final name, not renamed, because CRIU restores sockets by the name they were bound to. Must be called in a tokio
-/// runtime.
+/// socket is bound to its final name, not renamed, because CRIU restores sockets by the name they were bound to. Must be called
+/// in a tokio runtime.
 ///
 /// # Errors
 /// Returns the errors of mkdir, unlink, bind and chmod, and EADDRINUSE if another daemon listens there.

@@ -17,7 +17,7 @@ use crate::daemon::jobs::question::{Line, Question};
 use crate::daemon::jobs::resolve;
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::maps::context::Context;
-use crate::daemon::maps::{effective, refused};
+use crate::daemon::maps::{effective, problem_of};
 use crate::engine::{Key, Kind, Requester};
 use crate::exec::lanes::Lanes;
 use crate::map::MasterEntry;
@@ -79,7 +79,7 @@ async fn read(wish: &Explain, who: Requester) -> Explanation {
         return nothing(Verdict::no(format!("the master map {} cannot be read", Escaped(&name))));
     }
     let mut candidates = Vec::new();
-    let mut problems: Vec<Problem> = master.diagnostics.iter().filter_map(refused).collect();
+    let mut problems: Vec<Problem> = master.diagnostics.iter().filter_map(problem_of).collect();
     for entry in &master.table.indirect {
         candidates.push(Candidate { entry, at: path_of(&entry.mount_point), entries: None });
     }
@@ -93,6 +93,7 @@ async fn read(wish: &Explain, who: Requester) -> Explanation {
                 path: Bytes(entry.mount_point.clone()),
                 place: Some(Place::from(&entry.place)),
                 reason: error.to_string(),
+                left: false,
             }),
         }
     }

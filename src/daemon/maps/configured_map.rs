@@ -60,7 +60,8 @@ impl ConfiguredMap {
         Self { number, mount_point, spec, options, source, names, usable, unread, away, entries, pipe, label }
     }
 
-    /// Returns whether the list of entries is needed for mounts or directories. Other maps are asked key by key and keep no list: if a lookup reads a changed file, its earlier content would stay in memory until the next reload.
+    /// Returns whether the list of entries is needed for mounts or directories. Other maps are asked key by key and keep no
+    /// list: if a lookup reads a changed file, its earlier content would stay in memory until the next reload.
     pub(crate) fn uses_entries(&self) -> bool {
         self.direct() || self.browse()
     }

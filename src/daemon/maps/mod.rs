@@ -266,5 +266,5 @@ pub(crate) fn problem_of(diagnostic: &Diagnostic) -> Option<Problem> {
     if let Some(help) = &diagnostic.help {
         reason = format!("{reason}: {help}");
     }
-    Some(Problem { path, place: Some(Place::from(&diagnostic.place)), reason })
+    Some(Problem { path, place: Some(Place::from(&diagnostic.place)), reason, left: false })
 }

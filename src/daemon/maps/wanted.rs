@@ -36,8 +36,8 @@ impl View {
     }
 }
 
-/// The keys of all direct maps by real path, each with the first map that has it. The engine gets only the topmost keys. A key below
-/// another key is mounted with that one, like an offset, because a trigger inside a trigger would not be reachable.
+/// The keys of all direct maps by real path, each with the first map that has it. The engine gets only the topmost keys. A key
+/// below another key is mounted with that one, like an offset, because a trigger inside a trigger would not be reachable.
 #[derive(Debug, Default)]
 pub(crate) struct DirectKeys {
     keys: BTreeMap<DirectKey, u32>,
