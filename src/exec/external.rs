@@ -100,7 +100,7 @@ impl Externals {
         Ok(())
     }
 
-    /// Takes note that an entry of an earlier worker leads to a file system, which is ours therefore.
+    /// Records that an entry of an earlier worker leads to a file system, which is therefore ours.
     pub async fn adopt(&self, external: &External, entry: &Path) {
         let slot = self.slot(&external.at);
         let mut state = slot.lock().await;
@@ -109,7 +109,7 @@ impl Externals {
         self.lock().of_entry.insert(entry.to_owned(), external.at.clone());
     }
 
-    /// Takes note that an entry is gone. Unmounts what no entry leads to any more; what is in use stays until the next time.
+    /// Records that an entry is gone. Unmounts what no entry leads to any more; what is in use stays until the next time.
     pub async fn release(&self, user: &User, tools: (&Mounter, &Unmounter), lazy: bool) {
         let Some(at) = self.lock().of_entry.remove(&user.entry) else { return };
         self.slot(&at).lock().await.users.remove(&user.entry);

@@ -104,7 +104,7 @@ impl RealPaths {
 }
 
 impl Known {
-    /// Takes note of the real path of a mount point.
+    /// Records the real path of a mount point.
     fn set(&mut self, at: &Path, real: &Path) {
         if self.real.get(at).is_some_and(|old| **old != *real) {
             self.remove(at);

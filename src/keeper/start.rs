@@ -237,7 +237,7 @@ fn keep(options: Options, starter: Option<File>, worker: Worker) -> u8 {
     live(options, keeper, status, (pid_file, flag), worker)
 }
 
-/// In place of the program before.
+/// Runs the keeper after an upgrade, in place of the previous program.
 fn continue_after_upgrade(options: Options, handover: Handover, worker: Worker) -> u8 {
     let program = Escaped(&options.program);
     let Files { flag, pid_file, program: path } = handover.files.clone();

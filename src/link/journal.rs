@@ -207,7 +207,7 @@ impl Journal {
         }
     }
 
-    /// Takes note that a worker begins with the request in a slot.
+    /// Records that a worker begins with the request in a slot.
     ///
     /// # Errors
     /// The number of workers that have ended with it, if they are so many that this one should not begin.

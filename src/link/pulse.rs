@@ -59,7 +59,7 @@ impl Pulse {
         }
     }
 
-    /// Keeper: the number of the turn that is under way; `None` if none is. Takes note that the timer has rung.
+    /// Keeper: the number of the turn that is under way; `None` if none is. Records that the timer has rung.
     pub fn look(&self) -> Option<u32> {
         self.timer.clear();
         let pulse = self.memory.records().first()?.pulse();

@@ -33,7 +33,7 @@ impl KeySearch {
         Self { last: Answer::NotFound }
     }
 
-    /// Takes note of what a service says. Returns whether the search ends.
+    /// Records the answer of a service. Returns whether the search ends.
     fn note(&mut self, service: &Service, source: &dyn MapSource, answer: Answer) -> bool {
         let outcome = match &answer {
             Answer::Found(_) => Outcome::Success,

@@ -256,7 +256,7 @@ pub fn kill_own_group(patience: Duration) {
     }
 }
 
-/// Takes note of one child that has ended, if there is one; does not block.
+/// Collects one child that has ended, if there is one; does not block.
 ///
 /// # Errors
 /// Returns the errors of waitpid(2).

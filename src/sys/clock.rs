@@ -75,7 +75,7 @@ impl Timer {
         Ok(self.0.set(Expiration::OneShot(TimeSpec::from_duration(after)), TimerSetTimeFlags::empty())?)
     }
 
-    /// Takes note that the time is over, so that the descriptor is not readable any more.
+    /// Reads the expiration, so that the descriptor is not readable any more.
     pub fn clear(&self) {
         let _ = nix::unistd::read(self.0.as_fd(), &mut [0; 8]);
     }

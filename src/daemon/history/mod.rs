@@ -87,7 +87,7 @@ impl History {
         self.recorder.event(kind, message.into());
     }
 
-    /// Takes note of a packet that is about to be passed to the engine.
+    /// Records a packet that is about to be passed to the engine.
     pub(crate) fn begin(&self, event: &Event) {
         let (asked, at, token, who, waited) = match event {
             Event::Missing { at, token, who, waited } => (Asked::Mount, at, *token, *who, *waited),

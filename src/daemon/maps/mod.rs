@@ -95,7 +95,7 @@ impl InForce {
         self.master.as_ref()
     }
 
-    /// Takes note of a mount that an earlier worker has left, served by a map that only the mount table names.
+    /// Records a mount that an earlier worker has left, with a map that is made from the mount table.
     pub(crate) fn inherit(&mut self, wanted: Wanted, map: Rc<ConfiguredMap>) {
         self.by_number.insert(map.number, Rc::clone(&map));
         self.inherited.push((wanted, map));

@@ -221,7 +221,7 @@ impl DirectKeys {
         key.0.ancestors().skip(1).any(|above| self.keys.contains_key(&DirectKey(above.into())))
     }
 
-    /// Takes note of changes.
+    /// Applies changes.
     pub(crate) fn apply(&mut self, delta: &Delta) {
         for path in &delta.unwanted {
             self.keys.remove(&DirectKey(Arc::clone(path)));

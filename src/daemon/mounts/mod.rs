@@ -450,7 +450,7 @@ impl Mounts {
         self.record.borrow_mut().take_rest(keep)
     }
 
-    /// Takes note that the directories made for the mounts at `paths` were removed, except `kept`, which cannot be removed
+    /// Records that the directories made for the mounts at `paths` were removed, except `kept`, which cannot be removed
     /// yet.
     pub(crate) fn record_removed(&self, paths: &[Arc<Path>], kept: Vec<(Arc<Path>, Made)>) {
         {

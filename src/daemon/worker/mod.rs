@@ -213,7 +213,7 @@ impl Worker {
         });
     }
 
-    /// Takes note that the start is over.
+    /// Records that the start is over.
     pub(crate) fn started(self: &Rc<Self>) {
         let stop = self.life.started();
         self.mounts.tell_keeper(Message::Started);

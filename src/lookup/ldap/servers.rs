@@ -135,7 +135,7 @@ impl Servers {
         self.lock().known.insert(uri.clone(), Known::Good);
     }
 
-    /// Takes note that a server has failed. With `silent`, it may not have answered at all, and is left alone for some time.
+    /// Records that a server has failed. With `silent`, it may not have answered at all, and is left alone for some time.
     pub(super) fn note_failure(&self, uri: &Uri, silent: bool) {
         let mut state = self.lock();
         let failures = match state.known.get(uri) {

@@ -53,7 +53,7 @@ fn counts(key: &[u8], scope: Scope) -> bool {
 }
 
 impl NisService {
-    /// Takes note of the domain of this machine.
+    /// Records the domain of this machine.
     pub(super) fn new() -> Self {
         Self { domain: domain(), binding: Binding::default() }
     }
