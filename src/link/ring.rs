@@ -148,10 +148,8 @@ impl Ring {
     /// # Errors
     /// Returns the errors of pwrite(2); the entries are lost then.
     pub fn flush(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.is_header_old) {
-            self.write_header()?;
-        }
-        let written = self.file.write(self.start + self.gathered_at, &self.gathered);
+        let header = if std::mem::take(&mut self.is_header_old) { self.write_header() } else { Ok(()) };
+        let written = header.and_then(|()| self.file.write(self.start + self.gathered_at, &self.gathered));
         self.gathered.clear();
         written
     }
