@@ -184,7 +184,7 @@ pub(crate) fn autofs_conf(text: &[u8]) {
     let file = file();
     can_be_shown(&AutofsConf::read(Some((&file, text)), None, |_| None).1, text);
     can_be_shown(&AutofsConf::read(None, Some((&file, text)), |_| None).1, text);
-    can_be_shown(&Native::parse(text, &file).map_or_else(|error| vec![error], |(_, said)| said), text);
+    can_be_shown(&Native::parse(text, &file).map_or_else(|errors| errors, |(_, said)| said), text);
     can_be_shown(&toml::master::read(text, &file).1, text);
     match Nsswitch::parse(text, &file) {
         Ok((_, said)) => can_be_shown(&said, text),

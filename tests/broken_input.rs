@@ -29,7 +29,7 @@ fn read(file: &Arc<Path>, text: &[u8]) -> (Vec<Diagnostic>, Vec<String>) {
         Some("map") => read_map(file, text, Mode::Indirect),
         Some("direct") => read_map(file, text, Mode::Direct),
         Some("conf") => (AutofsConf::read(Some((file, text)), None, |_| None).1, vec![]),
-        Some("toml") => (Native::parse(text, file).map_or_else(|error| vec![error], |(_, said)| said), vec![]),
+        Some("toml") => (Native::parse(text, file).map_or_else(|errors| errors, |(_, said)| said), vec![]),
         Some("nsswitch") => match Nsswitch::parse(text, file) {
             Ok((nsswitch, said)) => {
                 let services = nsswitch.services.iter().map(|service| service.kind.name().to_owned());

@@ -81,6 +81,9 @@ fn options_are_known_and_have_their_values() {
     one("a -fstype=nfs4,vers=3 srv1:/x", 16, &["contradict", "-fstype=nfs,vers=3"]);
     one("a -ro,rw srv1:/x", 7, &["contradict", "remove ro"]);
     one("a -ro;soft srv1:/x", 4, &["write ro,soft"]);
+    one("a -fstype:nfs srv1:/x", 4, &["write fstype=nfs"]);
+    one("a -fstype=cifs,credentials=~/.cred ://srv1/x", 16, &["no shell", "credentials=/PATH"]);
+    one("a -fstype=cifs,credentials=/nonexistent/cred ://srv1/x", 3, &["there is no file /nonexistent/cred"]);
     one("a -ro,-soft srv1:/x", 7, &["a dash inside of the list", "write soft"]);
 }
 
@@ -100,6 +103,10 @@ fn words_in_the_place_of_a_location_each_have_their_message() {
     one("a srv1/x", 3, &["write srv1:/x"]);
     one("a -fstype=ext4 /dev/sdb1", 16, &["write :/dev/sdb1"]);
     one("a -fstype=cifs,guest //srv1/video", 22, &["write ://srv1/video"]);
+    one("a -o rw,soft srv1:/x", 6, &["-o is an option of mount(8)", "-rw,soft"]);
+    one("a -t nfs srv1:/x", 6, &["-t is an option of mount(8)", "-fstype=nfs"]);
+    one("a -fstype= nfs srv1:/x", 12, &["a blank after the =", "-fstype=nfs"]);
+    one("a -rw \\ \n srv1:/x", 1, &["a blank follows the backslash"]);
     one("a srv1:/x ro,soft", 11, &["options behind the location", "-ro,soft srv1:/x"]);
 }
 
@@ -109,6 +116,8 @@ fn locations_have_the_form_of_their_type() {
     one("a -fstype=cifs srv1:/s", 16, &["write ://srv1/s"]);
     one("a -fstype=cifs :\\\\srv1\\share", 16, &["write ://srv1/share"]);
     one("a nfs://srv1/x", 3, &["a URL", "write srv1:/x"]);
+    one("a -fstype=cifs :C:/share", 16, &["a drive of Windows", "://HOST/SHARE"]);
+    one("a srv1(x):/x srv2(2):/x", 7, &["(x) is no weight"]);
     one("a srv1::/x", 7, &["two colons", "srv1:/x"]);
     one("a -fstype=davfs,ro :https://srv1:3333/Folder", 33, &["becomes a slash", "write \\:"]);
     one("a -fstype=cifs ://[fd00::99]/s", 24, &["write \\:"]);
@@ -121,6 +130,9 @@ fn keys_variables_and_quotes() {
     one("-fstype=nfs4,rw srv1:/&", 1, &["looks like options", "begins with its key, or with *"]);
     one("$USER srv1:/home/$USER", 1, &["variables are not replaced in keys"]);
     one("foo* srv1:/x", 4, &["no pattern"]);
+    one("* srv1:/home/*", 14, &["the *", "write & for the key"]);
+    one("srv1:/x /mnt/a nfs rw 0 0", 1, &["fstab(5)", "write a -fstype=nfs,rw srv1:/x"]);
+    one("//srv1/x /mnt/a cifs defaults 0 0", 1, &["fstab(5)", "write a -fstype=cifs ://srv1/x"]);
     one("home: srv1:/x", 5, &["write home and a blank"]);
     one("a srv1:/$USRE", 9, &["did you mean $USER?"]);
     one("* -fstype=cifs \"://srv1/& home\"", 25, &["nothing is replaced between quotes", "write ://srv1/&\\ home"]);
@@ -163,6 +175,13 @@ fn lines_of_a_master_map() {
         ("/a flie:/etc/a.map", "did you mean file:?"),
         ("/a file:/etc/a.map --timout=60", "did you mean --timeout=60?"),
         ("/a file:/etc/a.map ghost", "write --ghost"),
+        ("/a file:/etc/a.map browse=yes", "browse takes no value"),
+        ("/my stuff /etc/a.map", "a blank in the mount point or the map is written"),
+        ("/net hosts", "did you mean -hosts?"),
+        ("/net null", "did you mean -null?"),
+        ("+dir /etc/auto.master.d", "did you mean +dir:/PATH, without a blank?"),
+        ("/etc/a.map file:/etc/a.map", "/etc/a.map is there and is no directory"),
+        ("/a program:/etc/bad.sh", "there is no program /nonexistent/sh to run the map"),
         ("/a file:/etc/a.map nobrwose", "did you mean nobrowse?"),
         ("/a file:/etc/a.map -sfot,ro", "options::unknown: unknown option \"sfot\": did you mean soft?"),
         ("/a file:/etc/a.map –timeout=60", "write --timeout=60"),
@@ -175,9 +194,12 @@ fn lines_of_a_master_map() {
             ("/etc/auto.master", &format!("{line}\n")),
             ("/etc/a.map", "a srv1:/x\n"),
             ("/etc/run.sh", "#!/bin/sh\necho srv1:/x\n"),
+            ("/etc/bad.sh", "#!/nonexistent/sh\necho srv1:/x\n"),
         ]);
         assert!(found.iter().any(|found| found.contains(expected)), "{line}: {found:#?}");
     }
+    let found = check(&[("/etc/auto.master", "/a ldap:auto.a\n")]);
+    assert!(!found.iter().any(|line| line.contains("unknown map type")), "{found:#?}");
 }
 
 /// What the vectors and the example maps have on purpose that a check warns of.

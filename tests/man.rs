@@ -82,7 +82,7 @@ fn autofs_toml_5_has_every_key_and_its_default() {
     assert_eq!(parse(listing).unwrap(), Native::default());
     // The error for an unknown name lists the known ones.
     let names = |text: &str| {
-        let help = parse(text).unwrap_err().help.unwrap();
+        let help = parse(text).unwrap_err().remove(0).help.unwrap();
         help.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
     };
     for table in names("[unknown]").into_iter().filter(|name| name != MOUNT_POINTS) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use crate::map::toml::{Source, master};
 use crate::map::{Item, MasterEntry, Pattern, pattern};
@@ -282,15 +283,14 @@ impl Native {
     ///
     /// # Errors
     /// Something else is wrong, and so no setting can be relied upon.
-    pub fn parse(text: &[u8], file: &Arc<Path>) -> Result<(Self, Vec<Diagnostic>), Diagnostic> {
+    pub fn parse(text: &[u8], file: &Arc<Path>) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         let source = Source { text, file };
-        let table = DeTable::parse(source.utf8()?).map_err(|error| source.of(&error, 0..0))?;
+        let text = source.utf8().map_err(|error| vec![error])?;
+        let table = DeTable::parse(text).map_err(|error| vec![source.of(&error, 0..0)])?;
         let span = table.span();
         let (settings, points): (Vec<_>, Vec<_>) =
             table.into_inner().into_iter().partition(|(key, _)| key.get_ref() != master::MOUNT_POINTS);
-        let settings = Spanned::new(span, settings.into_iter().collect());
-        let settings = toml::de::Deserializer::from(settings);
-        let mut native = Self::deserialize(settings).map_err(|error| source.of(&error, 0..0))?;
+        let mut native = Self::settings(&source, settings.into_iter().collect(), span)?;
         let Some((_, points)) = points.into_iter().next() else { return Ok((native, Vec::new())) };
         let (items, mut diagnostics) = master::mount_points(points, &source);
         for (_, item) in items {
@@ -304,6 +304,45 @@ impl Native {
         }
         Ok((native, diagnostics))
     }
+
+    /// Reads the settings. After an error it goes on without what is wrong, to find all errors.
+    fn settings(source: &Source<'_>, mut table: DeTable<'_>, span: Range<usize>) -> Result<Self, Vec<Diagnostic>> {
+        let mut errors = Vec::new();
+        loop {
+            let settings = toml::de::Deserializer::from(Spanned::new(span.clone(), table.clone()));
+            match Self::deserialize(settings) {
+                Ok(native) if errors.is_empty() => return Ok(native),
+                Ok(_) => break,
+                Err(error) => {
+                    errors.push(source.of(&error, 0..0));
+                    let is_removed = error.span().is_some_and(|span| remove_at(&mut table, span.start));
+                    if !is_removed || errors.len() >= ERRORS {
+                        break;
+                    }
+                }
+            }
+        }
+        errors.sort_by_key(|error| (error.place.line, error.place.column));
+        Err(errors)
+    }
+}
+
+/// Maximum number of errors that are reported for one file.
+const ERRORS: usize = 50;
+
+/// Removes the value, or the key with its value, that is at an offset of the text. Returns whether there is one.
+fn remove_at(table: &mut DeTable<'_>, at: usize) -> bool {
+    for (_, value) in table.iter_mut() {
+        if let DeValue::Table(inner) = value.get_mut() {
+            if remove_at(inner, at) {
+                return true;
+            }
+        }
+    }
+    let before = table.len();
+    let others = std::mem::take(table).into_iter();
+    *table = others.filter(|(key, value)| !key.span().contains(&at) && !value.span().contains(&at)).collect();
+    table.len() < before
 }
 
 /// Names the field among those that there are; it has been read before.
@@ -342,7 +381,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<Native, String> {
         let parsed = Native::parse(text.as_bytes(), &Path::new("/etc/autofs.toml").into());
-        parsed.map(|(native, _)| native).map_err(|d| d.to_string())
+        parsed.map(|(native, _)| native).map_err(|d| d[0].to_string())
     }
 
     #[test]
@@ -383,14 +422,19 @@ mod tests {
         ] {
             assert_eq!(parse(text), Err(format!("/etc/autofs.toml:{expected}")), "{text}");
         }
-        let d = Native::parse(b"# a\nx = \"\xff\"", &Path::new("/t").into()).unwrap_err();
+        let text =
+            "[deadline]\nmount = 1\n[deadlines]\nrequest = \"5x\"\nmont = 3\nmount = 4\n[log]\nformat = \"jsn\"\n";
+        let all = Native::parse(text.as_bytes(), &Path::new("/t").into()).unwrap_err();
+        let places: Vec<_> = all.iter().map(|d| (d.place.line, d.place.column)).collect();
+        assert_eq!(places, [(1, 2), (4, 11), (5, 1), (8, 10)], "{all:?}");
+        let d = &Native::parse(b"# a\nx = \"\xff\"", &Path::new("/t").into()).unwrap_err()[0];
         assert_eq!(d.to_string(), "/t:2:6: not UTF-8: TOML is UTF-8: save the file in that encoding");
     }
 
     proptest! {
         #[test]
         fn no_text_is_too_strange(text in "(\\[limits\\]\n|mounts|mount|[=\"' 0-9\n.#-]|\\PC){0,30}") {
-            if let Err(d) = Native::parse(text.as_bytes(), &Path::new("/t").into()) {
+            for d in Native::parse(text.as_bytes(), &Path::new("/t").into()).err().into_iter().flatten() {
                 let line = text.split('\n').nth(d.place.line as usize - 1).unwrap();
                 prop_assert!((d.place.column + d.length) as usize <= line.len() + 1 && d.help.is_some());
             }

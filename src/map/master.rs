@@ -509,12 +509,12 @@ mod tests {
             (
                 "/m x =",
                 "1:6: syntax error in map near [ = ]: \"=\" is no option: options are words as ro, soft or \
-              timeo=5; a blank in the name of the map is written \"\\ \"",
+              timeo=5; a blank in the mount point or the map is written \"\\ \"",
             ),
             (
                 "/m x -- y",
                 "1:6: syntax error in map near [ -- y ]: \"--\" is no option: options are words as ro, soft \
-              or timeo=5; a blank in the name of the map is written \"\\ \"",
+              or timeo=5; a blank in the mount point or the map is written \"\\ \"",
             ),
             (
                 "/m multi a -- -null",

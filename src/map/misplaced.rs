@@ -68,6 +68,10 @@ pub(super) fn options(option: Option<Word<'_>>, plain: Word<'_>) -> Option<Flaw>
     }
     let (message, help) = match option {
         Some(before) if before.raw == b"-o" => ("-o is an option of mount(8)", format!("leave it out: -{shown}")),
+        Some(before) if before.raw == b"-t" => ("-t is an option of mount(8)", format!("write -fstype={shown}")),
+        Some(before) if before.raw.ends_with(b"=") => {
+            ("a blank after the =", format!("write {}{shown}", Escaped::start_of(before.raw)))
+        }
         Some(before) if before.raw.ends_with(b",") || plain.raw.starts_with(b",") => {
             let list = Escaped::start_of(before.raw);
             let rest = Escaped::start_of(plain.raw.strip_prefix(b",").unwrap_or(plain.raw));

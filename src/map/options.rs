@@ -281,7 +281,7 @@ fn mount_option(raw: &[u8], part: Range<usize>, options: &mut Vec<u8>) -> Result
             return Ok(Some(Flaw::new("master::option", part, message, help)));
         }
         let message = format!("\"{shown}\" is no option");
-        let help = "options are words as ro, soft or timeo=5; a blank in the name of the map is written \"\\ \"";
+        let help = "options are words as ro, soft or timeo=5; a blank in the mount point or the map is written \"\\ \"";
         return Err(Flaw::new("master::option", part, message, help));
     }
     push_option(plain, options);

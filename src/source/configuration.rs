@@ -91,7 +91,7 @@ impl Configuration {
                 native
             }
             Some(Err(wrong)) => {
-                diagnostics.push(wrong);
+                diagnostics.extend(wrong);
                 before.map(|b| b.native.clone()).unwrap_or_default()
             }
         };

@@ -281,6 +281,8 @@ impl<'a> Lines<'a> {
             );
             let help = if line.entry.ends_with(b"\\\r") {
                 "lines end in CR LF; the backslash does not join them: save the file with the line ends of Unix"
+            } else if line.entry.trim_ascii_end().ends_with(b"\\") {
+                "a blank follows the backslash, which joins the lines only at the end: remove the blank"
             } else {
                 "end the line with a backslash to continue it, or remove the blank from the next line"
             };

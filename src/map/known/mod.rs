@@ -4,7 +4,7 @@
 pub mod options;
 pub mod types;
 
-/// The candidate that is nearest to `word`: in short words one letter, in
+/// Returns the candidate that is nearest to `word`, or `None` if `word` is itself a candidate. In short words one letter, in
 /// longer ones two or three, may differ, be missing, be too many, or be exchanged with its neighbour.
 pub fn nearest<'a>(word: &[u8], candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // A word is compared letter by letter: one that is longer than any candidate takes long, and is near to none.
@@ -15,8 +15,8 @@ pub fn nearest<'a>(word: &[u8], candidates: impl Iterator<Item = &'a str>) -> Op
         _ => 3,
     };
     let distance = |candidate: &&str| strsim::damerau_levenshtein(word, candidate);
-    let near = candidates.filter(|c| *c != word && c.len() > 1).min_by_key(distance)?;
-    (distance(&near) <= allowed).then_some(near)
+    let near = candidates.filter(|c| c.len() > 1).min_by_key(distance)?;
+    (1..=allowed).contains(&distance(&near)).then_some(near)
 }
 
 /// The character that word processors and web pages have put at the start of `text` in place of a plain one: what it is,
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_slip_is_recognized_and_another_word_is_not() {
-        let names = ["soft", "hard", "timeout", "negative-timeout", "ro"];
+        let names = ["soft", "softy", "hard", "timeout", "negative-timeout", "ro"];
         for (word, near) in [
             ("sfot", Some("soft")),
             ("sofft", Some("soft")),

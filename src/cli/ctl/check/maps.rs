@@ -70,6 +70,7 @@ impl<'a> Maps<'a> {
         self.mount_points =
             table.indirect.iter().map(|entry| (entry.mount_point.clone(), entry.place.clone())).collect();
         self.report.extend(lint::nested(&self.mount_points));
+        self.report.extend(lint::in_the_way(&self.mount_points));
         for entry in table.indirect.iter().chain(&table.direct) {
             self.want(Wanted {
                 spec: entry.source.clone(),
@@ -166,6 +167,7 @@ impl<'a> Maps<'a> {
         self.report.extend(permissions::of(file, &wanted.spec));
         let Ok(text) = configuration::read(file) else { return };
         if text.starts_with(b"#!") {
+            self.report.extend(permissions::interpreter(&text, file));
             return;
         }
         let user = requester();
@@ -234,25 +236,36 @@ impl<'a> Maps<'a> {
         Ok(())
     }
 
-    /// Warns of directories of this machine that are not there. Those below a mount point of the maps are not looked for,
-    /// as that would mount them.
+    /// Warns of directories and files of this machine that are not there.
     fn sources(&mut self, plan: &Plan, place: &Position) {
         let Action::Mount(mounts) = &plan.action else { return };
         let [mount] = mounts.as_slice() else { return };
-        let source = Path::new(OsStr::from_bytes(&mount.source));
-        let is_below = |(point, _): &(Vec<u8>, Position)| source.starts_with(OsStr::from_bytes(point));
-        if self.is_alone
-            || mount.fstype != b"bind"
-            || mount.source.starts_with(b"//")
-            || self.mount_points.iter().any(is_below)
-        {
+        if self.is_alone {
             return;
         }
-        if path::stat(source).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        let source = Path::new(OsStr::from_bytes(&mount.source));
+        if mount.fstype == b"bind" && !mount.source.starts_with(b"//") && self.is_missing(source) {
             let message = format!("there is no directory {} on this machine", Escaped::path(source));
             let help = "until it is there, an access fails";
             self.report.push(Diagnostic::warning("plan::no-source", place.clone(), message).help(help));
         }
+        let options = mount.options.split(|&b| b == b',');
+        let named = options.filter_map(|o| o.strip_prefix(b"credentials=").or_else(|| o.strip_prefix(b"cred=")));
+        for file in named.map(|file| Path::new(OsStr::from_bytes(file))).filter(|file| file.is_absolute()) {
+            if self.is_missing(file) {
+                let message = format!("there is no file {} with a user name and a password", Escaped::path(file));
+                let help = "until it is there, an access fails";
+                self.report.push(Diagnostic::warning("plan::no-file", place.clone(), message).help(help));
+            }
+        }
+    }
+
+    /// Returns whether nothing has this path. A path below a mount point of the maps counts as existing, because a look would
+    /// mount it.
+    fn is_missing(&self, path: &Path) -> bool {
+        let is_below = |(point, _): &(Vec<u8>, Position)| path.starts_with(OsStr::from_bytes(point));
+        !self.mount_points.iter().any(is_below)
+            && path::stat(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     }
 
     fn submounts(&mut self, plan: &Plan, place: &Position) {

@@ -5,6 +5,7 @@ mod lint;
 mod maps;
 mod permissions;
 mod report;
+mod service;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -93,6 +94,8 @@ impl Check {
             self.count(Path::new(file));
             if file.ends_with("nsswitch.conf") {
                 self.services(Path::new(file));
+            } else if file == configuration::INIT_CONF {
+                self.report.extend(service::options(Path::new(file)));
             }
         }
         let (name, underscore) = master::name(None, &configuration.conf.autofs);
@@ -131,7 +134,7 @@ impl Check {
             self.master(file.as_os_str().as_encoded_bytes(), false);
             return;
         } else if name.ends_with(b".toml") {
-            Native::parse(&text, &shared).map_or_else(|error| vec![error], |(_, diagnostics)| diagnostics)
+            Native::parse(&text, &shared).map_or_else(|errors| errors, |(_, diagnostics)| diagnostics)
         } else {
             Maps::new(&self.reader, &self.configuration, &mut self.report).file(&file, Format::Sun, mode(&text));
             return;

@@ -1,5 +1,7 @@
-//! Permissions of a map file that make it something else than it looks like, or let others change it.
+//! Map files that are something else than they look like, that others may change, or that cannot be run.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,6 +34,32 @@ pub(super) fn of(file: &Arc<Path>, spec: &SourceSpec) -> Vec<Diagnostic> {
         _ => {}
     }
     found
+}
+
+/// Warns of a script whose interpreter does not exist.
+pub(super) fn interpreter(text: &[u8], file: &Arc<Path>) -> Option<Diagnostic> {
+    let first = text.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
+    let program = first.trim_ascii_start().split(u8::is_ascii_whitespace).next()?;
+    let ends_badly = first.ends_with(b"\r");
+    let at = Path::new(OsStr::from_bytes(program));
+    let is_missing = path::stat(at).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    if !is_missing && !ends_badly {
+        return None;
+    }
+    let (message, help) = if ends_badly {
+        (
+            "the first line ends in CR LF: no program has that name".to_owned(),
+            "save the file with the line ends of Unix",
+        )
+    } else {
+        (format!("there is no program {} to run the map", Escaped(program)), "install it, or name another one")
+    };
+    let place = Position::new(file, 1, 3);
+    Some(
+        Diagnostic::warning("file::interpreter", place, message)
+            .help(help)
+            .excerpt(text.split(|&b| b == b'\n').next()?),
+    )
 }
 
 fn starts_program(file: &Path) -> bool {

@@ -94,6 +94,7 @@ fn replacements(line: &Line<'_>, map: &Map<'_>, found: &mut Vec<Diagnostic>) {
     }
     for word in words(entry) {
         quoted(line, map, word, found);
+        star(line, word, found);
         ampersand(line, word, found);
     }
 }
@@ -145,6 +146,15 @@ fn quoted(line: &Line<'_>, map: &Map<'_>, word: Word<'_>, found: &mut Vec<Diagno
             found.push(warning(line, Part::Entry(at..at + 1), "sun::quoted", message, format!("write {plain}")));
             return;
         }
+    }
+}
+
+/// Warns of a `*` at the end of a location of a wildcard: it is no place of the key.
+fn star(line: &Line<'_>, word: Word<'_>, found: &mut Vec<Diagnostic>) {
+    if line.key.ends_with(b"*") && word.raw.contains(&b':') && word.raw.ends_with(b"/*") {
+        let at = word.at + word.raw.len() - 1;
+        let message = "the key does not stand in place of the *";
+        found.push(warning(line, Part::Entry(at..at + 1), "sun::star", message, "write & for the key"));
     }
 }
 

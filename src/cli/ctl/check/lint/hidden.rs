@@ -51,6 +51,18 @@ pub(in super::super) fn nested(mount_points: &[(Vec<u8>, Position)]) -> Vec<Diag
     found
 }
 
+/// Warns of mount points of the master map that exist and are no directories.
+pub(in super::super) fn in_the_way(mount_points: &[(Vec<u8>, Position)]) -> Vec<Diagnostic> {
+    let is_other = |path: &[u8]| path::stat(Path::new(OsStr::from_bytes(path))).is_ok_and(|stat| !stat.is_dir());
+    let others = mount_points.iter().filter(|(point, _)| is_other(point));
+    let warn = |(point, place): &(Vec<u8>, Position)| {
+        let message = format!("{} is there and is no directory", Escaped::start_of(point));
+        let help = "a line begins with the mount point, and the map follows";
+        Diagnostic::warning("master::in-the-way", place.clone(), message).help(help)
+    };
+    others.map(warn).collect()
+}
+
 /// The first name of `path` below the directory `above`.
 fn first_name<'a>(path: &'a [u8], above: &[u8]) -> Option<&'a [u8]> {
     path.strip_prefix(above)?.strip_prefix(b"/")?.split(|&b| b == b'/').next().filter(|name| !name.is_empty())

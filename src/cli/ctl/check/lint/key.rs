@@ -3,9 +3,10 @@
 use super::{Part, warning};
 use crate::map::Serves;
 use crate::map::known::options::look_like_options;
+use crate::source::Mode;
 use crate::text::{Diagnostic, Escaped, Line};
 
-pub(super) fn examine(line: &Line<'_>, found: &mut Vec<Diagnostic>) {
+pub(super) fn examine(line: &Line<'_>, mode: Mode, found: &mut Vec<Diagnostic>) {
     let key: &[u8] = &line.key;
     let shown = Escaped::start_of(key);
     // The byte `b` without a backslash before it.
@@ -21,6 +22,15 @@ pub(super) fn examine(line: &Line<'_>, found: &mut Vec<Diagnostic>) {
     if key.contains(&b'=') && look_like_options(key) {
         let help = "a line begins with its key, or with * for all keys".to_owned();
         return warn(0..key.len(), "key::options", format!("the key \"{shown}\" looks like options"), help);
+    }
+    if let Some((name, entry)) = of_fstab(key, &line.entry) {
+        let name = if mode == Mode::Direct { name } else { name.rsplit('/').next().unwrap_or_default().to_owned() };
+        return warn(
+            0..key.len(),
+            "key::fstab",
+            "the line is one of fstab(5)".to_owned(),
+            format!("write {name} {entry}"),
+        );
     }
     if memchr::memmem::find(key, b":/").is_some() {
         let help = "a line begins with its key, or with * for all keys".to_owned();
@@ -39,7 +49,11 @@ pub(super) fn examine(line: &Line<'_>, found: &mut Vec<Diagnostic>) {
         warn(at..at + 1, "key::ampersand", "& is not replaced in keys".to_owned(), help);
     }
     if let Some(at) = plain(b'*').filter(|_| Serves::of_sun(key).is_none()) {
-        let help = format!("write * alone for all keys, or {} for this one key", shown.to_string().replace('*', "\\*"));
+        let one = shown.to_string().replace('*', "\\*");
+        let help = match mode {
+            Mode::Direct => format!("write a line for each path, or {one} for this one key"),
+            Mode::Indirect | Mode::Amd => format!("write * alone for all keys, or {one} for this one key"),
+        };
         warn(at..at + 1, "key::pattern", format!("\"{shown}\" is one key and no pattern"), help);
     }
     let separator = key.len() > 1 && key.last().is_some_and(|b| b":=,;".contains(b)) && !key.ends_with(b"\\:");
@@ -49,6 +63,24 @@ pub(super) fn examine(line: &Line<'_>, found: &mut Vec<Diagnostic>) {
         let message = format!("the last character of \"{shown}\" is part of the key");
         warn(at..key.len(), "key::separator", message, help);
     }
+}
+
+/// Returns the mount point and the entry in the form of a map if a line is one of fstab(5) for a remote file system.
+fn of_fstab(device: &[u8], entry: &[u8]) -> Option<(String, String)> {
+    let words: Vec<&[u8]> = entry.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+    let [at, kind, options, ..] = words.as_slice() else { return None };
+    let is_remote = memchr::memmem::find(device, b":/").is_some() || device.starts_with(b"//");
+    let is_kind = kind.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b));
+    if !is_remote || !at.starts_with(b"/") || !is_kind {
+        return None;
+    }
+    let colon = if device.starts_with(b"//") { ":" } else { "" };
+    let options = match *options {
+        b"defaults" => String::new(),
+        options => format!(",{}", Escaped::start_of(options)),
+    };
+    let entry = format!("-fstype={}{options} {colon}{}", Escaped::start_of(kind), Escaped::start_of(device));
+    Some((Escaped::start_of(at).to_string(), entry))
 }
 
 /// Returns whether an entry ends as lines of fstab(5) do.

@@ -36,6 +36,15 @@ fn one(group: &Group<'_>, raw: &[u8], alone: bool) -> Option<Found> {
         let message = "backslashes are no separators of paths".to_owned();
         return Some((all, message, format!("write ://{}", Escaped::start_of(&names.join(&b'/')))));
     }
+    if let (true, [letter, b':', b'\\' | b'/', ..]) = (is_cifs, local) {
+        if letter.is_ascii_alphabetic() {
+            return Some((all, "a drive of Windows is no share".to_owned(), "write ://HOST/SHARE".to_owned()));
+        }
+    }
+    if let Some(weight) = group.is_nfs().then(|| bad_weight(raw)).flatten() {
+        let message = format!("{} is no weight", Escaped::start_of(raw.get(weight.clone()).unwrap_or_default()));
+        return Some((weight, message, "write a number from 0 on in the parentheses: HOST(1)".to_owned()));
+    }
     for scheme in [&b"nfs://"[..], b"smb://", b"cifs://", b"file://"] {
         let Some(rest) = local.strip_prefix(scheme).filter(|_| group.is_nfs() || is_cifs) else { continue };
         let (host, path) =
@@ -70,6 +79,17 @@ fn one(group: &Group<'_>, raw: &[u8], alone: bool) -> Option<Found> {
         return Some((at..at + 2, "two colons".to_owned(), format!("write {text}")));
     }
     None
+}
+
+/// Returns where in a list of hosts parentheses are that hold no number.
+fn bad_weight(raw: &[u8]) -> Option<std::ops::Range<usize>> {
+    let hosts = raw.get(..memchr::memmem::find(raw, b":/")?)?;
+    memchr::memchr_iter(b'(', hosts).find_map(|start| {
+        let end = start + memchr::memchr(b')', hosts.get(start..)?)?;
+        let weight = hosts.get(start + 1..end)?;
+        let is_number = !weight.is_empty() && weight.iter().all(|b| b.is_ascii_digit() || b"$&{}".contains(b));
+        (!is_number && !weight.contains(&b'$')).then_some(start..end + 1)
+    })
 }
 
 /// Warns of a colon in a path, which becomes a slash.

@@ -25,6 +25,11 @@ pub(in super::super) fn line(line: &Line<'_>) -> Vec<Diagnostic> {
     text::typographic(line, &mut found);
     found.retain(|d| !d.message.ends_with("dash") || d.place == line.key_place());
     if line.is_include() {
+        if &*line.key == b"+dir" {
+            let help = "did you mean +dir:/PATH, without a blank?";
+            let message = "a master map with the name dir is included";
+            found.push(warning(line, Part::Key(0..line.key.len()), "master::include", message, help));
+        }
         return found;
     }
     let mut words = words(&line.entry);
@@ -67,6 +72,9 @@ fn misplaced(word: &[u8]) -> Option<(String, String)> {
     if name == b"-o" {
         return Some(("-o is an option of mount(8)".to_owned(), "leave it out, and write -ro,soft".to_owned()));
     }
+    if matches!(name, b"browse" | b"nobrowse" | b"ghost" | b"--ghost" | b"nobind" | b"strictexpire") && name != word {
+        return Some((format!("{shown} takes no value"), format!("write {shown} alone, or leave it out")));
+    }
     let plain = name.strip_prefix(b"--").or_else(|| name.strip_prefix(b"-")).unwrap_or(name);
     let own = |name: &[u8]| OPTIONS.split_ascii_whitespace().find(|option| option.as_bytes() == name);
     let dashed = |name: &str| matches!(name, "timeout" | "negative-timeout" | "ghost" | "mode" | "verbose" | "debug");
@@ -87,6 +95,12 @@ fn misplaced(word: &[u8]) -> Option<(String, String)> {
 /// Warns of a word before a colon that is nearly a type of map.
 fn map_word(line: &Line<'_>, part: Range<usize>, found: &mut Vec<Diagnostic>) {
     let word = line.entry.get(part.clone()).unwrap_or_default();
+    if matches!(word, b"hosts" | b"host" | b"null") {
+        let meant = if word == b"null" { "-null" } else { "-hosts" };
+        let message = format!("\"{}\" is the name of a file", Escaped(word));
+        found.push(warning(line, Part::Entry(part), "master::map", message, format!("did you mean {meant}?")));
+        return;
+    }
     let Some(colon) = memchr::memchr(b':', word) else { return };
     let head = word.get(..colon).unwrap_or_default();
     let kind = head.split(|&b| b == b',').next().unwrap_or_default();

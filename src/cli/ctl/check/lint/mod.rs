@@ -20,7 +20,7 @@ use crate::map::{MasterOptions, key as map_key};
 use crate::source::Mode;
 use crate::text::{Diagnostic, Escaped, Line, Position, lines};
 
-pub(super) use hidden::nested;
+pub(super) use hidden::{in_the_way, nested};
 pub(super) use master::line as master;
 pub(super) use text::whole;
 
@@ -44,7 +44,7 @@ pub(super) fn map(map: &Map<'_>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let mut first: HashMap<Vec<u8>, u32> = HashMap::new();
     for line in lines(map.text, map.file).flatten().filter(|line| !line.is_include()) {
-        key::examine(&line, &mut found);
+        key::examine(&line, map.mode, &mut found);
         if map.mode == Mode::Direct {
             hidden::direct(&line, map.mount_points, &mut found);
         }

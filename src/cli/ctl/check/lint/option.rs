@@ -29,6 +29,11 @@ pub(super) fn examine(line: &Line<'_>, group: &Group<'_>, found: &mut Vec<Diagno
             found.push(warning(line, Part::Entry(part), code, message, help));
             continue;
         }
+        // The reader refuses the entry, and says why.
+        let is_refused = matches!(word.raw, b"-o" | b"-t") || word.raw.ends_with(b"=");
+        if is_refused && group.locations.first().is_some_and(|word| !word.raw.contains(&b':')) {
+            continue;
+        }
         all.extend(items(word.raw, word.at));
     }
     list(&all, group, |part, (code, message, help)| found.push(warning(line, Part::Entry(part), code, message, help)));
@@ -164,6 +169,14 @@ fn one(item: &Item<'_>, fstype: &[u8]) -> Option<Finding> {
     }
     if name == b"fstype" {
         return file_system(item);
+    }
+    if let Some(kind) = name.strip_prefix(b"fstype:") {
+        let message = format!("unknown option \"{shown}\"");
+        return Some(("options::unknown", message, format!("write fstype={}", Escaped::start_of(kind))));
+    }
+    if matches!(name, b"credentials" | b"cred") && item.value.is_some_and(|value| value.starts_with(b"~")) {
+        let message = "no shell reads an option: ~ is not replaced by a home directory".to_owned();
+        return Some(("options::value", message, format!("write the whole path: {shown}=/PATH")));
     }
     if let Some(meant) = typed(name, item.value.is_some()) {
         let message = format!("unknown option \"{shown}\"");
