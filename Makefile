@@ -15,6 +15,9 @@ PREFIX = /usr
 BINDIR = $(PREFIX)/bin
 SBINDIR = $(PREFIX)/sbin
 MANDIR = $(PREFIX)/share/man
+BASHDIR = $(PREFIX)/share/bash-completion/completions
+ZSHDIR = $(PREFIX)/share/zsh/site-functions
+FISHDIR = $(PREFIX)/share/fish/vendor_completions.d
 DOCDIR = $(PREFIX)/share/doc/autofs-rs
 UNITDIR = $(PREFIX)/lib/systemd/system
 LIBEXECDIR = $(PREFIX)/libexec/autofs
@@ -41,7 +44,7 @@ PAGES8 = automount.8 autofs.8 autofsctl.8
 # Installed below DOCDIR with the same relative paths, so that the links between them work.
 DOCUMENTS = README.md CHANGELOG.md ARCHITECTURE.md SECURITY.md LICENSE-APACHE LICENSE-MIT $(wildcard docs/*.md) docs/autofsctl.schema.json
 
-.PHONY: build install install-programs install-man install-unit install-doc install-configuration \
+.PHONY: build install install-programs install-completions install-man install-unit install-doc install-configuration \
 	install-criu install-openrc install-apparmor uninstall
 
 # No path of the builder gets into the programs, so that they are the same bytes wherever they are built.
@@ -49,11 +52,16 @@ build:
 	RUSTFLAGS="$${RUSTFLAGS-} --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" \
 		$(CARGO) build --release $(CARGOFLAGS) --bins
 
-install: install-programs install-man install-unit install-doc install-configuration
+install: install-programs install-completions install-man install-unit install-doc install-configuration
 
 install-programs:
 	$(INSTALL) -D -m 755 $(TARGET)/automount $(DESTDIR)$(SBINDIR)/automount
 	$(INSTALL) -D -m 755 $(TARGET)/autofsctl $(DESTDIR)$(BINDIR)/autofsctl
+
+install-completions:
+	$(INSTALL) -D -m 644 packaging/completions/autofsctl.bash $(DESTDIR)$(BASHDIR)/autofsctl
+	$(INSTALL) -D -m 644 packaging/completions/_autofsctl $(DESTDIR)$(ZSHDIR)/_autofsctl
+	$(INSTALL) -D -m 644 packaging/completions/autofsctl.fish $(DESTDIR)$(FISHDIR)/autofsctl.fish
 
 install-man:
 	for page in $(PAGES5); do $(INSTALL) -D -m 644 packaging/man/$$page $(DESTDIR)$(MANDIR)/man5/$$page || exit; done
@@ -105,6 +113,7 @@ uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/automount $(DESTDIR)$(BINDIR)/autofsctl $(DESTDIR)$(UNITDIR)/autofs.service
 	for page in $(PAGES5); do rm -f $(DESTDIR)$(MANDIR)/man5/$$page; done
 	for page in $(PAGES8); do rm -f $(DESTDIR)$(MANDIR)/man8/$$page; done
+	rm -f $(DESTDIR)$(BASHDIR)/autofsctl $(DESTDIR)$(ZSHDIR)/_autofsctl $(DESTDIR)$(FISHDIR)/autofsctl.fish
 	for file in $(DOCUMENTS); do rm -f $(DESTDIR)$(DOCDIR)/$$file; done
 	rm -f $(DESTDIR)$(LIBEXECDIR)/criu-action
 	# A script of this name may be that of the autofs package.

@@ -283,3 +283,29 @@ fn check_can_be_stricter_and_more_lenient() {
     let allowed = check(&files, &["--deny", "warnings", "--allow", "conf::unknown-key", "-q", "@/autofs.conf"]);
     assert_eq!(allowed, (0, String::new(), String::new()));
 }
+
+#[test]
+fn completions_are_the_installed_scripts() {
+    for (shell, script) in [
+        ("bash", include_str!("../packaging/completions/autofsctl.bash")),
+        ("zsh", include_str!("../packaging/completions/_autofsctl")),
+        ("fish", include_str!("../packaging/completions/autofsctl.fish")),
+    ] {
+        assert_eq!(autofsctl(&["completions", shell]), (0, script.into(), String::new()));
+    }
+    assert_eq!(autofsctl(&["completions", "tcsh"]).0, 2);
+}
+
+#[test]
+fn bash_completes_the_command_line() {
+    let completed = |words: &[&str]| {
+        let program = "source <(\"$1\" completions bash) && COMP_WORDS=(\"$@\") COMP_CWORD=$(($# - 1)) && \
+            _autofsctl && printf '%s\n' \"${COMPREPLY[@]}\"";
+        let output = Command::new("bash").args(["-c", program, "bash", AUTOFSCTL]).args(words).output().unwrap();
+        outcome(output)
+    };
+    assert_eq!(completed(&["expl"]), (0, "explain\n".into(), String::new()));
+    assert_eq!(completed(&["--color", "=", "al"]), (0, "always\n".into(), String::new()));
+    assert_eq!(completed(&["convert", "--m"]), (0, "--master\n".into(), String::new()));
+    assert_eq!(completed(&["check", "/etc/auto"]), (0, "\n".into(), String::new()));
+}

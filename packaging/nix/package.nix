@@ -37,7 +37,7 @@ rustPlatform.buildRustPackage {
   doCheck = false;
 
   postInstall = ''
-    make install-man install-unit PREFIX=$out SBINDIR=$out/bin TARGET=$out/bin
+    make install-completions install-man install-unit PREFIX=$out SBINDIR=$out/bin TARGET=$out/bin
   '';
 
   meta = {

@@ -2,6 +2,7 @@
 
 mod check;
 pub mod client;
+mod completions;
 mod convert;
 mod doctor;
 pub mod exit;
@@ -20,12 +21,13 @@ mod status;
 mod steer;
 pub mod table;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use self::client::ClientError;
@@ -126,6 +128,7 @@ enum Verb {
     /// End a block
     Unblock {
         /// The blocked path
+        #[arg(id = "blocked", value_name = "PATH")]
         path: PathBuf,
     },
     /// Access PATH, which mounts it, and wait until it is there
@@ -208,6 +211,18 @@ enum Verb {
         /// It is a master map, whatever its name
         #[arg(long)]
         master: bool,
+    },
+    /// Print the script by which a shell completes the command line
+    Completions {
+        /// The shell
+        shell: completions::Shell,
+    },
+    /// Print what the last word may become, for the scripts of `completions`
+    #[command(hide = true)]
+    Complete {
+        /// The command line up to the cursor, without the name of the program
+        #[arg(last = true)]
+        words: Vec<OsString>,
     },
 }
 
@@ -352,6 +367,8 @@ impl Session {
             Verb::History { which, failed, since, daemon } => {
                 history::show(self, which.as_deref(), failed, since, daemon)
             }
+            Verb::Completions { shell } => completions::script(self, shell),
+            Verb::Complete { words } => completions::complete(Arguments::command(), &words, &self.socket),
             Verb::Convert { file, master } => convert::convert(self, &file, master),
         }
     }
@@ -414,7 +431,6 @@ fn absolute(path: &Path) -> Result<Bytes, ClientError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {
