@@ -198,6 +198,8 @@ fn lines_of_a_master_map() {
         ]);
         assert!(found.iter().any(|found| found.contains(expected)), "{line}: {found:#?}");
     }
+    let files = [("/etc/auto.master", "/mnt/vl file:/etc/vl.map\n"), ("/etc/vl.map", "\\* srv1:/x\n* srv1:/y\n")];
+    assert_eq!(check(&files), [""; 0], "the first key is no wildcard");
     let found = check(&[("/etc/auto.master", "/a ldap:auto.a\n")]);
     assert!(!found.iter().any(|line| line.contains("unknown map type")), "{found:#?}");
 }

@@ -185,6 +185,7 @@ two = { options = "ro", first = ["filer:/a", "other:/b"] }
         for (sun, told) in [
             ("+auto.first\na srv:/a\n", "/m:2:1: an entry after an include: in TOML, included maps come after all "),
             ("a srv:/a\na srv:/b\n", "/m:2:1: the key a occurs twice: remove this line"),
+            ("* srv:/a\n\\* srv:/b\n* srv:/c\n", "/m:3:1: the key * occurs twice"),
             ("a srv:/a:b\n", "/m:1:1: the line of a cannot be written in TOML: leave it in a Sun map"),
             ("a srv:/a /b srv:/b\n", "/m:1:1: the line of a cannot be written in TOML"),
             ("a srv:\"/a b/&\"\n", "/m:1:3: quotes around \"&\", \"$\" or a backslash cannot be written in TOML"),

@@ -34,7 +34,7 @@ pub fn map(text: &[u8], file: &Arc<Path>) -> Converted {
             let message = "an entry after an include";
             let help = "in TOML, included maps come after all entries: move the include to the end of the map";
             Err(line.key_error("convert::include", 0..line.key.len(), message).help(help))
-        } else if !seen.insert(unquote(&line.key).into_owned()) {
+        } else if !seen.insert((Serves::of_sun(&line.key).is_some(), unquote(&line.key).into_owned())) {
             let message = format!("the key {} occurs twice", Escaped(&line.key));
             let help = "remove this line: the first one is used";
             Err(line.key_error("convert::twice", 0..line.key.len(), message).help(help))

@@ -59,7 +59,7 @@ mod tests {
             ("OPTIONS=\"\"\n", None),
             ("OPTIONS=\"--timeout=5 -v -D A=b\"\n", None),
             ("OPTIONS='-t 5 $MORE --x'\n", None),
-            ("A=1\nOPTIONS=\"-v --timeot=5\"\n", Some((2, 13, "--timeot=5"))),
+            ("A=1\nOPTIONS=\"-v --time-out=5\"\n", Some((2, 13, "--time-out=5"))),
             ("OPTIONS=-t five\n", Some((1, 9, "got five"))),
             ("OPTIONS=\"-v -t\"\n", Some((1, 13, "-t"))),
         ] {

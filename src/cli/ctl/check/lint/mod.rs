@@ -58,6 +58,8 @@ pub(super) fn map(map: &Map<'_>) -> Vec<Diagnostic> {
 /// Warns of a key that an earlier line has, as only the first one counts.
 fn repeated(line: &Line<'_>, first: &mut HashMap<Vec<u8>, u32>, found: &mut Vec<Diagnostic>) {
     let Ok(key) = map_key::unescape(&line.key) else { return };
+    // A star behind a backslash is an ordinary key.
+    let key = if &*key == b"*" { std::borrow::Cow::Borrowed(&*line.key) } else { key };
     let number = line.key_place().line;
     let earlier = *first.entry(key.clone().into_owned()).or_insert(number);
     if earlier == number {
