@@ -299,7 +299,7 @@ fn completions_are_the_installed_scripts() {
 #[test]
 fn bash_completes_the_command_line() {
     let completed = |words: &[&str]| {
-        let program = "source <(\"$1\" completions bash) && COMP_WORDS=(\"$@\") COMP_CWORD=$(($# - 1)) && \
+        let program = "eval \"$(\"$1\" completions bash)\" && COMP_WORDS=(\"$@\") COMP_CWORD=$(($# - 1)) && \
             _autofsctl && printf '%s\n' \"${COMPREPLY[@]}\"";
         let output = Command::new("bash").args(["-c", program, "bash", AUTOFSCTL]).args(words).output().unwrap();
         outcome(output)
