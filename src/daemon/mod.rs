@@ -189,7 +189,7 @@ async fn live(
     };
     debug!("the end: {how:?}, {} autofs mounts stay", left.len());
     detach::leave(&worker.mounts, &worker.tools(), &left, how).await;
-    worker.requests.answer_the_last(&worker.mounts, &worker.tools()).await;
+    worker.requests.refuse_the_last(&worker.mounts, &worker.tools()).await;
     detach::remove_left_over(&worker.mounts, &worker.tools()).await;
     worker.mounts.end_record();
     if let Some(own) = worker.socket.get() {

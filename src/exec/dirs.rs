@@ -183,7 +183,7 @@ struct Dir {
     magic: Cell<Option<Magic>>,
 }
 
-/// The end of a walk, before the parent is put where [`MountPoint`] can borrow it.
+/// What a walk has found, without the directory that contains it: that is in [`Maker`], where [`MountPoint`] can borrow it.
 struct Found {
     name: PathBuf,
     path: PathBuf,

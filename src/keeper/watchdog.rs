@@ -44,6 +44,7 @@ pub(super) struct Watchdog {
     suspect: Option<Suspect>,
 }
 
+/// A turn of the worker that was seen at the last look.
 #[derive(Debug, Clone, Copy)]
 struct Suspect {
     turn: Option<u32>,

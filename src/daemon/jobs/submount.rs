@@ -19,7 +19,8 @@ use crate::fault;
 use crate::plan::Submount;
 use crate::source::{Mode, Pass, open_below};
 
-/// Makes the configured map of a submount. Returns `None` if the autofs mount above it is gone.
+/// Makes the configured map of a submount and puts it in force under a new number. It has the timeouts and the browse mode of the map
+/// above where it has none of its own. Returns `None` if the autofs mount above it is gone.
 pub(crate) fn configured_map(
     means: &Means,
     parent: MountId,

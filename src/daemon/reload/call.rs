@@ -30,7 +30,8 @@ const SETTLE: Duration = Duration::from_secs(20);
 /// Interval between two looks at them.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Reloads, waits until mount points have settled, and returns what has changed. With `dry_run`, only returns what would change.
+/// Does what the call `Reload` asks. Reloads, waits until mount points have settled, and returns what has changed. With `dry_run`,
+/// only returns what would change; with `no_wait`, only begins. If the file of the program was replaced, upgrades to it instead.
 ///
 /// # Errors
 /// Returns why the daemon cannot reload now.

@@ -1,4 +1,5 @@
-//! Compares the lines of the master map, and the keys of direct maps, before and after a reload.
+//! Compares the lines of the master map, and the keys of direct maps, before and after a reload, for the report. What a reload does
+//! is decided by `InForce::put` for the lines of the master map, by `delta` for direct keys, and by `Engine::configure` for mounts.
 
 use std::fmt::Display;
 use std::rc::Rc;

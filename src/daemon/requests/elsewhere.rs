@@ -103,8 +103,9 @@ impl Requests {
         lost.iter().for_each(|lost| self.forget(lost.slot));
     }
 
-    /// At shutdown, fails the requests that are parked or still in the pipes.
-    pub(crate) async fn answer_the_last(&self, mounts: &Mounts, tools: &Tools) {
+    /// At shutdown, when our mounts are gone, ends the requests that are parked or still in the pipes. Searches the mount namespaces
+    /// once, for at most [`LAST`]; errors are not reported.
+    pub(crate) async fn refuse_the_last(&self, mounts: &Mounts, tools: &Tools) {
         let mut lost = ByDevice::new();
         for (slot, _) in self.parked.take() {
             self.lose(&mut lost, mounts, slot);
@@ -128,15 +129,15 @@ impl Requests {
 
 fn search(tools: &Tools, dev: u32, lost: Vec<Lost>) -> impl FnOnce() -> io::Result<bool> + Send + use<> {
     let (control, mut opener) = (Arc::clone(&tools.control), Opener::new(Arc::clone(&tools.blocked)));
-    move || answer(&control, &mut opener, dev, &lost)
+    move || find_and_refuse(&control, &mut opener, dev, &lost)
 }
 
-/// Searches the mount namespaces of other processes for an autofs mount and answers its requests. Returns `false` if no
-/// process has it.
+/// Searches the mount namespaces of other processes for an autofs mount and ends its requests: sets the mount catatonic if it uses
+/// a pipe of ours, else fails the requests with ENOENT. Returns `false` if no process has the mount.
 ///
 /// # Errors
-/// Returns the last error of opening the mount, if one was found but could not be opened.
-fn answer(control: &Control, opener: &mut Opener, dev: u32, lost: &[Lost]) -> io::Result<bool> {
+/// Returns the last error of opening the mount, of setting it catatonic, or of failing a request.
+fn find_and_refuse(control: &Control, opener: &mut Opener, dev: u32, lost: &[Lost]) -> io::Result<bool> {
     let mut waiting: Vec<i32> = lost.iter().filter_map(|lost| i32::try_from(lost.tgid).ok()).collect();
     waiting.sort_unstable();
     waiting.dedup();

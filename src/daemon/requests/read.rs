@@ -17,7 +17,7 @@ pub(crate) trait Receiver {
     /// Reacts to a restore of this process. The packet in `fresh` was read after the restore.
     fn restored(&self, fresh: Slot);
 
-    /// Reacts to a pipe without writers: its mounts were unmounted from outside, or set catatonic.
+    /// Reacts to a pipe without writers: the last copies of its mounts were unmounted, by us or from outside, or set catatonic.
     fn abandoned(&self, pipe: &Pipe);
 }
 

@@ -233,7 +233,7 @@ fn file_systems(facts: &Facts, table: &MarkedTable<'_>) -> Check {
     }
 }
 
-/// Checks autofs mounts of other automounters.
+/// Checks autofs mounts of other automounters, and mounts of ours that are bound at other paths.
 fn others(facts: &Facts, table: &MarkedTable<'_>) -> Vec<Check> {
     let foreign = |line: &&Line| facts.owners.contains_key(&line.target) && line.pipe().is_some();
     let foreign: Vec<&Line> = facts.lines.iter().filter(foreign).collect();
