@@ -29,7 +29,7 @@ use crate::sys::children::{self, Exit, Fork, Reaped, Signal};
 use crate::sys::exec::{self, Executable};
 use crate::sys::memory::SharedMemory;
 use crate::sys::signals::{Received, Request, Signals};
-use crate::sys::{fds, image, procfs};
+use crate::sys::{fds, procfs};
 use crate::text::Escaped;
 
 /// Maximum number of pipes that are held. The table never grows, so adding a pipe cannot fail for lack of memory. Pipes of a
@@ -404,8 +404,6 @@ impl Keeper {
                 (self.served, self.ever_served, self.failures) = (true, true, 0);
                 self.previous = None;
                 waiting.started();
-                // From now on the keeper sleeps.
-                let _ = image::release_code();
             }
             (Some(Message::Ending(code)), None) => self.ending = Some(code),
             (Some(Message::Upgrade), None) => self.upgrade = true,

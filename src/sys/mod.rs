@@ -8,7 +8,6 @@ pub mod exec;
 pub mod fds;
 pub mod fstypes;
 pub mod heap;
-pub mod image;
 pub mod inherited;
 pub mod interfaces;
 pub mod krb5;

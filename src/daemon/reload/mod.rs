@@ -36,7 +36,7 @@ use crate::link::Message;
 use crate::source::configuration::{Configuration, ConfigurationFiles};
 use crate::source::master::{self, Master, Reading, Status};
 use crate::source::{Freshness, Pass, SourceError};
-use crate::sys::{autofs, heap, image};
+use crate::sys::{autofs, heap};
 use crate::text::{Escaped, Position, Severity};
 
 /// Between two tries to read a master map that is not available at the start.
@@ -564,11 +564,8 @@ async fn want(worker: &Rc<Worker>, wanted: Vec<Wanted>) {
     worker.event(Event::Configure(wanted));
     worker.mounts.settled().await;
     top::release_unused(&worker.attach().means);
-    // The maps and the mount table have been in memory more than once, and the code that has read them is not needed again.
-    drop(tokio::task::spawn_blocking(|| {
-        heap::trim();
-        let _ = image::release_code();
-    }));
+    // The maps and the mount table have been in memory more than once.
+    drop(tokio::task::spawn_blocking(heap::trim));
 }
 
 /// Brings the directories of keys up to date, where they are shown: those of the maps that have changed.
