@@ -10,6 +10,9 @@ use super::signals::FAULTS;
 /// Limits that end the process by a signal when exceeded, or that make writing a pid file fail.
 const LIMITS: [Resource; 2] = [Resource::RLIMIT_CPU, Resource::RLIMIT_FSIZE];
 
+/// Bytes of stack that the first thread may take at least: the usual limit.
+const STACK: u64 = 8 << 20;
+
 /// Blocks SIGXFSZ, so that a write beyond a file size limit that cannot be raised fails with EFBIG instead of killing the
 /// daemon.
 ///
@@ -33,7 +36,8 @@ pub fn reset_signal_actions() {
     }
 }
 
-/// Removes the limits of CPU time and file size, including the hard limits if permitted.
+/// Removes the limits of CPU time and file size, and raises a limit of the stack below the usual one, including the hard limits if
+/// permitted.
 ///
 /// # Errors
 /// Returns the errors of getrlimit(2) and setrlimit(2).
@@ -45,6 +49,10 @@ pub fn lift_limits() -> io::Result<()> {
         }
         setrlimit(limit, hard, hard)?;
     }
+    let (soft, hard) = getrlimit(Resource::RLIMIT_STACK)?;
+    if soft < STACK && setrlimit(Resource::RLIMIT_STACK, STACK, hard.max(STACK)).is_err() {
+        setrlimit(Resource::RLIMIT_STACK, hard, hard)?;
+    }
     Ok(())
 }
 
@@ -54,7 +62,11 @@ mod tests {
 
     #[test]
     fn the_limits_are_lifted_as_far_as_they_may_be() {
+        let hard = getrlimit(Resource::RLIMIT_STACK).unwrap().1;
+        setrlimit(Resource::RLIMIT_STACK, STACK / 8, hard).unwrap();
         lift_limits().unwrap();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_STACK).unwrap();
+        assert!(soft == STACK || soft == hard, "{soft} of {hard}");
         for limit in LIMITS {
             let (soft, hard) = getrlimit(limit).unwrap();
             assert_eq!(soft, hard);

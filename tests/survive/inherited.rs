@@ -74,6 +74,11 @@ fn a_limit_of_file_size() {
 }
 
 #[case]
+fn a_small_stack() {
+    works_after("ulimit -S -s 128");
+}
+
+#[case]
 fn a_umask_that_hides_everything() {
     works_after("umask 0777");
 }
