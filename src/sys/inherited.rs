@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, sigaction};
 
 use super::signals::FAULTS;
@@ -11,7 +11,7 @@ use super::signals::FAULTS;
 const LIMITS: [Resource; 2] = [Resource::RLIMIT_CPU, Resource::RLIMIT_FSIZE];
 
 /// Bytes of stack that the first thread may take at least: the usual limit.
-const STACK: u64 = 8 << 20;
+const STACK: rlim_t = 8 << 20;
 
 /// Blocks SIGXFSZ, so that a write beyond a file size limit that cannot be raised fails with EFBIG instead of killing the
 /// daemon.
