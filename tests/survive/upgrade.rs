@@ -57,8 +57,9 @@ pub(super) fn call(call: Call) -> Result<(), ClientError> {
 /// Asks for an upgrade, again while the worker of the one before still starts, and waits until the new worker answers.
 #[track_caller]
 pub(super) fn upgrade() {
-    wait_for("an upgrade", secs(10), || match call(Call::Upgrade) {
-        Err(e) if e.to_string().contains("about to start") => None,
+    let starts = |answer: &str| answer.contains("about to start") || answer.contains("is starting");
+    wait_for("an upgrade", secs(30), || match call(Call::Upgrade) {
+        Err(e) if starts(&e.to_string()) => None,
         answer => Some(answer),
     })
     .unwrap();
