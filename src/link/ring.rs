@@ -188,11 +188,13 @@ impl Ring {
         while self.entries.front().is_some_and(in_the_way) || self.entries.len() >= self.limit {
             self.entries.pop_front();
         }
-        self.is_header_old |= self.entries.len() < before || self.entries.is_empty();
+        self.is_header_old |= self.entries.len() < before;
         if at != self.gathered_at + self.gathered.len() as u64 || self.gathered.len() > GATHERED {
             self.flush()?;
             self.gathered_at = at;
         }
+        // The header names the place of the first entry.
+        self.is_header_old |= self.entries.is_empty();
         self.gathered.extend_from_slice(&bytes([self.next, time, u64::from(length) | 1 << 32]));
         self.gathered.extend_from_slice(text);
         self.entries.push_back(Entry { at, length, count: 1 });
@@ -319,6 +321,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_entry_that_replaces_all_others_is_found_again() {
+        let file = file();
+        let one = || Ring::open(file.duplicate().unwrap(), 100, SIZE, 1).unwrap();
+        let mut ring = one();
+        for text in [b"a", b"b", b"c"] {
+            ring.append(text, 0).unwrap();
+            ring.flush().unwrap();
+            assert_eq!(texts(&one()), texts(&ring));
+        }
+        assert_eq!(texts(&ring), [(3, b"c".to_vec())]);
     }
 
     #[test]
