@@ -7,7 +7,7 @@ use autofs::engine::{Key, Kind, Wanted};
 use autofs::map::{MasterOptions, SourceSpec};
 use autofs::plan::{Action, Plan, Submount};
 
-/// The keys that are looked up: a plain mount, two multi-mounts, a submount, and one below an offset.
+/// The keys that are looked up: a plain mount, two multi-mounts, a submount, and one below an offset. Some have timeouts of their own.
 pub(crate) const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 pub(crate) fn wanted(path: impl Into<PathBuf>, kind: Kind, timeout: u64) -> Wanted {
@@ -54,5 +54,11 @@ pub(crate) fn plan_of(path: &Path, key: &Key) -> Arc<Plan> {
         b"e" => (mount(), vec![leaf("s", submount()), leaf("t", mount())]),
         _ => (mount(), vec![]),
     };
-    plan(path.to_owned(), action, offsets)
+    let timeout = match &*key.0 {
+        b"a" => Some(10),
+        b"b" => Some(1),
+        b"e" => Some(0),
+        _ => None,
+    };
+    Arc::new(Plan { timeout, ..Arc::unwrap_or_clone(plan(path.to_owned(), action, offsets)) })
 }

@@ -407,7 +407,9 @@ impl World {
             Some(fs) if fails => fs.whole = false,
             _ => self.kernel.mount(&at, plan),
         }
-        Ok(self.kernel.done(&at))
+        // The kernel keeps the timeouts of some entries only.
+        let untimed = plan.timeout.is_some() && *at.1.0 != *b"b";
+        Ok(Done { untimed, ..self.kernel.done(&at) })
     }
 
     fn unmount(&mut self, layer: &Layer, lazy: bool) -> bool {
