@@ -167,7 +167,7 @@ impl<'a> Maps<'a> {
         self.report.extend(permissions::of(file, &wanted.spec));
         let Ok(text) = configuration::read(file) else { return };
         if text.starts_with(b"#!") {
-            self.report.extend(permissions::interpreter(&text, file));
+            self.report.extend(permissions::interpreter(&text, file, |path| self.is_missing(path)));
             return;
         }
         let user = requester();

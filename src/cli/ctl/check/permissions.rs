@@ -36,14 +36,12 @@ pub(super) fn of(file: &Arc<Path>, spec: &SourceSpec) -> Vec<Diagnostic> {
     found
 }
 
-/// Warns of a script whose interpreter does not exist.
-pub(super) fn interpreter(text: &[u8], file: &Arc<Path>) -> Option<Diagnostic> {
+/// Warns of a script whose interpreter does not exist, as `is_missing` says.
+pub(super) fn interpreter(text: &[u8], file: &Arc<Path>, is_missing: impl Fn(&Path) -> bool) -> Option<Diagnostic> {
     let first = text.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
     let program = first.trim_ascii_start().split(u8::is_ascii_whitespace).next()?;
     let ends_badly = first.ends_with(b"\r");
-    let at = Path::new(OsStr::from_bytes(program));
-    let is_missing = path::stat(at).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
-    if !is_missing && !ends_badly {
+    if !ends_badly && !is_missing(Path::new(OsStr::from_bytes(program))) {
         return None;
     }
     let (message, help) = if ends_badly {

@@ -51,10 +51,12 @@ pub(in super::super) fn nested(mount_points: &[(Vec<u8>, Position)]) -> Vec<Diag
     found
 }
 
-/// Warns of mount points of the master map that exist and are no directories.
+/// Warns of mount points of the master map that exist and are no directories. Those below others are left out, because a look would
+/// mount what is there.
 pub(in super::super) fn in_the_way(mount_points: &[(Vec<u8>, Position)]) -> Vec<Diagnostic> {
     let is_other = |path: &[u8]| path::stat(Path::new(OsStr::from_bytes(path))).is_ok_and(|stat| !stat.is_dir());
-    let others = mount_points.iter().filter(|(point, _)| is_other(point));
+    let is_below = |path: &[u8]| mount_points.iter().any(|(point, _)| first_name(path, point).is_some());
+    let others = mount_points.iter().filter(|(point, _)| !is_below(point) && is_other(point));
     let warn = |(point, place): &(Vec<u8>, Position)| {
         let message = format!("{} is there and is no directory", Escaped::start_of(point));
         let help = "a line begins with the mount point, and the map follows";
