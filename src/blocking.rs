@@ -4,8 +4,8 @@ use std::any::Any;
 
 type Erased = Box<dyn Any + Send>;
 
-/// Runs `work` on a thread of the runtime and returns its result. A panic of the work is passed on. When the future is
-/// dropped, the work goes on. If the runtime ends, the future stays pending: its task ends with the runtime.
+/// Runs `work` on a thread of the runtime and returns its result. The work begins when the future is first polled, and goes on when
+/// the future is dropped. A panic of the work is passed on. If the runtime ends, the future stays pending: its task ends with the runtime.
 ///
 /// The runtime sees one type of task for all work, because it has two kilobytes of code for each type.
 pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
