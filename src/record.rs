@@ -50,7 +50,7 @@ pub struct Run {
     pub command: Vec<Vec<u8>>,
     /// How it ended.
     pub exit: Exit,
-    /// What it wrote to standard error, at most [`STDERR_LIMIT`] bytes.
+    /// Its standard error, at most [`STDERR_LIMIT`] bytes.
     pub stderr: Vec<u8>,
     /// From its start to its end.
     pub duration: Duration,

@@ -43,7 +43,7 @@ pub struct Native {
     pub mount_points: Vec<MasterEntry>,
 }
 
-/// What is refused where users can write.
+/// Section `[security]`: what is refused where users can write.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Security {
@@ -53,7 +53,7 @@ pub struct Security {
     pub source_links: SourceLinks,
 }
 
-/// What happens to a mount point below a directory that others than root can write to.
+/// Treatment of a mount point below a directory that other users than root can write to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UserParents {
@@ -64,7 +64,7 @@ pub enum UserParents {
     Refuse,
 }
 
-/// Which symbolic links are followed on the way to the source of a bind mount.
+/// Symbolic links that are followed on the way to the source of a bind mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceLinks {
@@ -91,7 +91,7 @@ pub struct Programs {
     pub keep: Keep,
 }
 
-/// Which keys wildcards serve.
+/// Section `[wildcards]`: keys that wildcards do not serve.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Wildcards {
@@ -101,7 +101,7 @@ pub struct Wildcards {
     pub except: Vec<Pattern>,
 }
 
-/// What happens to an access to a name that desktops look for in every directory.
+/// Treatment of names that desktops look for in every directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DesktopProbes {
@@ -147,7 +147,7 @@ pub struct Mount {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum When {
-    /// Where it is of use.
+    /// Only where it is needed.
     #[default]
     Auto,
     /// Always.
@@ -239,7 +239,7 @@ impl Default for Limits {
     }
 }
 
-/// What happens at the end.
+/// Section `[exit]`: behaviour at the end of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Exit {
@@ -247,7 +247,7 @@ pub struct Exit {
     pub on_exit: OnExit,
 }
 
-/// What happens on SIGTERM and SIGINT.
+/// Behaviour on SIGTERM and SIGINT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnExit {

@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(warnings.iter().map(ToString::to_string).collect::<Vec<_>>(), [said]);
     }
 
-    /// Which services are asked when each gives its outcome.
+    /// Returns how many services are asked when each has the given outcome.
     fn asked(line: &str, search: Search, outcomes: &[Outcome]) -> usize {
         let services = parse(&format!("automount: {line}")).unwrap().0.services;
         assert_eq!(services.len(), outcomes.len());

@@ -173,7 +173,7 @@ pub struct Check {
     pub id: String,
     /// The result of the check.
     pub verdict: Verdict,
-    /// What was checked, or why the condition is not met.
+    /// The fact that was checked, or the reason for a failure.
     pub what: String,
     /// How to meet the condition.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -97,7 +97,7 @@ pub struct Quiesce {
     pub timeout: u64,
     /// Seconds after which the daemon resumes by itself if no checkpoint was made.
     pub lease: u64,
-    /// What is unmounted first.
+    /// Mounts that are unmounted first.
     pub umount: Umount,
 }
 
@@ -118,7 +118,7 @@ pub enum Mode {
     Live,
 }
 
-/// What is unmounted before a checkpoint.
+/// Mounts that are unmounted before a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Umount {
@@ -126,7 +126,7 @@ pub enum Umount {
     Unsupported,
     /// All unused mounts.
     Idle,
-    /// Nothing.
+    /// No mount.
     None,
 }
 

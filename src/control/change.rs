@@ -1,4 +1,4 @@
-//! What a reload changes, and where something is written.
+//! The changes of a reload, with their positions.
 
 use std::fmt;
 
@@ -39,10 +39,10 @@ impl fmt::Display for Place {
 pub struct Problem {
     /// The path as it is written; the file, if the error is not about a path.
     pub path: Bytes,
-    /// Where it is written, if it is.
+    /// Position of the line, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
-    /// What is wrong, and what to write instead.
+    /// The mistake, and what to write instead.
     pub reason: String,
     /// Whether this is an autofs mount that a daemon has left which has ended. It keeps nothing from being served.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -69,9 +69,9 @@ pub enum Extent {
     Upgraded,
     /// The master map could not be read; what it said before stays in force.
     Unread,
-    /// Nothing was changed, only compared.
+    /// The maps were compared only; nothing was changed.
     Compared,
-    /// What was read is in force.
+    /// The new maps are in force.
     Done,
 }
 
@@ -93,7 +93,7 @@ pub struct Reloaded {
     pub changed: Vec<Change>,
     /// The number of lines that are as before.
     pub unchanged: u32,
-    /// What could not be taken.
+    /// Lines that were refused, with the reasons.
     pub refused: Vec<Problem>,
     /// The number of failed keys that are tried again at their next access.
     pub forgotten: u32,
@@ -123,10 +123,10 @@ pub struct Change {
     pub path: Bytes,
     /// The map.
     pub map: Bytes,
-    /// What is different, or what becomes of the mounts.
+    /// The difference, or the treatment of existing mounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub what: Option<String>,
-    /// Where the line is, if it is there.
+    /// Position of the line, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
 }

@@ -1,4 +1,4 @@
-//! What an access to a path would do.
+//! Prediction of an access to a path.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,9 +28,9 @@ pub struct Explanation {
     pub path: Bytes,
     /// Whether an access would succeed, as far as that can be told without mounting.
     pub succeeds: bool,
-    /// What an access would do, or why it would fail.
+    /// The result of an access, or the reason for its failure.
     pub answer: String,
-    /// Where the reason is written, if it is.
+    /// Position of the line that is the reason, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer_place: Option<Place>,
     /// The mount point the path belongs to; `/-` for a direct map.
@@ -39,7 +39,7 @@ pub struct Explanation {
     /// The kind of the mount point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<MountKind>,
-    /// Where the mount point is written.
+    /// Position of the line of the mount point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<Place>,
     /// Seconds until an unused mount is unmounted; 0 means never.
@@ -51,7 +51,7 @@ pub struct Explanation {
     pub key: Option<Bytes>,
     /// The result of the lookup.
     pub outcome: Outcome,
-    /// Where the entry is written, if there is one.
+    /// Position of the entry, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
     /// The entry as written in the map.
@@ -111,14 +111,14 @@ pub enum Outcome {
 pub struct OptionOrigin {
     /// The option.
     pub option: Bytes,
-    /// Who says so.
+    /// Origin of the option.
     pub from: Origin,
-    /// Where it is written, if it is.
+    /// Position of the option, if it is written in a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
 }
 
-/// Who gives a mount option.
+/// Origins of a mount option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {

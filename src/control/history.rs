@@ -27,7 +27,7 @@ pub struct HistoryQuery {
     pub after: Option<Position>,
 }
 
-/// Where a reader of the history is.
+/// Position of a reader in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
@@ -60,7 +60,7 @@ pub struct History {
     pub lost: u64,
 }
 
-/// What the kernel has asked for.
+/// Kinds of requests of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Asked {
@@ -76,7 +76,7 @@ pub struct Request {
     /// Its number.
     #[serde(default)]
     pub id: u64,
-    /// What was asked for.
+    /// Kind of the request.
     pub asked: Asked,
     /// When the packet came: milliseconds since 1970.
     pub at: u64,
@@ -112,7 +112,7 @@ pub struct Request {
     /// Until when further requests fail at once: milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub negative_until: Option<u64>,
-    /// What was done.
+    /// Steps that were taken, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
     /// The programs that were run, in their order.
@@ -163,7 +163,7 @@ pub struct Process {
 pub struct Step {
     /// Microseconds after the packet.
     pub after: u64,
-    /// What was done.
+    /// The step, as a sentence.
     pub what: String,
 }
 
@@ -174,7 +174,7 @@ pub struct ProgramRun {
     pub command: Vec<Bytes>,
     /// How it ended.
     pub exit: String,
-    /// What it wrote to standard error: the first 4 KiB, secrets masked.
+    /// Its standard error: the first 4 KiB, secrets masked.
     pub stderr: Bytes,
     /// How long it ran, in microseconds.
     pub took: u64,
@@ -188,7 +188,7 @@ pub struct DaemonEvent {
     pub id: u64,
     /// When: milliseconds since 1970.
     pub at: u64,
-    /// What kind of event.
+    /// Kind of the event.
     pub kind: EventKind,
     /// One sentence.
     pub message: String,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Bytes;
 use super::history::Request;
 
-/// What is the case at a path.
+/// State of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PathState {
@@ -17,7 +17,7 @@ pub enum PathState {
     Unmounting,
     /// It failed a short while ago, and fails at once until the negative timeout is over.
     Failed,
-    /// Nothing is mounted there; an access asks the maps.
+    /// No file system is mounted there; an access asks the maps.
     Idle,
 }
 
@@ -42,7 +42,7 @@ pub struct PathStatus {
     pub negative_for: Option<u64>,
     /// Seconds until it is unmounted when it is unused; 0 means never.
     pub timeout: u64,
-    /// What is mounted: type, source, options.
+    /// Type, source and options of the mount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub what: Option<[Bytes; 3]>,
     /// Why it failed, or could not be unmounted.

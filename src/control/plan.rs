@@ -8,7 +8,7 @@ use super::Bytes;
 use crate::map::SourceSpec;
 use crate::plan::{Action, Leads, MountedBy, Plan};
 
-/// What is mounted at a path, and the offsets below it.
+/// The action at a path, and the offsets below it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanTree {
     /// The path.
@@ -52,7 +52,7 @@ impl From<&Plan> for PlanTree {
     }
 }
 
-/// What is tried for an action, in order.
+/// Returns the attempts that an action makes, in order.
 fn attempts(action: &Action) -> Vec<Attempt> {
     let attempt = |fstype: &[u8], source: &[u8], options: &[u8]| Attempt {
         fstype: fstype.into(),

@@ -59,7 +59,7 @@ pub struct Block {
     /// Seconds after which the block ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
-    /// What is said about it.
+    /// Text that the log and `explain` show.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub say: Option<String>,
 }
@@ -69,13 +69,13 @@ pub struct Block {
 pub struct Blocked {
     /// The path.
     pub path: Bytes,
-    /// What is said about it.
+    /// Text that the log and `explain` show.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub say: Option<String>,
     /// When the block ends, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
-    /// What is mounted there. It stays usable until it is unmounted.
+    /// Mounts at or below the path. They stay usable until they are unmounted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounted: Vec<Bytes>,
 }

@@ -31,7 +31,7 @@ struct Seen {
     more: u32,
 }
 
-/// What a log line says.
+/// Kind of a log line.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
     /// It is new, or was logged a while ago and has happened so many times since.

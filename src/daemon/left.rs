@@ -35,7 +35,7 @@ const ATTEMPTS: u32 = 10;
 /// The pause before that.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// What is not left over.
+/// Mounts that are in use by this daemon, so not left over.
 #[derive(Debug)]
 struct Served {
     /// The numbers of our pipes by inode number.

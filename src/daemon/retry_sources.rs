@@ -39,7 +39,7 @@ const WIDTH: usize = 8;
 /// Sources that answer within this time need one reload.
 const TOGETHER: Duration = Duration::from_millis(50);
 
-/// What is missing.
+/// A source that did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Missing {
     Nothing,

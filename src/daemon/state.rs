@@ -1,4 +1,4 @@
-//! What is in force: the configuration, the lines of the master map, their maps.
+//! The state in force: the configuration, the lines of the master map, their maps.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::source::Sources;
 use crate::source::configuration::Configuration;
 use crate::text::Diagnostic;
 
-/// What is in force.
+/// The configuration, the lines of the master map and their maps that are in force.
 #[derive(Debug)]
 pub(crate) struct State {
     /// The maps.
@@ -28,7 +28,7 @@ pub(crate) struct State {
     pub(crate) real: Arc<RealPaths>,
     pub(crate) options: Options,
     pub(crate) configuration: Configuration,
-    /// What was wrong with the configuration when it was read last.
+    /// Mistakes that the last reading of the configuration has found.
     pub(crate) rejected: Vec<Diagnostic>,
     pub(crate) context: Rc<Context>,
     /// When the daemon was started, in seconds since 1970.

@@ -186,14 +186,14 @@ impl Alone {
     }
 }
 
-/// What the kernel asks for.
+/// Requests of the kernel.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Asks {
     /// For a name below an indirect mount.
     Name(&'static [u8]),
     /// For a direct mount.
     Direct,
-    /// That a name be expired; by this worker or by an earlier one.
+    /// To expire a name, by a call of this worker or of an earlier one.
     Expire(&'static [u8], ByUs),
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct Tools {
     pub(crate) placeholder: bool,
     /// Whether autofs mounts get the option `ignore`.
     pub(crate) ignore: bool,
-    /// Which mount points are accepted.
+    /// Rules for mount points.
     pub(crate) rules: Rules,
 }
 

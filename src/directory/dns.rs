@@ -11,7 +11,7 @@ const JUMPS_MAX: usize = 32;
 const TXT: u16 = 16;
 const SRV: u16 = 33;
 
-/// Where a service runs.
+/// Host and port of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// Servers with lower numbers are asked first.
@@ -34,7 +34,7 @@ struct Answer<'a> {
 struct Record<'a> {
     kind: u16,
     holds: u32,
-    /// Where its data begin in the message.
+    /// Offset of its data in the message.
     at: usize,
     data: &'a [u8],
 }

@@ -5,9 +5,9 @@ use crate::text::Escaped;
 /// `hesiod.conf`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Configuration {
-    /// What follows the type of a record in a name.
+    /// The part of a name after the type of a record.
     pub left: String,
-    /// What follows that.
+    /// The part after `left`.
     pub right: String,
     /// The classes that are asked, in order.
     pub classes: Vec<Class>,

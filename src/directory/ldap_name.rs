@@ -1,11 +1,11 @@
 //! The names of LDAP maps: `NAME`, `attr=NAME`, a DN, each with a server in front or without.
 
-/// What an LDAP map is called.
+/// Name of an LDAP map.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LdapName {
     /// `host` or `host:port`, if the name says which server has the map.
     pub server: Option<Vec<u8>>,
-    /// What the server is asked for.
+    /// Server that is asked.
     pub target: Target,
 }
 

@@ -10,7 +10,7 @@ use crate::wire::{FRAME_MAX, Reader, WireError, Writer};
 /// Replies with entries are sent when they have about so many bytes.
 pub const CHUNK: usize = 64 << 10;
 
-/// What a map is read for.
+/// Purpose of reading a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// Names below one mount point. The wildcard counts.
@@ -26,13 +26,13 @@ pub enum Scope {
 pub struct Map {
     /// Whether the connection must be encrypted from the start: `ldaps:`.
     pub secure: bool,
-    /// What it is read for.
+    /// Purpose of the request.
     pub scope: Scope,
     /// The name, as it stands behind the type.
     pub name: Vec<u8>,
 }
 
-/// What is asked.
+/// Kinds of requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
     /// Whether the service is set up here, so that keys can be asked for later.
@@ -77,7 +77,7 @@ pub enum Trouble {
     NotRunning,
 }
 
-/// What the lookup process says to a request.
+/// Answer of the lookup process to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// The service is set up.

@@ -1,4 +1,4 @@
-//! What a lookup process is started with: the settings of autofs.conf for directory services.
+//! Settings that a lookup process is started with: those of autofs.conf for directory services.
 
 use super::schema::Schema;
 use crate::wire::{Reader, WireError, Writer};

@@ -19,7 +19,7 @@ pub struct BlockView<'a> {
     pub path: &'a Path,
     /// When the block ends by itself.
     pub until: Option<Tick>,
-    /// What the administrator has said.
+    /// Reason that the administrator has given.
     pub reason: &'a Reason,
 }
 

@@ -1,4 +1,4 @@
-//! What the engine tells the shell to do.
+//! Effects: instructions of the engine to the shell.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub enum Effect {
         mount: MountId,
         /// The token.
         token: Token,
-        /// What FAIL hands to the waiting process.
+        /// Error that the waiting process gets; `None`: success.
         error: Option<Errno>,
         /// Why the request failed, as far as an event has told.
         reason: Option<Reason>,
@@ -36,7 +36,7 @@ pub enum Effect {
         job: JobId,
         /// The entry.
         at: EntryId,
-        /// What to do.
+        /// The plan to carry out.
         plan: Arc<Plan>,
         /// The requester. If the source of a bind mount is below another automount, that one is triggered with this
         /// uid and gid.
@@ -74,7 +74,7 @@ pub enum Effect {
     Attach {
         /// Its number from now on.
         mount: MountId,
-        /// What is wanted.
+        /// Mounts that are wanted.
         wanted: Wanted,
     },
     /// Give a top-level autofs mount, and the triggers and submounts below it, new options (timeout, map). Not
@@ -82,7 +82,7 @@ pub enum Effect {
     Update {
         /// The autofs mount.
         mount: MountId,
-        /// What is wanted now.
+        /// Mounts that are wanted now.
         wanted: Wanted,
     },
     /// Unmount an autofs mount itself; nothing is mounted on it any more. Answered by `Detached`.

@@ -32,7 +32,7 @@ pub enum Event {
     Resolved {
         /// The job of the effect.
         job: JobId,
-        /// What the maps say.
+        /// Result of the lookup in the maps.
         outcome: Resolution,
     },
     /// [`Effect::Perform`](super::Effect::Perform) has ended; after an error nothing of the plan is left.
@@ -75,7 +75,7 @@ pub enum Event {
     Adopted {
         /// The entry.
         at: EntryId,
-        /// What its map says of it, if the map still has it.
+        /// The plan of the entry, if the map still has it.
         plan: Option<Arc<Plan>>,
         /// The offset triggers and submounts below it.
         done: Done,
@@ -122,7 +122,7 @@ pub enum Event {
         path: Arc<Path>,
         /// When the block ends by itself.
         until: Option<Tick>,
-        /// What the administrator says about it.
+        /// Reason that the administrator gives.
         reason: Reason,
     },
     /// New lookups at a path are served again.
@@ -168,7 +168,7 @@ pub enum Shutdown {
     Forced,
 }
 
-/// What the maps say of a key.
+/// Result of looking a key up in the maps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
     /// A map has it: this plan is to be carried out.

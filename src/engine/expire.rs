@@ -106,7 +106,7 @@ impl Engine {
         lost
     }
 
-    /// What is to be mounted again: the triggers of entries that still stand.
+    /// Returns the triggers to mount again, of entries that remain mounted.
     fn remounts(&self, lost: BTreeMap<EntryId, Vec<Lost>>) -> Vec<Remount> {
         let remount = |(at, lost): (EntryId, Vec<Lost>)| {
             let mount = self.tree.mount(at.mount)?;

@@ -132,7 +132,7 @@ impl Kind {
     }
 }
 
-/// Who asked, from the packet: real ids in the user namespace of the pipe's opener.
+/// The process that has asked, from the packet: real ids in the user namespace of the pipe's opener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Requester {
     /// Real user id.

@@ -101,7 +101,7 @@ impl Engine {
         self.proceed_above_mount(id);
     }
 
-    /// What the shell does with a mount takes too long: the end does not wait for it.
+    /// Gives up a mount whose job takes too long, so that the end of the daemon does not wait for it.
     pub(super) fn abandon(&mut self, id: MountId) {
         self.tree.set_state(id, State::Abandoned);
         self.proceed_above_mount(id);

@@ -75,7 +75,7 @@ pub use view::{EntryPhase, EntryView, MountState, MountView};
 pub struct Engine {
     limits: Limits,
     now: Tick,
-    /// What the event under way has brought so far.
+    /// Effects of the current event so far.
     effects: Vec<Effect>,
     tree: Tree,
     /// New mounts that wait until another one is attached or gone.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Engine, EntryId, MountId, Tick};
 use crate::plan::Plan;
 
-/// What is known of an entry whose timeout the kernel does not keep.
+/// Use of an entry whose timeout the kernel does not keep.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unused {
     /// It has not been used since then.

@@ -1,4 +1,4 @@
-//! What the configuration wants, against what is there.
+//! Comparison of the mounts that the configuration wants with those that exist.
 
 use std::path::Path;
 

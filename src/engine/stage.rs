@@ -203,7 +203,7 @@ impl Stage {
         self.engine.tree.entries().len()
     }
 
-    /// What has been said since the last time.
+    /// Returns the messages since the last call.
     pub(super) fn said(&mut self) -> Vec<String> {
         std::mem::take(&mut self.said)
     }

@@ -1,4 +1,4 @@
-//! What is to happen at some moment: an ordered set, so that the next moment is known and an idle daemon sleeps.
+//! Timers, as an ordered set: the next moment is known, and an idle daemon sleeps.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -22,7 +22,7 @@ pub enum MountState {
     Pending,
 }
 
-/// What is being done with an entry.
+/// Work on an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EntryPhase {
     /// It failed, and is not tried again before that moment.
@@ -72,7 +72,7 @@ pub struct MountView<'a> {
 pub struct EntryView<'a> {
     /// Empty for direct and offset mounts.
     pub key: &'a Key,
-    /// What is being done with it.
+    /// Work on it.
     pub phase: EntryPhase,
     /// Whether the job has missed its deadline. No lookup waits for it any more.
     pub overdue: bool,

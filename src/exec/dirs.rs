@@ -75,7 +75,7 @@ pub enum Links {
     None,
 }
 
-/// What the walk accepts.
+/// Rules for a walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// The symbolic links that are followed.
@@ -120,7 +120,7 @@ pub struct Maker {
     last: Option<Parent>,
 }
 
-/// What is done where a directory is missing.
+/// Treatment of a missing directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Missing {
     #[default]
@@ -341,7 +341,7 @@ pub(super) fn is_guarded(path: &Path) -> bool {
     way().unwrap_or(false)
 }
 
-/// What the walk has found at a name.
+/// Result of entering a name.
 enum Entered {
     /// A directory, open.
     Into(Dir),

@@ -32,7 +32,7 @@ pub struct Externals {
 struct Known {
     /// By their paths, as maps write them.
     slots: HashMap<PathBuf, Slot>,
-    /// What an entry leads to.
+    /// The directories that entries lead to, by the path of the entry.
     of_entry: HashMap<PathBuf, PathBuf>,
 }
 
@@ -41,7 +41,7 @@ type Slot = Arc<tokio::sync::Mutex<State>>;
 
 #[derive(Debug, Default)]
 struct State {
-    /// What was mounted; `None`: nothing.
+    /// The mount that was made; `None`: no mount.
     mounted: Option<MountedBy>,
     /// It was there before, and stays.
     foreign: bool,
@@ -51,7 +51,7 @@ struct State {
     made: Made,
 }
 
-/// Who needs a file system.
+/// An entry that needs a file system.
 #[derive(Debug, Clone)]
 pub struct User {
     /// The path of the entry.

@@ -91,7 +91,7 @@ pub enum Failure {
     Late {
         /// The place.
         path: PathBuf,
-        /// What was waited for.
+        /// The step that took too long.
         late: Late,
     },
 }

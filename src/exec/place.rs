@@ -70,7 +70,7 @@ impl Place {
     }
 }
 
-/// What is at a place.
+/// The mount at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stands {
     /// Not even a directory.
@@ -152,7 +152,7 @@ impl Site<'_> {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) place: Arc<Place>,
-    /// Where the place is now: a user may have renamed a directory above.
+    /// The current path of the place: a user may have renamed a directory above.
     pub(super) path: PathBuf,
     /// The directory that holds the mount point; for an indirect mount that is the root of the autofs mount.
     dir: OwnedFd,

@@ -70,7 +70,7 @@ pub(super) struct OutgoingHandover<'a> {
 /// Paths that outlive a program.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Files {
-    /// Where a new program is looked for.
+    /// Path of the new program.
     pub(super) program: PathBuf,
     pub(super) flag: Option<PathBuf>,
     pub(super) pid_file: Option<PathBuf>,

@@ -30,10 +30,10 @@ macro_rules! say {
 /// Open files that a keeper with a full table has, and some.
 const DESCRIPTORS: u64 = TABLE as u64 + 64;
 
-/// Where the flag file and the control socket live.
+/// Directory of the flag file and the control socket.
 pub(crate) const RUN_DIRECTORY: &str = env!("AUTOFS_RUNDIR");
 
-/// What a process that the keeper has forked does until it ends. Returns its exit status.
+/// Main function of a process that the keeper has forked. Returns its exit status.
 pub type Worker = fn(Options, Inheritance, &'static Logger) -> u8;
 
 /// Runs the daemon; the processes that it forks run `worker`. In the foreground, returns when the daemon ends; otherwise when it

@@ -12,7 +12,7 @@ const LOOKS: u32 = 5;
 /// CPU time that a running worker must have used in a turn to count as hung. A worker that gets none waits for others.
 const SPUN: Duration = Duration::from_secs(2);
 
-/// What the keeper sees of the worker.
+/// The facts that the keeper observes about the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {
     /// The turn of its loop that is under way.
@@ -27,10 +27,10 @@ pub(super) struct Seen {
     pub(super) cpu: Duration,
 }
 
-/// What is to be done.
+/// Decision of the watchdog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Nothing: look when its next turn begins.
+    /// Do nothing, and look again when its next turn begins.
     Idle,
     /// Look again after [`PAUSE`].
     Busy,

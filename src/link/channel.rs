@@ -1,4 +1,4 @@
-//! What worker and keeper say to each other: 12 bytes a message, with a pipe's read end where one goes along.
+//! Messages between worker and keeper: 12 bytes each, some with the read end of a pipe.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};

@@ -1,4 +1,4 @@
-//! What the keeper gives to a new worker.
+//! The descriptors and data that the keeper gives to a new worker.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use super::{Link, Pulse};
 use crate::sys::children::Exit;
 use crate::sys::memory::SharedMemory;
 
-/// What a new worker gets.
+/// The descriptors and data of a new worker.
 #[derive(Debug)]
 pub struct Inheritance {
     /// The pipes that earlier workers have handed over: number and read end.
@@ -17,7 +17,7 @@ pub struct Inheritance {
     pub journal: SharedMemory,
     /// The memory of the history.
     pub history: OwnedFd,
-    /// Where the worker counts the turns of its loop.
+    /// Counter of the turns of the worker's loop.
     pub pulse: Arc<Pulse>,
     /// The worker's end of the socket to the keeper.
     pub link: Link,

@@ -30,7 +30,7 @@ const FIRST: usize = 1 + NOTES;
 /// Records of a journal.
 const RECORDS: NonZeroUsize = NonZeroUsize::new(FIRST + SLOTS).unwrap();
 
-/// What the first record says: the kind of memory, and the version of its layout.
+/// Kind of memory and version of its layout, in the first record.
 const MAGIC: u32 = u32::from_ne_bytes(*b"afsj");
 const VERSION: u32 = 2;
 
@@ -258,12 +258,12 @@ impl Journal {
 /// A packet as it came.
 pub type Bytes = [u8; packet::SIZE];
 
-/// What reading a pipe gave.
+/// Result of reading a pipe.
 #[derive(Debug)]
 pub enum Read {
     /// The slot in which a packet is.
     Packet(Slot),
-    /// Nothing to read now.
+    /// The pipe is empty.
     Nothing,
     /// No mount writes to the pipe any more.
     End,

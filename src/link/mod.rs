@@ -1,4 +1,4 @@
-//! What keeper and worker share: the journal, the messages between them, and what a new worker inherits.
+//! Everything that keeper and worker share: the journal, the messages between them, and the inheritance of a new worker.
 
 pub mod channel;
 pub mod history;

@@ -27,7 +27,7 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// Of a journal with so many slots, all free.
+    /// Returns the shares of a journal of that many slots, all free.
     pub(super) fn new(slots: usize) -> Self {
         Self { slots, held: 0, by_user: HashMap::new(), by_pipe: HashMap::new() }
     }

@@ -10,7 +10,7 @@ use crate::directory::{Map, Pair, dns};
 use crate::sys::path;
 use crate::sys::resolver::{self, Record, ResolveError};
 
-/// Where Hesiod is configured.
+/// Configuration file of Hesiod.
 const HESIOD_CONF: &str = "/etc/hesiod.conf";
 
 /// Bytes of the file at most.

@@ -8,7 +8,7 @@ use super::sun::ELSE;
 use super::words::is_blank;
 use crate::text::Escaped;
 
-/// What a map says of a key.
+/// Entry of a map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The options before the first location or offset: they hold for all of it.
@@ -17,7 +17,7 @@ pub struct Entry {
     pub body: Body,
 }
 
-/// What an entry is.
+/// Content of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// `-null`: the key is hidden, as if there were none.
@@ -35,7 +35,7 @@ pub enum Body {
 /// A part of a multi-mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Where, from the key on: `/` for the root, else `/dir/dir` without a slash at the end, doubled ones, `.` or `..`.
+    /// Path from the key on: `/` for the root, else `/dir/dir` without a slash at the end, doubled ones, `.` or `..`.
     pub path: Vec<u8>,
     /// Its own options, to be appended to the entry's.
     pub options: OptionList,
@@ -50,7 +50,7 @@ impl Part {
     }
 }
 
-/// Where a file system is, without quotes: `host:/path`, `:/path`, a device, the name of a map.
+/// Place of a file system, without quotes: `host:/path`, `:/path`, a device, the name of a map.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Location(pub Vec<u8>);
 

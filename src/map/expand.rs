@@ -15,7 +15,7 @@ use super::words::is_blank;
 pub struct Expanded<'a> {
     /// The text; borrowed when there was nothing to expand.
     pub text: Cow<'a, [u8]>,
-    /// Where a `${` without `}` cut the entry off: offset in the unexpanded text.
+    /// Offset in the unexpanded text of a `${` without `}`, which cuts the entry off.
     pub cut: Option<usize>,
     pieces: Vec<Piece>,
 }
@@ -115,7 +115,7 @@ fn escape_key(key: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(escaped)
 }
 
-/// What is not copied as it is.
+/// Parts that are not copied as they are.
 #[derive(Debug, PartialEq, Eq)]
 enum Special<'a> {
     /// `&`
@@ -144,7 +144,7 @@ impl<'a> Specials<'a> {
         Self { text, pos: 0, slashify, in_path: false }
     }
 
-    /// What begins with the `$` at `at`; none: it is just a dollar, as in `//srv/c$`.
+    /// Returns the variable that begins with the `$` at `at`; none if it is a plain dollar, as in `//srv/c$`.
     fn variable(&self, at: usize) -> Option<(Range<usize>, Special<'a>)> {
         let rest = self.text.get(at + 1..)?;
         if let Some(braced) = rest.strip_prefix(b"{") {

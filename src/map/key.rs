@@ -10,7 +10,7 @@ pub enum KeyError {
     /// A control character, at this byte of the raw key.
     #[error("control character in the key")]
     Control(usize),
-    /// Nothing is left of it.
+    /// The key is empty.
     #[error("empty key")]
     Empty,
 }

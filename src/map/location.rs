@@ -6,7 +6,7 @@ use super::known::typographic;
 use super::spec::SourceSpec;
 use super::words::{Unbalanced, dequote};
 
-/// What is wrong with a word of an entry: where, in bytes from its beginning, and how to do better.
+/// Mistake in a word of an entry: its offset in the word, and how to correct it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Flaw {
     /// Stable name, as in [`Diagnostic`](crate::text::Diagnostic).
@@ -15,7 +15,7 @@ pub(super) struct Flaw {
     pub at: usize,
     /// Half a sentence.
     pub message: String,
-    /// What to write instead.
+    /// Text to write instead.
     pub help: Cow<'static, str>,
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// What uname(2) says of this machine, and its domain.
+/// The data of uname(2) about this machine, and its domain.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct System {
     /// `Linux`.
@@ -89,7 +89,7 @@ pub struct Scope<'a> {
     pub globals: &'a Macros,
     /// `-DNAME=VALUE` of the line of the master map.
     pub defines: &'a [(Vec<u8>, Vec<u8>)],
-    /// Whose request it is.
+    /// User that has asked.
     pub user: Option<&'a User>,
 }
 

@@ -29,18 +29,18 @@ pub struct MasterEntry {
     pub direct: bool,
     /// Its map. `-null` hides the mount point from later lines.
     pub source: SourceSpec,
-    /// What the line says about it. The mount options and variables of a `multi` map stand with its parts.
+    /// Options of the line. Mount options and variables of a `multi` map are in its parts.
     pub options: MasterOptions,
-    /// Where the line starts.
+    /// Position of the line.
     pub place: Position,
 }
 
 /// Another map of the same kind, to be read in place of the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Include {
-    /// That map.
+    /// The included map.
     pub source: SourceSpec,
-    /// Where the line starts.
+    /// Position of the line.
     pub place: Position,
 }
 
@@ -101,7 +101,7 @@ fn included(word: &[u8]) -> Result<SourceSpec, (String, String)> {
     }
 }
 
-/// What can be included in a master map; a mount map can also include programs.
+/// Message about the kinds of maps that a master map can include; a mount map can also include programs.
 const INCLUDED: &str = "includes are of type file, dir, sss, yp, nis, nisplus, ldap or ldaps";
 
 fn include_error(line: &Line<'_>, message: &str, help: &str) -> Diagnostic {

@@ -6,7 +6,7 @@ use super::spec::{MasterOptions, Propagation, Verbosity};
 use crate::text::quote::{unquote, word};
 use crate::text::{Diagnostic, Escaped, Line};
 
-/// What is wrong at some bytes of the entry.
+/// Mistake at some bytes of the entry.
 #[derive(Debug)]
 pub(super) struct Flaw {
     pub(super) code: &'static str,
@@ -33,7 +33,7 @@ pub(super) struct Words<'a> {
     pub(super) at: usize,
 }
 
-/// What separates words: also the carriage return of a file from elsewhere.
+/// Tells whether a byte separates words. A carriage return does, too: the file may come from another system.
 fn is_blank(b: u8) -> bool {
     matches!(b, b' ' | b'\t' | b'\r' | 0x0b | 0x0c)
 }

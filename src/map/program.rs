@@ -1,4 +1,4 @@
-//! What a program map prints: the entry of a key, or the list of its keys.
+//! Output of program maps: the entry of a key, or the list of keys.
 
 use super::key;
 use super::spec::Format;

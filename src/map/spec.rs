@@ -1,4 +1,4 @@
-//! What a line of a master map names: a map, and the options of the mount point.
+//! Names of maps in a line of a master map, and the options of the mount point.
 
 use crate::text::Escaped;
 
@@ -143,7 +143,7 @@ fn nearest(word: &str, words: &'static str) -> Option<&'static str> {
 }
 
 impl ParseError {
-    /// What to write instead.
+    /// Returns the text to write instead.
     pub fn help(&self) -> String {
         const TYPES: &str = "file, program, exec, sss, yp, nis, nisplus, ldap, ldaps, hesiod, userdir and multi";
         const BUILT_IN: &str = "built-in maps are -hosts and -null";

@@ -6,7 +6,7 @@ use super::master::MasterEntry;
 use super::spec::SourceKind;
 use crate::text::{Diagnostic, Escaped, Position};
 
-/// What the master maps ask for.
+/// The mount points of the master maps.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Table {
     /// Indirect mount points, each once, in the order of their lines.

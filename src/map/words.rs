@@ -7,13 +7,13 @@ use crate::text::quote;
 /// A word of an entry, as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Word<'a> {
-    /// Where it begins, in bytes from the beginning of the text.
+    /// Offset of its first byte in the text.
     pub at: usize,
     /// With its quotes and backslashes; never empty.
     pub raw: &'a [u8],
 }
 
-/// What parts words: space and tab, and also what terminals and DOS leave in files.
+/// Tells whether a byte separates words: space and tab, and the bytes that terminals and DOS leave in files.
 pub(super) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | 0x08)
 }

@@ -21,7 +21,7 @@ pub enum Argument {
 /// One option of a program, identified by `id`.
 #[derive(Debug, Clone, Copy)]
 pub struct Opt<T> {
-    /// What the parser returns.
+    /// Value that the parser returns.
     pub id: T,
     /// The short option, if it has one.
     pub short: Option<u8>,

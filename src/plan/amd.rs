@@ -106,7 +106,7 @@ fn lead(ctx: &Context<'_>, choice: &Choice, facts: &Facts<'_>) -> Result<Leads, 
     }
 }
 
-/// What is mounted outside.
+/// Returns the file system that is mounted outside of the autofs mount.
 fn external(ctx: &Context<'_>, choice: &Choice, by: MountedBy) -> Result<External, Diagnostic> {
     let at = path(&choice.fs);
     let error = |message: &str| {

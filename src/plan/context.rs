@@ -14,7 +14,7 @@ pub struct Context<'a> {
     pub at: &'a Path,
     /// The key is an absolute path.
     pub direct: bool,
-    /// What the line of the master map says.
+    /// Options of the line of the master map.
     pub master: &'a MasterOptions,
     /// `-O` of the command line.
     pub global: &'a OptionList,
@@ -22,11 +22,11 @@ pub struct Context<'a> {
     pub append_options: bool,
     /// The entry is one of the hosts map: its mounts are `nosuid,nodev` unless something is said about that.
     pub hosts_map: bool,
-    /// What orders replicas with `-r`.
+    /// Random order of replicas with `-r`.
     pub dice: Dice,
     /// Entries in am-utils format lead to file systems outside by bind mounts, not by symbolic links.
     pub bind_links: bool,
-    /// Where the entry is written, for diagnostics.
+    /// Position of the entry, for diagnostics.
     pub place: &'a Position,
 }
 
@@ -40,7 +40,7 @@ impl Context<'_> {
         [own, &master, self.global].into_iter().find(|l| !l.is_empty()).cloned().unwrap_or_default()
     }
 
-    /// What `options` and the line of the master map say to the automounter.
+    /// Returns the options for the automounter in `options` and the line of the master map.
     pub(super) fn wishes<'a>(&self, options: &'a OptionList) -> Wishes<'a> {
         let wishes = Wishes::of(options);
         Wishes { nobind: wishes.nobind || self.master.nobind, symlink: wishes.symlink || self.master.symlink, ..wishes }
@@ -51,7 +51,7 @@ impl Context<'_> {
     }
 }
 
-/// Which host a name is.
+/// Meaning of a host name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Host {
     /// It has an address of ours: what it exports is a directory of this machine.
@@ -65,10 +65,10 @@ pub enum Host {
     Unknown,
 }
 
-/// What is known about hosts: asked for all that [`hosts`](super::hosts) names, IPv6 addresses without brackets.
+/// Facts about hosts: for each name of [`hosts`](super::hosts), IPv6 addresses without brackets.
 pub type Facts<'a> = dyn Fn(&[u8]) -> Host + 'a;
 
-/// What the options of one mount say to the automounter.
+/// Options of one mount that are for the automounter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wishes<'a> {
     /// The last `fstype=` wins; `nfs` without one.

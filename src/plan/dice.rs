@@ -1,6 +1,6 @@
 //! Chance, handed in as a number: the same dice make the same plan.
 
-/// What `-r` orders replicas by. The shell throws new dice for each plan.
+/// Random order of replicas with `-r`. The shell makes a new one for each plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Dice(pub u64);
 

@@ -10,7 +10,7 @@ use super::{Action, FsMount, nfs, submount};
 use crate::map::{Location, OptionList, Pseudo};
 use crate::text::{Diagnostic, Escaped};
 
-/// What of an entry is mounted.
+/// Part of an entry that is mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// All of it, as it has no offsets.
@@ -21,7 +21,7 @@ pub(super) enum Role {
     Offset,
 }
 
-/// What is done at `at` with `options`, all of them, for `locations`.
+/// Returns the action at `at` with `options`, all of them, for `locations`.
 pub(super) fn action(
     ctx: &Context<'_>,
     at: &Path,
@@ -62,7 +62,7 @@ pub(super) fn action(
     check_binds(ctx, at, action, wishes.symlink && role == Role::Whole && !ctx.direct)
 }
 
-/// What mount(8) takes as the source: the locations as they are, without the colon that says "here".
+/// Returns the source for mount(8): the locations as they are, without the colon that means this machine.
 fn source(locations: &[Location]) -> Vec<u8> {
     let all = locations.iter().map(|l| &*l.0).collect::<Vec<_>>().join(&b' ');
     match all.strip_prefix(b":") {

@@ -34,13 +34,13 @@ use crate::map::{MasterOptions, Propagation, SourceSpec};
 pub struct Plan {
     /// The place: `/mnt/key`, the path of a direct mount, or the full path of an offset.
     pub at: PathBuf,
-    /// What is done there.
+    /// Action at this path.
     pub action: Action,
     /// The offset triggers installed after the action, none above another, in order of their paths.
     pub offsets: Vec<Arc<Plan>>,
     /// `strict`: any failing part fails the whole. Else the rest goes on without it.
     pub strict: bool,
-    /// Of an entry: after how many seconds without use it is unmounted, if not after those of its mount point; 0: never.
+    /// For an entry: seconds without use after which it is unmounted, if not those of its mount point; 0: never.
     pub timeout: Option<u64>,
 }
 
@@ -66,10 +66,10 @@ impl Plan {
     }
 }
 
-/// What is done at one place.
+/// Action at one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing but directories for the offsets: a multi-mount without a root.
+    /// Only directories for the offsets are made: a multi-mount without a root.
     Nothing,
     /// Mounts, tried in order until one succeeds (replicas; a local bind before its NFS way).
     Mount(Vec<FsMount>),
@@ -95,7 +95,7 @@ impl Action {
 /// A place of an entry with `||`, or a location of an entry in am-utils format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leads {
-    /// What is mounted outside of the autofs mount first.
+    /// File system that is mounted first, outside of the autofs mount.
     pub external: Option<External>,
     /// A path that must exist then.
     pub exists: Option<Vec<u8>>,
@@ -108,7 +108,7 @@ pub struct Leads {
 /// A file system that is mounted outside of autofs mounts, once for all entries that lead to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct External {
-    /// Where.
+    /// Path of the mount.
     pub at: PathBuf,
     /// How.
     pub by: MountedBy,
@@ -142,11 +142,11 @@ pub struct Command {
 pub struct FsMount {
     /// `bind`, or the type as the kernel or a helper `mount.TYPE` knows it.
     pub fstype: Vec<u8>,
-    /// What is mounted; the path for a bind.
+    /// Source of the mount; the path for a bind.
     pub source: Vec<u8>,
     /// Options as given to `-o`, joined by commas; empty: none.
     pub options: Vec<u8>,
-    /// Where a bind mount passes mounts on to; only for binds.
+    /// Propagation of a bind mount.
     pub propagation: Propagation,
     /// Check the device first with `fsck.TYPE`; only for ext2, ext3, ext4.
     pub fsck: Option<Fsck>,
@@ -172,7 +172,7 @@ pub struct Submount {
     pub source: SourceSpec,
     /// Its options, those of the parent included.
     pub options: MasterOptions,
-    /// What its keys begin with in the map; only in am-utils format.
+    /// Prefix of its keys in the map; only in am-utils format.
     pub prefix: Vec<u8>,
 }
 

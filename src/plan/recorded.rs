@@ -1,4 +1,4 @@
-//! What automount 5.1.9 was seen to mount for entries of all kinds, from the raw entry to the plan.
+//! Mounts of automount 5.1.9 for entries of all kinds, recorded, compared with our plans.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::{Context, Dice, Host, build, hosts};
 use crate::map::{Macros, MasterOptions, OptionList, Propagation, Scope, System, User, expand, sun};
 use crate::text::{Diagnostic, Position};
 
-/// Where and how a map is mounted.
+/// Path and options with which a map is mounted.
 struct World {
     master: MasterOptions,
     global: &'static str,

@@ -1,4 +1,4 @@
-//! Which of several servers is tried first: the pure part. Servers are asked elsewhere.
+//! Order of replicated servers: the pure part. Servers are asked elsewhere.
 
 use crate::map::OptionList;
 
@@ -9,11 +9,11 @@ pub struct Server {
     pub host: Vec<u8>,
     /// Higher is worse.
     pub weight: u32,
-    /// What servers are compared by.
+    /// Rule for the comparison of servers.
     pub rule: Rule,
 }
 
-/// What servers that are equally near are compared by.
+/// Comparisons of servers that are equally near.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// The time that a server takes to answer, times its weight plus one.
@@ -65,7 +65,7 @@ impl std::fmt::Display for Proximity {
     }
 }
 
-/// What NFS is wanted of a server, by the options of the mount.
+/// Versions and transports of NFS that the options of a mount permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Wanted {
     /// Versions, of 2, 3 and 4.
@@ -182,7 +182,7 @@ impl Way {
     }
 }
 
-/// What is known of a server after it was asked.
+/// State of a server after it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tested {
     /// It serves in these ways, and answers in so many microseconds on the average.

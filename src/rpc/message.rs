@@ -24,13 +24,13 @@ pub struct Call {
     pub version: u32,
     /// The procedure of that version.
     pub procedure: u32,
-    /// Who calls.
+    /// Identity of the caller.
     pub credentials: Credentials,
     /// The arguments, encoded.
     pub arguments: Vec<u8>,
 }
 
-/// Who calls.
+/// Identity of a caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// AUTH_NONE: nobody in particular.

@@ -22,7 +22,7 @@ pub struct RecordTooLong;
 #[derive(Debug, Clone)]
 pub struct Records {
     limit: usize,
-    /// What has arrived and is not part of `message` yet.
+    /// Bytes that have arrived and are not part of `message` yet.
     buffer: Vec<u8>,
     message: Vec<u8>,
     fragments: usize,

@@ -11,7 +11,7 @@ use crate::map::{RawEntry, SourceKind};
 #[derive(Debug)]
 pub struct AmdMap {
     source: Arc<dyn MapSource>,
-    /// What keys begin with: of a submount.
+    /// Prefix of the keys, for a submount.
     prefix: Arc<[u8]>,
     name: Arc<[u8]>,
     kind: Option<SourceKind>,

@@ -1,4 +1,4 @@
-//! What a source is asked, and by when it must answer.
+//! Questions to a source, with their deadlines.
 
 use std::collections::HashSet;
 use std::path::Path;

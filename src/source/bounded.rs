@@ -56,7 +56,7 @@ struct GateState {
     late: usize,
     /// When the next question is let through although too many are late.
     retry: Option<Instant>,
-    /// That it hangs has been said.
+    /// Whether it was reported that it hangs.
     said: bool,
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::mutex::lock;
 
-/// Where the names are that are listed as keys of `-hosts`.
+/// File with the names that are listed as keys of `-hosts`.
 const HOSTS: &str = "/etc/hosts";
 
 /// A built-in map.
@@ -18,7 +18,7 @@ pub struct BuiltInMap {
     id: SourceId,
     /// `None` for `-null`.
     hosts: Option<Arc<Environment>>,
-    /// What was listed last.
+    /// Keys that were listed last.
     listed: Mutex<Arc<Entries>>,
 }
 
@@ -40,7 +40,7 @@ impl MapSource for BuiltInMap {
         &self.id
     }
 
-    /// Nothing of `-hosts`: what a server exports is asked each time.
+    /// Returns no entry of `-hosts`: a server is asked for its exports each time.
     fn cached(&self, _: &[u8]) -> Option<Answer> {
         self.hosts.is_none().then_some(Answer::NotFound)
     }

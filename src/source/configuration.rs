@@ -34,7 +34,7 @@ pub struct Configuration {
     pub conf: AutofsConf,
     /// autofs.toml.
     pub native: Native,
-    /// Where maps without a path are looked for: nsswitch.conf.
+    /// Services for maps without a path, from nsswitch.conf.
     pub names: Arc<Names>,
 }
 
@@ -44,19 +44,19 @@ pub struct ConfigurationFiles {
     texts: Store<Vec<u8>>,
 }
 
-/// What came of reading the configuration.
+/// Result of reading the configuration.
 #[derive(Debug)]
 pub struct ReadConfiguration {
     /// The configuration that holds from now on.
     pub configuration: Configuration,
-    /// What is wrong.
+    /// Mistakes.
     pub diagnostics: Vec<Diagnostic>,
     /// All files could be read; otherwise it is worth another try.
     pub complete: bool,
 }
 
 impl ConfigurationFiles {
-    /// Nothing is read yet.
+    /// Creates the store, without reading the files.
     pub fn new(readers: &Readers, notices: &Arc<Notices>) -> Self {
         let read = |file: &Arc<Path>, _| {
             read(file).map_err(|error| match error.kind() {

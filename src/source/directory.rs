@@ -30,7 +30,7 @@ struct Directory {
     listing: Flight,
 }
 
-/// What is known of the directory; replaced as a whole.
+/// State of the directory; replaced as a whole.
 #[derive(Debug, Default)]
 struct State {
     /// By what a change of the directory is recognized.

@@ -1,4 +1,4 @@
-//! What all sources share: names, threads, and where they report what is wrong.
+//! Parts that all sources share: names, threads, and the place for their reports.
 
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::{Arc, Mutex};
@@ -11,16 +11,16 @@ use crate::mutex::lock;
 use crate::sys::user;
 use crate::text::{Diagnostic, Severity};
 
-/// What a source is opened with.
+/// Everything that is needed to open a source.
 #[derive(Debug)]
 pub struct Environment {
     /// How maps without a path are found.
     pub names: Arc<Names>,
-    /// Where blocking work is done.
+    /// Threads for blocking work.
     pub readers: Readers,
-    /// What program maps run.
+    /// Runner of programs.
     pub programs: Arc<Programs>,
-    /// What is wrong with the maps.
+    /// Place for reports about the maps.
     pub notices: Arc<Notices>,
     /// How directory services are asked.
     pub lookups: Arc<Lookups>,
@@ -42,10 +42,10 @@ impl Environment {
     }
 }
 
-/// What sources have to say that is no answer. It may come at any time, also from work that nothing waits for any more.
+/// Messages of sources that are not answers. They may come at any time, also from work that was given up.
 #[derive(Debug, Default)]
 pub struct Notices {
-    /// What nothing has taken yet; `None`: diagnostics go to the log at once.
+    /// Messages that were not taken yet; `None`: diagnostics go to the log at once.
     kept: Option<Mutex<Vec<Diagnostic>>>,
     /// Told when a source answers that was late, or that could not be read.
     answered: Notify,

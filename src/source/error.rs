@@ -13,7 +13,7 @@ use super::file::read::FILE_MAX;
 /// Why there is nothing to answer from, or nothing new.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// Nothing is at the path.
+    /// There is no file at the path.
     #[error("file map {} missing or not readable", Escaped::path(.path))]
     Missing {
         /// The map.
@@ -24,7 +24,7 @@ pub enum SourceError {
     Read {
         /// The map.
         path: Arc<Path>,
-        /// What the system said.
+        /// Error of the system.
         #[source]
         error: io::Error,
     },
@@ -77,7 +77,7 @@ pub enum SourceError {
     Directory {
         /// The directory.
         path: Arc<Path>,
-        /// What the system said.
+        /// Error of the system.
         #[source]
         error: io::Error,
     },
@@ -129,7 +129,7 @@ pub enum SourceError {
         /// The map.
         name: Vec<u8>,
     },
-    /// Nothing that can be run is at the path of a program map.
+    /// There is no executable file at the path of a program map.
     #[error("program map {} missing or not executable", Escaped::path(.path))]
     Program {
         /// The map.
@@ -149,7 +149,7 @@ pub enum SourceError {
     List {
         /// The map.
         path: Arc<Path>,
-        /// What it did instead.
+        /// The unexpected behaviour.
         why: String,
     },
     /// The names of the requester, which a program needs, cannot be found out.

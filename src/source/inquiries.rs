@@ -22,7 +22,7 @@ use crate::sys::{path, user};
 /// Questions whose last answer is kept, at most.
 const KEPT_MAX: usize = 4096;
 
-/// Where the names of networks are.
+/// File with the names of networks.
 const NETWORKS: &str = "/etc/networks";
 
 /// Questions about the machine and the network.

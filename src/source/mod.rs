@@ -88,7 +88,7 @@ use crate::text::Position;
 /// How many maps may include each other in a row.
 pub const DEPTH_MAX: usize = 16;
 
-/// What a method that may wait returns. Written out, because `async fn` in a trait cannot be called through `dyn`.
+/// Result of a method that may wait. A boxed future, because `async fn` in a trait cannot be called through `dyn`.
 pub type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// One map, as one service has it.
@@ -144,7 +144,7 @@ pub trait MapSource: fmt::Debug + Send + Sync {
     fn forget(&self) {}
 }
 
-/// What identifies a source: the kind of service and the name of the map there.
+/// Identity of a source: the kind of service and the name of the map there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SourceId {
     /// The kind, as the master map writes it.
@@ -159,7 +159,7 @@ impl fmt::Display for SourceId {
     }
 }
 
-/// What the keys of a map are.
+/// Kinds of keys of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Names below one mount point.
@@ -184,9 +184,9 @@ pub enum Answer {
 /// The entry of a key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
-    /// What the map says.
+    /// Text of the entry.
     pub entry: RawEntry,
-    /// Where the entry starts.
+    /// Position of the entry.
     pub place: Position,
     /// The service did not answer in time; this is what it said before.
     pub stale: bool,
@@ -236,7 +236,7 @@ pub enum Freshness {
     Unchanged,
     /// Only asking tells.
     MayHaveChanged,
-    /// What is in memory holds until then.
+    /// Data in memory are valid until then.
     ExpiresAt(Instant),
 }
 

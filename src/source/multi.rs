@@ -20,7 +20,7 @@ pub struct Multi {
 pub struct Part {
     /// The map.
     pub source: Arc<dyn MapSource>,
-    /// What holds for its entries.
+    /// Options of its entries.
     pub options: Arc<MasterOptions>,
 }
 

@@ -10,15 +10,15 @@ use crate::config::nsswitch::Nsswitch;
 use crate::map::SourceKind;
 use crate::text::{Diagnostic, Position};
 
-/// Where the services of glibc are configured, and with them automount.
+/// Configuration of the name services of glibc, and of automount.
 pub const NSSWITCH_CONF: &str = "/etc/nsswitch.conf";
 
 /// The services that are asked for a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
-    /// Which, and in which order.
+    /// Services, in order.
     pub nsswitch: Nsswitch,
-    /// Where `files` looks.
+    /// Directory of the service `files`.
     pub directory: Arc<Path>,
 }
 

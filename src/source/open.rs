@@ -36,7 +36,7 @@ pub(super) fn open_included(
 #[derive(Clone, Copy)]
 struct Opener<'a> {
     mode: Mode,
-    /// What keys begin with, in am-utils format.
+    /// Prefix of the keys, in am-utils format.
     prefix: &'a [u8],
     trail: &'a Trail,
     environment: &'a Arc<Environment>,

@@ -1,4 +1,4 @@
-//! What all program maps share: how many of their programs run at a time, and by which rules.
+//! Limits and rules that all program maps share.
 
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! What is known of several maps that are used as one.
+//! Several maps that are used as one.
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use crate::config::native::Limits;
 /// Threads that read configuration files.
 const CONFIGURATION: usize = 2;
 
-/// What a worker reads with. Each part has threads of its own, so that none waits for another.
+/// The sources of a worker. Each part has threads of its own, so that none waits for another.
 #[derive(Debug)]
 pub struct Sources {
     /// The configuration files.
@@ -21,13 +21,13 @@ pub struct Sources {
     pub users: Arc<Users>,
     /// The name service for servers.
     pub hosts: Arc<Hosts>,
-    /// What program maps run.
+    /// Runner of programs.
     pub programs: Arc<Programs>,
-    /// What entries in am-utils format ask.
+    /// Answers to questions of entries in am-utils format.
     pub inquiries: Arc<Inquiries>,
     /// The file servers.
     pub servers: Arc<Servers>,
-    /// What is wrong with maps goes to the log.
+    /// Messages about maps, for the log.
     pub notices: Arc<Notices>,
     /// The processes that ask directory services.
     pub lookups: Arc<Lookups>,
@@ -46,7 +46,7 @@ impl Sources {
         (Arc::new(ConfigurationFiles::new(&Readers::new(CONFIGURATION), &notices)), notices)
     }
 
-    /// What a worker with these limits reads with.
+    /// Creates the sources of a worker with these limits.
     pub fn new(configuration: Arc<ConfigurationFiles>, notices: Arc<Notices>, limits: &Limits) -> Self {
         let width = usize::try_from(limits.lookups.get()).unwrap_or(Readers::WIDEST);
         let users = Arc::new(Users::new(width));

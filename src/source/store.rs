@@ -28,7 +28,7 @@ struct Slot<T> {
     last: Mutex<Last<T>>,
 }
 
-/// What is known of a file.
+/// Last state of a file.
 #[derive(Debug)]
 struct Last<T> {
     good: Option<Arc<T>>,
@@ -40,11 +40,11 @@ struct Last<T> {
 /// A file as it is or was.
 #[derive(Debug)]
 pub enum Fetched<T> {
-    /// What is on disk.
+    /// The content on disk.
     Fresh(Arc<T>),
-    /// What was read before: the file cannot be read now.
+    /// Earlier content: the file cannot be read now.
     Stale(Arc<T>, Arc<SourceError>),
-    /// Nothing.
+    /// There is no content.
     Failed(Arc<SourceError>),
 }
 

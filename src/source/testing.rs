@@ -25,7 +25,7 @@ struct Behaviour {
     delay: Option<Duration>,
     /// It answers that it cannot answer.
     fails: bool,
-    /// What each of its keys is.
+    /// Text of each entry.
     text: String,
     /// It has keys `0` to this.
     keys: usize,
@@ -269,7 +269,7 @@ fn a_service_or_part_that_hangs_leaves_time_for_the_next() {
     });
 }
 
-/// What happens in a history.
+/// Step of a history.
 #[derive(Debug, Clone)]
 enum Step {
     Ask(u8),

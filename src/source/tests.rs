@@ -98,7 +98,7 @@ pub(super) fn show(answer: Answer) -> String {
     }
 }
 
-/// What the source answers now, from memory or by asking. That it is stale is left out.
+/// Returns the current answer of the source, from memory or by asking, without a mark for stale ones.
 pub(super) fn ask(map: &Map, key: &str) -> String {
     let asked = || wait(map.source.lookup(&Ask::new(key.as_bytes(), Instant::now() + LONG)));
     show(map.cached(key).unwrap_or_else(asked)).trim_end_matches(" (stale)").to_owned()

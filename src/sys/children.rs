@@ -10,7 +10,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal as Number;
 use nix::unistd::{ForkResult, Pid, getpgid, getpgrp};
 
-/// Which side of [`fork`] this is.
+/// The two sides of [`fork`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fork {
     /// The process that called, with the pid of the new one.
@@ -85,7 +85,7 @@ pub fn set_nice(nice: i32) -> std::io::Result<()> {
     Ok(rustix::process::setpriority_process(None, nice)?)
 }
 
-/// What [`reap`] has found.
+/// Result of [`reap`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reaped {
     /// A child with this pid has ended.

@@ -1,4 +1,4 @@
-//! Which types of file systems this machine can mount.
+//! Types of file systems that this machine can mount.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::path;
 
-/// Where mount(8) looks for helpers.
+/// Directories in which mount(8) looks for helpers.
 const HELPERS: [&str; 4] = ["/sbin", "/usr/sbin", "/bin", "/usr/bin"];
 
 /// Returns whether the kernel has the type, can load a module for it, or mount(8) finds a helper `mount.TYPE`.

@@ -15,7 +15,7 @@ type Cache = *mut c_void;
 struct Credentials([u8; 1024]);
 
 functions! {
-    /// What is used of the library.
+    /// Functions of the library that are used.
     Functions {
         init_context: unsafe extern "C" fn(*mut Context) -> c_int = c"krb5_init_context";
         free_context: unsafe extern "C" fn(Context) = c"krb5_free_context";

@@ -39,7 +39,7 @@ struct BerValue {
 }
 
 functions! {
-    /// What is used of the library.
+    /// Functions of the library that are used.
     Functions {
         initialize: unsafe extern "C" fn(*mut Handle, *const c_char) -> c_int = c"ldap_initialize";
         set_option: unsafe extern "C" fn(Handle, c_int, *const c_void) -> c_int = c"ldap_set_option";
@@ -87,12 +87,12 @@ impl std::fmt::Debug for Ldap {
     }
 }
 
-/// What the library or a server has answered instead of a result.
+/// Error of the library or of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LdapError {
     /// The result code; negative ones are from the library.
     pub code: i32,
-    /// What it means, and what the server has added.
+    /// Meaning of the code, with the text that the server has added.
     pub text: String,
 }
 
@@ -140,14 +140,14 @@ pub struct Entry {
     pub values: Vec<Vec<Vec<u8>>>,
 }
 
-/// Where a search looks, and what it returns.
+/// Base, scope, filter and attributes of a search.
 #[derive(Debug, Clone, Copy)]
 pub struct Search<'a> {
     /// The DN below which it looks; `None` for the library's default base.
     pub base: Option<&'a [u8]>,
     /// Whether it looks at that entry alone.
     pub only_base: bool,
-    /// Which entries it finds.
+    /// Filter for entries.
     pub filter: &'a [u8],
     /// The attributes that it returns.
     pub attributes: &'a [&'a [u8]],

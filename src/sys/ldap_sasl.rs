@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
-/// Who logs in.
+/// Identity and mechanism of a login.
 #[derive(Debug, Default)]
 pub struct Login {
     /// The user.

@@ -43,7 +43,7 @@ const _: () = assert!(size_of::<Record>() == 512 && PACKET * size_of::<u32>() >=
 #[repr(C)]
 #[derive(Debug)]
 pub struct FormatHeader {
-    /// Which kind of memory.
+    /// Kind of memory.
     pub magic: AtomicU32,
     /// The version of its layout.
     pub version: AtomicU32,

@@ -23,7 +23,7 @@ const FAN_EVENT_INFO_TYPE_MNT: u8 = 7;
 /// The result of [`MountEvents::drain`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changes {
-    /// What has changed.
+    /// The mounts that have come and gone.
     Known(Known),
     /// Unknown changes: the mount table must be read.
     Unknown,

@@ -105,7 +105,7 @@ pub fn fs_type(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
     Some(CStr::from_bytes_until_nul(text).ok()?.to_bytes().to_vec())
 }
 
-/// Where a mount is.
+/// Parent and mount point of a mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// At this mount point.

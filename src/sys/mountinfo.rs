@@ -29,7 +29,7 @@ pub struct Entry<'a> {
     pub target: Cow<'a, [u8]>,
     /// File system type, with its subtype.
     pub fstype: &'a [u8],
-    /// What is mounted: a device, a server's directory, any word.
+    /// Source of the mount: a device, a server's directory, any word.
     pub source: Cow<'a, [u8]>,
     /// Options of the mount, as the kernel shows them.
     pub options: &'a [u8],
@@ -39,7 +39,7 @@ pub struct Entry<'a> {
     pub propagation: Propagation,
 }
 
-/// Where mounts below this one are repeated (mount_namespaces(7)). All empty: private.
+/// Propagation of mounts below this one (mount_namespaces(7)). All empty: private.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Propagation {
     /// Number of the peer group.
@@ -50,7 +50,7 @@ pub struct Propagation {
     pub unbindable: bool,
 }
 
-/// What the kernel shows of an autofs mount.
+/// Options that the kernel shows of an autofs mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AutofsOptions {
     /// The number that the write end had in the process that gave it; -1: catatonic. Else it says nothing.
@@ -100,7 +100,7 @@ impl Entry<'_> {
         Path::new(OsStr::from_bytes(&self.target))
     }
 
-    /// What is said of an autofs mount; `None` for all others.
+    /// Returns the options of an autofs mount; `None` for all others.
     pub fn autofs(&self) -> Option<AutofsOptions> {
         (self.fstype == b"autofs").then(|| autofs_options(self.super_options))
     }

@@ -17,15 +17,15 @@ use crate::text::Escaped;
 /// Bytes that a buffer for one packet must have.
 pub const SIZE: usize = 304;
 
-/// Where in a packet its token stands: a `u32` of the machine's byte order.
+/// Offset of the token in a packet: a `u32` of the machine's byte order.
 pub const TOKEN_OFFSET: usize = offset_of!(autofs_v5_packet, wait_queue_token);
 
-/// Where in a packet the user id of the requester stands, likewise.
+/// Offset of the user id of the requester in a packet, likewise.
 pub const UID_OFFSET: usize = offset_of!(autofs_v5_packet, uid);
 
 const SIZE_I386: usize = 300;
 
-/// What the kernel asks for.
+/// Requests of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packet<'a> {
     /// A process waits for something that is not mounted.
@@ -45,7 +45,7 @@ pub struct Request<'a> {
     pub dev: u32,
     /// Inode number of its root directory.
     pub ino: u64,
-    /// Whose lookup it was; for expire packets who called expire.
+    /// The process whose lookup it was; in expire packets the caller of expire.
     pub who: Requester,
     /// The name below an indirect mount, without a slash at its ends; a path only when leaves are expired. Empty for
     /// direct mounts.
@@ -117,7 +117,7 @@ impl<'a> Packet<'a> {
         }))
     }
 
-    /// What is asked, whichever of the two it is.
+    /// Returns the request of either kind.
     pub fn request(&self) -> &Request<'a> {
         match self {
             Self::Missing(request) | Self::Expire(request) => request,

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 
-/// What is known of a file.
+/// Attributes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     /// Device number, as `st_dev` of `stat(2)`.
@@ -93,7 +93,7 @@ pub fn stat(path: &Path) -> io::Result<Stat> {
     statx(CWD, path, AtFlags::empty())
 }
 
-/// What stands at `path` itself, by what is known without asking a server for attributes. The way to it may still wait.
+/// Returns the attributes of `path` itself that are known without asking a server. Reaching the path may still wait.
 pub fn lstat(path: &Path) -> io::Result<Stat> {
     lstat_at(CWD, path)
 }

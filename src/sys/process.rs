@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::children;
 use crate::record::Exit;
 
-/// Where programs find programs.
+/// Search path of the programs that the daemon runs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Bytes kept of what a program says on either of its pipes. More is read, so that it does not stop there, and dropped.
@@ -238,7 +238,7 @@ impl<P: AsyncRead + AsFd + Unpin> Pipe<P> {
         }
     }
 
-    /// What was said, with what is still in the pipe at this moment.
+    /// Returns the output so far, with the bytes in the pipe at this moment.
     fn rest(mut self) -> Vec<u8> {
         while let Some(pipe) = &self.pipe {
             let mut buffer = [0; 4096];

@@ -158,7 +158,7 @@ pub fn cgroup(pid: i32) -> Option<String> {
         .or_else(|| group("0::"))
 }
 
-/// What a process is doing.
+/// State of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State {
     /// `R` running, `S` and `D` waiting, `T` stopped by a signal, `t` by a debugger, `Z` dead.
@@ -169,7 +169,7 @@ pub struct State {
     pub tracer: Option<i32>,
 }
 
-/// What a process is doing; `None` if it does not exist.
+/// Returns the state of a process; `None` if it does not exist.
 pub fn state(pid: i32) -> Option<State> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let value = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);

@@ -30,7 +30,7 @@ pub enum Request {
 /// A signal and its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
-    /// What it asks for.
+    /// Request of the signal.
     pub request: Request,
     /// Pid of the sender; 0: the kernel, or outside of our pid namespace.
     pub pid: u32,

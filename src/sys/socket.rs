@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::errno::Errno as Os;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket, sockopt};
 
-/// What is known of the process that listens on a socket.
+/// State of the process that listens on a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
     /// There is none.

@@ -52,7 +52,7 @@ pub struct Line<'a> {
     pub key: Cow<'a, [u8]>,
     /// All after the blanks behind the key, trailing blanks and `#` included; empty for an include.
     pub entry: Cow<'a, [u8]>,
-    /// Where the key starts in the text.
+    /// Offset of the key in the text.
     pub offset: usize,
     /// From the start of the physical line with the key to the end of the logical line, joints included.
     raw: &'a [u8],
@@ -77,12 +77,12 @@ impl<'a> Line<'a> {
         start..start + self.raw.len()
     }
 
-    /// Where the key starts.
+    /// Returns the position of the key.
     pub fn key_place(&self) -> Position {
         self.place(self.key_at)
     }
 
-    /// Where the entry starts.
+    /// Returns the position of the entry.
     pub fn entry_place(&self) -> Position {
         self.place(self.entry_at)
     }
@@ -344,7 +344,7 @@ fn quoted(bytes: &[u8]) -> String {
     format!("\"{}\"", Escaped::start_of(bytes))
 }
 
-/// What separates key and entry: a carriage return is not one.
+/// Tells whether a byte separates key and entry: a carriage return does not.
 fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }

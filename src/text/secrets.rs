@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// What is shown in place of a secret.
+/// Text that is shown in place of a secret.
 pub const MASK: &[u8] = b"***";
 
 /// Options with a secret, or the name of a file with one, as their value.

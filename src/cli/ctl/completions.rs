@@ -93,7 +93,7 @@ fn paths(table: &[u8]) -> Vec<String> {
     found
 }
 
-/// Where on the command line the word stands that is completed.
+/// Position on the command line of the word to complete.
 struct Place<'a> {
     command: &'a Command,
     /// The option that still needs its value.

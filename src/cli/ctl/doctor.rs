@@ -26,7 +26,7 @@ enum Verdict {
 struct Finding {
     verdict: Verdict,
     what: String,
-    /// What to do about it.
+    /// Step that corrects it.
     #[serde(skip_serializing_if = "Option::is_none")]
     cure: Option<String>,
 }

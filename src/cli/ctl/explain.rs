@@ -12,7 +12,7 @@ use crate::engine::Requester;
 use crate::sys::user;
 use crate::text::Escaped;
 
-/// What is asked on the command line.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// A path at or below a mount point

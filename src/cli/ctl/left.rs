@@ -1,4 +1,4 @@
-//! What a daemon that does not run has left, by the mount table.
+//! Mounts that a daemon has left, found in the mount table when no daemon runs.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What autofsctl prints: documents in JSON for programs, text for people.
+//! Output of autofsctl: JSON documents for programs, text for people.
 
 use std::io::{self, ErrorKind, Write as _};
 

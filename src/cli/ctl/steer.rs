@@ -21,7 +21,7 @@ use crate::text::Escaped;
 /// Maximum number of paths that are named in one line.
 const NAMED: usize = 3;
 
-/// What an expiry has done, and who uses what is still mounted.
+/// Result of an expiry, with the processes that use the mounts that remain.
 #[derive(Debug, Serialize)]
 struct Shown<'a> {
     #[serde(flatten)]
@@ -146,7 +146,7 @@ pub(super) fn log_level(session: &Session, wish: SetLogLevel) -> Result<Exit, Cl
     Ok(Exit::Yes)
 }
 
-/// What `wait` has seen.
+/// Result of `wait`.
 #[derive(Debug, Serialize)]
 struct Waited {
     path: Bytes,

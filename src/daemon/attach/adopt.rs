@@ -111,7 +111,7 @@ pub(crate) async fn adopt(with: &Attach, id: MountId, table: &Arc<MountTable>) {
     with.mailbox.tell(Report::Adopted(id));
 }
 
-/// What is mounted at the entries of an autofs mount.
+/// Returns the mounts at the entries of an autofs mount.
 fn entries<'t>(table: &'t MountTable, path: &'t Path, kind: Kind) -> BTreeMap<OsString, Vec<&'t Mounted>> {
     let mut entries: BTreeMap<OsString, Vec<&Mounted>> = BTreeMap::new();
     for line in table.below(path) {

@@ -134,7 +134,7 @@ pub(crate) struct Attacher {
     pub(crate) table: Arc<MountTable>,
     /// The numbers of our pipes by inode number.
     pub(crate) own: HashMap<u64, u32>,
-    /// Which mount points are accepted.
+    /// Rules for mount points.
     pub(crate) rules: Rules,
     /// Write ends of the pipes of the jobs.
     pub(crate) write_ends: HashMap<u32, OwnedFd>,

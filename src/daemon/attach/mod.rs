@@ -22,7 +22,7 @@ use crate::daemon::mounts::table::MountTable;
 /// Pause between attempts to take over a mount that has an unanswered request of its dead owner.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// What attaching works with.
+/// Tools for attaching mounts.
 #[derive(Debug, Clone)]
 pub(crate) struct Attach {
     /// The mounts, the maps and the tools.

@@ -159,7 +159,7 @@ fn log_refused(mounts: &Mounts, refused: &[(MountId, Arc<Path>, Reason)]) {
     }
 }
 
-/// What is needed to attach some mounts.
+/// The facts that are needed to attach some mounts.
 struct Prepared {
     attacher: Attacher,
     jobs: Vec<Job>,

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use crate::daemon::mounts::table::Mounted;
 use crate::engine::Kind;
 
-/// What to do at a mount point.
+/// Decision about a mount point.
 #[derive(Debug)]
 pub(super) enum Verdict<'t> {
     /// Mount autofs: nothing is in the way.
     Mount,
     /// Leave a file system of this type alone.
     Leave(&'t [u8]),
-    /// Nothing: the autofs mount is ours and alive.
+    /// Do nothing: the autofs mount is ours and has a daemon.
     Keep(&'t Mounted),
     /// Set the timeout of an autofs mount that is ours and alive.
     SetTimeout(&'t Mounted),

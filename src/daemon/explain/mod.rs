@@ -1,4 +1,4 @@
-//! What an access to a path would do: by the daemon, and from the files alone.
+//! Prediction of an access to a path: by the daemon, and from the files alone.
 
 mod feasible;
 pub(crate) mod live;

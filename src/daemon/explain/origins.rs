@@ -1,4 +1,4 @@
-//! Where mount options are written, and what of them may be shown.
+//! Origins of mount options, and masking of secrets in them.
 
 use crate::control::{Bytes, OptionOrigin, Origin, Place, PlanTree};
 use crate::daemon::jobs::resolve::Explained;

@@ -37,7 +37,7 @@ pub(crate) struct History {
     recorder: Recorder,
     /// The requests that are not answered.
     open: RefCell<HashMap<Token, Open>>,
-    /// What is being done for the entries that are looked up.
+    /// Lookups under way, by entry.
     attempts: RefCell<HashMap<EntryId, Attempt>>,
     /// The attempts that have ended in this turn.
     over: RefCell<Vec<EntryId>>,

@@ -8,7 +8,7 @@ use crate::link::ring::Stored;
 /// A question about the history.
 #[derive(Debug)]
 pub(crate) struct Query {
-    /// What is asked for.
+    /// The requests and events that are wanted.
     pub(crate) wanted: HistoryQuery,
     /// Only requests of this user.
     pub(crate) of: Option<u32>,

@@ -40,7 +40,7 @@ pub(crate) struct Answered {
     pub(crate) negative_for: Option<u64>,
     /// The number of the attempt that was made for it. Without one it was answered from what was known.
     pub(crate) attempt: Option<u64>,
-    /// What was done, and when after the packet.
+    /// Steps that were taken, with the time since the packet.
     pub(crate) steps: Vec<(Duration, Step)>,
 }
 

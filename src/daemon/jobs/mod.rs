@@ -33,7 +33,7 @@ use crate::exec::TriggerError;
 use crate::source::SourceError;
 use crate::text::Escaped;
 
-/// What jobs that make autofs mounts work with.
+/// Tools of jobs that make autofs mounts.
 #[derive(Debug, Clone)]
 pub(crate) struct Means {
     /// The autofs mounts: new ones are made known there.

@@ -22,12 +22,12 @@ use crate::plan::{self, Host};
 use crate::source::{Answer, Ask, Found, Pass};
 use crate::text::Position;
 
-/// What is asked.
+/// One lookup of a key.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
     pub(crate) map: Rc<ConfiguredMap>,
     pub(crate) context: Rc<Context>,
-    /// Where it is to be mounted.
+    /// Path of the entry.
     pub(crate) at: PathBuf,
     /// A direct key as it is written, if a symbolic link leads to it.
     pub(crate) written: Option<Arc<Path>>,
@@ -36,14 +36,14 @@ pub(crate) struct Question {
     pub(crate) who: Requester,
     /// Direct keys below this one, which is direct too.
     pub(crate) below: Vec<Question>,
-    /// Where the entry that was found is noted.
+    /// Filled with the line of the entry when it is found.
     pub(crate) line: Line,
 }
 
 /// The place and the text of an entry.
 pub(crate) type EntryLine = (Position, Vec<u8>);
 
-/// Where the line of the entry that was found is noted. Clones share it.
+/// Cell for the line of the entry that a lookup finds. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Line(Rc<RefCell<Option<EntryLine>>>);
 
@@ -116,12 +116,12 @@ impl Question {
     }
 }
 
-/// What was found out for a plan.
+/// Facts that a plan depends on.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) user: Option<Arc<User>>,
     pub(super) hosts: Option<HashMap<Vec<u8>, Host>>,
-    /// What the selectors of an entry in am-utils format ask.
+    /// Answers to the selectors of an entry in am-utils format.
     pub(super) answers: amd::Answers,
 }
 

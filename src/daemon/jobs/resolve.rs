@@ -323,7 +323,7 @@ async fn servers(question: &Question, plan: &plan::Plan) -> (Vec<String>, Option
     (notes, None)
 }
 
-/// What is known of a key without mounting it.
+/// Result of a lookup that mounts nothing.
 #[derive(Debug)]
 pub(crate) struct Explained {
     pub(crate) outcome: Outcome,

@@ -1,4 +1,4 @@
-//! What a lookup needs besides its map: settings, variables, sources.
+//! Everything a lookup needs besides its map: settings, variables, sources.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::source::configuration::Configuration;
 use crate::source::{self, Environment, Keep, Rules, Sources};
 use crate::sys::clock::bounded;
 
-/// What lookups are answered with. A reload makes a new one; lookups under way keep theirs.
+/// Settings, variables and sources of lookups. A reload makes a new one; lookups under way keep theirs.
 #[derive(Debug)]
 pub(crate) struct Context {
     /// autofs.conf.
     pub(crate) settings: Settings,
-    /// Which keys wildcards serve.
+    /// Keys that wildcards do not serve.
     pub(crate) wildcards: native::Wildcards,
     /// The sections of autofs.conf for maps in am-utils format.
     pub(crate) amd: AmdConf,
@@ -31,11 +31,11 @@ pub(crate) struct Context {
     pub(crate) lookup_deadline: Duration,
     /// The master map, users and hosts.
     pub(crate) sources: Rc<Sources>,
-    /// What the choice among servers depends on.
+    /// Settings for the choice among servers.
     pub(crate) choosing: source::Choosing,
-    /// What maps are opened with.
+    /// Everything that is needed to open maps.
     pub(crate) environment: Arc<Environment>,
-    /// Where other blocking work is done.
+    /// Threads for other blocking work.
     pub(crate) lanes: Arc<Lanes>,
 }
 

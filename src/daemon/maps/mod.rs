@@ -37,7 +37,7 @@ pub(crate) struct InForce {
     inherited: Vec<(Wanted, Rc<ConfiguredMap>)>,
     /// Why the master map could not be read when it was tried last.
     pub(crate) unread: Option<String>,
-    /// Everything that the configuration and the master map name was read.
+    /// All files that the configuration and the master map name were read.
     pub(crate) complete: bool,
     /// Master maps of directory services that could not be read.
     pub(crate) away: Vec<Unread>,

@@ -12,7 +12,7 @@ use crate::exec::RealPaths;
 use crate::map::Table;
 use crate::source::Entries;
 
-/// What is needed of a configured map.
+/// The properties of a configured map that a reload compares.
 #[derive(Debug, Clone)]
 pub(crate) struct View {
     /// Its number.

@@ -28,9 +28,9 @@ pub(crate) struct Record {
     /// `None`: nothing is kept, as in tests.
     file: Option<File>,
     path: PathBuf,
-    /// What earlier workers have made and this one has not taken over.
+    /// Mounts of earlier workers that this one has not taken over.
     earlier: BTreeMap<Arc<Path>, Made>,
-    /// What is to be written.
+    /// Bytes that are not written yet.
     unwritten: Vec<u8>,
 }
 

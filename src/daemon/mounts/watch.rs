@@ -24,10 +24,10 @@ pub(crate) struct Watch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Doubt(u64);
 
-/// What was reported.
+/// Summary of the reports of the kernel.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Report {
-    /// Nothing, or unmounts of our own.
+    /// No report, or only of our own unmounts.
     Nothing,
     /// These mounts were made or moved, by the ids that no other mount ever gets.
     Come(Doubt, Vec<u64>),

@@ -63,7 +63,7 @@ const REAL_PATHS_WITHIN: Duration = Duration::from_secs(5);
 /// Pause before maps that were written just now are read again: another write then has another time stamp.
 const SETTLED: Duration = Duration::from_millis(30);
 
-/// What is said of a map that has not answered yet.
+/// Reason that is shown for a map that has not answered yet.
 pub(crate) const LATE: &str = "it is not read yet";
 
 /// Reads the configuration and maps for the first time. Waits for the master map, then mounts what it names. With `again`, earlier
@@ -466,11 +466,11 @@ fn reload_point(worker: &Worker) {
     }
 }
 
-/// What all maps together want.
+/// The mounts that all maps together want.
 #[derive(Default)]
 struct Selected {
     wanted: Vec<Wanted>,
-    /// What earlier workers have left and no map names.
+    /// Mounts of earlier workers that no map names.
     given_up: Vec<Wanted>,
     /// The maps whose entries have changed.
     changed: Vec<u32>,

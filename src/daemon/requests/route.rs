@@ -14,7 +14,7 @@ use crate::sys::packet::Packet;
 /// Between two log lines about refused lookups.
 const REFUSED: Duration = Duration::from_secs(60);
 
-/// What to do with a packet.
+/// Decision about a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Routed {
     /// Drop it, because it is invalid.

@@ -41,7 +41,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 /// Interval between two looks whether it is.
 const LEAVING: Duration = Duration::from_millis(20);
 
-/// Which mounts are mounted again.
+/// Mounts that are mounted again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heal {
     /// Mounts that no process uses: idle ones that were moved, and covered ones whose mount point exists on what

@@ -8,7 +8,7 @@ use crate::daemon::mounts::table::{MountTable, Mounted};
 use crate::engine::{Kind, MountId};
 use crate::text::Escaped;
 
-/// What is known of one of our autofs mounts.
+/// State of one of our autofs mounts.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) id: MountId,
@@ -35,7 +35,7 @@ pub(super) enum Standing {
     Gone,
 }
 
-/// What covers an autofs mount.
+/// The mount that covers an autofs mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cover {
     fstype: Vec<u8>,

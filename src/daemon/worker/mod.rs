@@ -78,7 +78,7 @@ pub(crate) struct Worker {
     /// The phases of its life.
     pub(crate) life: Rc<Life>,
     tools: RefCell<Tools>,
-    /// Where the keeper sees that the event loop makes progress.
+    /// Counter by which the keeper sees that the event loop makes progress.
     pulse: Arc<Pulse>,
     /// Told when the engine's deadline has changed.
     timer: Notify,
@@ -103,7 +103,7 @@ pub(crate) struct Worker {
 pub(crate) struct Channels {
     /// Pipes that are to be read.
     pub(crate) unread: mpsc::UnboundedReceiver<Rc<Pipe>>,
-    /// What is to be done by the modules above.
+    /// Work that the modules above have queued.
     pub(crate) next: mpsc::UnboundedReceiver<Next>,
 }
 

@@ -13,10 +13,10 @@ pub(in crate::engine) struct Waiter {
     pub(in crate::engine) who: Requester,
 }
 
-/// What is being done with an entry. At most one job runs on it.
+/// Work on an entry. At most one job runs on it.
 #[derive(Debug, Default)]
 pub(in crate::engine) enum Phase {
-    /// Nothing is mounted as far as we know, nothing runs.
+    /// No file system is mounted as far as we know, and no job runs.
     #[default]
     Idle,
     /// The maps are asked.
@@ -65,10 +65,10 @@ impl Phase {
     }
 }
 
-/// What one layer of an unmount is to us.
+/// Owner of one layer of an unmount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::engine) enum Piece {
-    /// What an entry mounted.
+    /// A file system that an entry has mounted.
     Entry(EntryId),
     /// A trigger or submount.
     Trigger(MountId),
@@ -95,7 +95,7 @@ pub(in crate::engine) struct Entry {
     pub(in crate::engine) due: Option<Tick>,
     /// The job has missed its deadline: no lookup waits for it, and none may begin to.
     pub(in crate::engine) overdue: bool,
-    /// What is mounted, if we know.
+    /// The plan that is mounted, if it is known.
     pub(in crate::engine) plan: Option<Arc<Plan>>,
     /// The triggers or the submount that stand below it.
     pub(in crate::engine) children: Vec<MountId>,
@@ -103,7 +103,7 @@ pub(in crate::engine) struct Entry {
     pub(in crate::engine) since: Tick,
     /// When we last knew that it is mounted.
     pub(in crate::engine) seen: Tick,
-    /// Who keeps asking although it is mounted.
+    /// Processes that go on asking although it is mounted.
     pub(in crate::engine) askers: Askers,
     /// Its mount is leaving, and has tried this entry.
     pub(in crate::engine) tried: bool,

@@ -29,7 +29,7 @@ use crate::plan::Plan;
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     mounts: BTreeMap<MountId, Box<Mount>>,
-    /// What only the top-level ones of `mounts` have.
+    /// The parts that only top-level mounts of `mounts` have.
     tops: BTreeMap<MountId, Box<Top>>,
     paths: Paths,
     /// The paths of the top-level mounts that are leaving, in order, so that one below another is found.
@@ -43,7 +43,7 @@ pub(super) struct Tree {
     trace: Trace,
 }
 
-/// What was known of a mount that was dropped from the tree.
+/// The facts of a mount that was dropped from the tree.
 #[derive(Debug, Default)]
 pub(super) struct Dropped {
     /// Requests that are to be answered, with the mounts on which they came.

@@ -113,13 +113,13 @@ impl Mount {
         }
     }
 
-    /// Where an entry is mounted.
+    /// Returns the path of an entry.
     pub(in crate::engine) fn path_of(&self, key: &Key) -> PathBuf {
         self.kind.entry_path(&self.path, key)
     }
 }
 
-/// What only a mount below an entry has.
+/// The part of a mount below an entry that others do not have.
 #[derive(Debug)]
 pub(in crate::engine) struct Nested {
     /// The entry it is mounted on.
@@ -135,7 +135,7 @@ pub(in crate::engine) enum Site {
     Submount(Wanted),
 }
 
-/// What only a top-level mount has.
+/// The part of a top-level mount that others do not have.
 #[derive(Debug)]
 pub(in crate::engine) struct Top {
     pub(in crate::engine) wanted: Wanted,

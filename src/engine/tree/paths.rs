@@ -17,7 +17,7 @@ pub(in crate::engine) struct Paths {
     hasher: RandomState,
 }
 
-/// Where the paths stand.
+/// The mounts whose paths are indexed.
 type Tops = BTreeMap<MountId, Box<Top>>;
 
 impl Paths {

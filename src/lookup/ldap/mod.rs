@@ -54,7 +54,7 @@ struct Session {
     uri: Uri,
 }
 
-/// Where a map is.
+/// Base and schema of a map.
 #[derive(Debug, Clone)]
 struct Place {
     dn: Vec<u8>,

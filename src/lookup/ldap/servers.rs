@@ -17,7 +17,7 @@ const AWAY_MAX: Duration = Duration::from_secs(4);
 /// The longest time for which the servers of a domain are remembered.
 const DOMAIN_MAX: Duration = Duration::from_secs(3600);
 
-/// What is known of the servers.
+/// State of the servers.
 pub(super) struct Servers {
     /// As configured; each may be several, separated by blanks.
     configured: Vec<Vec<u8>>,
@@ -30,7 +30,7 @@ struct State {
     domains: HashMap<String, (Vec<Uri>, Instant)>,
 }
 
-/// What the last attempt at a server has shown.
+/// Result of the last attempt at a server.
 #[derive(Debug, Clone, Copy)]
 enum Known {
     Good,

@@ -11,7 +11,7 @@ use crate::rpc::rpcbind::Transport;
 use crate::rpc::{Call, yp};
 use crate::sys::path;
 
-/// Where ypbind keeps a file for each domain that it is bound to.
+/// Directory in which ypbind keeps a file for each domain that it is bound to.
 const BINDINGS: &str = "/var/yp/binding";
 
 /// After a server was silent, one caller in so much time asks again; the others fail at once.

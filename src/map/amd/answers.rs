@@ -1,4 +1,4 @@
-//! What an entry depends on besides its text: facts about the machine and the network.
+//! Facts about the machine and the network that an entry depends on.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub enum Answer {
     Name(Vec<u8>),
 }
 
-/// What is known so far.
+/// The facts that are known so far.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answers(BTreeMap<Question, Answer>);
 

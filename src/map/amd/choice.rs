@@ -8,13 +8,13 @@ use crate::text::{Escaped, Position};
 /// A selected location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
-    /// Where the location is written.
+    /// Position of the location.
     pub place: Position,
-    /// What is mounted.
+    /// Type of the mount.
     pub mount: MountType,
-    /// Where a file system is mounted that the key leads to; the name of the map of a submount.
+    /// Mount point of the file system that the key leads to; for a submount, the name of its map.
     pub fs: Vec<u8>,
-    /// What the key leads to: `fs`, or a directory below it.
+    /// The directory that the key leads to: `fs`, or one below it.
     pub target: Vec<u8>,
     /// Options of the bind mount by which the key leads there.
     pub link_options: OptionList,
@@ -33,7 +33,7 @@ pub enum MountType {
     Auto {
         /// The kind of its source.
         kind: Option<SourceKind>,
-        /// What its keys begin with in the map.
+        /// Prefix of its keys in the map.
         prefix: Vec<u8>,
     },
     /// The key leads to a directory of this machine. With `exists`, only if it is there.

@@ -25,7 +25,7 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("union", "write the mount as type:=program with an overlay"),
 ];
 
-/// What an entry is evaluated with.
+/// Input of an evaluation.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// The key with the prefix of its submount.
@@ -40,20 +40,20 @@ pub struct Request<'a> {
     pub scope: &'a Scope<'a>,
     /// autofs.conf.
     pub settings: &'a Settings,
-    /// What is known of the machine and the network.
+    /// Facts about the machine and the network.
     pub answers: &'a Answers,
     /// Selects all locations, whatever their selectors say.
     pub all: bool,
 }
 
-/// What came of an evaluation.
+/// Result of an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Evaluated {
     /// The selected locations, in the order in which they are tried. They hold if nothing is `needed`.
     pub choices: Vec<Choice>,
-    /// What must be known first.
+    /// Questions that must be answered first.
     pub needed: BTreeSet<Question>,
-    /// What is doubtful.
+    /// Doubtful parts of the entry.
     pub warnings: Vec<Diagnostic>,
 }
 

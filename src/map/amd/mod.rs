@@ -36,7 +36,7 @@ pub const DEFAULTS_KEY: &[u8] = b"/defaults";
 pub struct Entry {
     /// Locations and what stands between them, in order.
     pub items: Vec<Item>,
-    /// Where it begins.
+    /// Position of its first byte.
     pub place: Position,
 }
 
@@ -56,7 +56,7 @@ pub enum Item {
 /// A location, or the defaults of others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
-    /// Where it begins, in bytes from the beginning of the entry.
+    /// Offset of its first byte in the entry.
     pub at: usize,
     /// All must match.
     pub selectors: Vec<Selector>,
@@ -67,18 +67,18 @@ pub struct Location {
 /// A condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector {
-    /// Where it begins, in bytes from the beginning of the entry.
+    /// Offset of its first byte in the entry.
     pub at: usize,
-    /// What is tested.
+    /// The test.
     pub test: Test,
 }
 
-/// What a selector tests.
+/// Tests of a selector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Test {
     /// `name==value` and `name!=value`.
     Compare {
-        /// Whose value is compared.
+        /// The value that is compared.
         compared: Compared,
         /// With what.
         value: Value,
@@ -137,7 +137,7 @@ named! {
         Osver = "osver",
         /// The operating system with its version.
         FullOs = "full_os",
-        /// Who makes the operating system.
+        /// Vendor of the operating system.
         Vendor = "vendor",
         /// The name of this host up to its first dot.
         Host = "host",
@@ -215,7 +215,7 @@ named! {
     Opt {
         /// How it is mounted.
         Type = "type",
-        /// Where the file system is mounted, or what a link leads to.
+        /// Mount point of the file system, or target of a link.
         Fs = "fs",
         /// The server.
         Rhost = "rhost",
@@ -225,7 +225,7 @@ named! {
         Dev = "dev",
         /// The directory below `fs` that the key leads to.
         Sublink = "sublink",
-        /// What the keys of a submount begin with.
+        /// Prefix of the keys of a submount.
         Pref = "pref",
         /// The kind of source of a submount.
         Maptype = "maptype",

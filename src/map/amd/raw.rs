@@ -14,7 +14,7 @@ pub struct Raw {
     pub text: Vec<u8>,
     /// The text of `/defaults` of the same map, and where it begins.
     pub defaults: Option<(Vec<u8>, Position)>,
-    /// What the keys of the submount begin with in the map.
+    /// Prefix of the keys of the submount in the map.
     pub prefix: Arc<[u8]>,
     /// The name of the map.
     pub map: Arc<[u8]>,
@@ -22,14 +22,14 @@ pub struct Raw {
     pub kind: Option<SourceKind>,
 }
 
-/// What an entry is read with, besides variables.
+/// Context in which an entry is read, besides variables.
 #[derive(Debug, Clone, Copy)]
 pub struct Around<'a> {
     /// The path that is asked for.
     pub path: &'a [u8],
     /// autofs.conf.
     pub settings: &'a Settings,
-    /// What is known of the machine and the network.
+    /// Facts about the machine and the network.
     pub answers: &'a Answers,
     /// Selects all locations, whatever their selectors say: to check them.
     pub all: bool,

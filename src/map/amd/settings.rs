@@ -1,4 +1,4 @@
-//! What autofs.conf says to entries in am-utils format.
+//! Settings of autofs.conf for entries in am-utils format.
 
 use crate::map::SourceKind;
 

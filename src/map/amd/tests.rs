@@ -1,4 +1,4 @@
-//! What entries select, by vectors of automount 5.1.9 and the manual.
+//! Tests of the choice among locations, with vectors of automount 5.1.9 and the manual.
 
 use std::path::Path;
 

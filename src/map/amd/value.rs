@@ -10,9 +10,9 @@ pub const VALUE_MAX: usize = 16 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Value {
     pieces: Vec<Piece>,
-    /// Where it begins, in bytes from the beginning of the entry.
+    /// Offset of its first byte in the entry.
     pub at: usize,
-    /// Where it ends.
+    /// Offset of the byte after it.
     pub end: usize,
 }
 

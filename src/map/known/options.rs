@@ -1,9 +1,9 @@
 //! The names of mount options, to tell a misspelt option from one that only this program does not know.
 
-/// What may follow the name of an option.
+/// Values that an option may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value {
-    /// Nothing: `ro`.
+    /// No value: `ro`.
     None,
     /// A number: `timeo=600`.
     Number,
@@ -95,7 +95,7 @@ pub fn is_option(name: &[u8]) -> bool {
     name.starts_with(b"x-") || name.starts_with(b"X-") || words().any(|word| name_of(word).as_bytes() == name)
 }
 
-/// What follows the option `name` at a file system of type `fstype`; `None` if it is not known.
+/// Returns the value that option `name` takes at a file system of type `fstype`; `None` if it is not known.
 pub fn value(name: &[u8], fstype: &[u8]) -> Option<Value> {
     let [first, second] = lists(fstype)?;
     let mut words = [first, second, AUTOMOUNT, GENERIC].into_iter().flat_map(str::split_ascii_whitespace);

@@ -13,7 +13,7 @@ pub fn is_type(name: &[u8]) -> bool {
     TYPES.split_ascii_whitespace().any(|known| known.as_bytes() == name)
 }
 
-/// What to write for a type that is spelled in another way.
+/// Returns the right spelling of a type that is spelled in another way.
 pub fn meant(name: &[u8]) -> Option<&'static str> {
     Some(match name.to_ascii_lowercase().as_slice() {
         b"smbfs" | b"smb" | b"smb2" | b"samba" | b"windows" => "cifs",

@@ -20,11 +20,11 @@ use crate::text::{Diagnostic, Escaped, Position};
 pub struct Lines {
     /// One line for each entry that can be used, in the order of the text, then one for each included map.
     pub text: Vec<u8>,
-    /// Where line `n + 1` comes from.
+    /// Position of line `n + 1` in the TOML file.
     pub places: Vec<Position>,
     /// The keys that wildcards serve, each with the number of its line.
     pub wildcards: BTreeMap<u32, Serves>,
-    /// What is wrong with the others.
+    /// Mistakes in the other lines.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -112,7 +112,7 @@ pub fn is_map(text: &[u8]) -> bool {
     table.get_ref().keys().any(|key| TOP.split(' ').any(|word| word == key.get_ref().as_ref()))
 }
 
-/// What holds for entries that say nothing else.
+/// Defaults of the entries of a map.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Defaults {
@@ -140,7 +140,7 @@ struct Entry {
     hidden: bool,
     /// The mounts of a multi-mount.
     mounts: Vec<Mount>,
-    /// Of a wildcard: keys that it does not serve.
+    /// For a wildcard: keys that it does not serve.
     except: Vec<Pattern>,
 }
 
@@ -171,7 +171,7 @@ fn entry(value: Spanned<DeValue<'_>>, source: &Source<'_>) -> Result<Entry, Diag
     }
 }
 
-/// What to write where there is nothing to mount.
+/// Help for an entry that mounts nothing.
 const HELP: &str =
     "write source = \"server:/path\", first = [...], map = \"auto.name\", mounts = [...] or hidden = true";
 

@@ -324,7 +324,7 @@ fn one_map(map: &Spanned<String>, lists: bool, source: &Source<'_>) -> Result<So
     }
 }
 
-/// What is passed on to each entry of the map.
+/// Returns the options that are passed on to each entry of the map.
 fn passed_on(
     options: Option<&Spanned<Several>>,
     variables: &BTreeMap<String, String>,

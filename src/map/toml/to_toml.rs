@@ -91,7 +91,7 @@ pub fn master(text: &[u8], file: &Arc<Path>) -> Converted {
     all_or_errors(out + &sun.tail, sun.errors)
 }
 
-/// What an item means, wherever it is and however its options are spelled.
+/// Returns an item in a form that is equal for all spellings of its meaning.
 fn meaning(item: &Item) -> Item {
     let nowhere = Position::whole(Path::new(""));
     let mut item = item.clone();

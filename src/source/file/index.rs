@@ -36,7 +36,7 @@ pub struct Index {
     /// Newlines before byte `i * MARK_EVERY`.
     marks: Vec<u32>,
     diagnostics: Vec<Diagnostic>,
-    /// Of a map in TOML, where each line comes from.
+    /// For a map in TOML, the position of each line.
     places: Option<Vec<Position>>,
 }
 
@@ -65,7 +65,7 @@ struct Text {
 pub struct Raw {
     /// All after the blanks behind the key; continued lines are joined.
     pub text: Vec<u8>,
-    /// Where it starts.
+    /// Position of its first byte.
     pub place: Position,
     /// In which language it is written.
     pub format: Format,
@@ -80,7 +80,7 @@ impl From<Raw> for Found {
 /// A `+map` line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IncludeLine {
-    /// Where it is: entries below this offset go before what it brings, entries above after it.
+    /// Its offset: entries below go before its own entries, entries above after them.
     pub offset: u32,
     /// The map that it names.
     pub source: SourceSpec,

@@ -66,11 +66,11 @@ struct File {
     reading: Flight,
 }
 
-/// What is known of the file; replaced as a whole.
+/// State of the file; replaced as a whole.
 #[derive(Default)]
 struct State {
     seen: Seen,
-    /// What is answered from.
+    /// Index that lookups use.
     index: Option<Arc<Index>>,
     /// In the order of the file.
     includes: Vec<Arc<Include>>,
@@ -242,7 +242,7 @@ impl MapSource for FileMap {
 
 /// Why a file is not read in a walk.
 enum Skipped {
-    /// What it says is known from another place.
+    /// Its content is known from another place.
     Known,
     /// It must not be included here.
     Error(Arc<SourceError>),

@@ -43,9 +43,9 @@ pub(in crate::source) struct Opened {
 pub(in crate::source) struct Content {
     /// All of it.
     pub(in crate::source) text: Vec<u8>,
-    /// What tells it from any other version...
+    /// Identity of this version of the file.
     pub(in crate::source) stamp: Stamp,
-    /// ...unless this is false: it was written just now, and the next change may get the same stamp.
+    /// Whether the stamp is unique. It is not if the file was written just now: the next change may get the same one.
     pub(in crate::source) settled: bool,
     /// The attributes of the file can be asked without waiting.
     pub(in crate::source) local: bool,
@@ -122,7 +122,7 @@ fn failed(path: &Arc<Path>, error: io::Error) -> SourceError {
     }
 }
 
-/// What it is instead of a file.
+/// Returns the kind of a path that is not a regular file.
 fn kind(stat: &Stat) -> &'static str {
     if stat.is_dir() { "a directory" } else { "a FIFO or a device" }
 }

@@ -9,10 +9,10 @@ use crate::sys::path::{self, Stat};
 use super::Stamp;
 use super::read::Content;
 
-/// What the last load found at the path.
+/// State of the path at the last load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::source) enum Seen {
-    /// Nothing that could be recognized.
+    /// The state could not be determined.
     #[default]
     Unknown,
     /// This version, which can be recognized without waiting.
@@ -21,14 +21,14 @@ pub(in crate::source) enum Seen {
     Unsettled(Stamp),
     /// This version, on a file system that may wait.
     Remote(Stamp),
-    /// Nothing.
+    /// There is no file.
     Absent,
     /// It did not look: the map is included by itself, or for a second time.
     Skipped,
 }
 
 impl Seen {
-    /// What reading has found.
+    /// Returns the state that reading has found.
     pub(in crate::source) fn of(content: &Content) -> Self {
         Self::version(content.stamp, content.settled, content.local)
     }
@@ -54,7 +54,7 @@ impl Seen {
     }
 }
 
-/// What the kernel's caches know of the path.
+/// Returns the attributes of a path that the kernel has in its caches.
 fn cached_stat(path: &Path) -> io::Result<Stat> {
     path::fstat(path::open_cached(path)?.as_fd())
 }

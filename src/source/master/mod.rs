@@ -35,11 +35,11 @@ const QUIET: Duration = Duration::from_millis(20);
 pub struct Master {
     /// The mount points.
     pub table: Table,
-    /// What is wrong with the lines, and with what they include.
+    /// Mistakes in the lines, and in the maps that they include.
     pub diagnostics: Vec<Diagnostic>,
     /// Whether the map was found.
     pub status: Status,
-    /// What could not be asked, and may be back soon.
+    /// Sources that could not be asked, and may be back soon.
     pub unread: Vec<Unread>,
     inputs: Vec<Input>,
 }
@@ -73,7 +73,7 @@ pub struct MasterFiles {
 }
 
 impl MasterFiles {
-    /// Nothing is read yet.
+    /// Creates a master map that is not read yet.
     pub fn new(environment: &Environment) -> Self {
         let Environment { readers, notices, lookups, .. } = environment;
         Self {
@@ -100,7 +100,7 @@ impl Unread {
     }
 }
 
-/// What a master map is read with.
+/// Everything that is needed to read a master map.
 #[derive(Debug, Clone)]
 pub struct Reading {
     /// The files.

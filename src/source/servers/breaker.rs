@@ -41,7 +41,7 @@ pub(super) enum Pass {
 struct Silence {
     until: Instant,
     back_off: Duration,
-    /// What comes of the question is not known yet.
+    /// The question is not answered yet.
     is_late: bool,
 }
 

@@ -15,7 +15,7 @@ use crate::text::Escaped;
 /// How long the attempt at one server may take while others remain.
 const WHILE_OTHERS_REMAIN: Duration = Duration::from_secs(10);
 
-/// What of the configuration a choice depends on.
+/// Settings that a choice depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choosing {
     /// `mount_nfs_default_protocol`.
@@ -55,7 +55,7 @@ pub struct Choice<'a> {
 pub struct Round {
     /// The mounts, in order.
     pub mounts: Vec<FsMount>,
-    /// What is known of each server, in sentences.
+    /// State of each server, in sentences.
     pub told: Vec<String>,
 }
 

@@ -75,7 +75,7 @@ pub(super) async fn by<T>(deadline: Instant, work: impl Future<Output = Result<T
     timeout_at(deadline, work).await.unwrap_or(Err(CallError::TimedOut))
 }
 
-/// Where a call goes, and from where.
+/// Source and destination of a call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Line {
     /// Address and port of the server.

@@ -1,4 +1,4 @@
-//! What a server exports: MOUNT EXPORT, by whichever address and transport answers.
+//! Exports of a server: MOUNT EXPORT, by the first address and transport that answers.
 
 use std::net::{IpAddr, SocketAddr};
 

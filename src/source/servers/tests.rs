@@ -15,7 +15,7 @@ use crate::rpc::{Call, NFS, Refusal, Writer, mark};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// What a server makes of a call; each piece is sent by itself, a little later than the one before.
+/// Function that answers a call in pieces; each piece is sent by itself, a little later than the one before.
 type Answer = fn(&[u8]) -> Vec<Vec<u8>>;
 
 fn honest(call: &[u8]) -> Vec<Vec<u8>> {

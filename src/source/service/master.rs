@@ -81,7 +81,7 @@ impl MasterMaps {
         }
     }
 
-    /// Where the lines of a master map are.
+    /// Returns the position that is shown for the lines of a master map.
     pub(in crate::source) fn place(kind: SourceKind, name: &[u8]) -> Position {
         place(kind, name)
     }

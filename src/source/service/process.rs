@@ -44,7 +44,7 @@ struct State {
     services: HashMap<DirectoryService, mpsc::UnboundedSender<Order>>,
 }
 
-/// What the task of a service is told.
+/// Orders to the task of a service.
 #[derive(Debug)]
 enum Order {
     Ask(Pending),
@@ -206,7 +206,7 @@ struct Process {
     socket: UnixStream,
     frames: Frames,
     requests: Requests,
-    /// What the process has not taken yet.
+    /// Bytes that the process has not taken yet.
     unsent: Vec<u8>,
     idle_since: Instant,
     buffer: Vec<u8>,

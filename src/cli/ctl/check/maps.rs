@@ -25,7 +25,7 @@ struct Wanted {
     options: MasterOptions,
     /// The mount point, of an indirect map.
     at: PathBuf,
-    /// Who names it.
+    /// Position of the line that names it.
     place: Position,
 }
 

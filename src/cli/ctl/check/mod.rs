@@ -27,7 +27,7 @@ use crate::source::master::{self, Status};
 use crate::sys::path;
 use crate::text::{Diagnostic, Escaped, Position};
 
-/// What is asked on the command line.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Only these files; their names determine their types
@@ -43,7 +43,7 @@ pub(super) struct Arguments {
     quiet: bool,
 }
 
-/// What else makes the answer no.
+/// Findings below an error that make the exit status 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Denied {
     Warnings,

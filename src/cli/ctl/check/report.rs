@@ -1,4 +1,4 @@
-//! What a check has found, and how it is told.
+//! The findings of a check, and their output.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};

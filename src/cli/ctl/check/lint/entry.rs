@@ -7,7 +7,7 @@ use crate::map::words::{Word, dequote, words};
 use crate::map::{self, Serves, sun};
 use crate::text::{Diagnostic, Escaped, Line};
 
-/// What belongs to one mount: the entry, or a part of a multi-mount.
+/// The words of one mount: an entry, or one part of a multi-mount.
 #[derive(Default)]
 pub(super) struct Group<'a> {
     /// Words with a dash.

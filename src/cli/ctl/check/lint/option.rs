@@ -18,7 +18,7 @@ struct Item<'a> {
     value: Option<&'a [u8]>,
 }
 
-/// What is wrong with an option, and what to write.
+/// A code, a message and a help about an option.
 type Finding = (&'static str, String, String);
 
 pub(super) fn examine(line: &Line<'_>, group: &Group<'_>, found: &mut Vec<Diagnostic>) {
