@@ -9,6 +9,10 @@
     reason = "a test fails by a panic"
 )]
 
+#[allow(dead_code, unreachable_pub, reason = "shared with e2e")]
+#[path = "common/console.rs"]
+mod console;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -252,4 +256,52 @@ fn the_table_of_features_has_no_holes() {
         let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
         assert!(cells.len() == 3 && cells.iter().all(|cell| !cell.is_empty()), "{row}");
     }
+}
+
+/// The documents whose commands `e2e::documents` runs.
+const RUN: &[&str] =
+    &["README.md", "docs/MIGRATING-FROM-AUTOFS.md", "docs/TROUBLESHOOTING.md", "packaging/man/autofsctl.8"];
+
+#[test]
+fn commands_in_documents_are_run_or_say_why_not() {
+    let pages = fs::read_dir(top().join("packaging/man")).unwrap().map(|entry| entry.unwrap().path());
+    for document in files(".md").into_iter().chain(pages) {
+        let name = document.strip_prefix(top()).unwrap().to_str().unwrap();
+        let is_known = console::DOCUMENTS.iter().any(|(known, _)| *known == name);
+        let blocks = console::blocks(name, &read(&document));
+        assert!(is_known || blocks.is_empty(), "{name} has commands: add it to tests/common/console.rs");
+        for block in blocks {
+            let place = format!("{name}:{}", block.line);
+            assert!(
+                !block.steps.is_empty(),
+                "{place}: a block without a command; a command begins with \"$ \" or \"# \""
+            );
+            match &block.why_not {
+                Some(reason) => assert!(reason.len() > 10, "{place}: say why it is not run"),
+                None => assert!(
+                    RUN.contains(&name),
+                    "{place}: e2e::documents does not run {name}: let it do so, or write <!-- not run: REASON --> before it"
+                ),
+            }
+        }
+    }
+    let tests = read("tests/e2e/documents.rs");
+    assert!(RUN.iter().all(|name| tests.contains(&format!("run(\"{name}\""))));
+}
+
+#[test]
+fn output_is_compared_with_what_a_document_shows() {
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let shown = lines("automount 0.1.0  pid 7  up 3s\n...\n/home  5m  until 12:51\n");
+    let printed = "automount 9.9.9 pid 4711 up 120ms\nany\nother\n/home   5m until 01:02:03\n";
+    assert_eq!(console::difference(&shown, printed), None);
+    assert!(console::difference(&shown, &printed.replace("5m", "6m")).is_some());
+    assert!(console::difference(&shown, &(printed.to_owned() + "more\n")).is_some());
+    assert_eq!(console::difference(&lines("read in ... ms: 1 added"), "read in 12 ms: 1 added\n"), None);
+    assert!(console::difference(&lines("read in ... ms: 1 added"), "read in 12 ms: 2 added\n").is_some());
+    let text = "<!-- not run: needs a robot -->\n\n```console\n$ a \\\n  b\nout\n# c\n```\n";
+    let blocks = console::blocks("x.md", text);
+    assert_eq!(blocks[0].why_not.as_deref(), Some("needs a robot"));
+    assert_eq!((blocks[0].steps[0].command.as_str(), &blocks[0].steps[0].shown), ("a \\\n  b", &lines("out")));
+    assert_eq!(blocks[0].steps.len(), 2);
 }

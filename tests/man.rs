@@ -86,7 +86,7 @@ fn autofs_toml_5_has_every_key_and_its_default() {
         help.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
     };
     for table in names("[unknown]").into_iter().filter(|name| name != MOUNT_POINTS) {
-        assert!(page.contains(&format!(".Ss [{table}]\n")), "[{table}]");
+        assert!(page.contains(&format!(".Ss [{table}]\\&\n")), "[{table}]");
         let part = listing.split_once(&format!("[{table}]\n")).unwrap().1.split("\n\n").next().unwrap();
         for key in names(&format!("[{table}]\nunknown = 1")) {
             assert!(part.contains(&format!("{key} = ")), "{key} of [{table}]");
@@ -154,15 +154,65 @@ fn pages_refer_to_pages_that_exist() {
     }
 }
 
-/// groff reports no warnings. Skipped if groff is not installed.
+/// groff reports no warnings. Ignored if groff is not installed.
 #[test]
 fn pages_are_good_mdoc() {
     for (name, _) in PAGES {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man").join(name);
         let Ok(output) = Command::new("groff").args(["-mdoc", "-Tutf8", "-ww", "-z"]).arg(path).output() else {
-            eprintln!("skipped: no groff");
+            eprintln!("ignored: needs groff");
             return;
         };
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{name}");
+    }
+}
+
+/// Returns what a program prints, or nothing, after a word about it, if the machine does not have the program.
+fn printed(program: &str, args: &[&str], page: &Path) -> Option<(String, String)> {
+    let mut command = Command::new(program);
+    // Wide enough for the text and no wider; no pager, and no colours.
+    command.env("MANWIDTH", "80").env("LC_ALL", "C.UTF-8").env("MANPAGER", "cat").env("TERM", "dumb");
+    let Ok(output) = command.args(args).arg(page).output() else {
+        eprintln!("ignored: needs {program}");
+        return None;
+    };
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Some((text(output.stdout), text(output.stderr)))
+}
+
+/// Lines that `man -l` shows fit into 80 columns. Ignored if man-db is not installed.
+#[test]
+fn pages_fit_into_80_columns() {
+    for (name, _) in PAGES {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man").join(name);
+        let Some((shown, said)) = printed("man", &["-l", "--warnings"], &path) else { return };
+        if shown.lines().count() < 20 {
+            // The stand-in of minimal images.
+            eprintln!("ignored: needs man-db");
+            return;
+        }
+        assert_eq!(said, "", "{name}");
+        let plain = |line: &str| {
+            // Bold is printed as a character over itself.
+            let mut kept: Vec<char> = Vec::new();
+            for c in line.chars() {
+                if c == '\u{8}' { drop(kept.pop()) } else { kept.push(c) }
+            }
+            kept.len()
+        };
+        let long: Vec<&str> = shown.lines().filter(|line| plain(line) > 80).collect();
+        assert_eq!(long, [""; 0], "{name}");
+    }
+}
+
+/// mandoc finds nothing to complain about. Ignored if it is not installed.
+#[test]
+fn pages_pass_the_checks_of_mandoc() {
+    for (name, _) in PAGES {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man").join(name);
+        let Some((said, _)) = printed("mandoc", &["-Tlint"], &path) else { return };
+        // Other pages need not be installed.
+        let said: Vec<&str> = said.lines().filter(|line| !line.contains("referenced manual not found")).collect();
+        assert_eq!(said, [""; 0], "{name}");
     }
 }

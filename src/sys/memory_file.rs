@@ -2,14 +2,25 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
 use nix::errno::Errno as Os;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::fstat;
+use nix::sys::stat::{Mode, fstat};
+
+/// Creates a file in memory with this content, which only its owner may read. It ends when its descriptor is closed.
+///
+/// # Errors
+/// Returns the errors of memfd_create(2), fchmod(2) and write(2).
+pub fn text(name: &CStr, content: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
+    nix::sys::stat::fchmod(&file, Mode::S_IRUSR)?;
+    file.write_all(content)?;
+    Ok(file)
+}
 
 /// A memfd. Pages that were never written take no memory.
 #[derive(Debug)]

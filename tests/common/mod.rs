@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "each suite uses a part of it")]
 
+pub mod console;
 pub mod daemon;
 pub mod lab;
 pub mod servers;

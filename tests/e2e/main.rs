@@ -21,6 +21,7 @@ mod amd;
 mod broken;
 mod covers;
 mod crash;
+mod documents;
 mod expire;
 mod filters;
 mod hangs;

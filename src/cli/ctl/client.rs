@@ -42,6 +42,9 @@ pub enum ClientError {
     /// The connection has failed.
     #[error("cannot talk to the daemon: {}", plain(.0))]
     Io(#[from] io::Error),
+    /// An argument has no meaning.
+    #[error("{0}")]
+    Usage(String),
     /// The output could not be written.
     #[error("cannot write the output: {}", plain(.0))]
     Output(io::Error),

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::client::{self, ClientError};
 use super::exit::Exit;
-use super::{Session, output};
+use super::{Session, check, output};
 use crate::control::{Answer, Call};
 use crate::sys::mountinfo;
 
@@ -176,6 +176,9 @@ fn values(arg: &Arg, names: impl Fn(Names) -> Vec<String>, found: &mut Vec<(Stri
     let known = arg.get_possible_values();
     let about = |value: &PossibleValue| (value.get_name().to_owned(), described(value.get_help()));
     found.extend(known.iter().map(about));
+    if matches!(arg.get_id().as_str(), "explain" | "allow") && !arg.is_positional() {
+        found.extend(check::codes::all().into_iter().map(|code| (code.to_owned(), String::new())));
+    }
     let is_path = arg.is_positional() && matches!(arg.get_id().as_str(), "path" | "which");
     if arg.get_id() == "blocked" {
         found.extend(names(Names::Blocked).into_iter().map(|name| (name, String::new())));
@@ -224,6 +227,9 @@ mod tests {
         assert_eq!(completed(&["--color", "="]), ["auto", "always", "never"]);
         assert_eq!(completed(&["--color", "=", "n", "ping"]), ["ping"]);
         assert_eq!(completed(&["quiesce", "--mode", "l"]), ["live"]);
+        assert_eq!(completed(&["check", "--as", "a"]), ["amd", "autofs.conf", "autofs.toml"]);
+        assert_eq!(completed(&["check", "--explain", "map::sh"]), ["map::shadowed"]);
+        assert_eq!(completed(&["check", "--allow", "text::cr"]), ["text::crlf"]);
     }
 
     #[test]

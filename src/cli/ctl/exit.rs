@@ -5,13 +5,15 @@ use std::process::ExitCode;
 use super::client::ClientError;
 use crate::control::ControlError;
 
-/// The exit status. Wrong usage (2) comes from the argument parser.
+/// The exit status. The argument parser uses 2 as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// Success, or the answer is yes.
     Yes = 0,
     /// The answer is no: not mounted, not found, errors in a check.
     No = 1,
+    /// Wrong usage.
+    Usage = 2,
     /// The daemon is not running (3 as in systemctl and LSB).
     NotRunning = 3,
     /// Permission denied.
@@ -28,6 +30,7 @@ impl Exit {
         match self {
             Self::Yes => "yes",
             Self::No => "no",
+            Self::Usage => "usage",
             Self::NotRunning => "not_running",
             Self::Denied => "denied",
             Self::Failed => "failed",
@@ -46,6 +49,7 @@ impl From<&ClientError> for Exit {
     fn from(error: &ClientError) -> Self {
         match error {
             ClientError::NotRunning(_) => Self::NotRunning,
+            ClientError::Usage(_) => Self::Usage,
             ClientError::Denied(_) | ClientError::Refused(ControlError::PermissionDenied) => Self::Denied,
             ClientError::Refused(ControlError::NoSuchMount { .. } | ControlError::NotBlocked { .. }) => Self::No,
             ClientError::TimedOut(_) | ClientError::NotMounted(..) => Self::TimedOut,

@@ -68,6 +68,25 @@ pub(super) fn fitted(text: String, width: Option<usize>) -> String {
     fitted
 }
 
+/// Returns the words of a paragraph in lines of at most `width` columns, as far as blanks allow it.
+pub(super) fn wrapped(paragraph: &str, width: usize) -> String {
+    let (mut lines, mut room) = (String::new(), width);
+    for word in paragraph.split_whitespace() {
+        let needed = word.width();
+        if lines.is_empty() {
+            room = width.saturating_sub(needed);
+        } else if needed < room {
+            lines += " ";
+            room -= needed + 1;
+        } else {
+            lines += "\n";
+            room = width.saturating_sub(needed);
+        }
+        lines += word;
+    }
+    lines + "\n"
+}
+
 /// Returns the columns of a text on a terminal. Escape sequences have none.
 fn shown_width(text: &str) -> usize {
     let mut plain = text.split("\x1b[");

@@ -1,37 +1,45 @@
 //! `autofsctl check`: reads the whole configuration, or some files of it, and shows everything that is wrong.
 
+pub(super) mod codes;
 mod drop_ins;
+mod kind;
 mod lint;
 mod maps;
 mod permissions;
 mod report;
 mod service;
 
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
 
+use self::kind::Kind;
 use self::maps::Maps;
 use self::report::Report;
 use super::Session;
 use super::client::ClientError;
 use super::exit::Exit;
 use crate::cli::reading::{Reader, is_called_master};
-use crate::config::{AutofsConf, Native, Nsswitch};
+use crate::config::{AutofsConf, Native};
 use crate::map::{Format, toml};
-use crate::source::Mode;
 use crate::source::configuration::{self, Configuration};
 use crate::source::master::{self, Status};
-use crate::sys::path;
+use crate::source::{Mode, Names};
+use crate::sys::{memory_file, path};
 use crate::text::{Diagnostic, Escaped, Position};
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Only these files; their names determine their types
+    /// Only these files; "-" is standard input
     files: Vec<PathBuf>,
+    /// What the files are, if their names do not tell
+    #[arg(long = "as", value_name = "KIND", requires = "files")]
+    kind: Option<Kind>,
     /// Let warnings make the exit status 1, too
     #[arg(long, value_name = "WHAT")]
     deny: Option<Denied>,
@@ -41,6 +49,9 @@ pub(super) struct Arguments {
     /// Print no summary
     #[arg(long, short)]
     quiet: bool,
+    /// Explain a code, or list all codes
+    #[arg(long, value_name = "CODE", num_args = 0..=1, conflicts_with_all = ["files", "kind", "deny", "allow", "quiet"])]
+    explain: Option<Option<String>>,
 }
 
 /// Findings below an error that make the exit status 1.
@@ -51,6 +62,9 @@ enum Denied {
 
 /// Checks files, or everything that the daemon would read; errors make the answer no.
 pub(super) fn check(session: &Session, arguments: &Arguments) -> Result<Exit, ClientError> {
+    if let Some(code) = &arguments.explain {
+        return codes::show(session, code.as_deref());
+    }
     let mut check = match Check::new() {
         Ok(check) => check,
         Err(error) => {
@@ -61,15 +75,43 @@ pub(super) fn check(session: &Session, arguments: &Arguments) -> Result<Exit, Cl
     if arguments.files.is_empty() {
         check.everything();
     }
+    let mut input = None;
     for file in &arguments.files {
-        check.file(file);
+        if file.as_os_str() != STDIN {
+            check.file(file, arguments.kind);
+        } else if input.is_none() {
+            let staged = Staged::read_stdin()?;
+            check.file(&staged.path, arguments.kind);
+            input = Some(staged);
+        }
     }
     let mut report = check.report;
     report.arrange();
+    if let Some(staged) = &input {
+        report.rename(&staged.path, Path::new(STDIN));
+    }
     report.allow(&arguments.allow);
     session.show(&report.json(), || report.text(session.bold, !arguments.quiet))?;
     let is_denied = arguments.deny.is_some() && report.warnings() > 0;
     Ok(if report.errors() > 0 || is_denied { Exit::No } else { Exit::Yes })
+}
+
+/// The name of standard input.
+const STDIN: &str = "-";
+
+/// Standard input as a file: all readers take paths.
+struct Staged {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Staged {
+    fn read_stdin() -> io::Result<Self> {
+        let mut text = Vec::new();
+        io::stdin().lock().read_to_end(&mut text)?;
+        let file = memory_file::text(c"autofsctl-stdin", &text)?;
+        Ok(Self { path: PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())), _file: file })
+    }
 }
 
 struct Check {
@@ -103,11 +145,10 @@ impl Check {
         self.master(&name, underscore);
     }
 
-    /// Checks a file whose type is determined by its name.
-    fn file(&mut self, file: &Path) {
+    /// Checks a file. Without `kind`, its name and content determine what it is.
+    fn file(&mut self, file: &Path, kind: Option<Kind>) {
         let Ok(file) = std::path::absolute(file) else { return };
-        let name = file.file_name().unwrap_or_default().as_encoded_bytes();
-        if is_called_master(&file) {
+        if kind.map_or_else(|| is_called_master(&file), |kind| kind == Kind::Master) {
             self.master(file.as_os_str().as_encoded_bytes(), false);
             return;
         }
@@ -121,23 +162,25 @@ impl Check {
         };
         self.report.count(&file);
         let shared: Arc<Path> = file.as_path().into();
-        let diagnostics = if name == b"nsswitch.conf" {
-            self.services(&file);
-            Nsswitch::parse(&text, &shared).map_or_else(|error| vec![error], |(_, diagnostics)| diagnostics)
-        } else if name.ends_with(b".conf") {
-            AutofsConf::read(Some((&shared, &text)), None, |_| None).1
-        } else if name.ends_with(b".toml") && toml::is_map(&text) {
-            let mode = mode(&toml::lines(&text, &shared).text);
-            Maps::new(&self.reader, &self.configuration, &mut self.report).file(&file, Format::Toml, mode);
-            return;
-        } else if name.ends_with(b".toml") && toml::master::is_master(&text) {
-            self.master(file.as_os_str().as_encoded_bytes(), false);
-            return;
-        } else if name.ends_with(b".toml") {
-            Native::parse(&text, &shared).map_or_else(|errors| errors, |(_, diagnostics)| diagnostics)
-        } else {
-            Maps::new(&self.reader, &self.configuration, &mut self.report).file(&file, Format::Sun, mode(&text));
-            return;
+        let mut map = |format, mode| {
+            Maps::new(&self.reader, &self.configuration, &mut self.report).file(&file, format, mode);
+        };
+        let diagnostics = match kind.unwrap_or_else(|| Kind::of(&file, &text)) {
+            Kind::NsswitchConf => {
+                self.services(&file);
+                Names::parse(&text, &shared).map_or_else(|error| vec![error], |(_, diagnostics)| diagnostics)
+            }
+            Kind::AutofsConf => AutofsConf::read(Some((&shared, &text)), None, |_| None).1,
+            Kind::AutofsToml => Native::parse(&text, &shared).map_or_else(|errors| errors, |(_, said)| said),
+            Kind::Toml if toml::master::is_master(&text) => {
+                let name = [b"file,toml:", file.as_os_str().as_encoded_bytes()].concat();
+                return self.master(&name, false);
+            }
+            Kind::Toml => return map(Format::Toml, mode(&toml::lines(&text, &shared).text)),
+            Kind::Amd => return map(Format::Amd, Mode::Indirect),
+            Kind::Indirect => return map(Format::Sun, Mode::Indirect),
+            Kind::Direct => return map(Format::Sun, Mode::Direct),
+            Kind::Master | Kind::Sun => return map(Format::Sun, mode(&text)),
         };
         self.report.extend(diagnostics);
     }

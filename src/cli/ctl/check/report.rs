@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::control::Bytes;
 use crate::source::configuration;
-use crate::text::{self, Diagnostic, Severity};
+use crate::text::{self, Diagnostic, Escaped, Severity};
 
 /// Diagnostics in the order in which they were found, each once, and the files that were read.
 #[derive(Debug, Default)]
@@ -70,6 +70,26 @@ impl Report {
             arranged.append(&mut of_file);
         }
         self.diagnostics = arranged;
+    }
+
+    /// Gives a file another name in all that is shown.
+    pub(super) fn rename(&mut self, file: &Path, name: &Path) {
+        let (mut lines, shown) = (Lines::default(), Escaped::path(file).to_string());
+        let renamed = |text: &str| text.replace(&shown, &Escaped::path(name).to_string());
+        for diagnostic in &mut self.diagnostics {
+            diagnostic.message = renamed(&diagnostic.message);
+            diagnostic.help = diagnostic.help.as_deref().map(renamed);
+            if *diagnostic.place.file == *file {
+                // The line is read while the file has the name by which it can be opened.
+                let line = diagnostic.place.line;
+                diagnostic.excerpt =
+                    diagnostic.excerpt.take().or_else(|| Some(lines.line(&diagnostic.place.file, line)?.into()));
+                diagnostic.place.file = name.into();
+            }
+        }
+        if self.files.remove(file) {
+            self.files.insert(name.to_owned());
+        }
     }
 
     /// Leaves out the warnings with these codes.

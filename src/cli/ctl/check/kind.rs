@@ -1,0 +1,67 @@
+//! What a file is: a master map, a map or a configuration file.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+
+use crate::map::toml;
+
+/// What a file is read as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Kind {
+    /// A master map
+    Master,
+    /// An indirect map in Sun format
+    Indirect,
+    /// A direct map in Sun format
+    Direct,
+    /// A map in Sun format; direct if its first key is a path
+    Sun,
+    /// A map in the format of am-utils
+    Amd,
+    /// A map or a master map in TOML
+    Toml,
+    /// The configuration file autofs.conf
+    #[value(name = "autofs.conf", alias = "conf")]
+    AutofsConf,
+    /// The configuration file autofs.toml
+    #[value(name = "autofs.toml")]
+    AutofsToml,
+    /// The configuration file nsswitch.conf
+    #[value(name = "nsswitch.conf", alias = "nsswitch")]
+    NsswitchConf,
+}
+
+impl Kind {
+    /// Returns what a file is by its name and its text. Master maps in Sun format are known by their names alone.
+    pub(super) fn of(file: &Path, text: &[u8]) -> Self {
+        let name = file.file_name().unwrap_or_default().as_encoded_bytes();
+        let is_toml = name.ends_with(b".toml");
+        if name == b"nsswitch.conf" {
+            Self::NsswitchConf
+        } else if name.ends_with(b".conf") {
+            Self::AutofsConf
+        } else if is_toml && (toml::is_map(text) || toml::master::is_master(text)) {
+            Self::Toml
+        } else if is_toml {
+            Self::AutofsToml
+        } else {
+            Self::Sun
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_what_its_name_and_text_say() {
+        let of = |name: &str, text: &str| Kind::of(Path::new(name), text.as_bytes());
+        assert_eq!(of("/etc/nsswitch.conf", ""), Kind::NsswitchConf);
+        assert_eq!(of("/etc/autofs.conf", ""), Kind::AutofsConf);
+        assert_eq!(of("/etc/autofs.toml", "[limits]\nmounts = 5\n"), Kind::AutofsToml);
+        assert_eq!(of("/etc/home.toml", "[entries]\na = \"h:/a\"\n"), Kind::Toml);
+        assert_eq!(of("/etc/auto.home", "[entries]\n"), Kind::Sun);
+    }
+}
