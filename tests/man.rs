@@ -196,7 +196,11 @@ fn pages_fit_into_80_columns() {
             // Bold is printed as a character over itself.
             let mut kept: Vec<char> = Vec::new();
             for c in line.chars() {
-                if c == '\u{8}' { drop(kept.pop()) } else { kept.push(c) }
+                if c == '\u{8}' {
+                    kept.pop();
+                } else {
+                    kept.push(c);
+                }
             }
             kept.len()
         };
