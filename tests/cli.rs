@@ -309,3 +309,16 @@ fn bash_completes_the_command_line() {
     assert_eq!(completed(&["convert", "--m"]), (0, "--master\n".into(), String::new()));
     assert_eq!(completed(&["check", "/etc/auto"]), (0, "\n".into(), String::new()));
 }
+
+#[test]
+fn convert_says_in_json_what_it_cannot_convert() {
+    let dir = tempfile::tempdir().unwrap();
+    let map = dir.path().join("auto.home");
+    std::fs::write(&map, "broken /a\n").unwrap();
+    let (status, out, err) = autofsctl(&["--json", "convert", map.to_str().unwrap()]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((status, &json["errors"], &json["diagnostics"][0]["line"], &*err), (1, &1.into(), &1.into(), ""));
+    let (status, out, _) = autofsctl(&["--json", "convert", "/nonexistent/auto.home"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((status, &json["diagnostics"][0]["code"]), (1, &"convert::unreadable".into()));
+}

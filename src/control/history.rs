@@ -212,6 +212,8 @@ pub enum EventKind {
     Trouble,
     /// A source of maps does not answer, or answers again.
     Source,
+    /// A file server does not answer, or answers again.
+    Server,
     /// A checkpoint was prepared, or restored.
     Checkpoint,
     /// A kind that this version does not know.
@@ -230,6 +232,7 @@ impl EventKind {
             Self::Refused => "refused",
             Self::Trouble => "trouble",
             Self::Source => "source",
+            Self::Server => "server",
             Self::Checkpoint => "checkpoint",
             Self::Other => "other",
         }

@@ -17,6 +17,30 @@ pub struct Metrics {
     pub reloads: u64,
     /// The counters of each mount point.
     pub mounts: Vec<MountCounters>,
+    /// Whether the last reading of configuration and maps has read all of them.
+    #[serde(default)]
+    pub reload_success: bool,
+    /// The counters of each source of maps, since the start of the worker.
+    #[serde(default)]
+    pub sources: Vec<SourceCounters>,
+}
+
+/// The counters of a source of maps.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SourceCounters {
+    /// The kind of the source, a colon, and the name of the map. Never a key.
+    pub source: Bytes,
+    /// Whether the last question was answered. Left out if the source was never there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up: Option<bool>,
+    /// Questions that were asked.
+    pub questions: u64,
+    /// Questions without an answer that could be used.
+    pub errors: u64,
+    /// Keys that were answered from memory.
+    pub cache_hits: u64,
+    /// The time that all questions have taken, in microseconds.
+    pub microseconds: u64,
 }
 
 /// The counters of a mount point.

@@ -28,7 +28,7 @@ pub use change::{Change, Extent, Place, Problem, Reload, Reloaded};
 pub use error::ControlError;
 pub use explain::{Explain, Explanation, OptionOrigin, Origin, Outcome};
 pub use history::{History, HistoryQuery};
-pub use metrics::{Metrics, MountCounters};
+pub use metrics::{Metrics, MountCounters, SourceCounters};
 pub use path_status::{PathState, PathStatus};
 pub use plan::PlanTree;
 pub use protocol::Frames;

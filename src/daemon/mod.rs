@@ -13,6 +13,7 @@ mod mailbox;
 mod maps;
 mod mounts;
 mod network;
+mod news;
 mod problems;
 mod process_names;
 mod readable;
@@ -164,6 +165,9 @@ async fn live(
     spawn_local(network::watch(Rc::clone(&worker)));
     spawn_local(restore::watch(Rc::clone(&worker)));
     spawn_local(retry_sources::retry(Rc::clone(&worker)));
+    let has_died = matches!(predecessor, Some(Predecessor::Died(_) | Predecessor::Hung));
+    spawn_local(news::watch(Rc::clone(&worker), has_died));
+    spawn_local(news::record(Rc::clone(&worker)));
     let socket = Path::new(SOCKET);
     match serve::listen(socket, |pid| again && children::group_of(pid) == Some(children::process_group())) {
         Ok(listener) => {

@@ -1,25 +1,45 @@
-//! Lists what is not served now, for `autofsctl status`, `explain` and `reload`.
+//! Lists what is not served now, for `autofsctl status`, `explain` and `reload`, and for the history.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::control::history::EventKind;
 use crate::control::{Bytes, Place, Problem};
 use crate::daemon::maps;
+use crate::daemon::mounts::AutofsMount;
 use crate::daemon::reload::compare::{Line, lines};
 use crate::daemon::worker::Worker;
 use crate::engine::AbsentView;
 
+/// Begins the part of a reason that says when a mount point is tried again.
+pub(crate) const AGAIN: &str = "; tried again in ";
+
 /// Lists lines of the configuration and of the master map that are refused, maps that cannot be read, and mount points that cannot
 /// be mounted.
 pub(crate) fn problems(worker: &Worker) -> Vec<Problem> {
-    let mut problems: Vec<Problem> = {
-        let state = worker.state.borrow();
-        let of_master = state.maps.master().map(|master| master.diagnostics.as_slice()).unwrap_or_default();
-        let of_lines = state.rejected.iter().chain(of_master).filter_map(maps::problem_of);
-        of_lines.chain(lines(&state.maps).iter().filter_map(unread)).collect()
-    };
+    let mut problems = refused(worker);
+    problems.extend(unread_maps(worker));
     problems.extend(absent(worker));
     problems
+}
+
+/// Lists the same and the mount points that no path leads to, each with the kind of event that it is.
+pub(crate) fn all(worker: &Worker) -> Vec<(EventKind, Problem)> {
+    let as_kind = |kind: EventKind, problems: Vec<Problem>| problems.into_iter().map(move |problem| (kind, problem));
+    let refused = as_kind(EventKind::Refused, refused(worker));
+    let unread = as_kind(EventKind::Source, unread_maps(worker));
+    let in_trouble = as_kind(EventKind::Trouble, absent(worker)).chain(as_kind(EventKind::Trouble, troubled(worker)));
+    refused.chain(unread).chain(in_trouble).collect()
+}
+
+fn refused(worker: &Worker) -> Vec<Problem> {
+    let state = worker.state.borrow();
+    let of_master = state.maps.master().map(|master| master.diagnostics.as_slice()).unwrap_or_default();
+    state.rejected.iter().chain(of_master).filter_map(maps::problem_of).collect()
+}
+
+fn unread_maps(worker: &Worker) -> Vec<Problem> {
+    lines(&worker.state.borrow().maps).iter().filter_map(unread).collect()
 }
 
 /// Returns a line as one that is not served, if its map could not be read.
@@ -43,10 +63,26 @@ pub(crate) fn absent(worker: &Worker) -> Vec<Problem> {
             };
             let again = absent
                 .again
-                .map_or(String::new(), |at| format!("; tried again in {}s", at.0.saturating_sub(now.0).div_ceil(1000)));
+                .map_or(String::new(), |at| format!("{AGAIN}{}s", at.0.saturating_sub(now.0).div_ceil(1000)));
             let place = places.get(&absent.wanted.map).cloned();
             Problem { path: Bytes::from(&*path), place, reason: why + &again, left: false }
         };
         engine.absent().map(problem).collect()
     })
+}
+
+/// Returns problems for mount points that are covered or were moved.
+pub(crate) fn troubled(worker: &Worker) -> Vec<Problem> {
+    if !worker.mounts.has_trouble() {
+        return Vec::new();
+    }
+    let state = worker.state.borrow();
+    let place =
+        |number| state.maps.configured().find(|(map, _)| map.number == number).map(|(_, place)| Place::from(place));
+    let troubles = |mount: &AutofsMount| Some((mount.path.clone(), mount.map.number, mount.trouble.clone()?));
+    let problem = |(path, number, trouble): (Arc<std::path::Path>, u32, Arc<str>)| {
+        let path = Bytes::from(&*state.real.written(&path).unwrap_or(path));
+        Problem { path, place: place(number), reason: trouble.to_string(), left: false }
+    };
+    worker.mounts.filter_map(|_, mount| troubles(mount)).into_iter().map(problem).collect()
 }

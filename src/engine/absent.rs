@@ -38,6 +38,11 @@ impl Engine {
         })
     }
 
+    /// Returns how many top-level mounts are wanted and not there.
+    pub fn absent_count(&self) -> usize {
+        self.absent.len()
+    }
+
     /// Handles an autofs mount that was unmounted from outside, or that nobody can reach any more.
     pub(super) fn vanish(&mut self, id: MountId) {
         let Some(top) = self.tree.top(id) else {

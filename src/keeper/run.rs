@@ -22,7 +22,7 @@ use log::{error, info, warn};
 use super::handover::{Files, Handover, OutgoingHandover};
 use super::watchdog::{self, Seen, Verdict, Watchdog};
 use crate::link::channel::SIZE;
-use crate::link::{Inheritance, Link, Message, Predecessor, Pulse, START_FAILED};
+use crate::link::{Inheritance, Link, Message, Predecessor, Pulse, START_FAILED, ServiceState};
 use crate::link::{history, journal};
 use crate::logging::fields;
 use crate::sys::children::{self, Exit, Fork, Reaped, Signal};
@@ -69,6 +69,9 @@ pub(super) trait Waiting {
 
     /// All reloads have ended.
     fn reloaded(&mut self);
+
+    /// The daemon says what it does now.
+    fn state(&mut self, state: ServiceState);
 
     /// The daemon is alive.
     fn alive(&mut self);
@@ -408,6 +411,7 @@ impl Keeper {
             (Some(Message::Ending(code)), None) => self.ending = Some(code),
             (Some(Message::Upgrade), None) => self.upgrade = true,
             (Some(Message::Reloaded), None) => waiting.reloaded(),
+            (Some(Message::State(state)), None) => waiting.state(state),
             _ => {}
         }
         true
@@ -513,6 +517,8 @@ mod tests {
         fn reloading(&mut self) {}
 
         fn reloaded(&mut self) {}
+
+        fn state(&mut self, _: ServiceState) {}
 
         fn alive(&mut self) {}
 

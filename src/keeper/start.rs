@@ -13,7 +13,7 @@ use sd_notify::NotifyState;
 use super::flag::{Flag, Taken};
 use super::handover::{Files, Handover, HandoverError};
 use super::run::{Keeper, PATIENCE, TABLE, Waiting};
-use crate::link::{Inheritance, START_FAILED, history, journal};
+use crate::link::{Doing, Inheritance, START_FAILED, ServiceState, history, journal};
 use crate::logging::{self, Logger};
 use crate::options::Options;
 use crate::sys::autofs::{self, Control};
@@ -155,6 +155,12 @@ impl Waiting for Status {
         }
     }
 
+    fn state(&mut self, state: ServiceState) {
+        if self.managed {
+            let _ = sd_notify::notify(&[NotifyState::Status(&state.to_string())]);
+        }
+    }
+
     fn alive(&mut self) {
         let _ = sd_notify::notify(&[NotifyState::Watchdog]);
     }
@@ -279,6 +285,7 @@ fn live(
 ) -> u8 {
     let sink = if options.foreground { logging::Sink::Stderr } else { logging::Sink::Syslog };
     let logger = logging::install(sink, options.verbosity);
+    status.state(ServiceState::new(Doing::Starting));
     match keeper.run(&mut status) {
         Ok(code) => {
             status.tell(code);

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use super::ServiceState;
 use crate::sys::fds;
 
 /// A message of the worker to the keeper.
@@ -21,6 +22,8 @@ pub enum Message {
     Upgrade,
     /// No reload is running or wished for any more. A keeper of a program without this message ignores it.
     Reloaded,
+    /// What the daemon does now. A keeper of a program without this message ignores it.
+    State(ServiceState),
 }
 
 /// Bytes of a message on the wire.
@@ -37,6 +40,7 @@ impl Message {
             Self::Ending(code) => (4, code.into()),
             Self::Upgrade => (5, 0),
             Self::Reloaded => (6, 0),
+            Self::State(state) => (7, state.encode()),
         };
         let mut bytes = [0; SIZE];
         for (place, word) in bytes.chunks_exact_mut(4).zip([MAGIC, kind, argument]) {
@@ -62,6 +66,7 @@ impl Message {
             4 => u8::try_from(argument).ok().map(Self::Ending),
             5 => Some(Self::Upgrade),
             6 => Some(Self::Reloaded),
+            7 => ServiceState::decode(argument).map(Self::State),
             _ => None,
         }
     }
@@ -102,6 +107,7 @@ mod tests {
             Message::Ending(3),
             Message::Upgrade,
             Message::Reloaded,
+            Message::State(ServiceState::new(crate::link::Doing::Quiesced)),
         ] {
             assert_eq!(Message::decode(&m.encode()), Some(m));
             assert_eq!(Message::decode(&m.encode()[..8]), None, "half a message");

@@ -6,11 +6,13 @@ mod inheritance;
 pub mod journal;
 mod pulse;
 pub mod ring;
+mod service_state;
 mod shares;
 
 pub use channel::{Link, Message};
 pub use inheritance::{Inheritance, Predecessor};
 pub use pulse::Pulse;
+pub use service_state::{Doing, ServiceState};
 
 /// The exit status of a start that failed.
 pub const START_FAILED: u8 = 1;

@@ -36,7 +36,7 @@ pub(super) fn action(
     facts: &Facts<'_>,
     first: bool,
 ) -> Result<Action, Diagnostic> {
-    let mut near = Vec::new();
+    let (mut near, mut unknown) = (Vec::new(), Vec::new());
     let mut far: Vec<(u64, FsMount)> = Vec::new();
     let locations = with_blanks(locations);
     for text in &locations {
@@ -65,7 +65,7 @@ pub(super) fn action(
                     let server = server(ctx, wishes, host, &replica);
                     far.push((server.untested_cost(), FsMount { server: Some(server), ..by_nfs(host) }));
                 }
-                Host::Unknown if first => {}
+                Host::Unknown if first => unknown.push(Escaped(unbracketed(host)).to_string()),
                 Host::Unknown => {
                     let server = server(ctx, wishes, host, &replica);
                     far.push((u64::MAX, FsMount { server: Some(server), ..by_nfs(host) }));
@@ -78,7 +78,9 @@ pub(super) fn action(
     let mut mounts = near;
     mounts.extend(far.into_iter().map(|(_, mount)| mount));
     if mounts.is_empty() && first {
-        return Err(ctx.error("plan::hosts", "no hosts available"));
+        let names = unknown.join(", ");
+        let why = if names.is_empty() { names } else { format!(": no address is known for {names}") };
+        return Err(ctx.error("plan::hosts", format!("no hosts available{why}")));
     }
     Ok(Action::Mount(mounts))
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-use super::{Lookups, Names, Programs, Readers, Servers, Users};
+use super::{Lookups, Names, Programs, Readers, Servers, Tallies, Users};
 use crate::map::System;
 use crate::mutex::lock;
 use crate::sys::user;
@@ -49,12 +49,14 @@ pub struct Notices {
     kept: Option<Mutex<Vec<Diagnostic>>>,
     /// Told when a source answers that was late, or that could not be read.
     answered: Notify,
+    /// What is counted of each source. Servers share it for their news.
+    pub tallies: Arc<Tallies>,
 }
 
 impl Notices {
     /// Notices that are kept until they are [taken](Self::take).
     pub fn keep() -> Self {
-        Self { kept: Some(Mutex::default()), answered: Notify::new() }
+        Self { kept: Some(Mutex::default()), ..Self::default() }
     }
 
     /// Reports diagnostics.

@@ -7,8 +7,8 @@ use super::file::Trail;
 use super::multi::Part;
 use super::service::DirectoryService;
 use super::{
-    AmdMap, Bounded, Bounds, BuiltInMap, Chain, DirectoryMap, Environment, FileMap, MapSource, Mode, Multi, Origin,
-    ProgramMap, ServiceMap, Unsupported, Untyped,
+    AmdMap, Bounded, Bounds, BuiltInMap, Chain, Counted, DirectoryMap, Environment, FileMap, MapSource, Mode, Multi,
+    Origin, ProgramMap, ServiceMap, Unsupported, Untyped,
 };
 use crate::config::nsswitch::Service;
 use crate::map::{Format, SourceKind, SourceSpec};
@@ -81,13 +81,17 @@ impl Opener<'_> {
                 // Servers have deadlines of their own, and none of them is late for the others.
                 let bounds = Bounds { width: 1024, late_max: usize::MAX, ..Bounds::default() };
                 let map = Arc::new(BuiltInMap::hosts(self.environment));
-                Arc::new(Bounded::new(map, bounds, &self.environment.notices))
+                self.counted(Arc::new(Bounded::new(map, bounds, &self.environment.notices)))
             }
         }
     }
 
     fn bounded(self, source: impl MapSource + 'static) -> Arc<dyn MapSource> {
         Arc::new(Bounded::new(Arc::new(source), Bounds::default(), &self.environment.notices))
+    }
+
+    fn counted(self, source: Arc<dyn MapSource>) -> Arc<dyn MapSource> {
+        Arc::new(Counted::new(source, &self.environment.notices))
     }
 
     /// A map of a directory service. Its lookup process answers in time by itself, and many keys are asked for at a time.
@@ -125,14 +129,14 @@ impl Opener<'_> {
     fn in_format(self, spec: &SourceSpec, open: impl FnOnce(Self) -> Arc<dyn MapSource>) -> Arc<dyn MapSource> {
         match (spec.format, self.mode) {
             (Some(Format::Amd), Mode::Indirect) => {
-                let source = open(Self { mode: Mode::Amd, ..self });
+                let source = self.counted(open(Self { mode: Mode::Amd, ..self }));
                 Arc::new(AmdMap::new(source, spec.kind, &spec.name, self.prefix))
             }
             (Some(Format::Amd), Mode::Direct) => {
                 let kind = spec.kind.map_or("file", SourceKind::name);
                 Arc::new(Unsupported::new(kind, &spec.name, "am-utils maps for direct mounts"))
             }
-            _ => open(self),
+            _ => self.counted(open(self)),
         }
     }
 

@@ -54,7 +54,7 @@ impl Sources {
         let programs = Arc::new(Programs::new(at_a_time, Arc::clone(&users)));
         let lookups: Arc<Lookups> = Arc::default();
         let hosts = Arc::new(Hosts::new(width));
-        let servers = Arc::new(Servers::new(&hosts));
+        let servers = Arc::new(Servers::new(&hosts).reporting(&notices.tallies));
         let master = Environment {
             names: Arc::default(),
             readers: Readers::new(CONFIGURATION),

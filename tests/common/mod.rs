@@ -8,6 +8,7 @@
 
 pub mod console;
 pub mod daemon;
+pub mod flood;
 pub mod lab;
 pub mod servers;
 pub mod site;
@@ -45,6 +46,7 @@ pub fn part(body: fn(&str)) -> Option<ExitCode> {
             Some(ExitCode::SUCCESS)
         }
         Some(b"--visit") => Some(visit::main(&args.next().unwrap_or_default())),
+        Some(b"--flood") => Some(flood::main(&args.next().unwrap_or_default())),
         _ => None,
     }
 }

@@ -114,10 +114,20 @@ fn metrics_are_what_the_history_counts() {
             r#"autofs_requests_total{mount="/mnt/auto",result="failed"} 5"#,
             r#"autofs_expired_total{mount="/mnt/auto"} 2"#,
             r#"autofs_request_seconds_count{mount="/mnt/auto"} 7"#,
+            "autofs_last_reload_success 1",
+            r#"autofs_source_up{source="file:/etc/auto.one"} 1"#,
+            r#"autofs_source_errors_total{source="file:/etc/auto.one"} 0"#,
+            r#"autofs_mount_point_state{mount="/mnt/auto",state="served"} 1"#,
+            r#"autofs_catatonic_mounts 0"#,
             restarts.as_str(),
         ] {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
         }
+        let hits = text
+            .lines()
+            .find_map(|line| line.strip_prefix(r#"autofs_source_cache_hits_total{source="file:/etc/auto.one"} "#));
+        // The workers after the first one have answered nothing.
+        assert!(hits.is_some_and(|hits| restarts.ends_with('1') || hits.parse::<u64>().unwrap() > 0), "{text}");
         assert!(text.ends_with("# EOF\n") && !text.contains("nokey") && !text.contains("good"), "{text}");
     };
     check(0);
@@ -127,6 +137,10 @@ fn metrics_are_what_the_history_counts() {
     kill(Pid::from_raw(worker), Signal::SIGKILL).unwrap();
     wait_for("another worker", secs(10), || (daemon.worker() != worker && ctl(&["ping"]).0 == 0).then_some(()));
     check(1);
+    std::fs::remove_file("/etc/auto.master").unwrap();
+    assert_eq!(ctl(&["reload"]).0, 5);
+    let (_, text) = ctl(&["metrics"]);
+    assert!(text.lines().any(|line| line == "autofs_last_reload_success 0"), "{text}");
     daemon.stop();
 }
 

@@ -131,7 +131,7 @@ fn an_occupied_mount_point_is_named_and_comes_later() {
 }
 
 /// Maps with entries that each fail for another reason.
-fn failing() {
+pub(crate) fn failing() {
     put(
         "/etc/auto.one",
         "nosource -fstype=bind :/srv/none\nnosuch -fstype=nsf h:/x\nbroken /a\ndevice :/dev/none\ngood -fstype=tmpfs,size=64k :k\nsecret -fstype=tmpfs,password=SECRET :k\n",
@@ -327,79 +327,6 @@ fn status_names_what_a_dead_daemon_has_left() {
         3,
         &[&["1 autofs mount is left by process", "which is gone: /mnt/auto"], &["systemctl start autofs"]],
     );
-}
-
-/// Checks documents, one per line of standard input, against the schema in the file of the first argument.
-const VALIDATE: &str = "
-import json, sys, jsonschema
-validator = jsonschema.Draft202012Validator(json.load(open(sys.argv[1])))
-for line in sys.stdin:
-    command, text = json.loads(line)
-    for error in validator.iter_errors(json.loads(text)):
-        sys.exit('%s: %s\\n%s' % (command, error.message, text))
-";
-
-fn lacks_jsonschema() -> Option<&'static str> {
-    let found = Command::new("python3").args(["-c", "import jsonschema"]).output();
-    (!found.is_ok_and(|found| found.status.success())).then_some("needs jsonschema of PyPI")
-}
-
-/// Every document of `--json` follows docs/autofsctl.schema.json, errors too.
-#[case(seconds: 90, lacking: lacks_jsonschema)]
-fn documents_follow_the_schema() {
-    put("/world/schema.json", include_str!("../../docs/autofsctl.schema.json"));
-    failing();
-    let daemon = Daemon::serving(&["/mnt/auto", "/mnt/one"]);
-    visit::serves("/mnt/auto/good");
-    visit::refuses("/mnt/auto/none", Errno::ENOENT);
-    let mut documents = Vec::new();
-    let mut run = |arguments: &str| {
-        let words: Vec<&str> = std::iter::once("--json").chain(arguments.split_whitespace()).collect();
-        let said = output(Command::new("autofsctl").args(&words), secs(20)).expect("an answer of autofsctl");
-        documents.push((arguments.to_owned(), String::from_utf8(said.stdout).unwrap()));
-    };
-    let paths = ["/mnt/auto", "/mnt/auto/good", "/mnt/auto/none", "/mnt/auto/device", "/mnt/bad", "/mnt/one", "/nope"];
-    for path in paths {
-        for verb in
-            ["status", "explain", "explain --offline", "wait", "flush", "history", "log-level", "block", "unblock"]
-        {
-            let level = if verb == "log-level" { " debug --for 1m" } else { "" };
-            run(&format!("{verb} {path}{level}"));
-        }
-        run(&format!("unblock {path}"));
-    }
-    let others = [
-        "ping",
-        "doctor",
-        "doctor --pid 1",
-        "status",
-        "mounts",
-        "reload",
-        "reload --dry-run",
-        "reload --no-wait",
-        "flush --all",
-        "history",
-        "history --daemon",
-        "history --failed",
-        "check /etc/auto.one",
-        "check /etc/auto.master",
-        "migrate-check",
-        "clean",
-        "expire --dry-run",
-        "expire /mnt/auto/good",
-        "expire /mnt/auto/none",
-        "expire",
-        "--socket /etc/passwd status",
-        "--socket /nonexistent status",
-    ];
-    others.iter().for_each(|arguments| run(arguments));
-    daemon.stop();
-    let line = |(arguments, text): &(String, String)| format!("{}\n", serde_json::json!([arguments, text]));
-    let lines: String = documents.iter().map(line).collect();
-    put("/world/documents", lines);
-    let input = fs::File::open("/world/documents").unwrap();
-    let checked = Command::new("python3").args(["-c", VALIDATE, "/world/schema.json"]).stdin(input).output().unwrap();
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }
 
 #[case]

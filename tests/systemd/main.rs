@@ -19,6 +19,7 @@ mod common;
 
 mod crash;
 mod life;
+mod look;
 mod lookups;
 mod machine;
 mod package;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::client::ClientError;
 use super::exit::Exit;
-use super::{Session, output};
+use super::{Session, check, output};
 use crate::cli::reading::is_called_master;
 use crate::map::toml::{self, convert, master, to_toml};
 use crate::source::configuration;
@@ -19,8 +19,8 @@ struct Converted {
     text: String,
 }
 
-/// Prints `file` in the other format. It is a master map if its name or content says so, or with `is_master`. Prints nothing if
-/// something in it cannot be converted.
+/// Prints `file` in the other format. It is a master map if its name or content says so, or with `is_master`. If something in it
+/// cannot be converted, prints what: to standard error, or with `--json` as `check` does.
 pub(super) fn convert(session: &Session, file: &Path, is_master: bool) -> Result<Exit, ClientError> {
     let converted = match configuration::read(file) {
         Ok(text) => converted(&text, &file.into(), is_master),
@@ -34,6 +34,10 @@ pub(super) fn convert(session: &Session, file: &Path, is_master: bool) -> Result
             // Not fitted to the terminal: it is a file.
             output::print(&if session.json { output::document(&Converted { text })? } else { text })?;
             Ok(Exit::Yes)
+        }
+        Err(diagnostics) if session.json => {
+            output::print(&check::document(file, diagnostics)?)?;
+            Ok(Exit::No)
         }
         Err(diagnostics) => {
             for diagnostic in &diagnostics {

@@ -3,6 +3,7 @@
 //! Labels are mount points and results, never keys: their number is bounded. The daemon does not speak HTTP; a process without
 //! privileges does.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -11,14 +12,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::client::ClientError;
 use super::exit::Exit;
 use super::{Session, output};
-use crate::control::{Answer, Bytes, Call, Metrics, Status};
+use crate::control::{Answer, Bytes, Call, Metrics, Mode, SourceCounters, Status};
 
 /// How long one client of HTTP may take in all. Clients are served one after the other.
 const CLIENT: Duration = Duration::from_secs(2);
 
-/// Prints the metrics.
+/// Prints the metrics; with `--json`, the counters as the daemon sends them.
 pub(super) fn print(session: &Session) -> Result<Exit, ClientError> {
-    output::print(&text(&read(session)?))?;
+    let state = read(session)?;
+    if session.json {
+        session.show(&state.1, String::new)?;
+    } else {
+        output::print(&text(&state))?;
+    }
     Ok(Exit::Yes)
 }
 
@@ -103,6 +109,51 @@ impl Text {
         }
     }
 
+    /// Adds the state of each mount point.
+    fn states(&mut self, status: &Status) {
+        let is_catatonic = status.rest.as_ref().is_some_and(|rest| rest.mode == Mode::Park && rest.ready);
+        let troubled: BTreeSet<&Bytes> = status.problems.iter().map(|problem| &problem.path).collect();
+        self.family("autofs_mount_point_state", "gauge", "The state of each mount point: 1 for the one that it is in.");
+        for point in &status.mount_points {
+            let path = point.path.to_string();
+            let state = match (is_catatonic, troubled.contains(&point.path)) {
+                (true, _) => "catatonic",
+                (false, true) => "troubled",
+                (false, false) => "served",
+            };
+            for each in ["served", "troubled", "catatonic"] {
+                let labels = [("mount", &*path), ("state", each)];
+                self.sample("autofs_mount_point_state", &labels, u8::from(each == state));
+            }
+        }
+        self.family("autofs_catatonic_mounts", "gauge", "Mount points that wait for a checkpoint and serve nothing.");
+        self.sample("autofs_catatonic_mounts", &[], if is_catatonic { status.mount_points.len() } else { 0 });
+    }
+
+    /// Adds the counters of the sources of maps.
+    fn sources(&mut self, sources: &[SourceCounters]) {
+        let known: Vec<(String, &SourceCounters)> = sources.iter().map(|one| (one.source.to_string(), one)).collect();
+        self.family("autofs_source_up", "gauge", "Whether the last question to a source of maps was answered.");
+        for (source, counters) in &known {
+            if let Some(up) = counters.up {
+                self.sample("autofs_source_up", &[("source", source)], u8::from(up));
+            }
+        }
+        self.family("autofs_source_seconds", "summary", "Time from a question to a source of maps to its answer.");
+        for (source, counters) in &known {
+            self.sample("autofs_source_seconds_count", &[("source", source)], counters.questions);
+            self.sample("autofs_source_seconds_sum", &[("source", source)], seconds(counters.microseconds));
+        }
+        let mut counters = |name: &str, help: &str, value: fn(&SourceCounters) -> u64| {
+            self.family(name, "counter", help);
+            for (source, counters) in &known {
+                self.sample(&format!("{name}_total"), &[("source", source)], value(counters));
+            }
+        };
+        counters("autofs_source_errors", "Questions without an answer that could be used.", |c| c.errors);
+        counters("autofs_source_cache_hits", "Keys that were answered from memory.", |c| c.cache_hits);
+    }
+
     fn histogram(&mut self, metrics: &Metrics) {
         let name = "autofs_request_seconds";
         self.family(name, "histogram", "Time from a request to its answer.");
@@ -162,9 +213,17 @@ fn text((status, metrics): &(Status, Metrics)) -> String {
     let problems = status.problems.len();
     text.sample("autofs_mount_points", &[("state", "configured")], points.len());
     text.sample("autofs_mount_points", &[("state", "refused")], problems);
+    text.states(status);
+    text.sources(&metrics.sources);
     text.counter("autofs_worker_restarts", "Workers that died and were replaced.", metrics.worker_deaths);
     text.counter("autofs_upgrades", "Times that the program was replaced.", metrics.upgrades);
     text.counter("autofs_reloads", "Times that configuration and maps were read again.", metrics.reloads);
+    text.family(
+        "autofs_last_reload_success",
+        "gauge",
+        "Whether configuration and maps could all be read the last time.",
+    );
+    text.sample("autofs_last_reload_success", &[], u8::from(metrics.reload_success));
     text.family("autofs_last_reload_timestamp_seconds", "gauge", "When the maps were read last.");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     text.sample("autofs_last_reload_timestamp_seconds", &[], now.saturating_sub(status.reloaded));
@@ -183,7 +242,8 @@ mod tests {
     fn every_metric_that_is_named_exists() {
         let mount =
             MountCounters { mount_point: Bytes(b"/a".to_vec()), buckets: vec![1, 1], ..MountCounters::default() };
-        let metrics = Metrics { bounds: vec![1], mounts: vec![mount], ..Metrics::default() };
+        let source = SourceCounters { source: Bytes(b"file:/m".to_vec()), up: Some(true), ..SourceCounters::default() };
+        let metrics = Metrics { bounds: vec![1], mounts: vec![mount], sources: vec![source], ..Metrics::default() };
         let status: Status = serde_json::from_value(serde_json::json!({
             "version": "1", "pid": 1, "uptime": 1, "reloaded": 1,
             "mount_points": [{ "path": "/a", "kind": "indirect", "maps": [], "timeout": 1, "mounted": 1, "waiting": 1,

@@ -45,9 +45,11 @@ pub(super) fn run(session: &Session) -> Result<Exit, ClientError> {
 /// Waits for what comes after a position.
 fn next(session: &Session, after: Position) -> Result<History, ClientError> {
     let query = HistoryQuery { after: Some(after), ..HistoryQuery::default() };
-    let end = Instant::now() + GONE;
+    let (end, mut late) = (Instant::now() + GONE, false);
     loop {
         match ask(session, query.clone()) {
+            // This process may have been stopped while the reply came.
+            Err(ClientError::TimedOut(_)) if !late => late = true,
             Err(
                 ClientError::NotRunning(_)
                 | ClientError::Gone

@@ -56,19 +56,36 @@ pub(super) fn one(session: &Session, path: &Bytes, with_users: bool) -> Result<E
     }
     let is_named = |problem: &&Problem| problem.path == *path || (mount.is_none() && problem.path == real(path));
     if let Some(problem) = status.problems.iter().find(is_named) {
-        session.show(problem, || format!("{path}: {}\n", problem.reason))?;
-        return Ok(Exit::No);
+        return not_served(session, path, problem);
     }
     // A mounted entry is known by its real path.
     let entry = mount.map_or_else(|| real(path), |mount| mount.path.clone());
     match path::show(session, &entry, with_users) {
         Err(ClientError::Refused(ControlError::NoSuchMount { .. })) => {
+            let is_above = |problem: &&Problem| path.as_path().starts_with(problem.path.as_path());
+            let above = status.problems.iter().filter(is_above).max_by_key(|problem| problem.path.0.len());
+            if let Some(problem) = above {
+                return not_served(session, path, problem);
+            }
             let nothing = serde_json::json!({ "path": path, "mounted": false });
             session.show(&nothing, || format!("{path} is not below a mount point of the daemon\n"))?;
             Ok(Exit::No)
         }
         shown => shown,
     }
+}
+
+/// Shows why a path, or the mount point above it, is not served.
+fn not_served(session: &Session, path: &Bytes, problem: &Problem) -> Result<Exit, ClientError> {
+    session.show(problem, || {
+        let what = if problem.path == *path { String::new() } else { format!("{} is not served: ", problem.path) };
+        let mut text = format!("{path}: {what}{}\n", Escaped(problem.reason.as_bytes()));
+        if let Some(place) = &problem.place {
+            text += &format!("  where  {place}\n");
+        }
+        text
+    })?;
+    Ok(Exit::No)
 }
 
 /// Returns the path without symbolic links, or as it is if they cannot be followed. Triggers no automount.

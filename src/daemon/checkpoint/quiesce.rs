@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::restore;
 use crate::blocking;
+use crate::control::history::EventKind;
 use crate::control::{Bytes, Mode, Quiesce, Quiesced, Umount};
 use crate::daemon::life::Phase;
 use crate::daemon::mounts::Mounts;
@@ -97,6 +98,9 @@ pub(crate) async fn quiesce(worker: &Rc<Worker>, wish: Quiesce) -> Result<Quiesc
     let autofs_mounts = u32::try_from(worker.mounts.count()).unwrap_or(u32::MAX);
     spawn_local(end_lease(Rc::clone(worker), lease));
     info!("quiesced for a checkpoint, for at most {} s", wish.lease);
+    let message = format!("quiesced for a checkpoint, for at most {} s", wish.lease);
+    worker.history.event(EventKind::Checkpoint, message);
+    worker.standing.notify_one();
     Ok(Quiesced { mode: wish.mode, autofs_mounts, unmounted, lease: wish.lease })
 }
 
@@ -105,6 +109,7 @@ async fn end_lease(worker: Rc<Worker>, lease: Instant) {
     sleep_until(lease).await;
     if worker.life.is_quiesced_until(lease.into_std()) {
         warn!("no checkpoint was made within the lease: resuming");
+        worker.history.event(EventKind::Checkpoint, "no checkpoint was made within the lease");
         restore::resume(&worker);
     }
 }

@@ -14,6 +14,7 @@ use log::{error, info, warn};
 use tokio::task::spawn_local;
 
 use super::renew;
+use crate::control::history::EventKind;
 use crate::daemon::life::{Phase, Quiescence};
 use crate::daemon::mounts::locate::Located;
 use crate::daemon::reload;
@@ -70,7 +71,10 @@ pub(crate) async fn regain(worker: Rc<Worker>, located: Located, kept: Option<Qu
     worker.serve_parked();
     worker.event(Event::Pause(false));
     worker.life.leave_restoring();
-    info!("{} autofs mounts are served again, {lost} are lost", worker.mounts.count());
+    let message = format!("resumed: {} autofs mounts are served again, {lost} are lost", worker.mounts.count());
+    info!("{message}");
+    worker.history.event(EventKind::Checkpoint, message);
+    worker.standing.notify_one();
     if wanted {
         spawn_local(reload::reload(worker));
     }

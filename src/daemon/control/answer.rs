@@ -12,7 +12,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::control::{Answer, Bytes, Call, ControlError, MountKind, MountPoint, Mounted, Mounts};
-use crate::control::{Checks, Place, Pong, Problem, Reload, Status, plan};
+use crate::control::{Checks, Pong, Problem, Reload, Status, plan};
 use crate::daemon::checkpoint::restore;
 use crate::daemon::control::look;
 use crate::daemon::control::serve::Asked;
@@ -148,22 +148,13 @@ async fn verify_for_status(worker: &Rc<Worker>) {
 /// Returns all problems for `status`: what is not served, mounts that no path reaches, mounts left by daemons that have ended.
 fn problems(worker: &Worker) -> Vec<Problem> {
     let mut problems = problems::problems(worker);
+    let mut others: BTreeMap<Bytes, Problem> =
+        problems::troubled(worker).into_iter().map(|problem| (problem.path.clone(), problem)).collect();
     let state = worker.state.borrow();
-    let mut others: BTreeMap<Bytes, Problem> = BTreeMap::new();
-    let mut add = |path: &Path, place: Option<Place>, reason: String, left: bool| {
-        let shown = state.real.written(path).unwrap_or_else(|| path.into());
-        let path = Bytes::from(&*shown);
-        others.insert(path.clone(), Problem { path, place, reason, left });
-    };
-    let place =
-        |number| state.maps.configured().find(|(map, _)| map.number == number).map(|(_, place)| Place::from(place));
-    let troubles = |mount: &AutofsMount| Some((mount.path.clone(), mount.map.number, mount.trouble.clone()?));
-    for (path, number, trouble) in worker.mounts.filter_map(|_, mount| troubles(mount)) {
-        add(&path, place(number), trouble.to_string(), false);
-    }
     for path in worker.left.borrow().iter() {
-        let reason = "left by a daemon that has ended, and named by no map; `autofsctl clean` unmounts it";
-        add(path, None, reason.to_owned(), true);
+        let reason = "left by a daemon that has ended, and named by no map; `autofsctl clean` unmounts it".to_owned();
+        let path = Bytes::from(&*state.real.written(path).unwrap_or_else(|| path.as_path().into()));
+        others.insert(path.clone(), Problem { path, place: None, reason, left: true });
     }
     problems.extend(others.into_values());
     problems

@@ -8,11 +8,14 @@ use tokio::time::timeout;
 
 use crate::control::history::Asked as Kind;
 use crate::control::plan::map_name;
-use crate::control::{Answer, Bytes, ControlError, HistoryQuery, PathState, PathStatus, PlanTree};
+use crate::control::{
+    Answer, Bytes, ControlError, HistoryQuery, Metrics, PathState, PathStatus, PlanTree, SourceCounters,
+};
 use crate::daemon::control::serve::Asked;
 use crate::daemon::history::Query;
 use crate::daemon::worker::Worker;
 use crate::engine::{self, EntryId, EntryPhase};
+use crate::source::{SourceId, Tally};
 use crate::text::secrets::{masked, masked_text};
 
 /// How long the thread of the history may take: it has a low priority, and an answer may wait for something new.
@@ -37,8 +40,26 @@ pub(super) async fn history(worker: &Rc<Worker>, wanted: HistoryQuery, uid: u32)
 /// Returns the counters.
 pub(super) async fn metrics(worker: &Rc<Worker>) -> Result<Answer, ControlError> {
     match timeout(WITHIN, worker.history.recorder().count()).await {
-        Ok(Some(metrics)) => Ok(Answer::Metrics(metrics)),
+        Ok(Some(metrics)) => {
+            let state = worker.state.borrow();
+            let reload_success = state.maps.unread.is_none() && state.maps.complete;
+            let sources = state.context.sources.notices.tallies.all().into_iter().map(source).collect();
+            Ok(Answer::Metrics(Metrics { reload_success, sources, ..metrics }))
+        }
         _ => Err(too_busy()),
+    }
+}
+
+/// Converts the counters of a source.
+fn source((id, tally): (SourceId, Tally)) -> SourceCounters {
+    let name = [id.kind.as_bytes(), b":", &masked(&id.name)].concat();
+    SourceCounters {
+        source: Bytes(name),
+        up: tally.up,
+        questions: tally.questions,
+        errors: tally.errors,
+        cache_hits: tally.cache_hits,
+        microseconds: u64::try_from(tally.time.as_micros()).unwrap_or(u64::MAX),
     }
 }
 

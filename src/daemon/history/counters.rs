@@ -194,6 +194,7 @@ impl Counters {
             upgrades: daemon.number(UPGRADES),
             reloads: daemon.number(RELOADS),
             mounts: mounts.collect(),
+            ..Metrics::default()
         }
     }
 }

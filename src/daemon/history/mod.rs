@@ -12,6 +12,7 @@ mod stored;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -53,8 +54,8 @@ struct Open {
     at: EntryId,
     who: Requester,
     begun: Instant,
-    /// Whether the thread was asked to look at the requester.
-    looked_at: bool,
+    /// The name of the process, if it was read while the request waited.
+    name: Option<String>,
 }
 
 #[derive(Debug)]
@@ -96,13 +97,14 @@ impl History {
         };
         let begun = Instant::now();
         let begun = begun.checked_sub(Duration::from_millis(waited)).unwrap_or(begun);
-        self.open.borrow_mut().insert(token, Open { asked, at: at.clone(), who, begun, looked_at: false });
+        self.open.borrow_mut().insert(token, Open { asked, at: at.clone(), who, begun, name: None });
     }
 
-    /// Asks the recorder to look at the requester of a request that was not answered at once. It may be killed before the answer.
-    pub(crate) fn keep_requester(&self, token: Token) {
+    /// Keeps the name of the requester of a request that was not answered at once, and asks the recorder to look at it. It may be
+    /// killed before the answer.
+    pub(crate) fn keep_requester(&self, token: Token, name: impl FnOnce() -> Rc<str>) {
         if let Some(open) = self.open.borrow_mut().get_mut(&token) {
-            open.looked_at = true;
+            open.name = Some(name().to_string());
             self.recorder.look_at(token, open.who.tgid);
         }
     }
@@ -174,10 +176,11 @@ impl History {
             map: crate::control::plan::map_name(&mount.map.spec),
             line: attempt.and_then(|attempt| attempt.line.clone()),
             who: open.who,
-            // A process that fails at once may end at once, before the thread looks at it.
-            name: match (open.looked_at, error, attempt) {
-                (false, Some(_), Some(_)) => i32::try_from(open.who.tgid).map(procfs::name).unwrap_or_default(),
-                _ => String::new(),
+            // A process may end soon after the answer, before the thread looks at it.
+            name: match (open.name, attempt) {
+                (Some(name), _) => name,
+                (None, Some(_)) => i32::try_from(open.who.tgid).map(procfs::name).unwrap_or_default(),
+                (None, None) => String::new(),
             },
             error,
             reason,

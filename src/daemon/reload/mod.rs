@@ -26,6 +26,7 @@ use crate::daemon::left;
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::maps::wanted::{Delta, View, for_each_added_key, for_each_mount_point, select};
 use crate::daemon::mounts::AutofsMount;
+use crate::daemon::news;
 use crate::daemon::refresh_host_trees;
 use crate::daemon::verify::before_reload;
 use crate::daemon::worker::Worker;
@@ -127,14 +128,22 @@ pub(crate) async fn reload(worker: Rc<Worker>) {
         }
         return;
     }
+    news::tell_manager(&worker);
     loop {
         read_again(&worker).await;
-        worker.history.event(EventKind::Reload, "configuration and maps were read again");
+        let unread = worker.state.borrow().maps.unread.clone();
+        let message = match unread {
+            None => "configuration and maps were read again".to_owned(),
+            Some(why) => format!("the master map could not be read, and stays in force as it was: {why}"),
+        };
+        worker.history.event(EventKind::Reload, message);
         left::tidy(&worker).await;
         if !worker.life.end_reload() {
             break;
         }
     }
+    news::tell_manager(&worker);
+    worker.standing.notify_one();
     worker.mounts.tell_keeper(Message::Reloaded);
 }
 

@@ -144,6 +144,9 @@ async fn settle(worker: &Rc<Worker>, row: &Row, standing: Standing, heal: Heal) 
         (None, Some(_)) if standing != Standing::Gone => info!(target: &label, "{shown} is at its place again"),
         _ => {}
     }
+    if trouble.as_deref() != known.as_deref() {
+        worker.standing.notify_one();
+    }
     worker.mounts.change(row.id, |mount| mount.trouble = trouble.map(Into::into));
     match standing {
         Standing::InPlace(id) => worker.mounts.change(row.id, |mount| mount.mount_id = Some(id)),

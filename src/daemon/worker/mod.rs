@@ -40,7 +40,7 @@ use crate::engine::{Engine, EntryId, Event, JobId, Limits, MountId, Shutdown, Wa
 use crate::exec::lanes::Lanes;
 use crate::link::history::Settings;
 use crate::link::journal::Journal;
-use crate::link::{Inheritance, Message, Pulse};
+use crate::link::{Doing, Inheritance, Message, Pulse, ServiceState};
 use crate::logging::{Logger, target};
 use crate::options::Options;
 use crate::source::configuration::Configuration;
@@ -89,6 +89,10 @@ pub(crate) struct Worker {
     pub(crate) socket: Cell<Option<serve::Identity>>,
     /// Told when something could not be read: it is to be tried again.
     pub(crate) incomplete: Notify,
+    /// Told when something may be served that was not, or the other way round, or when the daemon does something else.
+    pub(crate) standing: Notify,
+    /// How many mount points were wanted and not there at the end of the last event.
+    absent: Cell<usize>,
     /// When `status` has last had the mounts compared with the mount table.
     pub(crate) verified: Cell<Option<Instant>>,
     /// The autofs mounts that a dead daemon has left, as `status` has found them last.
@@ -148,6 +152,8 @@ impl Worker {
             program: inheritance.program,
             socket: Cell::new(None),
             incomplete: Notify::new(),
+            standing: Notify::new(),
+            absent: Cell::default(),
             verified: Cell::default(),
             left: RefCell::default(),
             applying: tokio::sync::Mutex::new(()),
@@ -203,6 +209,7 @@ impl Worker {
         if !self.life.enter(Phase::Stopping(how)) {
             return;
         }
+        self.mounts.tell_keeper(Message::State(ServiceState::new(Doing::Stopping)));
         if self.life.has_started() {
             return self.event(Event::Stop(how));
         }
@@ -217,6 +224,7 @@ impl Worker {
     pub(crate) fn started(self: &Rc<Self>) {
         let stop = self.life.started();
         self.mounts.tell_keeper(Message::Started);
+        self.standing.notify_one();
         // What could not be read at the start is tried again from now on.
         self.incomplete.notify_one();
         if let Some(how) = stop {
@@ -290,6 +298,9 @@ impl Worker {
                 for effect in effects.drain(..) {
                     events.extend(self.carry_out(&mut together, effect));
                 }
+            }
+            if self.absent.replace(engine.absent_count()) != engine.absent_count() {
+                self.standing.notify_one();
             }
             engine.deadline() != before
         };

@@ -148,7 +148,7 @@ impl Receiver for Rc<Worker> {
                 self.event(event);
                 if let Some((token, pid)) = asks {
                     self.requests.keep_name(token, pid);
-                    self.history.keep_requester(token);
+                    self.history.keep_requester(token, || self.requests.name_of(pid));
                 }
             }
         }

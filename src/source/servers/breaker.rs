@@ -78,13 +78,13 @@ impl<K: Hash + Eq + Clone> Breakers<K> {
         self.lock().clear();
     }
 
-    /// Notes that a server has answered.
-    pub(super) fn answered(&self, server: &K) {
-        self.lock().remove(server);
+    /// Notes that a server has answered. Returns whether it was silent before.
+    pub(super) fn answered(&self, server: &K) -> bool {
+        self.lock().remove(server).is_some_and(|silence| !silence.is_late)
     }
 
-    /// Notes that a server was silent.
-    pub(super) fn was_silent(&self, server: &K) {
+    /// Notes that a server was silent. Returns whether it was not known to be.
+    pub(super) fn was_silent(&self, server: &K) -> bool {
         let now = Instant::now();
         let mut silent = self.lock();
         if silent.len() >= KEPT_MAX {
@@ -94,7 +94,8 @@ impl<K: Hash + Eq + Clone> Breakers<K> {
             if silence.is_late { silence.back_off } else { (silence.back_off * 2).min(BACK_OFF.1) }
         };
         let back_off = silent.get(server).map_or(BACK_OFF.0, twice);
-        silent.insert(server.clone(), Silence { until: now + back_off, back_off, is_late: false });
+        let before = silent.insert(server.clone(), Silence { until: now + back_off, back_off, is_late: false });
+        before.is_none_or(|silence| silence.is_late)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<K, Silence>> {
@@ -141,9 +142,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn silence_and_its_end_are_news_once() {
+        let breakers = Breakers::default();
+        assert!(!breakers.answered(&"a"));
+        breakers.is_late(&"a");
+        assert!(!breakers.answered(&"a"), "it was only late");
+        assert_eq!([breakers.was_silent(&"a"), breakers.was_silent(&"a")], [true, false]);
+        assert_eq!([breakers.answered(&"a"), breakers.answered(&"a")], [true, false]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn only_so_many_servers_are_remembered() {
         let breakers = Breakers::default();
-        (0..KEPT_MAX).for_each(|server| breakers.was_silent(&server));
+        for server in 0..KEPT_MAX {
+            breakers.was_silent(&server);
+        }
         tokio::time::advance(BACK_OFF.1).await;
         breakers.was_silent(&KEPT_MAX);
         assert_eq!(breakers.lock().len(), 1);

@@ -23,8 +23,9 @@ use self::choice::Candidate;
 pub use self::choice::Choosing;
 pub use self::client::CallError;
 use self::probe::Serves;
-use super::Hosts;
+use super::{Hosts, News, Tallies};
 use crate::plan::{Tested, Wanted, Way};
+use crate::text::Escaped;
 
 /// How long a server may take to answer a probe.
 const PROBE: Duration = Duration::from_millis(3500);
@@ -36,12 +37,24 @@ pub struct Servers {
     exporting: Breakers<Arc<[u8]>>,
     /// Shared with the questions, which go on when nothing waits for them any more.
     serving: Arc<Breakers<(IpAddr, Wanted)>>,
+    /// Where it is told which servers are silent, and which answer again.
+    tallies: Arc<Tallies>,
 }
 
 impl Servers {
     /// Servers whose addresses `hosts` knows.
     pub fn new(hosts: &Arc<Hosts>) -> Self {
-        Self { hosts: Arc::clone(hosts), exporting: Breakers::default(), serving: Arc::default() }
+        Self {
+            hosts: Arc::clone(hosts),
+            exporting: Breakers::default(),
+            serving: Arc::default(),
+            tallies: Arc::default(),
+        }
+    }
+
+    /// Tells its news to others than before.
+    pub(super) fn reporting(self, tallies: &Arc<Tallies>) -> Self {
+        Self { tallies: Arc::clone(tallies), ..self }
     }
 
     /// Servers, with a name service that is asked by so many threads at a time.
@@ -71,14 +84,16 @@ impl Servers {
         while let Some(Ok(answer)) = asking.join_next().await {
             match answer {
                 Ok(exports) => {
-                    self.exporting.answered(&breaker);
+                    if self.exporting.answered(&breaker) {
+                        self.tallies.tell(News::Server(format!("server {} answers again", Escaped(host))));
+                    }
                     return Some(Ok(exports));
                 }
                 Err(e) => last = if last.is_silence() { e } else { last },
             }
         }
-        if last.is_silence() {
-            self.exporting.was_silent(&breaker);
+        if last.is_silence() && self.exporting.was_silent(&breaker) {
+            self.tallies.tell(News::Server(format!("server {} does not answer: {last}", Escaped(host))));
         }
         Some(Err(last))
     }
@@ -100,10 +115,11 @@ impl Servers {
         let mut unanswered = BTreeSet::new();
         for ((number, candidate), result) in group.iter().enumerate().zip(&mut results) {
             let (key, serving) = ((candidate.address, wanted), Arc::clone(&self.serving));
+            let tallies = Arc::clone(&self.tallies);
             match serving.pass(&key) {
                 Pass::Ask => {
                     unanswered.insert(number);
-                    asking.spawn(async move { (number, ask(&serving, key, begun + PROBE).await) });
+                    asking.spawn(async move { (number, ask(&serving, &tallies, key, begun + PROBE).await) });
                 }
                 Pass::Late => {}
                 Pass::Silent => *result = (Tested::Dead, "was silent a short time ago".to_owned()),
@@ -138,13 +154,22 @@ impl Servers {
 /// Asks a server how it serves, and notes whether it was silent.
 async fn ask(
     serving: &Breakers<(IpAddr, Wanted)>,
+    tallies: &Tallies,
     key: (IpAddr, Wanted),
     deadline: Instant,
 ) -> Result<Serves, CallError> {
     let answer = probe::server(key.0, key.1, deadline).await;
     match &answer {
-        Err(e) if e.is_silence() => serving.was_silent(&key),
-        _ => serving.answered(&key),
+        Err(e) if e.is_silence() => {
+            if serving.was_silent(&key) {
+                tallies.tell(News::Server(format!("server {} does not answer: {e}", key.0)));
+            }
+        }
+        _ => {
+            if serving.answered(&key) {
+                tallies.tell(News::Server(format!("server {} answers again", key.0)));
+            }
+        }
     }
     answer
 }

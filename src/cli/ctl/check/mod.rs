@@ -20,9 +20,9 @@ use clap::ValueEnum;
 use self::kind::Kind;
 use self::maps::Maps;
 use self::report::Report;
-use super::Session;
 use super::client::ClientError;
 use super::exit::Exit;
+use super::{Session, output};
 use crate::cli::reading::{Reader, is_called_master};
 use crate::config::{AutofsConf, Native};
 use crate::map::{Format, toml};
@@ -112,6 +112,17 @@ impl Staged {
         let file = memory_file::text(c"autofsctl-stdin", &text)?;
         Ok(Self { path: PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())), _file: file })
     }
+}
+
+/// Formats what was found in a file as a JSON document, as `check --json` prints it.
+///
+/// # Errors
+/// Returns an error if it cannot be encoded.
+pub(super) fn document(file: &Path, diagnostics: Vec<Diagnostic>) -> Result<String, ClientError> {
+    let mut report = Report::default();
+    report.count(file);
+    report.extend(diagnostics);
+    output::document(&report.json())
 }
 
 struct Check {
