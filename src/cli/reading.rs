@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-use crate::config::AmdConf;
+use crate::config::{AmdConf, native};
 use crate::map::{Macros, MasterEntry, SourceSpec};
 use crate::source::configuration::{Configuration, ConfigurationFiles, ReadConfiguration};
 use crate::source::master::{MasterFiles, Reading};
@@ -57,7 +57,8 @@ impl Reader {
 
     /// Runs no program from now on: program maps that list their keys have none.
     pub(super) fn run_nothing(&self) {
-        self.environment.programs.set_rules(Rules { run: false, ..Rules::default() });
+        let rules = self.environment.programs.rules();
+        self.environment.programs.set_rules(Rules { run: false, ..Rules::clone(&rules) });
     }
 
     /// Asks a map for one key, for nobody in particular.
@@ -84,6 +85,9 @@ impl Reader {
         self.environment.lookups.renew(service::settings(&read.configuration.conf.autofs));
         self.amd.clone_from(&read.configuration.conf.amd);
         self.mount_points.clone_from(&read.configuration.native.mount_points);
+        let refuse_writable = read.configuration.native.security.writable_maps == native::WritableMaps::Refuse;
+        let rules = self.environment.programs.rules();
+        self.environment.programs.set_rules(Rules { refuse_writable, ..Rules::clone(&rules) });
         (read.configuration, read.diagnostics)
     }
 

@@ -6,6 +6,7 @@ pub mod autofs_conf;
 pub mod defaults;
 pub mod native;
 pub mod nsswitch;
+pub mod security;
 pub mod settings;
 mod value;
 
@@ -13,5 +14,6 @@ pub use amd::{AmdConf, AmdSection};
 pub use defaults::Settings;
 pub use native::Native;
 pub use nsswitch::Nsswitch;
+pub use security::Security;
 pub use settings::AutofsConf;
 pub use value::NfsVersion;

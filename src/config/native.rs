@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use super::security::{Security, SourceLinks, UserParents, WritableMaps};
 use crate::map::toml::{Source, master};
 use crate::map::{Item, MasterEntry, Pattern, pattern};
 use crate::text::Diagnostic;
@@ -41,38 +42,6 @@ pub struct Native {
     /// `[[mount_points]]`: lines of a master map.
     #[serde(deserialize_with = "read_apart")]
     pub mount_points: Vec<MasterEntry>,
-}
-
-/// Section `[security]`: what is refused where users can write.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Security {
-    /// Mount points of the master map and direct keys below a directory that others than root can write to.
-    pub user_parents: UserParents,
-    /// Symbolic links on the way to the source of a bind mount.
-    pub source_links: SourceLinks,
-}
-
-/// Treatment of a mount point below a directory that other users than root can write to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UserParents {
-    /// It is mounted.
-    #[default]
-    Allow,
-    /// It is refused, with an error in the log.
-    Refuse,
-}
-
-/// Symbolic links that are followed on the way to the source of a bind mount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SourceLinks {
-    /// All, as by mount(8).
-    #[default]
-    Follow,
-    /// Those that only root can have made.
-    Root,
 }
 
 /// The programs that mount and unmount.

@@ -110,7 +110,12 @@ fn write_options(out: &mut Vec<u8>, options: &OptionList) {
 
 fn write_locations(out: &mut Vec<u8>, locations: &[Location]) {
     for Location(text) in locations {
+        let from = out.len() + usize::from(!out.is_empty());
         write_word(out, text);
+        // Without a backslash it would be read as options.
+        if text.starts_with(b"-") {
+            out.insert(from, b'\\');
+        }
     }
 }
 

@@ -14,12 +14,14 @@ mod nfs;
 mod print;
 #[cfg(test)]
 mod recorded;
+mod restrict;
 mod servers;
 mod submount;
 
 pub use build::{build, hosts};
 pub use context::{Context, Facts, Host};
 pub use dice::Dice;
+pub use restrict::{Forbidden, Restriction};
 pub use servers::{Proximity, Rule, Server, Tested, Wanted, Way, rank};
 
 use std::path::PathBuf;

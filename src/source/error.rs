@@ -28,6 +28,17 @@ pub enum SourceError {
         #[source]
         error: io::Error,
     },
+    /// It is not used, because others than root can change it: `writable_maps = "refuse"`.
+    #[error(
+        "{} is not used, as others than root can change it: {why} (writable_maps = \"refuse\" in autofs.toml)",
+        Escaped::path(.path)
+    )]
+    Writable {
+        /// The map.
+        path: Arc<Path>,
+        /// The file, directory or link to which others can write, who can, and what to do.
+        why: Box<str>,
+    },
     /// Something that is not read.
     #[error("{} is {what}, not a file", Escaped::path(.path))]
     NotAFile {
@@ -191,7 +202,7 @@ impl SourceError {
     /// Returns whether asking again may help although nothing changes on disk.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Read { .. } | Self::Changing { .. } | Self::Directory { .. } => true,
+            Self::Read { .. } | Self::Writable { .. } | Self::Changing { .. } | Self::Directory { .. } => true,
             Self::Unavailable(_) | Self::Late { .. } | Self::Hangs { .. } | Self::TooManyHang { .. } => true,
             Self::List { .. } | Self::Users { .. } | Self::UserUnknown { .. } | Self::Server { .. } => true,
             Self::Missing { .. }

@@ -9,7 +9,7 @@ use log::{debug, info};
 use tokio::time::Instant;
 
 use super::{Answer, Found, Servers, SourceError};
-use crate::map::{Body, Entry, Location, OptionList, Part, RawEntry};
+use crate::map::{Body, Entry, Location, OptionList, Part, Provider, RawEntry};
 use crate::text::{Escaped, Position};
 
 /// How long a server may take to say what it exports.
@@ -32,7 +32,11 @@ pub(crate) async fn exported(servers: &Servers, host: &[u8], deadline: Instant) 
             Some(entry) => {
                 debug!("{} exports {} directories", Escaped(host), exports.len());
                 let place = Position::whole(Path::new("-hosts"));
-                Answer::Found(Found { hosts_map: true, ..Found::new(RawEntry::Typed(entry), place) })
+                Answer::Found(Found {
+                    hosts_map: true,
+                    provider: Provider::Hosts,
+                    ..Found::new(RawEntry::Typed(entry), place)
+                })
             }
         },
     }

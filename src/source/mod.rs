@@ -23,6 +23,7 @@ mod environment;
 mod error;
 pub mod file;
 mod flight;
+mod guard;
 mod hosts;
 mod hosts_map;
 mod inquiries;
@@ -86,7 +87,7 @@ pub use unsupported::Unsupported;
 pub use untyped::Untyped;
 pub use users::Users;
 
-use crate::map::{MasterOptions, RawEntry};
+use crate::map::{MasterOptions, Provider, RawEntry};
 use crate::text::Position;
 
 /// How many maps may include each other in a row.
@@ -200,14 +201,25 @@ pub struct Found {
     pub options: Option<Arc<MasterOptions>>,
     /// The entry is what a server of the hosts map exports: its mounts get `nosuid,nodev`.
     pub hosts_map: bool,
+    /// Who provides the entry.
+    pub provider: Provider,
     /// The key has no entry of its own. A service that is asked for each key does not say so.
     pub by_wildcard: bool,
 }
 
 impl Found {
-    /// An entry that was read just now.
+    /// An entry that was read just now, from a local file of root.
     pub fn new(entry: RawEntry, place: Position) -> Self {
-        Self { entry, place, stale: false, fresh_for: None, options: None, hosts_map: false, by_wildcard: false }
+        Self {
+            entry,
+            place,
+            stale: false,
+            fresh_for: None,
+            options: None,
+            hosts_map: false,
+            provider: Provider::File,
+            by_wildcard: false,
+        }
     }
 
     /// Returns the options that hold for the entry: those of the master map `line`, with the mount options and variables of

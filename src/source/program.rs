@@ -18,9 +18,9 @@ use super::file::Seen;
 use super::programs::{Keep, NotRun, Programs, Rules};
 use super::{
     Answer, Ask, Description, Entries, Environment, Found, Freshness, MapSource, Mode, Pass, SourceError, SourceId,
-    Waiting, file,
+    Waiting, file, guard,
 };
-use crate::map::{Format, RawEntry, Scope, User, program};
+use crate::map::{Format, Provider, RawEntry, Scope, User, program};
 use crate::record::{Exit, Record, Run};
 use crate::sys::process::{Ended, Program};
 use crate::text::{Escaped, Position};
@@ -193,6 +193,7 @@ impl Inner {
     /// Calls the program with a key.
     async fn call(&self, ask: &Ask) -> Result<Found, SourceError> {
         let rules = self.programs().rules();
+        self.check_guard(&rules).await?;
         let user = match &ask.who {
             Some(who) => Some(self.user(who, ask.pass.deadline).await?),
             None => None,
@@ -225,7 +226,18 @@ impl Inner {
             return Err(self.failed(&ask.key, format!("{}: {what}", Escaped::path(&self.path)), Some(run)));
         };
         debug!("lookup(program): {} -> {}", Escaped(&ask.key), Escaped(&text));
-        Ok(Found::new(RawEntry::Text { format: self.format, text }, Position::whole(&self.path)))
+        let found = Found::new(RawEntry::Text { format: self.format, text }, Position::whole(&self.path));
+        Ok(Found { provider: Provider::Program, ..found })
+    }
+
+    /// Fails if others than root can change the program, where such ones are not run.
+    async fn check_guard(&self, rules: &Rules) -> Result<(), SourceError> {
+        if !rules.refuse_writable {
+            return Ok(());
+        }
+        let path = Arc::clone(&self.path);
+        let checked = self.environment.readers.run(move || guard::check(&path)).await;
+        checked.unwrap_or_else(|_| Err(SourceError::TooManyHang { path: Arc::clone(&self.path) }))
     }
 
     /// Asks the user database for the names of the requester.
@@ -292,6 +304,9 @@ impl Inner {
             _ => (Seen::Unknown, unusable()),
         })?;
         let seen = Seen::version(opened.stamp, true, opened.local);
+        if self.programs().rules().refuse_writable {
+            guard::check(&self.path).map_err(|error| (Seen::Unknown, error))?;
+        }
         if opened.stamp.can_be_run() { Ok(seen) } else { Err((seen, unusable())) }
     }
 

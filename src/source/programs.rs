@@ -24,6 +24,8 @@ pub struct Rules {
     pub grace: Duration,
     /// For how long output is given again without running the program.
     pub keep: Keep,
+    /// Whether maps and programs that others than root can change are not used.
+    pub refuse_writable: bool,
     /// Whether programs are run at all. `autofsctl check` reads maps without that.
     pub run: bool,
 }
@@ -31,7 +33,14 @@ pub struct Rules {
 impl Default for Rules {
     fn default() -> Self {
         let grace = Duration::from_secs(5);
-        Self { environment: Vec::new(), standard_names: false, grace, keep: Keep::Negative, run: true }
+        Self {
+            environment: Vec::new(),
+            standard_names: false,
+            grace,
+            keep: Keep::Negative,
+            refuse_writable: false,
+            run: true,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! configuration.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -11,10 +12,9 @@ use super::{Flight, Notices, Readers, SourceError};
 use crate::mutex::lock;
 
 /// Reads a file. The second argument tells that an earlier version of it is in force.
-type Read<T> = fn(&Arc<Path>, bool) -> Result<T, SourceError>;
+type Read<T> = Arc<dyn Fn(&Arc<Path>, bool) -> Result<T, SourceError> + Send + Sync>;
 
 /// Files with their last good content.
-#[derive(Debug)]
 pub struct Store<T> {
     read: Read<T>,
     readers: Readers,
@@ -48,10 +48,20 @@ pub enum Fetched<T> {
     Failed(Arc<SourceError>),
 }
 
+impl<T> fmt::Debug for Store<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
 impl<T: Send + Sync + 'static> Store<T> {
     /// A store that reads with `read` on threads of `readers`.
-    pub fn new(read: Read<T>, readers: &Readers, notices: &Arc<Notices>) -> Self {
-        Self { read, readers: readers.clone(), notices: Arc::clone(notices), slots: Mutex::default() }
+    pub fn new(
+        read: impl Fn(&Arc<Path>, bool) -> Result<T, SourceError> + Send + Sync + 'static,
+        readers: &Readers,
+        notices: &Arc<Notices>,
+    ) -> Self {
+        Self { read: Arc::new(read), readers: readers.clone(), notices: Arc::clone(notices), slots: Mutex::default() }
     }
 
     /// Reads a file, or returns what was read of it before if that is not done by the deadline. Where an earlier reading
@@ -65,7 +75,7 @@ impl<T: Send + Sync + 'static> Store<T> {
         let deadline = if hangs { Instant::now() } else { deadline };
         let work = {
             let (slot, path, notices) = (Arc::clone(&slot), Arc::clone(path), Arc::clone(&self.notices));
-            let (read, readers) = (self.read, self.readers.clone());
+            let (read, readers) = (Arc::clone(&self.read), self.readers.clone());
             move |number| async move {
                 let file = Arc::clone(&path);
                 let result = readers.run(move || read(&file, replaces)).await;

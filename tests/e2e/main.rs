@@ -41,6 +41,7 @@ mod nis;
 mod own_timeouts;
 mod programs;
 mod reload;
+mod security;
 mod servers;
 mod services;
 mod steer;

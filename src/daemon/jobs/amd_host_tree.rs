@@ -77,7 +77,8 @@ async fn tree(question: &Question, found: &Found, options: OptionList) -> Answer
     match source::exported(servers, &question.key.0, question.deadline()).await {
         Answer::Found(Found { entry: RawEntry::Typed(mut entry), .. }) => {
             entry.options = options;
-            Answer::Found(Found::new(RawEntry::Typed(entry), found.place.clone()))
+            let provider = found.provider;
+            Answer::Found(Found { provider, ..Found::new(RawEntry::Typed(entry), found.place.clone()) })
         }
         other => other,
     }

@@ -19,7 +19,7 @@ use crate::logging::target;
 use crate::plan;
 use crate::record::Record;
 use crate::source::{Answer, Found, Pass};
-use crate::text::Escaped;
+use crate::text::{Diagnostic, Escaped};
 
 /// Logs "failed to mount" unless the outcome is `Found`. Scripts search for this text.
 pub(crate) fn log_unless_found(at: &Path, outcome: &Resolution) {
@@ -173,7 +173,7 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
         for warning in warnings {
             warn!(target: &at, "{warning}");
         }
-        Some(match plan {
+        Some(match plan.and_then(|plan| impose(question, &found, plan)) {
             Ok(plan) => Resolution::Found(plan),
             Err(e) => {
                 error!(target: &at, "{e}");
@@ -188,6 +188,24 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
             Some(Resolution::Invalid(Record::new(e.to_string()).into()))
         }
     }
+}
+
+/// Imposes on a plan what `[security]` imposes on entries of its provider.
+fn impose(question: &Question, found: &Found, plan: Arc<plan::Plan>) -> Result<Arc<plan::Plan>, Diagnostic> {
+    let restriction = question.context.security.restriction(found.provider);
+    restriction.impose(plan).map_err(|forbidden| forbidden.diagnostic(found.provider, &found.place))
+}
+
+/// Says what is imposed on an entry.
+fn imposed(question: &Question, found: &Found) -> Option<String> {
+    let restriction = question.context.security.restriction(found.provider);
+    (!restriction.options.is_empty()).then(|| {
+        format!(
+            "{} because of mandatory_options for {} in autofs.toml",
+            Escaped(restriction.options.as_bytes()),
+            found.provider.name()
+        )
+    })
 }
 
 /// Why nothing is found though the map has a wildcard.
@@ -272,8 +290,9 @@ pub(crate) async fn explain(question: Question) -> Explained {
     match planned {
         Ok((plan, warnings)) => {
             explained.notes.extend(warnings.iter().map(ToString::to_string));
-            match plan {
+            match plan.and_then(|plan| impose(&question, &found, plan)) {
                 Ok(plan) => {
+                    explained.notes.extend(imposed(&question, &found));
                     let (notes, unserved) = servers(&question, &plan).await;
                     explained.notes.extend(notes);
                     explained.notes.extend(plan.timeout.map(|seconds| match seconds {

@@ -19,6 +19,8 @@ pub(crate) struct Context {
     pub(crate) settings: Settings,
     /// Keys that wildcards do not serve.
     pub(crate) wildcards: native::Wildcards,
+    /// What is imposed on entries.
+    pub(crate) security: native::Security,
     /// The sections of autofs.conf for maps in am-utils format.
     pub(crate) amd: AmdConf,
     /// Default am-utils settings, used for entries in other formats.
@@ -69,6 +71,7 @@ impl Context {
             lookup_deadline: bounded(configuration.native.deadlines.lookup),
             lanes: Arc::clone(lanes),
             wildcards: configuration.native.wildcards.clone(),
+            security: configuration.native.security.clone(),
             amd: configuration.conf.amd.clone(),
             no_amd: amd::Settings::default(),
             settings,
@@ -88,6 +91,7 @@ fn rules(configuration: &Configuration) -> Rules {
             native::Keep::PositiveTimeout => Keep::For(bounded(Duration::from_secs(settings.positive_timeout))),
             native::Keep::Never => Keep::For(Duration::ZERO),
         },
+        refuse_writable: configuration.native.security.writable_maps == native::WritableMaps::Refuse,
         run: true,
     }
 }

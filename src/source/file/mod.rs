@@ -21,9 +21,9 @@ pub use stamp::Stamp;
 
 use super::{
     Answer, Ask, DEPTH_MAX, Description, Entries, Environment, Flight, Found, Freshness, MapSource, Mode, Pass,
-    SourceError, SourceId, Users, Waiting, open,
+    SourceError, SourceId, Users, Waiting, guard, open,
 };
-use crate::map::{Format, SourceSpec};
+use crate::map::{Format, Provider, SourceSpec};
 use crate::mutex::lock;
 use crate::text::{Diagnostic, Escaped, Position};
 use index::{IncludeLine, UserUnknown};
@@ -72,6 +72,10 @@ struct State {
     seen: Seen,
     /// Index that lookups use.
     index: Option<Arc<Index>>,
+    /// `index` is not that of a local file of root alone.
+    foreign: bool,
+    /// Whether it was looked whether others than root can change it.
+    guarded: bool,
     /// In the order of the file.
     includes: Vec<Arc<Include>>,
     /// Why `index` is not what is on disk.
@@ -257,7 +261,7 @@ impl File {
         }
         pass.visit(&self.path);
         let seen = self.state().seen;
-        if seen != Seen::Skipped && !seen.may_differ(&self.path) {
+        if seen != Seen::Skipped && !seen.may_differ(&self.path) && self.state().guarded == self.refuses_writable() {
             return Ok(());
         }
         let file = Arc::clone(self);
@@ -307,26 +311,28 @@ impl File {
 
     /// Looks at the file and reads it if it has changed. Returns what is in force from now on, and what is wrong.
     fn look(&self, old: &State) -> (State, Vec<Diagnostic>) {
-        let (seen, error) = match self.read(old) {
+        let guarded = self.refuses_writable();
+        let read = if guarded { guard::check(&self.path).map_err(|error| (Seen::Unknown, error)) } else { Ok(()) };
+        let (seen, error) = match read.and_then(|()| self.read(old)) {
             Ok(None) => {
-                let State { seen, index, includes, .. } = old.clone();
-                return (State { seen, index, includes, trouble: old.trouble.clone() }, Vec::new());
+                return (State { guarded, ..old.clone() }, Vec::new());
             }
             Ok(Some(content)) => {
-                let seen = Seen::of(&content);
+                let (seen, foreign) = (Seen::of(&content), content.foreign);
                 match self.index(old, content) {
                     Ok(index) => {
                         let same = old.index.as_ref().is_some_and(|old| Arc::ptr_eq(old, &index));
                         let said = if same { Vec::new() } else { index.diagnostics().to_vec() };
                         let includes = if same { old.includes.clone() } else { self.includes(old, &index) };
-                        return (State { seen, index: Some(index), includes, trouble: None }, said);
+                        let index = Some(index);
+                        return (State { seen, index, foreign, guarded, includes, trouble: None }, said);
                     }
                     Err(error) => (seen, error),
                 }
             }
             Err((seen, error @ SourceError::Executable { .. })) => {
                 // From now on it is run, not read.
-                return (State { seen, trouble: Some(Arc::new(error)), ..State::default() }, Vec::new());
+                return (State { seen, guarded, trouble: Some(Arc::new(error)), ..State::default() }, Vec::new());
             }
             Err((seen, error)) => (seen, error),
         };
@@ -335,7 +341,7 @@ impl File {
             let d = Diagnostic::error("source::stale", Position::whole(&self.path), error.to_string());
             said.push(d.help("what was read before stays in force"));
         }
-        (State { seen, ..old.with_trouble(Arc::new(error)) }, said)
+        (State { seen, guarded, ..old.with_trouble(Arc::new(error)) }, said)
     }
 
     /// Returns the content of the file, or `None` if it is certainly what `old` has seen.
@@ -395,6 +401,11 @@ impl File {
     fn include(&self, spec: &SourceSpec) -> Arc<dyn MapSource> {
         let trail = self.trail.iter().chain([&self.path]).map(Arc::clone).collect();
         open::open_included(spec, self.mode, &trail, &self.environment)
+    }
+
+    /// Returns whether a file that others than root can change is not read.
+    fn refuses_writable(&self) -> bool {
+        self.environment.programs.rules().refuse_writable
     }
 
     fn state(&self) -> Arc<State> {
@@ -457,7 +468,10 @@ impl State {
             None => None,
         };
         Ok(match (found, doubt) {
-            (Some(found), _) => Answer::Found(Found { stale: self.trouble.is_some(), ..found }),
+            (Some(found), _) => {
+                let provider = if self.foreign { Provider::ForeignFile } else { found.provider };
+                Answer::Found(Found { stale: self.trouble.is_some(), provider, ..found })
+            }
             (None, Some(why)) => Answer::Unavailable(why),
             (None, None) => Answer::NotFound,
         })
@@ -503,8 +517,9 @@ impl State {
 
 impl Clone for State {
     fn clone(&self) -> Self {
-        let Self { seen, index, includes, trouble } = self;
-        Self { seen: *seen, index: index.clone(), includes: includes.clone(), trouble: trouble.clone() }
+        let Self { seen, index, foreign, guarded, includes, trouble } = self;
+        let (index, includes, trouble) = (index.clone(), includes.clone(), trouble.clone());
+        Self { seen: *seen, index, foreign: *foreign, guarded: *guarded, includes, trouble }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::sys::path::{self, Magic, Stat};
 
-use super::super::SourceError;
+use super::super::{SourceError, guard};
 use super::Stamp;
 
 /// The longest map file in bytes: some five million entries. What it takes in memory stays below six times as much
@@ -36,6 +36,8 @@ pub(in crate::source) struct Opened {
     pub(in crate::source) stamp: Stamp,
     /// Its attributes can be asked without waiting.
     pub(in crate::source) local: bool,
+    /// It is not a local file of root alone.
+    foreign: bool,
 }
 
 /// One version of a file.
@@ -49,6 +51,8 @@ pub(in crate::source) struct Content {
     pub(in crate::source) settled: bool,
     /// The attributes of the file can be asked without waiting.
     pub(in crate::source) local: bool,
+    /// It is not a local file of root alone.
+    pub(in crate::source) foreign: bool,
 }
 
 /// Opens a regular file.
@@ -65,7 +69,8 @@ pub(in crate::source) fn open(path: &Arc<Path>) -> Result<Opened, SourceError> {
         return Err(SourceError::NotAFile { path: Arc::clone(path), what: kind(&stat) });
     }
     let local = Magic::of(&file).map_err(failed)?.is_local();
-    Ok(Opened { file, stamp: Stamp::of(&stat), local })
+    let foreign = !local || !guard::is_of_root(&stat);
+    Ok(Opened { file, stamp: Stamp::of(&stat), local, foreign })
 }
 
 /// Reads `path` as a whole. Blocks. `quiet` is for a file whose earlier version is in force: one that may be in the
@@ -92,7 +97,8 @@ pub(in crate::source) fn read(path: &Arc<Path>, quiet: Option<Duration>) -> Resu
         let after = path::fstat(opened.file.as_fd()).map_err(|error| failed(path, error))?;
         if Stamp::of(&after) == opened.stamp {
             let settled = !opened.stamp.may_hide_a_change(now);
-            return Ok(Content { text, stamp: opened.stamp, settled, local: opened.local });
+            let Opened { stamp, local, foreign, .. } = opened;
+            return Ok(Content { text, stamp, settled, local, foreign });
         }
         thread::sleep(LOOK);
     }

@@ -20,7 +20,7 @@ use super::file::Seen;
 use super::file::read::{self, Content};
 use super::service::{self, DirectoryService, MasterMaps};
 use super::store::Fetched;
-use super::{DEPTH_MAX, Environment, Names, SourceError, Store};
+use super::{DEPTH_MAX, Environment, Names, SourceError, Store, guard};
 use crate::config::nsswitch::{Outcome, Search};
 use crate::config::{AmdConf, Settings};
 use crate::map::{Format, Include, Item, MasterEntry, SourceKind, SourceSpec, Table, master, toml};
@@ -76,8 +76,15 @@ impl MasterFiles {
     /// Creates a master map that is not read yet.
     pub fn new(environment: &Environment) -> Self {
         let Environment { readers, notices, lookups, .. } = environment;
+        let programs = Arc::clone(&environment.programs);
+        let read = move |path: &Arc<Path>, replaces: bool| {
+            if programs.rules().refuse_writable {
+                guard::check(path)?;
+            }
+            read::read(path, replaces.then_some(QUIET))
+        };
         Self {
-            texts: Store::new(|path, replaces| read::read(path, replaces.then_some(QUIET)), readers, notices),
+            texts: Store::new(read, readers, notices),
             directories: Store::new(|path, _| directory::list(path), readers, notices),
             services: MasterMaps::new(lookups),
         }

@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use super::{DirectoryService, Lookups};
 use crate::directory::protocol::Trouble;
 use crate::directory::{Map, Pair, Question, Reply, Scope};
-use crate::map::{Format, RawEntry, SourceKind};
+use crate::map::{Format, Provider, RawEntry, SourceKind};
 use crate::source::{
     Answer, Ask, Description, Entries, Environment, Found, Freshness, Index, MapSource, Mode, Pass, SourceError,
     SourceId, Waiting,
@@ -74,7 +74,16 @@ impl ServiceMap {
     fn found(&self, text: Vec<u8>, holds: Option<u32>) -> Found {
         let fresh_for = holds.map(|seconds| Duration::from_secs(seconds.into()));
         let entry = RawEntry::Text { format: Format::Sun, text };
-        Found { fresh_for, ..Found::new(entry, self.place.clone()) }
+        Found { fresh_for, provider: self.provider(), ..Found::new(entry, self.place.clone()) }
+    }
+
+    fn provider(&self) -> Provider {
+        match self.service {
+            DirectoryService::Ldap => Provider::Ldap,
+            DirectoryService::Nis => Provider::Nis,
+            DirectoryService::Sss => Provider::Sss,
+            DirectoryService::Hesiod => Provider::Hesiod,
+        }
     }
 
     fn error(&self, trouble: Trouble, reason: &str) -> Arc<SourceError> {
@@ -99,7 +108,8 @@ impl ServiceMap {
         }
         let index = state.index.as_ref()?;
         // The service is asked for * only, never for the names of users.
-        index.entry_or_wildcard(index.find(key), key, &|| Some(false)).unwrap_or_default()
+        let found = index.entry_or_wildcard(index.find(key), key, &|| Some(false)).unwrap_or_default();
+        found.map(|found| Found { provider: self.provider(), ..found })
     }
 
     fn note(&self, key: &Arc<[u8]>, text: Option<&[u8]>) {

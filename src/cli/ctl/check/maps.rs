@@ -227,7 +227,8 @@ impl<'a> Maps<'a> {
         // No name server is asked: whether a host exists is no matter of the files.
         let plan = plan::build(&entry, &context, &|_| Host::Remote, &mut warnings);
         self.report.extend(warnings);
-        let plan = plan?;
+        let restriction = self.configuration.native.security.restriction(found.provider);
+        let plan = restriction.impose(plan?).map_err(|forbidden| forbidden.diagnostic(found.provider, &found.place))?;
         // What a wildcard names depends on the key.
         if !is_wildcard {
             self.sources(&plan, &found.place);
