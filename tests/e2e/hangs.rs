@@ -18,6 +18,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use super::common::daemon::Daemon;
 use super::common::suite::case;
@@ -67,7 +69,7 @@ impl Drop for Dead {
 }
 
 /// `/mnt/good` has a map that never hangs; the deadlines are short.
-fn site(more: &str) {
+pub(super) fn site(more: &str) {
     put("/etc/autofs.toml", "[deadlines]\nlookup = 2\nrequest = 8\n");
     put("/etc/auto.good", "one -fstype=tmpfs :one\nwho -fstype=tmpfs :${USER}\n* -fstype=tmpfs :&\n");
     put("/etc/auto.master", format!("/mnt/good /etc/auto.good\n{more}"));
@@ -81,7 +83,7 @@ fn hide(path: &str) {
     fs::rename("/etc/.link", path).unwrap();
 }
 
-fn call(call: Call) -> Result<Answer, ClientError> {
+pub(super) fn call(call: Call) -> Result<Answer, ClientError> {
     ask(Path::new(SOCKET), call, secs(15))
 }
 
@@ -113,7 +115,7 @@ fn a_reload_takes_effect(daemon: &mut Daemon, master: &str, point: &str) {
 
 /// Everything that may come in the life of a daemon, while something hangs; then its end.
 #[track_caller]
-fn everything_else_works(mut daemon: Daemon, master: &str) {
+pub(super) fn everything_else_works(mut daemon: Daemon, master: &str) {
     nothing_else_hangs(&mut daemon, "first");
     a_reload_takes_effect(&mut daemon, master, "/mnt/later");
     let worker = daemon.worker();
@@ -227,6 +229,44 @@ fn the_configuration() {
     hide("/etc/autofs.conf");
     hide("/etc/default/autofs");
     everything_else_works(Daemon::serving(&["/mnt/good"]), "/etc/auto.master");
+}
+
+/// Nobody writes to the pipes that stand in the place of the files.
+#[case(seconds: 120)]
+fn the_configuration_is_a_pipe() {
+    site("");
+    for path in ["/etc/autofs.conf", "/etc/default/autofs"] {
+        _ = fs::remove_file(path);
+        mkfifo(path, Mode::S_IRUSR).unwrap();
+    }
+    everything_else_works(Daemon::serving(&["/mnt/good"]), "/etc/auto.master");
+}
+
+/// Lookups that wait for a name service hold up neither an upgrade nor a checkpoint, and are answered in time.
+#[case(seconds: 120)]
+fn the_user_database_at_an_upgrade_and_a_checkpoint() {
+    site("");
+    let daemon = Daemon::serving(&["/mnt/good"]);
+    fs::rename("/etc/passwd", "/etc/passwd.kept").unwrap();
+    mkfifo("/etc/passwd", Mode::S_IRUSR | Mode::S_IROTH).unwrap();
+    let asks = |key: &'static str| std::thread::spawn(move || visit::enter_now(Path::new(key)));
+    let asking = asks("/mnt/good/who");
+    daemon.says("the user database does not answer");
+    let worker = daemon.worker();
+    wait_for("an upgrade", secs(20), || call(Call::Upgrade).ok());
+    wait_for("the next worker", secs(20), || (daemon.worker() != worker).then_some(()));
+    visit::serves("/mnt/good/one");
+    drop(asking.join().unwrap());
+    let asking = asks("/mnt/good/who");
+    match call(Call::Quiesce(Quiesce::default())) {
+        Ok(_) | Err(ClientError::Refused(_)) => {}
+        Err(e) => panic!("quiesce: {e}"),
+    }
+    call(Call::Resume).unwrap();
+    visit::serves("/mnt/good/a");
+    drop(asking.join().unwrap());
+    fs::rename("/etc/passwd.kept", "/etc/passwd").unwrap();
+    daemon.stop();
 }
 
 /// The C library reads this file, too: only processes that ask it for a user wait.

@@ -28,6 +28,7 @@ mod expire;
 mod filters;
 mod hangs;
 mod history;
+mod hung_reads;
 mod kinds;
 mod left;
 mod life;
