@@ -15,6 +15,7 @@ use log::{debug, info, warn};
 
 use crate::blocking;
 use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
+use crate::daemon::jobs::{copies, covered};
 use crate::daemon::mounts::table::{MountTable, Mounted};
 use crate::daemon::worker::Worker;
 use crate::engine::Kind;
@@ -57,8 +58,12 @@ impl Served {
 
     /// Returns whether no process serves this autofs mount. A mount whose owner is in another pid namespace counts as served.
     fn is_left(&self, line: &Mounted, shown: &AutofsOptions) -> bool {
-        let ours = self.paths.contains(&*line.target) || line.speaks_through(&self.own).is_some();
-        if ours || shown.pgrp == 0 {
+        !self.paths.contains(&*line.target) && self.has_no_owner(line, shown)
+    }
+
+    /// Returns whether no process serves an autofs mount any more.
+    fn has_no_owner(&self, line: &Mounted, shown: &AutofsOptions) -> bool {
+        if line.speaks_through(&self.own).is_some() || shown.pgrp == 0 {
             return false;
         }
         let inode = shown.pipe_ino.map(u64::try_from);
@@ -126,6 +131,22 @@ pub(crate) async fn clean(worker: &Rc<Worker>) -> Result<(), String> {
     }
 }
 
+/// Unmounts autofs mounts without an owner that no path leads to: no map can bring them back into use.
+pub(crate) async fn unmount_covered(worker: &Worker) {
+    let served = Served::of(worker);
+    let (control, lanes) = (Arc::clone(&worker.tools().control), worker.tools().lanes);
+    let work = move || {
+        let Ok(table) = MountTable::read() else { return };
+        for line in table.hidden() {
+            let Some(shown) = line.autofs.filter(|shown| served.has_no_owner(line, shown)) else { continue };
+            if let Err(e) = covered::unmount(&control, shown.kind, line.dev) {
+                debug!("{}, which is covered, stays mounted: {e}", Escaped::path(&line.target));
+            }
+        }
+    };
+    lanes.run(Lane::Umount, work).await;
+}
+
 /// Removes directories and idle autofs mounts that earlier workers have made for mount points that no map names any more.
 /// Does nothing as long as some map could not be read.
 pub(crate) async fn tidy(worker: &Rc<Worker>) {
@@ -143,6 +164,7 @@ pub(crate) async fn tidy(worker: &Rc<Worker>) {
     if rest.is_empty() {
         return;
     }
+    copies::silence(&worker.mounts, &worker.tools()).await;
     let (mut remover, lanes) = (Remover::new(worker), worker.tools().lanes);
     let paths: Vec<Arc<Path>> = rest.iter().map(|(path, _)| path.clone()).collect();
     let work = move || {
@@ -212,7 +234,7 @@ impl Remover {
     }
 
     fn unmount_one(&mut self, line: &Mounted) -> Result<(), String> {
-        if line.autofs.is_some() {
+        if let Some(shown) = line.autofs {
             // Lookups that wait there for the dead owner fail.
             let root = self.opener.open(&line.target, line.dev, LITTLE_PATIENCE);
             if let Err(e) = root.and_then(|root| self.control.catatonic(root.as_fd())) {
@@ -221,7 +243,7 @@ impl Remover {
             // The helper that has opened it closes its descriptor a moment later.
             let mut attempts = 0..ATTEMPTS;
             loop {
-                match exec::unmount_autofs(&line.target, autofs::decode(line.dev), false) {
+                match exec::unmount_autofs(&line.target, shown.kind, autofs::decode(line.dev), false) {
                     Ok(()) => return Ok(()),
                     Err(e) if attempts.next().is_none() => return Err(e.to_string()),
                     Err(_) => std::thread::sleep(AGAIN),

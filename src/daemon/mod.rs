@@ -58,7 +58,7 @@ use control::{answer, serve, steer};
 use jobs::detach;
 use mounts::record::{self, Record};
 pub(crate) use upgrade::{ARGUMENT as UPGRADE_CHECK, check as check_upgrade};
-use verify::watch;
+use verify::{renames, watch};
 use worker::{Next, Worker};
 
 /// The stack of a thread that does blocking work: it parses nothing and recurses nowhere.
@@ -152,6 +152,11 @@ async fn live(
     let (kind, message) = beginning(predecessor);
     worker.history.event(kind, message);
     steer::restore(&worker, predecessor);
+    if again {
+        // The worker before may have died after it had unmounted a mount.
+        worker.mounts.note_copies();
+        worker.silence_copies();
+    }
     match Record::open(Path::new(record::FILE)) {
         Ok(record) => worker.mounts.set_record(record),
         Err(e) => warn!("cannot keep a record of directories in {}: {e}", record::FILE),
@@ -162,6 +167,7 @@ async fn live(
     spawn_local(Rc::clone(&worker).read_pipes(channels.unread));
     spawn_local(carry_out_requests(Rc::clone(&worker), channels.next));
     spawn_local(watch::watch(Rc::clone(&worker)));
+    spawn_local(renames::watch(Rc::clone(&worker)));
     spawn_local(network::watch(Rc::clone(&worker)));
     spawn_local(restore::watch(Rc::clone(&worker)));
     spawn_local(retry_sources::retry(Rc::clone(&worker)));

@@ -240,7 +240,7 @@ impl Mounter {
     }
 
     fn program(&self, path: &Path) -> Program {
-        Program::new(path, self.settings().mount_deadline, self.settings().grace)
+        Program::new(path, self.settings().mount_deadline, self.settings().grace).confined()
     }
 
     /// Walks to the source in a process outside our group: for the group, automounts are bare directories.

@@ -176,7 +176,7 @@ impl Opened {
         if let Ok(Some(opened)) = first {
             return Ok(opened);
         }
-        let moved = autofs_path(place.dev).ok().flatten().filter(|path| *path != place.root);
+        let moved = autofs_path(place.kind, place.dev).ok().flatten().filter(|path| *path != place.root);
         if let Some(Ok(Some(opened))) = moved.map(|path| Self::at(place, &path)) {
             return Ok(opened);
         }
@@ -230,10 +230,12 @@ impl Opened {
     }
 }
 
-/// Returns where the autofs mount with the device number `dev` is now, or `None` if the mount table does not have it.
-fn autofs_path(dev: u64) -> io::Result<Option<PathBuf>> {
+/// Returns where the autofs mount of this kind with the device number `dev` is now, or `None` if the mount table does not have it.
+/// A mount of another kind has got the number of one that is gone.
+fn autofs_path(kind: Kind, dev: u64) -> io::Result<Option<PathBuf>> {
     let table = mountinfo::read()?;
-    let line = mountinfo::parse(&table).find(|line| line.fstype == b"autofs" && autofs::decode(line.dev) == dev);
+    let mut lines = mountinfo::parse(&table).filter(|line| autofs::decode(line.dev) == dev);
+    let line = lines.find(|line| line.autofs().is_some_and(|shown| shown.kind == kind));
     Ok(line.map(|line| line.path().to_owned()))
 }
 
@@ -263,25 +265,26 @@ impl Unmounted {
     }
 }
 
-/// Unmounts the autofs mount with the device number `dev`, which is (or was, if a user has renamed a directory above it)
+/// Unmounts the autofs mount of this kind with the device number `dev`, which is (or was, if a user has renamed a directory above it)
 /// at `at`. That it does not exist any more is no error. May wait.
 ///
 /// # Errors
 /// [`Failure::Covered`]: something is mounted over it. [`Failure::Kernel`]: it is in use.
-pub fn unmount_autofs(at: &Path, dev: u64, lazy: bool) -> Result<(), Failure> {
-    unmount_where_it_is(at, dev, |at| unmount_at(at, dev, lazy, false)).map(drop)
+pub fn unmount_autofs(at: &Path, kind: Kind, dev: u64, lazy: bool) -> Result<(), Failure> {
+    unmount_where_it_is(at, kind, dev, |at| unmount_at(at, dev, lazy, false)).map(drop)
 }
 
 /// As [`unmount_autofs`], not lazily. Returns what is left of the mount. This takes about twice as long.
 ///
 /// # Errors
 /// As [`unmount_autofs`].
-pub fn unmount_and_hold_autofs(at: &Path, dev: u64) -> Result<Unmounted, Failure> {
-    unmount_where_it_is(at, dev, |at| unmount_at(at, dev, false, true))
+pub fn unmount_and_hold_autofs(at: &Path, kind: Kind, dev: u64) -> Result<Unmounted, Failure> {
+    unmount_where_it_is(at, kind, dev, |at| unmount_at(at, dev, false, true))
 }
 
 fn unmount_where_it_is(
     at: &Path,
+    kind: Kind,
     dev: u64,
     unmount: impl Fn(&Path) -> Result<Option<Unmounted>, Failure>,
 ) -> Result<Unmounted, Failure> {
@@ -292,7 +295,7 @@ fn unmount_where_it_is(
     if let Some(unmounted) = unmount(at)? {
         return Ok(unmounted);
     }
-    match autofs_path(dev) {
+    match autofs_path(kind, dev) {
         Ok(Some(path)) if path != at => unmount(&path)?.ok_or(Failure::Covered(path)),
         Ok(Some(path)) => Err(Failure::Covered(path)),
         Ok(None) => Ok(Unmounted::default()),

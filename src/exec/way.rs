@@ -137,7 +137,7 @@ fn deadline(mount: &FsMount, settings: &Settings) -> Duration {
 
 /// Makes the call of a helper, with the arguments that mount(8) would give it.
 pub(super) fn helper(program: &Path, subtype: bool, mount: &FsMount, target: &Path, settings: &Settings) -> Program {
-    let mut call = Program::new(program, deadline(mount, settings), settings.grace);
+    let mut call = Program::new(program, deadline(mount, settings), settings.grace).confined();
     call = call.arg(OsStr::from_bytes(&mount.source)).arg(target);
     if is_nfs(&mount.fstype) {
         // Sloppy: options that it does not know are ignored.
@@ -155,7 +155,7 @@ pub(super) fn helper(program: &Path, subtype: bool, mount: &FsMount, target: &Pa
 
 /// Makes the call of mount(8). With `staged`, the target is not the final place, so libmount must not remember it.
 pub(super) fn command(mount: &FsMount, target: &Path, staged: bool, settings: &Settings) -> Program {
-    let mut call = Program::new(&settings.mount, deadline(mount, settings), settings.grace);
+    let mut call = Program::new(&settings.mount, deadline(mount, settings), settings.grace).confined();
     if staged {
         call = call.arg("-n");
     }

@@ -157,6 +157,18 @@ pub fn move_to(top: BorrowedFd<'_>, target: Target<'_>) -> io::Result<()> {
     }
 }
 
+/// Adds the mount whose root `mount` is open on, which must be private, to the propagation group of the mount whose root `other` is
+/// open on (Linux 5.15). Both must be of the same file system.
+///
+/// # Errors
+/// Those of move_mount(2): EINVAL if `other` is private.
+pub fn join_group(other: BorrowedFd<'_>, mount: BorrowedFd<'_>) -> io::Result<()> {
+    let how = MoveMountFlags::MOVE_MOUNT_SET_GROUP
+        | MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH
+        | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(other, "", mount, "", how)?)
+}
+
 /// Sets the propagation type of the mount whose root `top` is open on.
 ///
 /// # Errors

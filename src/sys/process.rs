@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Child;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::children;
+use super::{children, landlock};
 use crate::record::Exit;
 
 /// Search path of the programs that the daemon runs.
@@ -41,6 +41,8 @@ pub struct Program {
     output_limit: usize,
     /// It is ended when nobody waits for it any more.
     bound: bool,
+    /// It may only signal itself and what it has started.
+    confined: bool,
 }
 
 /// How a program ended, and what it said.
@@ -70,7 +72,7 @@ impl Program {
         let mut command = tokio::process::Command::new(path);
         command.env_clear().env("PATH", PATH).env("LANG", "C");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { command, deadline, grace, output_limit: OUTPUT_LIMIT, bound: false }
+        Self { command, deadline, grace, output_limit: OUTPUT_LIMIT, bound: false, confined: false }
     }
 
     /// With one more argument.
@@ -122,6 +124,14 @@ impl Program {
         self
     }
 
+    /// Lets it send signals only to itself and to the processes that it starts, if the kernel can (Linux 6.12 with Landlock). It
+    /// is in our process group, so a signal to its group would reach us.
+    #[must_use]
+    pub fn confined(mut self) -> Self {
+        self.confined = true;
+        self
+    }
+
     /// As this user and group, without any supplementary group.
     #[must_use]
     pub fn as_user(mut self, uid: u32, gid: u32) -> Self {
@@ -138,10 +148,14 @@ impl Program {
     /// Runs it to its end. An error: it could not be started. If the future is dropped, the program goes on, unless it is
     /// [bound](Self::bound) to it.
     pub async fn run(self) -> io::Result<Ended> {
-        let Self { mut command, deadline, grace, output_limit, bound } = self;
+        let Self { mut command, deadline, grace, output_limit, bound, confined } = self;
         let end = Instant::now() + deadline;
         // The caller of posix_spawn(3) stands still until the program is loaded: not here, where all else would, too.
-        let mut child = tokio::task::spawn_blocking(move || spawn(&mut command)).await.map_err(io::Error::other)??;
+        let mut child = if confined {
+            spawn_confined(command).await?
+        } else {
+            tokio::task::spawn_blocking(move || spawn(&mut command)).await.map_err(io::Error::other)??
+        };
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
         let mut stdout = Pipe::new(child.stdout.take(), output_limit);
         let mut stderr = Pipe::new(child.stderr.take(), OUTPUT_LIMIT);
@@ -176,6 +190,19 @@ fn spawn(command: &mut tokio::process::Command) -> io::Result<Child> {
             spawned => return spawned,
         }
     }
+}
+
+/// Starts a program from a thread of its own, from which it inherits that it can signal nothing but what it starts itself.
+async fn spawn_confined(mut command: tokio::process::Command) -> io::Result<Child> {
+    let runtime = tokio::runtime::Handle::current();
+    let (sender, spawned) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("spawn".to_owned()).spawn(move || {
+        let _context = runtime.enter();
+        // Where this is not possible, it runs as any other program.
+        let _ = landlock::keep_signals_inside();
+        let _ = sender.send(spawn(&mut command));
+    })?;
+    spawned.await.map_err(io::Error::other)?
 }
 
 /// A program that is to be killed when nobody waits for its end any more, as when this process ends.
@@ -362,6 +389,22 @@ mod tests {
         let text = String::from_utf8(ended.stdout).unwrap();
         assert_eq!(text.lines().next(), Some(nix::unistd::getpgrp().to_string().as_str()));
         assert!(text.contains("/dev/null") && !text.contains(ours.path().to_str().unwrap()));
+    }
+
+    #[test]
+    fn a_confined_program_signals_itself_and_not_its_group() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        if std::thread::spawn(landlock::keep_signals_inside).join().unwrap().is_err() {
+            return;
+        }
+        let run = |deadline, script: &str| {
+            let program = Program::new(Path::new("/bin/sh"), deadline, GRACE / 8).arg("-c").arg(script);
+            runtime.block_on(program.confined().run()).unwrap().exit
+        };
+        // It ends what it has started, and we are still here.
+        assert_eq!(run(LONG, "sleep 1000 & trap '' TERM; kill 0; wait"), Exit::Status(0));
+        assert_eq!(run(LONG, "kill -KILL 0; sleep 1000"), Exit::Signal(9));
+        assert_eq!(run(Duration::from_millis(200), "kill -STOP 0"), Exit::Deadline);
     }
 
     #[test]

@@ -110,6 +110,82 @@ fn a_parent_over_a_restart() {
     daemon.stop();
 }
 
+/// Nothing that a daemon has mounted is left below what was mounted over its parent.
+#[track_caller]
+fn nothing_is_left_below(covers: usize) {
+    for _ in 0..covers {
+        unmount("/mnt/disk");
+    }
+    let left = table::below("/mnt/disk").into_iter().filter(|mount| mount.fstype == "autofs");
+    assert_eq!(left.map(|mount| mount.target).collect::<Vec<_>>(), [] as [std::path::PathBuf; 0]);
+}
+
+/// Covered mounts are unmounted by a reload, and by the end.
+#[case]
+fn covered_mounts_are_unmounted() {
+    below_a_disk();
+    let mut daemon = Daemon::serving(&["/mnt/disk/auto", "/mnt/disk/one"]);
+    tmpfs("/mnt/disk");
+    is_shown("/mnt/disk/one", "covered");
+    daemon.signal(Signal::SIGHUP);
+    comes("/mnt/disk/one");
+    let at = |path: &str| table::at(path).iter().filter(|mount| mount.fstype == "autofs").count();
+    wait_for("the end of those below", secs(10), || {
+        (at("/mnt/disk/one") == 1 && at("/mnt/disk/auto") == 1).then_some(())
+    });
+    // One that something is mounted on would stay.
+    unmount("/mnt/disk/one");
+    tmpfs("/mnt/disk");
+    daemon.stop();
+    nothing_is_left_below(2);
+}
+
+/// The same on a shared mount, where their directories need not be removed.
+#[case]
+fn covered_mounts_on_a_shared_mount_are_unmounted() {
+    below_a_disk();
+    mount(None::<&str>, "/mnt", None::<&str>, MsFlags::MS_SHARED, None::<&str>).unwrap();
+    for path in ["/mnt/disk/auto/file", "/mnt/disk/one/file"] {
+        put(path, "");
+    }
+    let daemon = Daemon::serving(&["/mnt/disk/auto", "/mnt/disk/one"]);
+    tmpfs("/mnt/disk");
+    is_shown("/mnt/disk/one", "covered");
+    daemon.stop();
+    nothing_is_left_below(1);
+    assert!(fs::exists("/mnt/disk/one/file").unwrap());
+}
+
+/// What covers them is mounted on the root of the mount that they are on, twice, and one of them is a bind mount.
+#[case]
+fn mounts_below_several_covers_are_unmounted() {
+    below_a_disk();
+    tmpfs("/mnt/disk");
+    let daemon = Daemon::serving(&["/mnt/disk/auto", "/mnt/disk/one"]);
+    tmpfs("/mnt/disk");
+    fs::create_dir("/world/other").unwrap();
+    mount(Some("/world/other"), "/mnt/disk", None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    is_shown("/mnt/disk/one", "covered");
+    daemon.stop();
+    nothing_is_left_below(2);
+}
+
+/// What a killed daemon has left is unmounted by the next one, unless something is mounted on it.
+#[case]
+fn covered_mounts_of_a_killed_daemon_are_unmounted() {
+    below_a_disk();
+    let daemon = Daemon::serving(&["/mnt/disk/auto", "/mnt/disk/one"]);
+    visit::serves("/mnt/disk/auto/a");
+    daemon.kill();
+    tmpfs("/mnt/disk");
+    let daemon = Daemon::start(["-f", "-v"]);
+    comes("/mnt/disk/one");
+    daemon.says("unmounted /mnt/disk/one, which was covered");
+    daemon.stop();
+    unmount("/mnt/disk");
+    assert!(table::served("/mnt/disk/auto/a"), "what is mounted stays");
+}
+
 /// A parent that is unmounted and mounted again has the directories of the mount points: they are mounted there without
 /// being asked.
 #[case]
@@ -205,6 +281,29 @@ fn a_renamed_parent() {
     daemon.stop();
     assert_eq!(table::below("/mnt/old"), []);
     assert_eq!(table::below("/mnt/disk"), []);
+}
+
+/// A directory above mount points is renamed and made anew, again and again: they come back to their paths without being asked.
+#[case]
+fn a_parent_that_is_renamed_and_made_anew() {
+    below_a_disk();
+    let daemon = Daemon::serving(&["/mnt/disk/auto", "/mnt/disk/one"]);
+    for round in 0..3 {
+        fs::rename("/mnt/disk", format!("/mnt/old{round}")).unwrap();
+        fs::create_dir("/mnt/disk").unwrap();
+        for path in ["/mnt/disk/auto", "/mnt/disk/one"] {
+            wait_for(path, secs(10), || table::autofs(path));
+        }
+    }
+    visit::serves("/mnt/disk/auto/a");
+    // One that is in use stays, and is served where it is; it comes back with its directory.
+    let busy = fs::File::open("/mnt/disk/auto/a").unwrap();
+    fs::rename("/mnt/disk", "/mnt/old").unwrap();
+    wait_for("a mount at its place", secs(10), || table::autofs("/mnt/disk/one"));
+    visit::serves("/mnt/old/auto/b");
+    drop(busy);
+    daemon.stop();
+    assert_eq!(table::below("/mnt"), [table::at("/mnt").remove(0)]);
 }
 
 /// A hard limit of 256 open files, and 300 mount points: as many as fit are served, one line tells of the others, and they

@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use autofs::sys::landlock::keep_signals_inside;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
@@ -125,6 +126,7 @@ fn a_helper_that_signals_its_process_group() {
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGALRM];
     // A key for each, as the failure of a key is remembered.
     let keys: String = signals.iter().map(|signal| format!("{signal} -fstype=slow :x\n")).collect();
+    let keys = keys + "SIGKILL -fstype=slow :x\n";
     site::one_map(&format!("{keys}* -fstype=tmpfs :k&\n"));
     let daemon = Daemon::serving(&["/mnt/auto"]);
     visit::serves("/mnt/auto/a");
@@ -134,6 +136,10 @@ fn a_helper_that_signals_its_process_group() {
         visit::refuses(format!("/mnt/auto/{signal}"), Errno::ENOENT);
     }
     assert_eq!(calls().len(), signals.len());
+    if std::thread::spawn(keep_signals_inside).join().unwrap().is_ok() {
+        Rules { group_signal: Some(Signal::SIGKILL as i32), ..Rules::default() }.set();
+        visit::refuses("/mnt/auto/SIGKILL", Errno::ENOENT);
+    }
     Rules::default().set();
     visit::serves("/mnt/auto/b");
     assert!(table::served("/mnt/auto/a"), "unmounted by SIGUSR1 or SIGUSR2");

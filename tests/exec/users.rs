@@ -44,7 +44,7 @@ fn nothing_of_others_is_unmounted() {
         assert_eq!(w.after_the_swap(), (1, 1));
     }
     // Without the trigger nothing of ours is there.
-    unmount_autofs(&place.root, place.dev, false).unwrap();
+    unmount_autofs(&place.root, place.kind, place.dev, false).unwrap();
     assert!(w.unmount(&place, true).is_err());
     assert_eq!(w.after_the_swap(), (0, 1));
 }
@@ -55,14 +55,14 @@ fn a_trigger_is_unmounted_where_it_is_now() {
     let place = w.below_a_user();
     w.swap();
     w.perform_mount(&place, mount("tmpfs", "none", "")).unwrap();
-    assert!(unmount_autofs(&place.root, place.dev, true).is_err(), "it is covered");
+    assert!(unmount_autofs(&place.root, place.kind, place.dev, true).is_err(), "it is covered");
     w.unmount(&place, false).unwrap();
     let held = fs::File::open(w.path("home/away/x")).unwrap();
-    assert!(unmount_autofs(&place.root, place.dev, false).unwrap_err().is_busy());
+    assert!(unmount_autofs(&place.root, place.kind, place.dev, false).unwrap_err().is_busy());
     drop(held);
-    unmount_autofs(&place.root, place.dev, false).unwrap();
+    unmount_autofs(&place.root, place.kind, place.dev, false).unwrap();
     assert_eq!(w.after_the_swap(), (0, 1));
-    unmount_autofs(&place.root, place.dev, false).unwrap();
+    unmount_autofs(&place.root, place.kind, place.dev, false).unwrap();
 }
 
 #[case]

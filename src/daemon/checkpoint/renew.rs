@@ -72,9 +72,10 @@ async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
     let renewed = tools.lanes.run(Lane::Umount, move || {
         // A checkpoint since the last attempt has changed the device number. The mount is then still there under another one, and
         // a new mount would only cover it.
-        let found = matches!(find_root(&attacher.control, &job.path, old), Ok(Some(_)));
+        let found = matches!(find_root(&attacher.control, &job.path, old, Some(job.kind)), Ok(Some(_)));
         // `attacher` keeps a write end open, so that the pipe does not report its end between unmount and mount.
-        let gone = found && unmount_nested::umount_trigger(&attacher.control, &job.path, old, false, false).is_ok();
+        let gone = found
+            && unmount_nested::umount_trigger(&attacher.control, &job.path, (job.kind, old), false, false).is_ok();
         gone.then(|| attacher.run(vec![job]))
     });
     let Some(results) = renewed.await else {

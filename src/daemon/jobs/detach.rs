@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use log::{debug, error, info, warn};
 
-use super::unmount_nested::{forget, silence, umount_trigger};
+use super::unmount_nested::{Copies, forget, silence, umount_trigger};
 use crate::blocking;
 use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::mounts::table::MountTable;
 use crate::daemon::tools::Tools;
-use crate::engine::{MountId, Reason, Shutdown};
+use crate::engine::{Kind, MountId, Reason, Shutdown};
 use crate::exec::lanes::Lane;
 use crate::logging::target;
 use crate::sys::{mount, path};
@@ -36,7 +36,7 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
     let job = |(id, lazy)| match mounts.get(id) {
         Some(known) => {
             mounts.watch.expect_unmount();
-            (id, known.path, Some(known.dev), lazy)
+            (id, known.path, Some((known.kind, known.dev)), lazy)
         }
         None => (id, Arc::clone(&nowhere), None, lazy),
     };
@@ -46,8 +46,9 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
     for jobs in jobs.chunks(share).map(<[_]>::to_vec) {
         let (lanes, control) = (Arc::clone(&tools.lanes), Arc::clone(&tools.control));
         let unmount = move || {
-            let unmount = |(id, path, dev, lazy): (MountId, Arc<Path>, Option<u32>, bool)| {
-                let result = dev.map_or(Ok(()), |dev| umount_trigger(&control, &path, dev, lazy, at_exit));
+            let unmount = |(id, path, known, lazy): (MountId, Arc<Path>, Option<(Kind, u32)>, bool)| {
+                let unmount = |known| umount_trigger(&control, &path, known, lazy, at_exit);
+                let result = known.map_or(Ok(Copies::Silent), unmount);
                 (id, path, result)
             };
             jobs.into_iter().map(unmount).collect::<Vec<_>>()
@@ -57,6 +58,9 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
     let mut results = Vec::new();
     for share in shares {
         results.extend(share.await.unwrap_or_default());
+    }
+    if results.iter().any(|(.., result)| matches!(result, Ok(Copies::Unknown))) {
+        mounts.note_copies();
     }
     forget(mounts, tools, results.iter().filter(|(.., result)| result.is_ok()).map(|(id, ..)| *id)).await;
     for (id, path, result) in &results {
@@ -69,7 +73,7 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
             error!(target: &label, "ask umount returned busy {shown}");
         }
     }
-    results.into_iter().map(|(id, _, result)| (id, result.map_err(Reason::from))).collect()
+    results.into_iter().map(|(id, _, result)| (id, result.map(drop).map_err(Reason::from))).collect()
 }
 
 /// Retries removing directories that were not empty because other mounts below them still existed.
@@ -85,7 +89,7 @@ pub(crate) async fn leave(mounts: &Mounts, tools: &Tools, left: &[MountId], how:
     let tops: HashSet<Arc<Path>> = left.iter().filter_map(|id| Some(mounts.get(*id)?.path)).collect();
     let mounts = mounts.filter_map(|_, mount| {
         let below = mount.path.ancestors().any(|path| tops.contains(path));
-        below.then(|| (Arc::clone(&mount.path), mount.dev))
+        below.then(|| (Arc::clone(&mount.path), (mount.kind, mount.dev)))
     });
     for (path, _) in &mounts {
         let shown = Escaped::path(path);
@@ -95,8 +99,8 @@ pub(crate) async fn leave(mounts: &Mounts, tools: &Tools, left: &[MountId], how:
         }
     }
     let leave = blocking::run(move || {
-        for (path, dev) in mounts {
-            silence(&control, &path, dev);
+        for (path, known) in mounts {
+            silence(&control, &path, known);
         }
     });
     // The path of a mount may lead over a dead server.

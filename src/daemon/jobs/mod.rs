@@ -7,6 +7,8 @@ pub(crate) mod amd_host_tree;
 pub(crate) mod amd_location;
 pub(crate) mod browse;
 pub(crate) mod check;
+pub(crate) mod copies;
+pub(crate) mod covered;
 pub(crate) mod detach;
 pub(crate) mod expire;
 pub(crate) mod mount;

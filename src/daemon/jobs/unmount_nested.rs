@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use log::{debug, info};
 
+use super::{copies, covered};
 use crate::daemon::mounts::roots::find_root;
 use crate::daemon::mounts::{AutofsMount, Mounts};
 use crate::daemon::tools::Tools;
 use crate::engine::{Kind, MountId};
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lane;
-use crate::exec::{Unmounted, unmount_and_hold_autofs, unmount_autofs};
+use crate::exec::{Failure, Unmounted, unmount_and_hold_autofs, unmount_autofs};
 use crate::fault;
 use crate::logging::target;
 use crate::record::Record;
@@ -37,8 +38,8 @@ pub(super) async fn remove_batch(
     ids: &[MountId],
     lazy: bool,
 ) -> (usize, Option<Record>) {
-    let known: Vec<Option<(Arc<Path>, u32)>> =
-        ids.iter().map(|id| mounts.get(*id).map(|mount| (mount.path, mount.dev))).collect();
+    let known: Vec<Option<(Arc<Path>, Kind, u32)>> =
+        ids.iter().map(|id| mounts.get(*id).map(|mount| (mount.path, mount.kind, mount.dev))).collect();
     for (id, known) in ids.iter().zip(&known) {
         mounts.begin_leaving(*id);
         if known.is_some() {
@@ -47,15 +48,21 @@ pub(super) async fn remove_batch(
     }
     let control = Arc::clone(&tools.control);
     let umount = move || {
+        let mut copies = Copies::Silent;
         for (gone, mount) in known.iter().enumerate() {
-            let Some((path, dev)) = mount else { continue };
-            if let Err(reason) = umount_trigger(&control, path, *dev, lazy, false) {
-                return (gone, Some(reason));
+            let Some((path, kind, dev)) = mount else { continue };
+            match umount_trigger(&control, path, (*kind, *dev), lazy, false) {
+                Ok(Copies::Silent) => {}
+                Ok(Copies::Unknown) => copies = Copies::Unknown,
+                Err(reason) => return (gone, copies, Some(reason)),
             }
         }
-        (known.len(), None)
+        (known.len(), copies, None)
     };
-    let (gone, reason) = tools.lanes.run(Lane::Umount, umount).await;
+    let (gone, copies, reason) = tools.lanes.run(Lane::Umount, umount).await;
+    if copies == Copies::Unknown {
+        mounts.note_copies();
+    }
     fault::point("trigger gone");
     let (left, stay) = ids.split_at(gone.min(ids.len()));
     forget(mounts, tools, left.iter().copied()).await;
@@ -81,6 +88,7 @@ pub(super) async fn forget(mounts: &Mounts, tools: &Tools, ids: impl IntoIterato
     }
     left.retain(|(_, made)| !made.is_empty());
     if !left.is_empty() {
+        copies::silence(mounts, tools).await;
         let paths: Vec<Arc<Path>> = left.iter().map(|(path, _)| path.clone()).collect();
         let kept = tools.lanes.run(Lane::Umount, move || remove_all(left)).await;
         mounts.record_removed(&paths, kept);
@@ -100,7 +108,16 @@ fn remove_all(mut left: Vec<(Arc<Path>, Made)>) -> Vec<(Arc<Path>, Made)> {
     }
 }
 
-/// Unmounts an autofs mount, unless something is mounted over it, and sets copies of it in other mount namespaces catatonic:
+/// What is known of the copies of an unmounted autofs mount in other mount namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copies {
+    /// They are catatonic.
+    Silent,
+    /// They may not be: others have unmounted the mount before, or the kernel is too old.
+    Unknown,
+}
+
+/// Unmounts an autofs mount, unless something is mounted on it, and sets copies of it in other mount namespaces catatonic:
 /// waiting and later lookups in them fail with ENOENT.
 ///
 /// This cannot wait until a lookup in a copy sends a request. When the directory below the mount is removed, the kernel takes the
@@ -112,28 +129,44 @@ fn remove_all(mut left: Vec<(Arc<Path>, Made)>) -> Vec<(Arc<Path>, Made)> {
 ///
 /// # Errors
 /// Returns why it is still mounted.
-pub(crate) fn umount_trigger(control: &Control, at: &Path, dev: u32, lazy: bool, at_exit: bool) -> Result<(), Record> {
+pub(crate) fn umount_trigger(
+    control: &Control,
+    at: &Path,
+    (kind, dev): (Kind, u32),
+    lazy: bool,
+    at_exit: bool,
+) -> Result<Copies, Record> {
     let begun = Instant::now();
-    let is_silent = (lazy || at_exit) && silence(control, at, dev);
+    let is_silent = (lazy || at_exit) && silence(control, at, (kind, dev));
     let unmounted = if lazy || is_silent {
-        unmount_autofs(at, autofs::decode(dev), lazy).map(|()| Unmounted::default())
+        unmount_autofs(at, kind, autofs::decode(dev), lazy).map(|()| Unmounted::default())
     } else {
-        unmount_and_hold_autofs(at, autofs::decode(dev))
+        unmount_and_hold_autofs(at, kind, autofs::decode(dev))
     };
+    fault::point("unmounted");
+    if matches!(unmounted, Err(Failure::Covered(_))) && covered::unmount(control, kind, dev).is_ok() {
+        return Ok(Copies::Silent);
+    }
     let unmounted = unmounted.map_err(|e| {
         debug!("cannot unmount the trigger {}: {e}", Escaped::path(at));
         e.record(begun.elapsed())
     })?;
-    if let Some(Err(e)) = unmounted.root().map(|root| control.catatonic(root)) {
-        debug!(target: &target(at), "copies of {} cannot be set catatonic: {e}", Escaped::path(at));
+    match unmounted.root().map(|root| control.catatonic(root)) {
+        Some(Ok(())) => Ok(Copies::Silent),
+        None if is_silent => Ok(Copies::Silent),
+        None => Ok(Copies::Unknown),
+        Some(Err(e)) => {
+            debug!(target: &target(at), "copies of {} cannot be set catatonic: {e}", Escaped::path(at));
+            Ok(Copies::Unknown)
+        }
     }
-    Ok(())
 }
 
 /// Sets an autofs mount catatonic: waiting and later lookups fail with ENOENT. Returns whether it is. Errors are logged, and the
 /// mount stays as it is.
-pub(super) fn silence(control: &Control, at: &Path, dev: u32) -> bool {
-    let root = find_root(control, at, dev).and_then(|root| root.ok_or_else(|| io::ErrorKind::NotFound.into()));
+pub(super) fn silence(control: &Control, at: &Path, (kind, dev): (Kind, u32)) -> bool {
+    let root =
+        find_root(control, at, dev, Some(kind)).and_then(|root| root.ok_or_else(|| io::ErrorKind::NotFound.into()));
     let set = root.and_then(|root| control.catatonic(root.as_fd()));
     if let Err(e) = &set {
         debug!(target: &target(at), "{} cannot be set catatonic: {e}", Escaped::path(at));

@@ -150,8 +150,12 @@ pub(crate) struct Mounts {
     rests: Notify,
     /// Whether a lookup has come since this was last looked at.
     lookups: Cell<bool>,
+    /// Number of times that a mount may have left copies elsewhere that are not catatonic, and how many were dealt with.
+    copies: Cell<(u64, u64)>,
     /// Notifications of mounts and unmounts.
     pub(crate) watch: Watch,
+    /// Notified when a top-level mount has come or gone.
+    changed: Notify,
     /// Number of running jobs that make autofs mounts, and of those that attach top-level mounts.
     making: Rc<Cell<usize>>,
     attaching: Rc<Cell<usize>>,
@@ -182,7 +186,9 @@ impl Mounts {
             resting: Cell::default(),
             rests: Notify::new(),
             lookups: Cell::default(),
+            copies: Cell::default(),
             watch: Watch::default(),
+            changed: Notify::new(),
             making: Rc::default(),
             attaching: Rc::default(),
             attached: Rc::default(),
@@ -219,6 +225,9 @@ impl Mounts {
         let mount = AutofsMount { path, kind, dev, pipe, map, remote, lacks_options: false, mount_id, trouble: None };
         let mut ways = self.ways.borrow_mut();
         ways.insert(id, kind);
+        if id.is_top() {
+            self.changed.notify_one();
+        }
         let row = Box::new(Row { mount, created, root: None, unanswered: 0 });
         if let Some(replaced) = self.rows.borrow_mut().insert(id, row) {
             ways.change_trouble(replaced.mount.trouble.is_some(), false);
@@ -230,6 +239,9 @@ impl Mounts {
         let row = self.rows.borrow_mut().remove(&id)?;
         let Row { mount, created, root, .. } = *row;
         self.ways.borrow_mut().remove(id, mount.trouble.is_some());
+        if id.is_top() {
+            self.changed.notify_one();
+        }
         let mut by_device = self.by_device.borrow_mut();
         if by_device.get(&mount.dev) == Some(&id) {
             by_device.remove(&mount.dev);
@@ -280,6 +292,11 @@ impl Mounts {
         let looked_at = |id: &MountId| rows.get(id).map(|row| &row.mount);
         let mounts = ways.one_in_each_directory(all).iter().filter_map(looked_at);
         mounts.map(|mount| (Arc::clone(&mount.path), autofs::decode(mount.dev))).collect()
+    }
+
+    /// Waits until a top-level mount has come or gone.
+    pub(crate) async fn ways_changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Changes a mount. Its path and kind stay, and its device number must only be changed by [`move_device`](Self::move_device).

@@ -19,6 +19,7 @@ use super::{Mounts, Row};
 use crate::engine::{Kind, MountId};
 use crate::link::Message;
 use crate::sys::autofs::Control;
+use crate::sys::mountinfo::AutofsOptions;
 
 /// How long after the last lookup the roots of indirect mounts are closed.
 const IDLE: Duration = Duration::from_millis(20);
@@ -134,6 +135,29 @@ impl Mounts {
         }
     }
 
+    /// Notes that a mount is gone and may have left copies in other mount namespaces that are not catatonic.
+    pub(crate) fn note_copies(&self) {
+        let (noted, silenced) = self.copies.get();
+        self.copies.set((noted + 1, silenced));
+    }
+
+    /// Returns whether there may be such copies.
+    pub(crate) fn may_have_left_copies(&self) -> bool {
+        let (noted, silenced) = self.copies.get();
+        silenced < noted
+    }
+
+    /// Returns how often they were noted.
+    pub(crate) fn noted_copies(&self) -> u64 {
+        self.copies.get().0
+    }
+
+    /// Notes that all copies are catatonic that were noted until [`noted_copies`](Self::noted_copies) has returned this.
+    pub(crate) fn silenced_copies(&self, until: u64) {
+        let (noted, silenced) = self.copies.get();
+        self.copies.set((noted, silenced.max(until)));
+    }
+
     /// Creates a pipe for a mount, and sends its read end to the keeper.
     ///
     /// # Errors
@@ -196,16 +220,18 @@ impl Mounts {
     }
 }
 
-/// Opens the root of an autofs mount, even if its path has changed. Returns `None` if it is not in the mount table any more.
+/// Opens the root of an autofs mount, even if its path has changed. With `kind`, a mount of another kind that has got its device
+/// number is not taken for it. Returns `None` if it is not in the mount table any more.
 /// May block.
 ///
 /// # Errors
 /// Returns the errors of reading the mount table and of opening the root.
-pub(crate) fn find_root(control: &Control, path: &Path, dev: u32) -> io::Result<Option<OwnedFd>> {
+pub(crate) fn find_root(control: &Control, path: &Path, dev: u32, kind: Option<Kind>) -> io::Result<Option<OwnedFd>> {
     if let Ok(root) = control.open_mount(path, dev) {
         return Ok(Some(root));
     }
     let table = MountTable::read()?;
-    let there = table.mounts().iter().find(|mounted| mounted.autofs.is_some() && mounted.dev == dev);
+    let is_it = |shown: AutofsOptions| kind.is_none_or(|kind| kind == shown.kind);
+    let there = table.mounts().iter().find(|mounted| mounted.dev == dev && mounted.autofs.is_some_and(is_it));
     there.map(|mounted| control.open_mount(&mounted.target, dev)).transpose()
 }

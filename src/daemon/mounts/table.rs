@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -139,6 +140,16 @@ impl MountTable {
         hidden.target.ancestors().find_map(|at| self.at(at).last())
     }
 
+    /// Returns whether something is mounted on this mount.
+    pub(crate) fn carries(&self, line: &Mounted) -> bool {
+        self.by_target.iter().chain(&self.hidden).any(|other| other.parent == line.id && other.id != line.id)
+    }
+
+    /// Returns the mount that this one is mounted on, if a path leads to it.
+    pub(crate) fn below_it(&self, line: &Mounted) -> Option<&Mounted> {
+        self.by_target.iter().find(|other| other.id == line.parent)
+    }
+
     /// Returns all lines, parents before children.
     pub(crate) fn mounts(&self) -> &[Mounted] {
         &self.by_target
@@ -177,6 +188,18 @@ impl MountTable {
         let start = self.by_target.partition_point(|m| order(&m.target, path).is_le());
         self.by_target.get(start..).unwrap_or_default().iter().take_while(move |m| m.target.starts_with(path))
     }
+}
+
+/// Returns where a process sees the autofs mounts that `wanted` selects: a path by which this process can reach each, and its line
+/// in the mount table of the other process.
+pub(crate) fn seen_by(pid: i32, wanted: impl Fn(&Mounted) -> bool) -> Vec<(PathBuf, Mounted)> {
+    let Ok(table) = mountinfo::read_of(pid) else { return Vec::new() };
+    let autofs = mountinfo::parse(&table).filter(|line| line.fstype == b"autofs");
+    let lines = autofs.map(Mounted::from).filter(wanted);
+    let root = format!("/proc/{pid}/root");
+    let reached = |line: &Mounted| [root.as_bytes(), line.target.as_os_str().as_bytes()].concat();
+    let place = |line: Mounted| (Path::new(OsStr::from_bytes(&reached(&line))).to_owned(), line);
+    lines.filter(|line| line.autofs.is_some()).map(place).collect()
 }
 
 #[cfg(test)]

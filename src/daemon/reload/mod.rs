@@ -117,6 +117,8 @@ pub(crate) async fn start(worker: &Rc<Worker>, again: bool) {
     }
     load(worker, false, true).await;
     left::tidy(worker).await;
+    let worker = Rc::clone(worker);
+    spawn_local(async move { left::unmount_covered(&worker).await });
 }
 
 /// Reloads: reads the configuration, then the master map and the maps that may have changed. If a reload is running, another one

@@ -85,7 +85,7 @@ impl Requests {
         // After a restore, the same token may belong to another request.
         while self.age.get() == age {
             let (control, path) = (Arc::clone(&tools.control), Arc::clone(&path));
-            let answer = move || match find_root(&control, &path, dev)? {
+            let answer = move || match find_root(&control, &path, dev, None)? {
                 Some(root) => send(&control, &root, token, error).map(|()| true),
                 None => Ok(false),
             };

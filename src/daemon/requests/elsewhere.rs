@@ -8,8 +8,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +20,14 @@ use crate::blocking;
 use crate::daemon::attach::opener::{Opener, PATIENCE};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::mounts::pipes::Pipe;
-use crate::daemon::mounts::table::Mounted;
+use crate::daemon::mounts::table::{Mounted, seen_by};
 use crate::daemon::tools::Tools;
 use crate::engine::{Errno, Token};
 use crate::exec::lanes::Lane;
 use crate::link::journal::{Read, Slot};
 use crate::sys::autofs::Control;
 use crate::sys::packet::Packet;
-use crate::sys::{mountinfo, procfs};
+use crate::sys::procfs;
 
 /// Pauses between searches: the first pause, which doubles each time, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -143,7 +142,7 @@ fn find_and_refuse(control: &Control, opener: &mut Opener, dev: u32, lost: &[Los
     waiting.dedup();
     let mut failed = None;
     for pid in waiting.iter().copied().chain(procfs::one_process_of_each_mount_namespace()) {
-        for (path, mounted) in seen_by(pid, dev) {
+        for (path, mounted) in seen_by(pid, |line| line.dev == dev) {
             // A catatonic mount has no waiting lookups.
             if mounted.autofs.is_some_and(|shown| shown.pipe_ino == Some(-1)) {
                 return Ok(true);
@@ -166,17 +165,6 @@ fn find_and_refuse(control: &Control, opener: &mut Opener, dev: u32, lost: &[Los
         }
     }
     failed.map_or(Ok(false), Err)
-}
-
-/// Returns where a process sees an autofs mount: a path by which this process can reach it, and its line in the mount table of
-/// the other process.
-fn seen_by(pid: i32, dev: u32) -> Vec<(PathBuf, Mounted)> {
-    let Ok(table) = mountinfo::read_of(pid) else { return Vec::new() };
-    let lines = mountinfo::parse(&table).filter(|line| line.dev == dev).map(Mounted::from);
-    let root = format!("/proc/{pid}/root");
-    let reached = |line: &Mounted| [root.as_bytes(), line.target.as_os_str().as_bytes()].concat();
-    let place = |line: Mounted| (Path::new(std::ffi::OsStr::from_bytes(&reached(&line))).to_owned(), line);
-    lines.filter(|line| line.autofs.is_some()).map(place).collect()
 }
 
 /// Sets a mount catatonic if it uses our pipe. Otherwise another daemon's mount may have its device number by now, and only our

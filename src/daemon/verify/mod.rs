@@ -8,6 +8,7 @@
 //! What was unmounted is mounted again. A mount that is covered or was moved is shown with the reason. It comes back when
 //! the obstacle goes, and a reload mounts it anew in what is at its path now.
 
+pub(crate) mod renames;
 mod standing;
 pub(crate) mod watch;
 

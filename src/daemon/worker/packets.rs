@@ -13,12 +13,15 @@ use super::{Next, Worker};
 use crate::control::SOCKET;
 use crate::daemon::attach::top;
 use crate::daemon::control::serve;
+use crate::daemon::jobs::{copies, covered};
 use crate::daemon::life::Quiescence;
 use crate::daemon::mounts::AutofsMount;
 use crate::daemon::mounts::locate::locate;
 use crate::daemon::mounts::pipes::Pipe;
 use crate::daemon::requests::{Receiver, Routed, find_mounts, serve as serve_pipe};
+use crate::daemon::tools::Tools;
 use crate::engine::{Event, MountId};
+use crate::exec::lanes::Lane;
 use crate::fault;
 use crate::link::journal::Slot;
 use crate::logging::target;
@@ -33,6 +36,7 @@ impl Worker {
         let removed = self.mounts.remove(mount);
         top::release_unused(&self.means());
         let Some((known, created, root)) = removed else { return };
+        self.mounts.note_copies();
         if mount.is_top() && !created.is_empty() {
             self.mounts.give_back([(known.path.clone(), created)]);
         }
@@ -43,14 +47,28 @@ impl Worker {
                 debug!(target: &target(path), "{} stays as it is: {e}", Escaped::path(path));
             }
         }
+        self.silence_copies();
     }
 
-    /// Removes an autofs mount that cannot be reached at its mount point any more. It stays mounted where it is, and its place is
-    /// free for another one.
+    /// Begins to set copies of mounts that are gone catatonic.
+    pub(crate) fn silence_copies(&self) {
+        let (mounts, tools) = (Rc::clone(&self.mounts), self.tools());
+        spawn_local(async move { copies::silence(&mounts, &tools).await });
+    }
+
+    /// Removes an autofs mount that cannot be reached at its mount point any more, whose place is then free for another one. It is
+    /// unmounted if it is covered and not in use, else it stays mounted where it is.
     pub(crate) fn displaced(self: &Rc<Self>, mount: MountId) {
         self.event(Event::Vanished { mount });
-        drop(self.mounts.remove(mount));
+        let removed = self.mounts.remove(mount);
         top::release_unused(&self.means());
+        let Some((AutofsMount { path, kind, dev, .. }, ..)) = removed else { return };
+        let Tools { control, lanes, .. } = self.tools();
+        spawn_local(async move {
+            if let Err(e) = lanes.run(Lane::Umount, move || covered::unmount(&control, kind, dev)).await {
+                debug!(target: &target(&path), "{} stays where it is: {e}", Escaped::path(&path));
+            }
+        });
     }
 
     /// Returns whether this process was restored from a checkpoint since the last time that this was asked.
