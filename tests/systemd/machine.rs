@@ -90,6 +90,10 @@ pub fn make_layer() {
     let program = layer.join(&world::PROGRAM[1..]);
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     fs::copy(std::env::current_exe().unwrap(), program).unwrap();
+    // For the commands of README.md.
+    let path = std::env::var_os("PATH").unwrap();
+    let make = std::env::split_paths(&path).map(|dir| dir.join("make")).find(|file| file.is_file()).unwrap();
+    fs::copy(make, layer.join("usr/bin/make")).unwrap();
 }
 
 /// A control group, removed when dropped with all that is in it.
@@ -166,10 +170,14 @@ pub fn boot(name: &str) -> ExitCode {
     }
     std::os::unix::fs::symlink("/proc/self/fd", root.join("dev/fd")).unwrap();
     fs::create_dir(root.join("dev/shm")).unwrap();
-    for (from, dir) in [(&shared, "shared"), (&layer, "package")] {
+    for (from, dir) in
+        [(&shared, "shared"), (&layer, "package"), (&PathBuf::from(env!("CARGO_MANIFEST_DIR")), "source")]
+    {
         fs::create_dir(root.join(dir)).unwrap();
         mount(Some(from), &root.join(dir), none, MsFlags::MS_BIND, none).unwrap();
     }
+    let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    mount(none, &root.join("source"), none, read_only, none).unwrap();
     world::pivot(&root);
     let units = Path::new("/").join(UNITS);
     fs::create_dir_all(&units).unwrap();

@@ -8,7 +8,8 @@ use crate::common::suite::case;
 use crate::common::world::put;
 use crate::common::{output, secs};
 use crate::package::{BUILT, CONFIGURATION, configuration, debian, dpkg, install, is_state, lacking, package, serves};
-use crate::service::{self, UNIT, Users, ctl, run};
+use crate::service::{self, UNIT, Users, ctl, property, run};
+use crate::upgrade::PROGRAM;
 
 /// A package that is to fail: what dpkg has said.
 fn refused(words: &[&str]) -> String {
@@ -129,8 +130,12 @@ fn the_authentication_of_ldap_outlives_the_purge_of_its_package() {
     let dir = "/tmp/ldap";
     fs::create_dir_all(format!("{dir}/DEBIAN")).unwrap();
     fs::create_dir_all(format!("{dir}/etc")).unwrap();
-    let control = "Package: autofs-ldap\nVersion: 5.1.9\nArchitecture: all\nMaintainer: Nobody <nobody@localhost>\n\
-                   Description: what Debian's package of this name has\n";
+    let version = run("dpkg-query", &["--show", "--showformat", "${Version}", "autofs"]);
+    // Debian's depends on that very version, so that it has to be removed first.
+    let control = format!(
+        "Package: autofs-ldap\nVersion: 5.1.9\nArchitecture: all\nMaintainer: Nobody <nobody@localhost>\n\
+         Depends: autofs (= {version})\nDescription: what Debian's package of this name has\n"
+    );
     fs::write(format!("{dir}/DEBIAN/control"), control).unwrap();
     fs::write(format!("{dir}/DEBIAN/conffiles"), "/etc/autofs_ldap_auth.conf\n").unwrap();
     fs::write(format!("{dir}/etc/autofs_ldap_auth.conf"), "as shipped\n").unwrap();
@@ -145,6 +150,35 @@ fn the_authentication_of_ldap_outlives_the_purge_of_its_package() {
     dpkg(&["--purge", "autofs-ldap"]);
     assert_eq!(secret(), "another secret\n");
     assert_eq!(fs::metadata("/etc/autofs_ldap_auth.conf").unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[case(lacking: lacking)]
+fn a_daemon_that_never_gets_ready_does_not_block_dpkg() {
+    debian();
+    let mut users = Users::begin();
+    let ids = service::ids();
+    let never_ready = package("1.0", |dir| {
+        fs::write(dir.join(&PROGRAM[1..]), "#!/bin/sh\nexec sleep 1000\n").unwrap();
+        // As it is shipped, but for the time.
+        let path = dir.join("DEBIAN/postinst");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("timeout 60 \"$@\""));
+        fs::write(path, text.replace("timeout 60 \"$@\"", "timeout 3 \"$@\"")).unwrap();
+    });
+    let good = package("2.0", |_| ());
+    // In place of Debian's, and again while systemd waits for it.
+    for _ in 0..2 {
+        let said = install(&never_ready);
+        assert!(said.contains("the service is not ready after a minute"), "{said}");
+        is_state("enabled", "activating");
+        assert_eq!(service::ids(), ids);
+    }
+    install(&good);
+    is_state("enabled", "active");
+    assert_eq!(service::ids(), ids);
+    serves("repaired");
+    users.live();
+    users.end();
 }
 
 #[case(lacking: lacking)]
@@ -182,6 +216,10 @@ fn a_failed_step_of_dpkg_leaves_the_service_as_it_was() {
     is_state("enabled", "active");
     assert!(!fs::exists("/run/autofs-rs.install").unwrap());
     serves("switch");
+    // It fails when Debian's has been stopped; the next version knows that it ran.
+    let half = package("1.0", |dir| fs::write(dir.join("DEBIAN/postinst"), "#!/bin/sh\nexit 1\n").unwrap());
+    refused(&["--install", &half]);
+    is_state("enabled", "inactive");
 
     install(BUILT);
     refused(&["--install", &failing("1.1", "preinst")]);
@@ -208,4 +246,38 @@ fn a_failed_step_of_dpkg_leaves_the_service_as_it_was() {
     install(BUILT);
     is_state("disabled", "inactive");
     assert!(!fs::exists("/run/autofs-rs.removal").unwrap());
+}
+
+/// The commands of README.md are run as they stand there, but for `cargo build`.
+#[case(lacking: lacking)]
+fn from_source_beside_debians_autofs_and_back() {
+    debian();
+    fs::create_dir("/tmp/built").unwrap();
+    for program in ["sbin/automount", "bin/autofsctl"] {
+        let name = program.split_once('/').unwrap().1;
+        fs::copy(format!("/package/usr/{program}"), format!("/tmp/built/{name}")).unwrap();
+    }
+    let readme = fs::read_to_string("/source/README.md").unwrap();
+    let (_, text) = readme.split_once("**From source**").unwrap();
+    let blocks = text.split("```console\n").skip(1).take(2).map(|block| block.split("```").next().unwrap());
+    let mut users = Users::begin();
+    let (ids, files) = (service::ids(), configuration());
+    for (block, unit) in blocks.zip(["/usr/local/lib/systemd/system", "/usr/lib/systemd/system"]) {
+        let commands: Vec<_> = block.lines().filter_map(|line| line.strip_prefix("# ")).collect();
+        assert_eq!(commands.len(), 3, "{block}");
+        for command in commands {
+            let mut shell = Command::new("sh");
+            // Another place than target/release.
+            shell.args(["-ec", command]).current_dir("/source").env("MAKEFLAGS", "TARGET=/tmp/built");
+            let output = output(&mut shell, secs(60)).unwrap();
+            assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        assert_eq!(property("FragmentPath"), format!("{unit}/autofs.service"));
+        assert_eq!(property("ActiveState"), "active");
+        assert_eq!((service::ids(), configuration()), (ids.clone(), files.clone()));
+        serves(unit.split('/').nth(2).unwrap());
+    }
+    assert!(!fs::exists("/usr/local/sbin/automount").unwrap());
+    users.live();
+    users.end();
 }
