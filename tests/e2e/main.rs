@@ -42,6 +42,7 @@ mod nis;
 mod own_timeouts;
 mod programs;
 mod reload;
+mod secrets;
 mod security;
 mod servers;
 mod services;
