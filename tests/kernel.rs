@@ -385,7 +385,7 @@ fn timeouts() {
 
 #[case]
 fn what_the_kernel_shows() {
-    let options = Options { timeout: 12, strictexpire: true, ignore: true };
+    let options = Options { timeout: 12, strictexpire: true, ignore: true, propagation: None };
     let master = Master::mount_with("/mnt/i", Kind::Indirect, options);
     let shown = master.shown();
     assert_eq!((shown.kind, shown.timeout), (Kind::Indirect, 12));

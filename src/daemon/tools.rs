@@ -91,7 +91,12 @@ impl Tools {
 
     /// Returns the options for the autofs mounts of a line of the master map.
     pub(crate) fn mount_options(&self, map: &ConfiguredMap) -> autofs::Options {
-        autofs::Options { timeout: map.timeout(), strictexpire: map.options.strictexpire, ignore: self.ignore }
+        autofs::Options {
+            timeout: map.timeout(),
+            strictexpire: map.options.strictexpire,
+            ignore: self.ignore,
+            propagation: map.options.trigger_propagation,
+        }
     }
 }
 

@@ -142,6 +142,9 @@ fn option(words: &mut Words<'_>, part: Range<usize>, options: &mut MasterOptions
                         options.negative_timeout = Some(seconds(words, value, name)?).filter(|&n| n > 0);
                     }
                     "mode" => options.mode = Some(mode(words, value)?),
+                    "owner" => options.owner = Some(account(words, value, name)?),
+                    "group" => options.group = Some(account(words, value, name)?),
+                    "trigger-propagation" => options.trigger_propagation = Some(propagation(words, value)?),
                     _ => {
                         push_argument(&[b"-D", words.get(&value)].concat(), &mut options.arguments);
                         options.defines.push(define(words, value)?);
@@ -160,6 +163,9 @@ fn option(words: &mut Words<'_>, part: Range<usize>, options: &mut MasterOptions
     Ok(None)
 }
 
+/// The options with a value that have a long name only, or beside a letter.
+const LONG: [&str; 6] = ["timeout", "negative-timeout", "mode", "owner", "group", "trigger-propagation"];
+
 /// The option with a value that `word` starts with, and how many bytes of the word stand before `=` or the value.
 fn named(word: &[u8]) -> Option<(&'static str, usize)> {
     let (name, long) = match word {
@@ -167,7 +173,7 @@ fn named(word: &[u8]) -> Option<(&'static str, usize)> {
         [b'-', b'n', ..] => ("negative-timeout", 2),
         [b'-', b'D', ..] => return Some(("define", 2)),
         _ => {
-            let name = ["timeout", "negative-timeout", "mode"].into_iter().find(|name| {
+            let name = LONG.into_iter().find(|name| {
                 word.strip_prefix(b"--")
                     .and_then(|w| w.strip_prefix(name.as_bytes()))
                     .is_some_and(|rest| matches!(rest.first(), None | Some(b'=')))
@@ -232,6 +238,32 @@ fn mode(words: &Words<'_>, value: Range<usize>) -> Result<u32, Flaw> {
             format!("invalid mode \"{}\"", Escaped::start_of(&text)),
             "expected octal permission bits, as in --mode=0755",
         )
+    })
+}
+
+/// The name or number of a user or group.
+fn account(words: &Words<'_>, value: Range<usize>, name: &str) -> Result<Vec<u8>, Flaw> {
+    let text = unquote(words.get(&value)).into_owned();
+    if is_account(&text) {
+        return Ok(text);
+    }
+    let message = format!("invalid {name} \"{}\"", Escaped::start_of(&text));
+    Err(Flaw::new("master::owner", value, message, format!("write a name or a number, as in --{name}=1000")))
+}
+
+/// Returns whether `text` can be the name or the number of a user or group.
+pub(super) fn is_account(text: &[u8]) -> bool {
+    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b"_.@$\\-".contains(b) || !b.is_ascii();
+    let is_too_large = text.iter().all(u8::is_ascii_digit) && number(text, 10).is_none_or(|n| n >= u32::MAX.into());
+    !text.is_empty() && !text.starts_with(b"-") && text.iter().all(is_plain) && !is_too_large
+}
+
+fn propagation(words: &Words<'_>, value: Range<usize>) -> Result<Propagation, Flaw> {
+    let text = unquote(words.get(&value));
+    let known = [Propagation::Slave, Propagation::Private, Propagation::Shared];
+    known.into_iter().find(|kind| kind.name().as_bytes() == text.as_ref()).ok_or_else(|| {
+        let message = format!("invalid propagation \"{}\"", Escaped::start_of(&text));
+        Flaw::new("master::propagation", value, message, "write slave, private or shared")
     })
 }
 
@@ -334,10 +366,13 @@ fn push_argument(word: &[u8], arguments: &mut Vec<u8>) {
 
 /// Returns whether an option of this name, written with two dashes, is one for the mount point.
 fn is_for_the_mount_point(name: &[u8]) -> bool {
-    let names: [&[u8]; 10] = [
+    let names: [&[u8]; 13] = [
         b"timeout",
         b"negative-timeout",
         b"mode",
+        b"owner",
+        b"group",
+        b"trigger-propagation",
         b"ghost",
         b"verbose",
         b"debug",

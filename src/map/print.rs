@@ -74,10 +74,15 @@ impl MasterEntry {
 /// The options for the mount point itself.
 fn settings(options: &MasterOptions) -> Vec<Vec<u8>> {
     let flag = |on: bool, word: &str| on.then(|| word.to_owned());
+    // The reader lets only plain text be the name of a user.
+    let word = |name: &[u8]| String::from_utf8_lossy(&escaped(name)).into_owned();
     let words = [
         options.timeout.map(|n| format!("--timeout={n}")),
         options.negative_timeout.map(|n| format!("--negative-timeout={n}")),
         options.mode.map(|mode| format!("--mode={mode:04o}")),
+        options.owner.as_ref().map(|owner| format!("--owner={}", word(owner))),
+        options.group.as_ref().map(|group| format!("--group={}", word(group))),
+        options.trigger_propagation.map(|kind| format!("--trigger-propagation={}", kind.name())),
         options.browse.map(|on| if on { "browse" } else { "nobrowse" }.to_owned()),
         flag(options.nobind, "nobind"),
         flag(options.symlink, "symlink"),

@@ -261,6 +261,12 @@ pub struct MasterOptions {
     pub verbosity: Option<Verbosity>,
     /// `--mode`: permission bits of the mount point.
     pub mode: Option<u32>,
+    /// `--owner`: the user that owns the mount point, by name or number.
+    pub owner: Option<Vec<u8>>,
+    /// `--group`: the group of the mount point, by name or number.
+    pub group: Option<Vec<u8>>,
+    /// `--trigger-propagation`: how the autofs mounts themselves pass mounts on.
+    pub trigger_propagation: Option<Propagation>,
     /// `list`: the program lists its keys. Only while a line is read; then the map has it, see [`SourceSpec::lists`].
     pub list: bool,
     /// `-DNAME=VALUE`, in order.

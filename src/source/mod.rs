@@ -85,7 +85,7 @@ pub use store::Store;
 pub use tally::{News, Tallies, Tally};
 pub use unsupported::Unsupported;
 pub use untyped::Untyped;
-pub use users::Users;
+pub use users::{Account, Users};
 
 use crate::map::{MasterOptions, Provider, RawEntry};
 use crate::text::Position;

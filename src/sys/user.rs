@@ -88,6 +88,22 @@ pub fn ids(user: &str) -> io::Result<Option<(u32, u32)>> {
     Ok(found.map(|user| (user.uid.as_raw(), user.gid.as_raw())).or(number.map(|uid| (uid, uid))))
 }
 
+/// Returns the id of the user with this name, or `None` if there is none.
+///
+/// # Errors
+/// Returns the errors of getpwnam_r(3): the database could not be asked.
+pub fn uid(name: &str) -> io::Result<Option<u32>> {
+    Ok(nix::unistd::User::from_name(name)?.map(|user| user.uid.as_raw()))
+}
+
+/// Returns the id of the group with this name, or `None` if there is none.
+///
+/// # Errors
+/// Returns the errors of getgrnam_r(3): the database could not be asked.
+pub fn gid(name: &str) -> io::Result<Option<u32>> {
+    Ok(nix::unistd::Group::from_name(name)?.map(|group| group.gid.as_raw()))
+}
+
 /// Returns the name of the group with this id, or `None` if there is none.
 ///
 /// # Errors

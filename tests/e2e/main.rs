@@ -49,6 +49,7 @@ mod services;
 mod steer;
 mod toml;
 mod traps;
+mod trigger_directories;
 mod users;
 mod ypserv;
 

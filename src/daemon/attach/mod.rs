@@ -1,6 +1,7 @@
 //! Makes autofs mounts ours: at the start, after a crash, after another automounter, at a reload.
 
 pub(crate) mod adopt;
+pub(crate) mod appearance;
 pub(crate) mod attacher;
 pub(crate) mod opener;
 pub(crate) mod top;

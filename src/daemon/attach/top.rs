@@ -11,7 +11,7 @@ use log::{error, warn};
 
 use super::attacher::{AttachError, Attached, Attacher, Job};
 use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
-use super::{Attach, RETRY, adopt, read_table, vacant};
+use super::{Attach, RETRY, adopt, appearance, read_table, vacant};
 use crate::blocking;
 use crate::daemon::jobs::{Means, browse};
 use crate::daemon::mailbox::Report;
@@ -132,6 +132,7 @@ async fn attach_together(
     adopt::adopt_together(with, found, now).await;
     pipes.iter().filter_map(|pipe| mounts.pipe(*pipe)).for_each(|pipe| pipe.awaited.set(false));
     release_unused(&with.means);
+    appearance::apply(&with.means, attached.iter().copied()).await;
     for id in &attached {
         let Some(known) = mounts.get(*id) else { continue };
         if let Some(extra) = browse::fill(&known, &with.means.tools).await {
@@ -266,10 +267,13 @@ pub(crate) fn release_unused(means: &Means) {
     means.mounts.release_unused_pipes(&means.state.borrow().shared_pipes());
 }
 
-/// Applies new options and a new map to an existing mount.
-pub(crate) fn update(mounts: &Mounts, tools: &Tools, mount: MountId, map: Rc<ConfiguredMap>, wanted: &Wanted) {
+/// Applies new options and a new map to an existing mount. Returns whether its root is to look different.
+pub(crate) fn update(mounts: &Mounts, tools: &Tools, mount: MountId, map: Rc<ConfiguredMap>, wanted: &Wanted) -> bool {
+    let before = mounts.get(mount);
+    let looks_different = before.is_some_and(|before| !appearance::is_same(&before.map.options, &map.options));
     mounts.change(mount, |mount| mount.map = map);
     if let Err(e) = mounts.with_root(mount, |root| tools.control.set_timeout(root, wanted.timeout)) {
         warn!(target: &target(&wanted.path), "{}: cannot set the timeout: {e}", Escaped::path(&wanted.path));
     }
+    looks_different
 }

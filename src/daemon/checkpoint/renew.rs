@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use log::{debug, error};
 
+use crate::daemon::attach::appearance;
 use crate::daemon::attach::attacher::{Attacher, Job};
 use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
 use crate::daemon::jobs::unmount_nested;
@@ -91,6 +92,7 @@ async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
                 mount.lacks_options = false;
             });
             debug!(target: &target(&path), "{} has all its options again", Escaped::path(&path));
+            appearance::apply(&worker.means(), [id]).await;
             worker.browse(id).await;
         }
         Err(e) => {

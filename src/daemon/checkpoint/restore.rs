@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 
 use super::renew;
 use crate::control::history::EventKind;
+use crate::daemon::attach::appearance;
 use crate::daemon::life::{Phase, Quiescence};
 use crate::daemon::mounts::locate::Located;
 use crate::daemon::reload;
@@ -62,6 +63,7 @@ pub(crate) async fn regain(worker: Rc<Worker>, located: Located, kept: Option<Qu
     for id in located.lacking {
         spawn_local(renew::renew(Rc::clone(&worker), id));
     }
+    appearance::apply(&worker.means(), worker.mounts.filter_map(|id, _| Some(id))).await;
     for id in worker.mounts.filter_map(|id, _| Some(id)) {
         worker.browse(id).await;
     }

@@ -7,7 +7,7 @@ use log::info;
 use tokio::task::spawn_local;
 
 use super::{Next, Together, Worker};
-use crate::daemon::attach::top;
+use crate::daemon::attach::{appearance, top};
 use crate::daemon::jobs::{browse, check, detach, expire, mount, resolve, unmount};
 use crate::daemon::mailbox::Report;
 use crate::engine::{Effect, EntryPhase, EntryView, Event, MountId, Resolution};
@@ -113,7 +113,10 @@ impl Worker {
             Effect::Attach { mount, wanted } => together.attach.push((mount, wanted)),
             Effect::Update { mount, wanted } => {
                 let map = self.state.borrow().maps.by_number.get(&wanted.map).map(Rc::clone);
-                map.into_iter().for_each(|map| top::update(&self.mounts, &self.tools.borrow(), mount, map, &wanted));
+                let Some(map) = map else { return None };
+                if top::update(&self.mounts, &self.tools.borrow(), mount, map, &wanted) {
+                    spawn_local(appearance::set(self.means(), mount, true));
+                }
             }
             Effect::Detach { mount, lazy } => together.detach.push((mount, lazy)),
             Effect::Exit { how, left } => self.life.end(how, left),

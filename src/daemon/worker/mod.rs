@@ -172,7 +172,7 @@ impl Worker {
         Attach { means: self.means(), life: Rc::clone(&self.life), mailbox: self.mailbox() }
     }
 
-    fn means(&self) -> Means {
+    pub(crate) fn means(&self) -> Means {
         Means { mounts: Rc::clone(&self.mounts), state: Rc::clone(&self.state), tools: self.tools() }
     }
 

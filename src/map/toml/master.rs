@@ -12,6 +12,7 @@ use toml::de::DeValue;
 
 use super::text::{Several, Source};
 use crate::map::master::{self, checked_include, checked_mount_point};
+use crate::map::options::is_account;
 use crate::map::{Include, Item, MasterEntry, MasterOptions, Propagation, SourceKind, SourceSpec, Verbosity, known};
 use crate::text::{Diagnostic, Escaped, lines};
 
@@ -157,6 +158,9 @@ struct MountPoint {
     verbosity: Option<Level>,
     #[serde(default, deserialize_with = "mode")]
     mode: Option<u32>,
+    owner: Option<Spanned<Account>>,
+    group: Option<Spanned<Account>>,
+    trigger_propagation: Option<Kind>,
     slashify_colons: Option<bool>,
 }
 
@@ -178,6 +182,37 @@ enum Kind {
     Slave,
     Private,
     Shared,
+}
+
+impl From<Kind> for Propagation {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Slave => Self::Slave,
+            Kind::Private => Self::Private,
+            Kind::Shared => Self::Shared,
+        }
+    }
+}
+
+/// A user or group.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected the name or the number of a user or group")]
+enum Account {
+    Number(u32),
+    Name(String),
+}
+
+/// The name or number as text.
+fn account(account: &Spanned<Account>, source: &Source<'_>) -> Result<Vec<u8>, Diagnostic> {
+    let text = match account.get_ref() {
+        Account::Number(number) => number.to_string(),
+        Account::Name(name) => name.clone(),
+    };
+    if is_account(text.as_bytes()) {
+        return Ok(text.into_bytes());
+    }
+    let message = format!("invalid user or group \"{}\"", Escaped::start_of(text.as_bytes()));
+    Err(source.error("toml::owner", account.span(), message).help("write a name or a number, as in owner = \"alice\""))
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -235,11 +270,7 @@ fn entry(
         nobind: point.bind == Some(false),
         symlink: point.symlink,
         strictexpire: point.strictexpire,
-        propagation: point.propagation.map(|kind| match kind {
-            Kind::Slave => Propagation::Slave,
-            Kind::Private => Propagation::Private,
-            Kind::Shared => Propagation::Shared,
-        }),
+        propagation: point.propagation.map(Propagation::from),
         random: point.random_multimount_selection,
         use_weight_only: point.use_weight_only,
         verbosity: point.verbosity.and_then(|level| match level {
@@ -248,6 +279,9 @@ fn entry(
             Level::Debug => Some(Verbosity::Debug),
         }),
         mode: point.mode,
+        owner: point.owner.map(|owner| account(&owner, source)).transpose()?,
+        group: point.group.map(|group| account(&group, source)).transpose()?,
+        trigger_propagation: point.trigger_propagation.map(Propagation::from),
         slashify_colons: point.slashify_colons,
         ..passed_on(point.options.as_ref(), &point.variables, source)?
     };
@@ -354,7 +388,7 @@ fn passed_on(
 }
 
 /// Words of a Sun master map that are no mount options, and the keys that say the same.
-const KEYS: [(&str, &str); 23] = [
+const KEYS: [(&str, &str); 26] = [
     ("browse", "browse = true"),
     ("nobrowse", "browse = false"),
     ("ghost", "browse = true"),
@@ -371,6 +405,9 @@ const KEYS: [(&str, &str); 23] = [
     ("negative-timeout", "negative_timeout = 60"),
     ("n", "negative_timeout = 60"),
     ("mode", "mode = \"0755\""),
+    ("owner", "owner = \"alice\""),
+    ("group", "group = \"staff\""),
+    ("trigger-propagation", "trigger_propagation = \"private\""),
     ("verbose", "verbosity = \"verbose\""),
     ("debug", "verbosity = \"debug\""),
     ("random-multimount-selection", "random_multimount_selection = true"),
@@ -420,6 +457,9 @@ mod tests {
             timeout = 300
             negative_timeout = 10
             mode = "0711"
+            owner = "alice"
+            group = 1000
+            trigger_propagation = "private"
             browse = true
             bind = false
             propagation = "private"
@@ -446,7 +486,8 @@ mod tests {
         let expected = [
             "+dir:/etc/auto.master.d",
             "+file,toml:/etc/more",
-            "/home file,toml:/etc/auto.home.toml --timeout=300 --negative-timeout=10 --mode=0711 browse nobind private \
+            "/home file,toml:/etc/auto.home.toml --timeout=300 --negative-timeout=10 --mode=0711 --owner=alice --group=1000 \
+             --trigger-propagation=private browse nobind private \
              --debug -DOS=Linux -DSITE=a\\ b rw,soft",
             "/- auto.direct",
             "/- program:/etc/auto\\ prog list",
@@ -481,6 +522,8 @@ mod tests {
             ("path = \"/x\"\nmap = \"-xfn\"\n", "6:7: built-in map \"-xfn\" is not supported: "),
             ("path = \"/x\"\nmap = \"y\"\ntimeout = \"5m\"\n", "7:11: invalid type: string \"5m\": expected u64"),
             ("path = \"/x\"\nmap = \"y\"\nmode = 755\n", "7:8: invalid mode: expected a string of octal digits"),
+            ("path = \"/x\"\nmap = \"y\"\nowner = \"a b\"\n", "7:9: invalid user or group \"a b\": write a name "),
+            ("path = \"/x\"\nmap = \"y\"\ngroup = true\n", "7:9: expected the name or the number "),
             (
                 "path = \"/x\"\nmap = \"y\"\npropagation = \"share\"\n",
                 "7:15: unknown variant `share`: did you mean shared? ",

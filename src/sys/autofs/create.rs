@@ -15,6 +15,7 @@ use rustix::mount as fs;
 use super::ioctl::root_timeout;
 use super::{Control, Options, encode};
 use crate::engine::Kind;
+use crate::map::Propagation;
 use crate::sys::mount::{self, Target};
 use crate::sys::path;
 
@@ -97,6 +98,7 @@ pub fn mount_autofs(
         }
     };
     root_timeout(root.as_fd(), options.timeout)?;
+    set_propagation(root.as_fd(), options.propagation)?;
     NewAutofs::of(root.as_fd())
 }
 
@@ -164,8 +166,17 @@ fn mount_complete(
     let root = openat(&mount, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     root_timeout(root.as_fd(), options.timeout).map_err(known)?;
     let new = NewAutofs::of(root.as_fd()).map_err(known)?;
-    drop(root);
     // Without MOVE_MOUNT_T_SYMLINKS a symbolic link at the target's name is not followed.
     fs::move_mount(&mount, "", target.dir, target.name, fs::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(os)?;
+    // The kernel makes a mount shared that comes to be on a shared one, so this is too early before.
+    set_propagation(root.as_fd(), options.propagation).map_err(known)?;
     Ok(new)
+}
+
+/// Sets how the autofs mount whose root is open passes mounts on. `None` leaves it as it is.
+///
+/// # Errors
+/// Those of mount(2).
+pub fn set_propagation(root: BorrowedFd<'_>, propagation: Option<Propagation>) -> io::Result<()> {
+    propagation.map_or(Ok(()), |propagation| mount::set_propagation(root, propagation))
 }

@@ -9,8 +9,10 @@ mod device_number;
 mod ioctl;
 
 pub use control::{Control, Expired, How, MountPoint};
-pub use create::{NewAutofs, mount_autofs, protocol};
+pub use create::{NewAutofs, mount_autofs, protocol, set_propagation};
 pub use device_number::{decode, encode, encode_parts};
+
+use crate::map::Propagation;
 
 /// `f_type` of statfs(2) for autofs, and [`MountPoint::magic`] of an autofs mount (`<linux/magic.h>`).
 pub const AUTOFS_SUPER_MAGIC: u32 = 0x187;
@@ -24,4 +26,6 @@ pub struct Options {
     pub strictexpire: bool,
     /// Readers of the mount table are asked to leave it out. Silently dropped by kernels before 5.4.
     pub ignore: bool,
+    /// How the mount passes mounts on. `None`: as the kernel decides, which depends on the mount that it is on.
+    pub propagation: Option<Propagation>,
 }

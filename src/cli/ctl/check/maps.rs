@@ -72,6 +72,7 @@ impl<'a> Maps<'a> {
         self.report.extend(lint::nested(&self.mount_points));
         self.report.extend(lint::in_the_way(&self.mount_points));
         for entry in table.indirect.iter().chain(&table.direct) {
+            self.report.extend(permissions::owner(entry));
             self.want(Wanted {
                 spec: entry.source.clone(),
                 mode: if entry.direct { Mode::Direct } else { Mode::Indirect },

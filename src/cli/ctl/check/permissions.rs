@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::map::{SourceKind, SourceSpec};
+use crate::map::{MasterEntry, SourceKind, SourceSpec};
+use crate::source::Account;
 use crate::sys::path;
 use crate::text::{Diagnostic, Escaped, Position};
 
@@ -34,6 +35,18 @@ pub(super) fn of(file: &Arc<Path>, spec: &SourceSpec) -> Vec<Diagnostic> {
         _ => {}
     }
     found
+}
+
+/// Warns of an owner or group of a mount point that this machine does not know.
+pub(super) fn owner(entry: &MasterEntry) -> Vec<Diagnostic> {
+    let owner = entry.options.owner.as_deref().map(Account::user);
+    let group = entry.options.group.as_deref().map(Account::group);
+    let unknown = owner.into_iter().chain(group).filter_map(|account| account.id().err());
+    let warn = |reason: String| {
+        Diagnostic::warning("master::owner", entry.place.clone(), reason)
+            .help("until then the mount point belongs to root; a number needs no name")
+    };
+    unknown.map(warn).collect()
 }
 
 /// Warns of a script whose interpreter does not exist, as `is_missing` says.

@@ -14,7 +14,7 @@ const COMMAND_LINE: &str = "-O -p -P -M -S -f -m -l -C -F -U -h -V --global-opti
 
 /// The options of a master map that are written with two dashes, or with a dash or none.
 const OPTIONS: &str = "timeout negative-timeout ghost browse nobrowse nobind symlink strictexpire slave private shared \
-    random-multimount-selection use-weight-only verbose debug mode slashify-colons no-slashify-colons";
+    random-multimount-selection use-weight-only verbose debug mode owner group trigger-propagation slashify-colons no-slashify-colons";
 
 /// The types of maps.
 const TYPES: &str = "file program exec sss yp nis nisplus ldap ldaps hesiod userdir multi dir";
@@ -43,7 +43,19 @@ pub(in super::super) fn line(line: &Line<'_>) -> Vec<Diagnostic> {
         if std::mem::take(&mut value) || !word.is_ascii() {
             continue;
         }
-        if matches!(word, b"-t" | b"-n" | b"-D" | b"--timeout" | b"--negative-timeout" | b"--mode" | b"=") {
+        if matches!(
+            word,
+            b"-t"
+                | b"-n"
+                | b"-D"
+                | b"--timeout"
+                | b"--negative-timeout"
+                | b"--mode"
+                | b"--owner"
+                | b"--group"
+                | b"--trigger-propagation"
+                | b"="
+        ) {
             value = true;
         } else if let Some((message, help)) = misplaced(word) {
             found.push(warning(line, Part::Entry(part), "master::option", message, help));
@@ -77,7 +89,9 @@ fn misplaced(word: &[u8]) -> Option<(String, String)> {
     }
     let plain = name.strip_prefix(b"--").or_else(|| name.strip_prefix(b"-")).unwrap_or(name);
     let own = |name: &[u8]| OPTIONS.split_ascii_whitespace().find(|option| option.as_bytes() == name);
-    let dashed = |name: &str| matches!(name, "timeout" | "negative-timeout" | "ghost" | "mode" | "verbose" | "debug");
+    let dashed = |name: &str| {
+        matches!(name, "timeout" | "negative-timeout" | "ghost" | "mode" | "trigger-propagation" | "verbose" | "debug")
+    };
     if let Some(option) = own(plain).filter(|option| dashed(option) && !name.starts_with(b"--") && *option != "timeout")
     {
         let message = format!("\"{shown}\" is passed on to mount");
