@@ -16,7 +16,13 @@ pub fn main() -> ExitCode {
     // The daemon executes itself as a helper: see exec::Mounter and daemon::attach::opener.
     match (arguments.next(), arguments.next(), arguments.next()) {
         (Some(first), Some(to), None) if first == exec::WALK => {
-            return if exec::walk(Path::new(&to)) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            return exec::walk(Path::new(&to)).map_or_else(
+                |error| {
+                    say(&error.to_string());
+                    ExitCode::FAILURE
+                },
+                |()| ExitCode::SUCCESS,
+            );
         }
         (Some(first), Some(service), None) if first == lookup::ARGUMENT => return lookup::main(&service),
         (Some(first), None, None) if first == daemon::OPENER => return daemon::open_for_others(),

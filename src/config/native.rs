@@ -149,6 +149,9 @@ pub struct Deadlines {
     /// One mount.
     #[serde(deserialize_with = "seconds")]
     pub mount: Duration,
+    /// One path that an entry requires: from the access to it until it is there.
+    #[serde(deserialize_with = "seconds")]
+    pub requires: Duration,
     /// One umount.
     #[serde(deserialize_with = "seconds")]
     pub umount: Duration,
@@ -164,6 +167,7 @@ impl Default for Deadlines {
             request: Duration::from_secs(180),
             lookup: Duration::from_secs(60),
             mount: Duration::from_secs(150),
+            requires: Duration::from_secs(60),
             umount: Duration::from_secs(60),
             helper_kill: Duration::from_secs(5),
         }

@@ -17,6 +17,9 @@ pub struct PlanTree {
     pub attempts: Vec<Attempt>,
     /// Whether the entry fails if any part of it fails.
     pub strict: bool,
+    /// The paths that are reached before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<Bytes>,
     /// The offset mounts below the path.
     pub offsets: Vec<PlanTree>,
 }
@@ -47,6 +50,7 @@ impl From<&Plan> for PlanTree {
             at: plan.at.as_os_str().as_bytes().into(),
             attempts,
             strict: plan.strict,
+            requires: plan.requires.iter().map(|path| path.as_os_str().as_bytes().into()).collect(),
             offsets: plan.offsets.iter().map(|offset| Self::from(&**offset)).collect(),
         }
     }
@@ -113,7 +117,14 @@ mod tests {
 
     #[test]
     fn a_plan_becomes_a_tree_of_attempts() {
-        let leaf = |at: &str, action| Plan { at: at.into(), action, offsets: Vec::new(), strict: false, timeout: None };
+        let leaf = |at: &str, action| Plan {
+            at: at.into(),
+            action,
+            offsets: Vec::new(),
+            strict: false,
+            timeout: None,
+            requires: Vec::new(),
+        };
         let mount = FsMount {
             fstype: b"nfs".to_vec(),
             source: b"srv:/x".to_vec(),

@@ -20,6 +20,7 @@ mod readable;
 mod refresh_host_trees;
 mod reload;
 mod requests;
+mod requirements;
 mod retry_sources;
 mod state;
 #[cfg(test)]

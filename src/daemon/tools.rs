@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::config::native::{self, When};
 use crate::daemon::attach::opener::Memory;
 use crate::daemon::maps::configured_map::ConfiguredMap;
+use crate::daemon::requirements::Requirements;
 use crate::exec::dirs::Rules;
 use crate::exec::lanes::Lanes;
 use crate::exec::{self, Externals, Mounter, Unmounter};
@@ -35,6 +36,10 @@ pub(crate) struct Tools {
     pub(crate) blocked: Memory,
     /// The users for whom multi-mounts were mounted.
     pub(crate) requesters: Requesters,
+    /// The paths that entries require.
+    pub(crate) requirements: Requirements,
+    /// How long the way to one of them may take, and how long a process may take to end when asked to.
+    pub(crate) requires: (Duration, Duration),
     /// Whether this daemon runs in a container.
     container: bool,
     /// Whether a placeholder is mounted where a multi-mount has no root.
@@ -63,6 +68,11 @@ impl Tools {
             externals: Externals::default(),
             blocked: Memory::default(),
             requesters,
+            requirements: Requirements::default(),
+            requires: (
+                bounded(configuration.native.deadlines.requires),
+                bounded(configuration.native.deadlines.helper_kill),
+            ),
             container,
             placeholder: match configuration.native.mount.placeholder {
                 When::Always => true,
@@ -86,7 +96,12 @@ impl Tools {
     pub(crate) fn configured(&self, configuration: &Configuration) -> Self {
         let (control, lanes) = (Arc::clone(&self.control), Arc::clone(&self.lanes));
         let new = Self::new(configuration, control, lanes, self.requesters.clone(), self.container);
-        Self { blocked: Arc::clone(&self.blocked), externals: self.externals.clone(), ..new }
+        Self {
+            blocked: Arc::clone(&self.blocked),
+            externals: self.externals.clone(),
+            requirements: self.requirements.clone(),
+            ..new
+        }
     }
 
     /// Returns the options for the autofs mounts of a line of the master map.

@@ -22,7 +22,7 @@ impl Engine {
         if !serves || self.tree.held(&at).is_some() || !self.quiet(&at) {
             return self.reply(at.mount, token, Some(Errno::EBUSY));
         }
-        if self.keeps(&at) {
+        if self.keeps(&at) || self.is_required(&at) {
             return self.reply(at.mount, token, Some(Errno::EBUSY));
         }
         self.tree.make_entry(&at);
@@ -116,7 +116,14 @@ impl Engine {
                 Some(mut offsets) => {
                     offsets.sort_unstable_by(|a, b| a.at.cmp(&b.at));
                     let at = mount.path_of(&at.key);
-                    Arc::new(Plan { at, action: Action::Nothing, offsets, strict: false, timeout: None })
+                    Arc::new(Plan {
+                        at,
+                        action: Action::Nothing,
+                        offsets,
+                        strict: false,
+                        timeout: None,
+                        requires: Vec::new(),
+                    })
                 }
                 // A submount is all that its entry has.
                 None => entry.plan.clone()?,
@@ -132,8 +139,14 @@ impl Engine {
         if offsets.is_empty() {
             return;
         }
-        let plan =
-            Arc::new(Plan { at: plan.at.clone(), action: Action::Nothing, offsets, strict: false, timeout: None });
+        let plan = Arc::new(Plan {
+            at: plan.at.clone(),
+            action: Action::Nothing,
+            offsets,
+            strict: false,
+            timeout: None,
+            requires: Vec::new(),
+        });
         let serves = self.tree.top_of(at.mount).is_some_and(|top| top.state().serves());
         let stands = self.tree.entry(&at).is_some_and(|entry| matches!(entry.phase, Phase::Mounted));
         let may = serves && stands && !self.paused && self.stop.is_none();

@@ -40,6 +40,7 @@ mod negative;
 mod own_timeout;
 mod reload;
 mod request;
+mod requires;
 #[cfg(test)]
 mod stage;
 mod stop;
@@ -90,6 +91,8 @@ pub struct Engine {
     /// When the log has last named a process that keeps asking for what is mounted.
     asker_logged: Option<Tick>,
     stop: Option<Stop>,
+    /// Mounted entries that require paths, with their plans.
+    dependents: BTreeMap<EntryId, Arc<Plan>>,
     /// No look for what is unused begins by itself.
     paused: bool,
     ids: MountIds,
@@ -114,6 +117,7 @@ impl Engine {
             blocked: BTreeMap::new(),
             asker_logged: None,
             stop: None,
+            dependents: BTreeMap::new(),
             paused: false,
             ids: MountIds::top(),
             last_job: 0,

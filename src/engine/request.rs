@@ -240,6 +240,7 @@ impl Engine {
             (entry.untimed, entry.unused) = (done.untimed, None);
         });
         self.note_timeout(at, plan.as_ref());
+        self.note_requires(at, plan.as_ref());
         self.install(at, done);
     }
 

@@ -32,6 +32,7 @@ pub(super) fn plan(at: &str, offsets: &[Arc<Plan>]) -> Arc<Plan> {
         offsets: offsets.to_vec(),
         strict: false,
         timeout: None,
+        requires: Vec::new(),
     })
 }
 

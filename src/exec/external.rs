@@ -236,7 +236,8 @@ async fn make(external: &External, site: &Arc<Place>, mounter: &Mounter) -> Resu
     let failure = match &external.by {
         MountedBy::Mounts(mounts) => {
             let (at, action) = (site.path(), Action::Mount(mounts.clone()));
-            let plan = Arc::new(Plan { at, action, offsets: Vec::new(), strict: false, timeout: None });
+            let plan =
+                Arc::new(Plan { at, action, offsets: Vec::new(), strict: false, timeout: None, requires: Vec::new() });
             match mounter.perform(&plan, site).await {
                 Ok(_) => return Ok(()),
                 Err(failure) => failure,

@@ -59,9 +59,15 @@ enum Attempt {
 /// First argument of our own program that makes it do [`walk`] and nothing else.
 pub const WALK: &str = "--walk-to";
 
-/// Opens a directory, which triggers the automounts on the way to it and at its end. Returns whether it exists.
-pub fn walk(to: &Path) -> bool {
-    path::open_through(to).is_ok()
+/// Opens a directory or looks at a file, which triggers the automounts on the way to it and at its end.
+///
+/// # Errors
+/// Those of open(2): there is no such path, or what should be mounted there is not.
+pub fn walk(to: &Path) -> io::Result<()> {
+    match path::open_through(to) {
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => path::open(to).map(drop),
+        opened => opened.map(drop),
+    }
 }
 
 impl Mounter {

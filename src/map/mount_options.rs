@@ -102,6 +102,8 @@ pub enum Pseudo<'a> {
     Browse(bool),
     /// `timeout=`: seconds, of a submount.
     Timeout(&'a [u8]),
+    /// `requires=`: a path that is mounted first.
+    Requires(&'a [u8]),
     /// `nobind`, and its old name `nosymlink`: a local NFS location is not bind-mounted.
     NoBind,
     /// `symlink`: a symbolic link instead of a bind mount.
@@ -123,6 +125,8 @@ impl<'a> Pseudo<'a> {
             _ => {
                 if let Some(fstype) = word.strip_prefix(b"fstype=") {
                     Self::Fstype(fstype)
+                } else if let Some(path) = word.strip_prefix(b"requires=") {
+                    Self::Requires(path)
                 } else {
                     Self::Timeout(word.strip_prefix(b"timeout=")?)
                 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::context::{Context, Facts};
 use super::method::{self, Role};
-use super::{Action, Plan, amd, first, nfs};
+use super::{Action, Plan, amd, first, nfs, requires};
 use crate::map::{Body, Entry, Location, OptionList, Part, Pseudo};
 use crate::text::{Diagnostic, Escaped, Severity};
 
@@ -56,6 +56,10 @@ pub fn build(
     if timeout.is_some() && plan.action.submount().is_none() {
         Arc::make_mut(&mut plan).timeout = timeout;
     }
+    let requires = requires::of(entry, ctx)?;
+    if !requires.is_empty() {
+        Arc::make_mut(&mut plan).requires = requires;
+    }
     Ok(plan)
 }
 
@@ -86,7 +90,7 @@ fn body(
         Body::Hidden => Err(ctx.error("plan::hidden", "the key is hidden by -null")),
         Body::Single(locations) => {
             let action = method::action(ctx, &at, &general, locations, Role::Whole, facts)?;
-            Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict, timeout: None }))
+            Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict, timeout: None, requires: Vec::new() }))
         }
         Body::First(places) => {
             let place = |locations: &Vec<Location>| {
@@ -96,14 +100,15 @@ fn body(
                 Ok(first::place(action, link))
             };
             let action = Action::Leads(places.iter().map(place).collect::<Result<_, _>>()?);
-            Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict, timeout: None }))
+            Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict, timeout: None, requires: Vec::new() }))
         }
         Body::Amd(choices) => {
             let action = amd::action(ctx, choices, facts)?;
-            Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict, timeout: None }))
+            Ok(Arc::new(Plan { at, action, offsets: Vec::new(), strict, timeout: None, requires: Vec::new() }))
         }
         Body::Multi(parts) => {
-            let mut root = Plan { at, action: Action::Nothing, offsets: Vec::new(), strict, timeout: None };
+            let mut root =
+                Plan { at, action: Action::Nothing, offsets: Vec::new(), strict, timeout: None, requires: Vec::new() };
             let mut offsets = Vec::new();
             for part in parts {
                 let role = if part.is_root() { Role::Root } else { Role::Offset };
@@ -136,7 +141,14 @@ fn plan_part(
     }
     let action = method::action(ctx, &at, &options, &part.locations, role, facts)
         .map_err(|e| Diagnostic { message: format!("{}: {}", Escaped(&part.path), e.message), ..e })?;
-    Ok(Plan { at, action, offsets: Vec::new(), strict: ctx.wishes(&options).strict, timeout: None })
+    Ok(Plan {
+        at,
+        action,
+        offsets: Vec::new(),
+        strict: ctx.wishes(&options).strict,
+        timeout: None,
+        requires: Vec::new(),
+    })
 }
 
 fn below(key: &Path, offset: &[u8]) -> PathBuf {

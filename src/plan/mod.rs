@@ -15,6 +15,7 @@ mod print;
 #[cfg(test)]
 mod recorded;
 mod restrict;
+mod requires;
 mod servers;
 mod submount;
 
@@ -44,6 +45,8 @@ pub struct Plan {
     pub strict: bool,
     /// For an entry: seconds without use after which it is unmounted, if not those of its mount point; 0: never.
     pub timeout: Option<u64>,
+    /// Of an entry: paths that are reached first, so that what is mounted there is mounted before it.
+    pub requires: Vec<PathBuf>,
 }
 
 impl Plan {
@@ -184,7 +187,7 @@ mod tests {
 
     fn nothing(at: &str, offsets: &[&str]) -> Plan {
         let offsets = offsets.iter().map(|at| Arc::new(nothing(at, &[]))).collect();
-        Plan { at: at.into(), action: Action::Nothing, offsets, strict: false, timeout: None }
+        Plan { at: at.into(), action: Action::Nothing, offsets, strict: false, timeout: None, requires: Vec::new() }
     }
 
     #[test]

@@ -28,6 +28,9 @@ impl Plan {
         if let Some(seconds) = self.timeout {
             write!(f, " timeout={seconds}")?;
         }
+        for path in &self.requires {
+            write!(f, " requires={}", Escaped::path(path))?;
+        }
         writeln!(f)?;
         let indent = indent + 2;
         self.action.write(f, indent, "")?;

@@ -44,6 +44,7 @@ mod programs;
 mod reload;
 mod secrets;
 mod security;
+mod requires;
 mod servers;
 mod services;
 mod steer;

@@ -37,7 +37,9 @@ pub(crate) fn configuration(mask: u8) -> Vec<Wanted> {
 
 /// What the maps say of the entry at a path.
 pub(crate) fn plan_of(path: &Path, key: &Key) -> Arc<Plan> {
-    let plan = |at: PathBuf, action, offsets| Arc::new(Plan { at, action, offsets, strict: false, timeout: None });
+    let plan = |at: PathBuf, action, offsets| {
+        Arc::new(Plan { at, action, offsets, strict: false, timeout: None, requires: Vec::new() })
+    };
     let mount = || Action::Mount(Vec::new());
     let submount = || {
         let source = SourceSpec { kind: None, format: None, name: Vec::new(), parts: Vec::new(), lists: false };

@@ -150,7 +150,7 @@ impl Fixture {
 }
 
 pub fn plan(place: &Place, action: Action) -> Plan {
-    Plan { at: place.path(), action, offsets: Vec::new(), strict: false, timeout: None }
+    Plan { at: place.path(), action, offsets: Vec::new(), strict: false, timeout: None, requires: Vec::new() }
 }
 
 pub fn mount(fstype: &str, source: &str, options: &str) -> FsMount {

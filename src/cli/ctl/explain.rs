@@ -113,6 +113,9 @@ fn branch(text: &mut String, plan: &PlanTree, depth: usize, path: &Bytes) {
     let is_here = path.as_path().starts_with(plan.at.as_path()) && deepest(plan, path) == &plan.at;
     let here = if is_here && depth > 2 { "  <- here" } else { "" };
     let _ = writeln!(text, "{indent}{}{strict}{here}", plan.at);
+    for path in &plan.requires {
+        let _ = writeln!(text, "{indent}  after {path}, which is required");
+    }
     if plan.attempts.is_empty() {
         let _ = writeln!(text, "{indent}  directories only");
     }
@@ -147,12 +150,14 @@ mod tests {
             at: bytes("/home/alice/mail"),
             attempts: vec![attempt("tmpfs", "tmpfs", "")],
             strict: false,
+            requires: Vec::new(),
             offsets: Vec::new(),
         };
         let plan = PlanTree {
             at: bytes("/home/alice"),
             attempts: vec![attempt("bind", "/export/alice", ""), attempt("nfs", "filer:/export/alice", "rw,soft")],
             strict: true,
+            requires: vec![bytes("/etc/keys")],
             offsets: vec![sub],
         };
         let place = |file, line, column| Some(Place { file: bytes(file), line, column });
@@ -187,6 +192,7 @@ mod tests {
                options      rw                           /etc/auto.home:3:8\n  \
                plan\n    \
                  /home/alice  (strict)\n      \
+                   after /etc/keys, which is required\n      \
                    bind  /export/alice\n      \
                    else nfs  filer:/export/alice  rw,soft\n      \
                    on demand:\n        \

@@ -276,7 +276,14 @@ async fn plan_of(means: &Means, mount: MountId, key: &Key, entry: &Path) -> Opti
 }
 
 fn nothing(at: &Path) -> Plan {
-    Plan { at: at.to_owned(), action: Action::Nothing, offsets: Vec::new(), strict: false, timeout: None }
+    Plan {
+        at: at.to_owned(),
+        action: Action::Nothing,
+        offsets: Vec::new(),
+        strict: false,
+        timeout: None,
+        requires: Vec::new(),
+    }
 }
 
 /// The part of a plan that concerns the offset at `path`.

@@ -80,7 +80,14 @@ async fn one(
             },
             action => {
                 let (at, action) = (at.to_owned(), action.clone());
-                let plan = Arc::new(Plan { at, action, offsets: Vec::new(), strict: false, timeout: None });
+                let plan = Arc::new(Plan {
+                    at,
+                    action,
+                    offsets: Vec::new(),
+                    strict: false,
+                    timeout: None,
+                    requires: Vec::new(),
+                });
                 match servers::mount(means, &plan, place, lead.decides).await {
                     Ok(_) => return Ok(Done::default()),
                     Err(failure) => {

@@ -23,7 +23,8 @@ pub(crate) fn now(
     who: Requester,
     left: &mut Vec<OwnedFd>,
 ) -> Option<Result<Done, Reason>> {
-    let known = mounts.get(at.mount).filter(|known| !known.remote && plan.offsets.is_empty())?;
+    let known =
+        mounts.get(at.mount).filter(|known| !known.remote && plan.offsets.is_empty() && plan.requires.is_empty())?;
     let place = known.place(&at.key, who);
     let performed = mounts.with_root(at.mount, |root| Ok(tools.mounter.try_now_and_leave(plan, &place, root, left)));
     let untimed = |_| own_timeout::tell(mounts, tools, at, plan);
@@ -35,6 +36,7 @@ pub(crate) fn now(
 /// # Errors
 /// Returns why nothing was mounted.
 pub(crate) async fn later(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Requester) -> Result<Done, Reason> {
+    means.tools.requirements.meet(&plan, means.tools.requires).await?;
     let done = make(means, at, Arc::clone(&plan), who).await?;
     Ok(Done { untimed: own_timeout::tell(&means.mounts, &means.tools, at, &plan), ..done })
 }

@@ -46,6 +46,7 @@ pub(crate) async fn make(tools: &Tools, plan: &Plan, place: &Arc<Place>) -> bool
         offsets: Vec::new(),
         strict: false,
         timeout: None,
+        requires: Vec::new(),
     };
     let made = tools.mounter.perform(&Arc::new(floor), place).await;
     made.inspect_err(|e| debug!(target: &target(&plan.at), "no placeholder: {e}")).is_ok()

@@ -33,7 +33,14 @@ pub(super) async fn mount(
             continue;
         }
         let (at, action) = (plan.at.clone(), Action::Mount(round.mounts));
-        let plan = Arc::new(Plan { at, action, offsets: Vec::new(), strict: plan.strict, timeout: None });
+        let plan = Arc::new(Plan {
+            at,
+            action,
+            offsets: Vec::new(),
+            strict: plan.strict,
+            timeout: None,
+            requires: Vec::new(),
+        });
         match mounter.perform(&plan, place).await {
             Err(e) => failed = Some(e),
             performed => return performed,

@@ -132,6 +132,8 @@ struct Entry {
     source: Option<Several>,
     /// Seconds without use after which it is unmounted; 0: never.
     timeout: Option<u64>,
+    /// Paths that are mounted before it.
+    requires: Vec<String>,
     /// Locations of which the first that exists is mounted.
     first: Vec<String>,
     /// The map of a submount.
@@ -220,6 +222,10 @@ fn line(
         };
         return wrong(message.to_owned(), HELP);
     }
+    if let Some(path) = entry.requires.iter().find(|path| !path.starts_with('/') || path.contains(',')) {
+        let message = format!("it cannot require \"{}\"", Escaped(path.as_bytes()));
+        return wrong(message, "write absolute paths without commas: requires = [\"/path\", \"/other\"]");
+    }
     let fstype = entry.r#type.as_ref().or(defaults.r#type.as_ref()).map(String::as_str);
     let options = entry.options.as_ref().or(defaults.options.as_ref());
     if entry.hidden {
@@ -228,10 +234,10 @@ fn line(
         if entry.r#type.is_some() {
             return wrong("a submount has no type".to_owned(), "leave type out: the map says what is mounted");
         }
-        words.push(option_word(Some("autofs"), options, entry.timeout));
+        words.push(option_word(Some("autofs"), options, entry.timeout, &entry.requires));
         words.push(word(map));
     } else {
-        words.push(option_word(fstype, options, entry.timeout));
+        words.push(option_word(fstype, options, entry.timeout, &entry.requires));
         for location in entry.source.iter().flat_map(Several::iter) {
             words.push(location_word(location, fstype));
         }
@@ -248,7 +254,7 @@ fn line(
             }
             words.push(word(&mount.path));
             let own = mount.r#type.as_deref();
-            words.push(option_word(own, mount.options.as_ref(), None));
+            words.push(option_word(own, mount.options.as_ref(), None, &[]));
             words.extend(mount.source.iter().map(|location| location_word(location, own.or(fstype))));
         }
     }
@@ -287,11 +293,12 @@ fn line(
 }
 
 /// A word with the type and the options, or nothing.
-fn option_word(fstype: Option<&str>, options: Option<&Several>, timeout: Option<u64>) -> Vec<u8> {
+fn option_word(fstype: Option<&str>, options: Option<&Several>, timeout: Option<u64>, requires: &[String]) -> Vec<u8> {
     let fstype = fstype.map(|fstype| format!("fstype={fstype}"));
     let options = options.map(Several::joined).filter(|options| !options.is_empty());
     let timeout = timeout.map(|seconds| format!("timeout={seconds}"));
-    let all: Vec<String> = fstype.into_iter().chain(options).chain(timeout).collect();
+    let requires = requires.iter().map(|path| format!("requires={path}"));
+    let all: Vec<String> = fstype.into_iter().chain(options).chain(timeout).chain(requires).collect();
     if all.is_empty() { Vec::new() } else { word(&format!("-{}", all.join(","))) }
 }
 
@@ -366,7 +373,7 @@ mod tests {
             gone = { hidden = true }
             "proj-*" = "filer:/proj/&"
             "*[passwd]" = { source = "filer:/home/&", except = ["root"] }
-            one-of = { first = ["a:/x", "b:/y z"], options = "ro", timeout = 0 }
+            one-of = { first = ["a:/x", "b:/y z"], options = "ro", timeout = 0, requires = ["/k/&", "/z"] }
             'lit\*' = "filer:/lit"
             [entries.src]
             mounts = [
@@ -386,7 +393,7 @@ mod tests {
             "gone -null",
             "* -rw,soft filer:/proj/&",
             "*[passwd] -rw,soft filer:/home/&",
-            "one-of -ro,timeout=0 a:/x || b:/y\\ z",
+            "one-of -ro,timeout=0,requires=/k/&,requires=/z a:/x || b:/y\\ z",
             "lit* -rw,soft filer:/lit",
             "src -rw,soft / filer:/src /tools -fstype=bind,ro :/srv/tools",
             "+auto.more",

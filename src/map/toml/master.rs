@@ -138,6 +138,9 @@ struct MountPoint {
     #[serde(default)]
     maps: Vec<Map>,
     options: Option<Spanned<Several>>,
+    /// Paths that are mounted before each entry.
+    #[serde(default)]
+    requires: Vec<Spanned<String>>,
     #[serde(default)]
     variables: BTreeMap<String, String>,
     #[serde(default)]
@@ -246,6 +249,7 @@ fn entry(
         Ok(mount_point) => mount_point,
         Err((message, help)) => return wrong(path, message, help),
     };
+    let requires = requires(&point.requires, source)?;
     let mut map = match (point.map, point.maps.as_slice()) {
         (Some(map), []) => one_map(&map, point.list, source)?,
         (None, [_, ..]) if point.list || point.options.is_some() || !point.variables.is_empty() => {
@@ -261,7 +265,13 @@ fn entry(
         if spec.kind == Some(SourceKind::Null) {
             return wrong(part.map.span(), "-null is no map", "leave it out");
         }
-        map.parts.push((spec, passed_on(part.options.as_ref(), &part.variables, source)?));
+        let mut passed = passed_on(part.options.as_ref(), &part.variables, source)?;
+        join(&mut passed.arguments, &requires);
+        map.parts.push((spec, passed));
+    }
+    let mut passed = passed_on(point.options.as_ref(), &point.variables, source)?;
+    if map.parts.is_empty() {
+        join(&mut passed.arguments, &requires);
     }
     let options = MasterOptions {
         timeout: point.timeout,
@@ -283,7 +293,7 @@ fn entry(
         group: point.group.map(|group| account(&group, source)).transpose()?,
         trigger_propagation: point.trigger_propagation.map(Propagation::from),
         slashify_colons: point.slashify_colons,
-        ..passed_on(point.options.as_ref(), &point.variables, source)?
+        ..passed
     };
     let direct = mount_point == b"/-";
     let entry = MasterEntry { mount_point, direct, source: map, options, place: source.place(at) };
@@ -329,6 +339,31 @@ fn as_a_line(
         return Err(source.error("toml::mount-point", at, message).help(help));
     }
     Ok(MasterEntry { place: entry.place, ..read })
+}
+
+/// The options that say what each entry requires.
+fn requires(paths: &[Spanned<String>], source: &Source<'_>) -> Result<Vec<u8>, Diagnostic> {
+    let mut all = Vec::new();
+    for path in paths {
+        let text = path.get_ref();
+        if !text.starts_with('/')
+            || text.contains(|c: char| c.is_control() || c.is_whitespace() || matches!(c, ',' | '"'))
+        {
+            let message = format!("a mount point cannot require \"{}\"", Escaped(text.as_bytes()));
+            let help = "write absolute paths without blanks, commas and quotes: requires = [\"/path\"]";
+            return Err(source.error("toml::requires", path.span(), message).help(help));
+        }
+        join(&mut all, format!("requires={text}").as_bytes());
+    }
+    Ok(all)
+}
+
+/// Adds options to others.
+fn join(options: &mut Vec<u8>, more: &[u8]) {
+    if !options.is_empty() && !more.is_empty() {
+        options.push(b',');
+    }
+    options.extend_from_slice(more);
 }
 
 /// A map as one word.
@@ -476,6 +511,7 @@ mod tests {
             path = "/net"
             map = "-hosts"
             options = "-nosuid,nodev"
+            requires = ["/keys"]
             [[mount_points]]
             path = "/both"
             maps = [{ map = "auto.a", options = "ro" }, { map = "hesiod" }, { map = "yp:b", list = false }]
@@ -491,7 +527,7 @@ mod tests {
              --debug -DOS=Linux -DSITE=a\\ b rw,soft",
             "/- auto.direct",
             "/- program:/etc/auto\\ prog list",
-            "/net -hosts -nosuid,nodev",
+            "/net -hosts -nosuid,nodev,requires=/keys",
             "/both multi auto.a ro -- hesiod -- yp:b symlink",
         ];
         assert_eq!(lines, expected);
@@ -523,6 +559,7 @@ mod tests {
             ("path = \"/x\"\nmap = \"y\"\ntimeout = \"5m\"\n", "7:11: invalid type: string \"5m\": expected u64"),
             ("path = \"/x\"\nmap = \"y\"\nmode = 755\n", "7:8: invalid mode: expected a string of octal digits"),
             ("path = \"/x\"\nmap = \"y\"\nowner = \"a b\"\n", "7:9: invalid user or group \"a b\": write a name "),
+            ("path = \"/x\"\nmap = \"y\"\nrequires = [\"a\"]\n", "7:13: a mount point cannot require \"a\": write "),
             ("path = \"/x\"\nmap = \"y\"\ngroup = true\n", "7:9: expected the name or the number "),
             (
                 "path = \"/x\"\nmap = \"y\"\npropagation = \"share\"\n",

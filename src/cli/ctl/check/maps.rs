@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::report::Report;
+use super::requirements::Requirements;
 use super::{lint, permissions};
 use crate::cli::reading::Reader;
 use crate::map::{
@@ -42,6 +43,8 @@ pub(super) struct Maps<'a> {
     examined: HashSet<Arc<Path>>,
     /// The indirect mount points, and where the master map names them.
     mount_points: Vec<(Vec<u8>, Position)>,
+    /// What entries require.
+    requirements: Requirements,
     /// Whether a file is looked at without the master map that names it.
     is_alone: bool,
 }
@@ -61,6 +64,7 @@ impl<'a> Maps<'a> {
             seen: HashSet::new(),
             examined: HashSet::new(),
             mount_points: Vec::new(),
+            requirements: Requirements::default(),
             is_alone: false,
         }
     }
@@ -82,6 +86,7 @@ impl<'a> Maps<'a> {
             });
         }
         self.run();
+        self.report.extend(self.requirements.circles());
     }
 
     /// One file.
@@ -230,6 +235,15 @@ impl<'a> Maps<'a> {
         self.report.extend(warnings);
         let restriction = self.configuration.native.security.restriction(found.provider);
         let plan = restriction.impose(plan?).map_err(|forbidden| forbidden.diagnostic(found.provider, &found.place))?;
+        let served = if is_wildcard && wanted.mode == Mode::Indirect { &wanted.at } else { &plan.at };
+        // What the mount point requires below itself holds for all keys but that one.
+        let above = OptionList::parse(&options.mount_options);
+        let is_own = |path: &&PathBuf| {
+            let word = [b"requires=", path.as_os_str().as_bytes()].concat();
+            !path.starts_with(&wanted.at) || !above.contains(&word)
+        };
+        let requires: Vec<PathBuf> = plan.requires.iter().filter(is_own).cloned().collect();
+        self.requirements.note(served, &requires, &found.place);
         // What a wildcard names depends on the key.
         if !is_wildcard {
             self.sources(&plan, &found.place);

@@ -7,6 +7,7 @@ mod lint;
 mod maps;
 mod permissions;
 mod report;
+mod requirements;
 mod service;
 
 use std::fs::File;

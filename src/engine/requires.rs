@@ -1,0 +1,60 @@
+//! Entries that stay mounted because a mounted entry requires them.
+
+use std::sync::Arc;
+
+use super::{Engine, Entry, EntryId};
+use crate::plan::Plan;
+
+impl Engine {
+    /// Notes what a mounted entry requires.
+    pub(super) fn note_requires(&mut self, at: &EntryId, plan: Option<&Arc<Plan>>) {
+        match plan.filter(|plan| !plan.requires.is_empty()) {
+            Some(plan) => drop(self.dependents.insert(at.clone(), Arc::clone(plan))),
+            None => drop(self.dependents.remove(at)),
+        }
+    }
+
+    /// Returns whether a mounted entry requires a path at or below an entry.
+    pub(super) fn is_required(&mut self, at: &EntryId) -> bool {
+        if self.dependents.is_empty() {
+            return false;
+        }
+        let Some(path) = self.tree.mount(at.mount).map(|mount| mount.path_of(&at.key)) else { return false };
+        let tree = &self.tree;
+        self.dependents.retain(|at, _| tree.entry(at).is_some_and(Entry::occupied));
+        // What is mounted below the entry is unmounted with it.
+        let mut outside = self.dependents.values().filter(|plan| !plan.at.starts_with(&path));
+        outside.any(|plan| plan.requires.iter().any(|required| required.starts_with(&path)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::Done;
+    use super::super::stage::Stage;
+    use crate::plan::Plan;
+
+    #[test]
+    fn a_required_entry_stays_as_long_as_what_requires_it() {
+        let mut stage = Stage::new(&["/home", "/keys"]);
+        let plan = super::super::stage::plan("/home/joe", &[]);
+        let plan = Arc::new(Plan { requires: vec!["/keys/a/file".into()], ..Arc::unwrap_or_clone(plan) });
+        stage.missing("/home/joe", 99);
+        stage.resolved("/home/joe", super::super::Resolution::Found(plan));
+        stage.performed("/home/joe", Ok(Done::default()));
+        stage.mount("/keys/a", Done::default());
+        stage.mount("/keys/b", Done::default());
+        stage.said();
+        stage.expire("/keys/a", 1);
+        assert_eq!(stage.said(), ["fail 1 EBUSY"]);
+        stage.expire("/keys/b", 2);
+        assert_eq!(stage.said(), ["unmount /keys/b"]);
+        stage.expire("/home/joe", 3);
+        stage.unmounted("/home/joe", 1);
+        stage.said();
+        stage.expire("/keys/a", 4);
+        assert_eq!(stage.said(), ["unmount /keys/a"]);
+    }
+}
