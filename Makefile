@@ -39,6 +39,7 @@ CARGOFLAGS = --locked
 INSTALL = install
 CONFIGURATION = auto.master auto.misc autofs.conf autofs.toml
 PROGRAMS = auto.net auto.smb
+UNITS = autofs.service autofs@.service
 PAGES5 = auto.master.5 autofs.5 autofs.conf.5 autofs.toml.5 autofs_ldap_auth.conf.5
 PAGES8 = automount.8 autofs.8 autofsctl.8
 # Installed below DOCDIR with the same relative paths, so that the links between them work.
@@ -69,8 +70,10 @@ install-man:
 
 install-unit:
 	$(INSTALL) -d $(DESTDIR)$(UNITDIR)
-	sed 's|@SBINDIR@|$(SBINDIR)|; s|^Type=.*|Type=$(UNITTYPE)|$(EXECRELOAD)' packaging/systemd/autofs.service > $(DESTDIR)$(UNITDIR)/autofs.service
-	chmod 644 $(DESTDIR)$(UNITDIR)/autofs.service
+	for unit in $(UNITS); do \
+		sed 's|@SBINDIR@|$(SBINDIR)|; s|^Type=.*|Type=$(UNITTYPE)|$(EXECRELOAD)' packaging/systemd/$$unit > $(DESTDIR)$(UNITDIR)/$$unit && \
+		chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit; \
+	done
 
 install-doc:
 	for file in $(DOCUMENTS); do $(INSTALL) -D -m 644 $$file $(DESTDIR)$(DOCDIR)/$$file || exit; done
@@ -110,7 +113,7 @@ install-apparmor:
 
 # Keeps the configuration, except for the line in default.conf that refers to a removed program.
 uninstall:
-	rm -f $(DESTDIR)$(SBINDIR)/automount $(DESTDIR)$(BINDIR)/autofsctl $(DESTDIR)$(UNITDIR)/autofs.service
+	rm -f $(DESTDIR)$(SBINDIR)/automount $(DESTDIR)$(BINDIR)/autofsctl $(UNITS:%=$(DESTDIR)$(UNITDIR)/%)
 	for page in $(PAGES5); do rm -f $(DESTDIR)$(MANDIR)/man5/$$page; done
 	for page in $(PAGES8); do rm -f $(DESTDIR)$(MANDIR)/man8/$$page; done
 	rm -f $(DESTDIR)$(BASHDIR)/autofsctl $(DESTDIR)$(ZSHDIR)/_autofsctl $(DESTDIR)$(FISHDIR)/autofsctl.fish

@@ -18,7 +18,9 @@ use autofs::keeper;
 use autofs::link::Message;
 use autofs::link::journal::{self, Journal};
 use autofs::map::expand::expand;
-use autofs::map::{Format, Item, Macros, Scope, Table, amd as am_utils, master, program, sun, toml};
+use autofs::map::{
+    Format, Item, Macros, Scope, Table, amd as am_utils, fstab as fstab_map, master, program, sun, toml,
+};
 use autofs::rpc::{self, Records, mountd, rpcbind, yp};
 use autofs::source::{Index, Mode};
 use autofs::sys::memory::SharedMemory;
@@ -42,6 +44,7 @@ pub(crate) const BODIES: &[Body] = &[
     ("journal", journal),
     ("program_output", program_output),
     ("toml_map", toml_map),
+    ("fstab", fstab),
     ("lookup", lookup),
     ("ldap_auth", ldap_auth),
     ("dns", dns),
@@ -86,7 +89,7 @@ pub(crate) fn toml_map(text: &[u8]) {
     can_be_shown(&lines.diagnostics, text);
     assert_eq!(lines.text.iter().filter(|&&byte| byte == b'\n').count(), lines.places.len());
     for mode in [Mode::Indirect, Mode::Direct] {
-        let Some(index) = Index::of_toml(&file, text, mode) else { continue };
+        let Some(index) = Index::of_lines(&file, toml::lines(text, &file), mode) else { continue };
         can_be_shown(index.diagnostics(), text);
         for offset in index.offsets() {
             let key = index.key(offset).expect("an offset of the index has a key");
@@ -94,6 +97,25 @@ pub(crate) fn toml_map(text: &[u8]) {
             assert!(lines.places.contains(&raw.place), "{} is no place of an entry", raw.place);
             entry(raw.text.as_ref(), &key);
         }
+    }
+}
+
+/// fstab as a direct map: as a map in TOML.
+pub(crate) fn fstab(text: &[u8]) {
+    let file = file();
+    let lines = fstab_map::lines(text, &file);
+    can_be_shown(&lines.diagnostics, text);
+    assert_eq!(lines.text.iter().filter(|&&byte| byte == b'\n').count(), lines.places.len());
+    let Some(index) = Index::of_lines(&file, fstab_map::lines(text, &file), Mode::Direct) else { return };
+    can_be_shown(index.diagnostics(), text);
+    for offset in index.offsets() {
+        let key = index.key(offset).expect("an offset of the index has a key");
+        let raw = index.entry(offset).expect("an offset of the index has an entry");
+        assert!(lines.places.contains(&raw.place), "{} is no place of an entry", raw.place);
+        entry(raw.text.as_ref(), &key);
+    }
+    for (place, _) in fstab_map::of_systemd(text, &file) {
+        assert!(place.line as usize <= text.split(|&byte| byte == b'\n').count(), "{place} is behind the end");
     }
 }
 

@@ -24,6 +24,7 @@ pub mod cli;
 pub mod daemon;
 pub mod exec;
 pub(crate) mod fault;
+pub mod instance;
 pub mod keeper;
 pub mod link;
 pub mod logging;

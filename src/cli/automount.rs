@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::{dump, set_log};
 use crate::options::{self, Command};
 use crate::text::Escaped;
-use crate::{control, daemon, exec, keeper, lookup, sys};
+use crate::{daemon, exec, instance, keeper, lookup, sys};
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -39,6 +39,9 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Some(name) = command.instance() {
+        instance::set(name);
+    }
     match command {
         Command::Help => {
             say(usage(program).trim_end());
@@ -54,7 +57,7 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Command::Run(options) => keeper::run(options, daemon::run),
-        Command::SetLogPriority { priority, paths } => set_log::run(Path::new(control::SOCKET), priority, &paths),
+        Command::SetLogPriority { priority, paths, .. } => set_log::run(&instance::socket(), priority, &paths),
         Command::Dump { options, map } => dump::run(&options, map.as_ref()),
     }
 }
@@ -94,6 +97,7 @@ Usage: {program} [options] [master_map_name]
   -F, --force                at the start, lazily unmount everything left at the mount points
   -U, --force-exit           unmount like --force and exit
       --on-exit clean|detach unmount unused mounts at shutdown, or leave all to the next start
+      --instance NAME        run beside other daemons, with the master map auto.master@NAME
 "
     )
 }

@@ -31,7 +31,6 @@ mod verify;
 mod worker;
 
 use std::io;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -41,11 +40,11 @@ use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::config::native::OnExit;
-use crate::control::SOCKET;
 use crate::control::history::EventKind;
 use crate::engine::{Event, Shutdown};
 use crate::exec::lanes::Lanes;
 use crate::fault;
+use crate::instance;
 use crate::link::{Inheritance, Message, Predecessor, START_FAILED};
 use crate::logging::Logger;
 use crate::options::Options;
@@ -158,9 +157,9 @@ async fn live(
         worker.mounts.note_copies();
         worker.silence_copies();
     }
-    match Record::open(Path::new(record::FILE)) {
+    match Record::open(&record::file()) {
         Ok(record) => worker.mounts.set_record(record),
-        Err(e) => warn!("cannot keep a record of directories in {}: {e}", record::FILE),
+        Err(e) => warn!("cannot keep a record of directories in {}: {e}", record::file().display()),
     }
     spawn_local(Rc::clone(&worker).timers());
     spawn_local(Rc::clone(&worker.mounts).close_idle_roots());
@@ -175,7 +174,7 @@ async fn live(
     let has_died = matches!(predecessor, Some(Predecessor::Died(_) | Predecessor::Hung));
     spawn_local(news::watch(Rc::clone(&worker), has_died));
     spawn_local(news::record(Rc::clone(&worker)));
-    let socket = Path::new(SOCKET);
+    let socket = &*instance::socket();
     match serve::listen(socket, |pid| again && children::group_of(pid) == Some(children::process_group())) {
         Ok(listener) => {
             worker.socket.set(serve::identity(socket));
@@ -183,7 +182,7 @@ async fn live(
             tokio::spawn(serve::serve(listener, sender));
             spawn_local(answer::answer(Rc::clone(&worker), asked));
         }
-        Err(e) => warn!("no control socket {}: {e}", SOCKET),
+        Err(e) => warn!("no control socket {}: {e}", socket.display()),
     }
     let work = async {
         fault::point("start");

@@ -70,6 +70,8 @@ pub use transition::Transition;
 use tree::{Askers, Entry, Mount, Phase, Piece, Remount, Stage, State, Top, Tree, Waiter};
 pub use view::{EntryPhase, EntryView, MountState, MountView};
 
+use crate::plan::Plan;
+
 /// The state machine. The same events bring the same effects in the same order, so a history can be played again:
 /// what is iterated over is ordered.
 #[derive(Debug)]

@@ -1,9 +1,12 @@
 //! Entries that stay mounted because a mounted entry requires them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Engine, Entry, EntryId};
 use crate::plan::Plan;
+use crate::record::Record;
+use crate::text::Escaped;
 
 impl Engine {
     /// Notes what a mounted entry requires.
@@ -14,17 +17,28 @@ impl Engine {
         }
     }
 
-    /// Returns whether a mounted entry requires a path at or below an entry.
+    /// Returns whether a mounted entry requires a path at or below an entry, and notes that as the reason why it stays mounted.
     pub(super) fn is_required(&mut self, at: &EntryId) -> bool {
-        if self.dependents.is_empty() {
-            return false;
+        let Some(dependent) = self.dependent(at) else { return false };
+        if self.tree.entry(at).is_some_and(Entry::occupied) {
+            let reason = Record::new(format!("required by {}", Escaped::path(&dependent))).into();
+            self.update(at, |entry| entry.trouble = Some(reason));
         }
-        let Some(path) = self.tree.mount(at.mount).map(|mount| mount.path_of(&at.key)) else { return false };
+        true
+    }
+
+    /// Returns a mounted entry that requires a path at or below an entry.
+    fn dependent(&mut self, at: &EntryId) -> Option<PathBuf> {
+        if self.dependents.is_empty() {
+            return None;
+        }
+        let path = self.tree.mount(at.mount)?.path_of(&at.key);
         let tree = &self.tree;
         self.dependents.retain(|at, _| tree.entry(at).is_some_and(Entry::occupied));
         // What is mounted below the entry is unmounted with it.
         let mut outside = self.dependents.values().filter(|plan| !plan.at.starts_with(&path));
-        outside.any(|plan| plan.requires.iter().any(|required| required.starts_with(&path)))
+        let requiring = outside.find(|plan| plan.requires.iter().any(|required| required.starts_with(&path)))?;
+        Some(requiring.at.clone())
     }
 }
 

@@ -11,13 +11,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::dirs::{self, Made};
 use super::place::{Site, Stands};
+use crate::instance;
 use crate::map::Propagation;
 use crate::sys::mount::{self, Target};
 use crate::sys::mount_flags::Flags;
 use crate::sys::{children, path};
-
-/// The directory below which stages are made.
-const DIRECTORY: &str = concat!(env!("AUTOFS_RUNDIR"), "/autofs");
 
 /// The directory in the stage on which the program mounts.
 const NAME: &str = "mount";
@@ -39,11 +37,12 @@ impl Stage {
     pub(super) fn new() -> io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let below = Path::new(DIRECTORY).join(format!("stage.{}.{number}", children::pid()));
+        let directory = instance::directory();
+        let below = directory.join(format!("stage.{}.{number}", children::pid()));
         let mut maker = dirs::Maker::default();
         let point = maker.mount_point(&below).map_err(io::Error::other)?;
         if !point.guarded {
-            return Err(io::Error::other(format!("others than root can write to {DIRECTORY}")));
+            return Err(io::Error::other(format!("others than root can write to {}", directory.display())));
         }
         mount::mount(b"autofs", point.target(), b"tmpfs", Flags::default(), b"mode=0700,size=4k")?;
         let root = path::open_at_nofollow(point.target().dir, point.target().name)?;

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::instance;
 use crate::sys::{children, procfs};
 use crate::text::Escaped;
 
@@ -36,8 +37,9 @@ impl Flag {
 
     /// Takes the flag file in `directory`, which is made if it is missing.
     pub(super) fn take(directory: &Path) -> io::Result<Taken> {
-        let path = directory.join("autofs-running");
-        let own = directory.join(format!("autofs-running.{}", children::pid()));
+        let name = instance::flag();
+        let path = directory.join(&name);
+        let own = directory.join(format!("{name}.{}", children::pid()));
         let mut file = fs::File::create(&own)?;
         writeln!(file, "{}", children::pid())?;
         let taken = Self::link(&own, &path);

@@ -19,6 +19,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde_json::json;
 
 use crate::config::native::LogFormat;
+use crate::instance;
 use crate::map::Verbosity;
 use crate::sys::{children, fds};
 use crate::text::secrets::masked_text;
@@ -221,12 +222,13 @@ fn system_log(record: &Record<'_>, message: &str) {
     if socket.set_nonblocking(true).is_err() {
         return;
     }
+    let identifier = instance::identifier();
     let (priority, facility, pid) = (severity.to_string(), FACILITY.to_string(), children::pid().to_string());
     let mut all = vec![
         ("MESSAGE", message),
         ("PRIORITY", &*priority),
         ("SYSLOG_FACILITY", &*facility),
-        ("SYSLOG_IDENTIFIER", "automount"),
+        ("SYSLOG_IDENTIFIER", &*identifier),
         ("SYSLOG_PID", &*pid),
     ];
     if record.target().starts_with('/') {
@@ -235,7 +237,7 @@ fn system_log(record: &Record<'_>, message: &str) {
     let own = fields::current();
     all.extend(own.iter().map(|(name, value)| (*name, value.as_str())));
     if socket.send_to(&fields::journal_entry(&all), JOURNAL).is_err() {
-        let datagram = format!("<{}>automount[{pid}]: {message}", (FACILITY << 3) | severity);
+        let datagram = format!("<{}>{identifier}[{pid}]: {message}", (FACILITY << 3) | severity);
         let _ = socket.send_to(datagram.as_bytes(), "/dev/log");
     }
 }

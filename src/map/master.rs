@@ -69,6 +69,11 @@ pub fn parse(line: &Line<'_>, warnings: &mut Vec<Diagnostic>) -> Result<Item, Di
     let mut options = MasterOptions::default();
     let source = source(&mut words, &mut options, line, warnings).map_err(|flaw| syntax_error(line, flaw))?;
     let direct = mount_point == b"/-";
+    if !direct && source.format == Some(Format::Fstab) {
+        let message = "fstab is a direct map";
+        let error = line.key_error("master::fstab", 0..line.key.len(), message);
+        return Err(error.help("write /- fstab: in a line of its own; its keys are the mount points of fstab"));
+    }
     Ok(Item::Entry(MasterEntry { mount_point, direct, source, options, place: line.key_place() }))
 }
 
@@ -268,7 +273,7 @@ fn syntax_error(line: &Line<'_>, flaw: Flaw) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
-    use super::super::spec::{Propagation, Verbosity};
+    use super::super::spec::{Owner, Propagation, Verbosity};
     use super::*;
     use proptest::prelude::*;
     use std::fmt::Write as _;
@@ -322,6 +327,10 @@ mod tests {
         flag(o.verbosity == Some(Verbosity::Verbose), "-v");
         flag(o.verbosity == Some(Verbosity::Debug), "-d");
         flag(o.mode.is_some(), &format!("--mode={:o}", o.mode.unwrap_or(0)));
+        flag(o.user().is_some(), &format!("--owner={}", Escaped(o.user().unwrap_or_default())));
+        flag(o.group().is_some(), &format!("--group {}", Escaped(o.group().unwrap_or_default())));
+        flag(o.trigger_propagation == Some(Propagation::Slave), "--trigger-propagation=slave");
+        flag(o.trigger_propagation == Some(Propagation::Shared), "--trigger-propagation = shared");
         flag(o.slashify_colons == Some(true), "--slashify-colons");
         flag(o.slashify_colons == Some(false), "--no-slashify-colons");
         for (name, value) in &o.defines {
@@ -456,7 +465,7 @@ mod tests {
             (
                 "/m -xfn",
                 "1:4: syntax error in map near [ -xfn ]: built-in map \"-xfn\" is not supported: \
-              built-in maps are -hosts and -null",
+              built-in maps are -hosts, -null and -fstab",
             ),
             (
                 "/m dir:/x",
@@ -477,7 +486,7 @@ mod tests {
             (
                 "/m file,xml:/x",
                 "1:4: syntax error in map near [ file,xml:/x ]: unknown map format \"xml\": \
-              map formats are sun, amd, hesiod and toml",
+              map formats are sun, amd, hesiod, toml and fstab",
             ),
             (
                 "/m x --timeout=5m ro",
@@ -586,14 +595,19 @@ mod tests {
             ]),
             verbosity in proptest::option::of(prop_oneof![Just(Verbosity::Verbose), Just(Verbosity::Debug)]),
             mode in proptest::option::of(0..0o7777u32),
+            (owner, group) in (proptest::option::of("[a-z_][a-z0-9_.-]{0,5}"), proptest::option::of("[0-9]{1,5}")),
+            trigger_propagation in proptest::option::of(prop_oneof![Just(Propagation::Slave), Just(Propagation::Shared)]),
             slashify_colons in any::<Option<bool>>(),
             defines in proptest::collection::vec(("[A-Z]{1,4}", "[a-z/.]{0,4}"), 0..3),
             words in proptest::collection::vec("x[a-z_]{0,5}(=[a-zA-Z0-9/%+:.@-]{1,5})?", 0..4),
         ) -> MasterOptions {
             let defines = defines.into_iter().map(|(n, v)| (n.into_bytes(), v.into_bytes())).collect();
+            let owner = Owner { user: owner.map(String::into_bytes), group: group.map(String::into_bytes) };
+            let owner = (owner != Owner::default()).then(|| Box::new(owner));
             MasterOptions {
                 timeout, negative_timeout, browse, nobind, symlink, strictexpire, propagation, random, use_weight_only,
-                verbosity, mode, list: false, defines, slashify_colons, mount_options: words.join(",").into_bytes(), arguments: Vec::new(),
+                verbosity, mode, owner, trigger_propagation,
+                list: false, defines, slashify_colons, mount_options: words.join(",").into_bytes(), arguments: Vec::new(),
             }
         }
     }

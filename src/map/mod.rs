@@ -6,6 +6,7 @@
 pub mod amd;
 pub mod entry;
 pub mod expand;
+pub mod fstab;
 pub mod key;
 pub mod known;
 mod location;
@@ -36,5 +37,5 @@ pub use pattern::Pattern;
 pub use provider::Provider;
 pub use reader::RawEntry;
 pub use serves::Serves;
-pub use spec::{Format, MasterOptions, ParseError, Propagation, SourceKind, SourceSpec, Verbosity};
+pub use spec::{Format, MasterOptions, Owner, ParseError, Propagation, SourceKind, SourceSpec, Verbosity};
 pub use table::Table;

@@ -104,6 +104,8 @@ pub enum Pseudo<'a> {
     Timeout(&'a [u8]),
     /// `requires=`: a path that is mounted first.
     Requires(&'a [u8]),
+    /// `mount-timeout=`: seconds that one mount may take.
+    MountTimeout(&'a [u8]),
     /// `nobind`, and its old name `nosymlink`: a local NFS location is not bind-mounted.
     NoBind,
     /// `symlink`: a symbolic link instead of a bind mount.
@@ -127,6 +129,8 @@ impl<'a> Pseudo<'a> {
                     Self::Fstype(fstype)
                 } else if let Some(path) = word.strip_prefix(b"requires=") {
                     Self::Requires(path)
+                } else if let Some(seconds) = word.strip_prefix(b"mount-timeout=") {
+                    Self::MountTimeout(seconds)
                 } else {
                     Self::Timeout(word.strip_prefix(b"timeout=")?)
                 }

@@ -142,8 +142,8 @@ fn option(words: &mut Words<'_>, part: Range<usize>, options: &mut MasterOptions
                         options.negative_timeout = Some(seconds(words, value, name)?).filter(|&n| n > 0);
                     }
                     "mode" => options.mode = Some(mode(words, value)?),
-                    "owner" => options.owner = Some(account(words, value, name)?),
-                    "group" => options.group = Some(account(words, value, name)?),
+                    "owner" => options.owner.get_or_insert_default().user = Some(account(words, value, name)?),
+                    "group" => options.owner.get_or_insert_default().group = Some(account(words, value, name)?),
                     "trigger-propagation" => options.trigger_propagation = Some(propagation(words, value)?),
                     _ => {
                         push_argument(&[b"-D", words.get(&value)].concat(), &mut options.arguments);

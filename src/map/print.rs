@@ -33,6 +33,7 @@ impl Format {
             Self::Amd => "amd",
             Self::Hesiod => "hesiod",
             Self::Toml => "toml",
+            Self::Fstab => "fstab",
         }
     }
 }
@@ -80,8 +81,8 @@ fn settings(options: &MasterOptions) -> Vec<Vec<u8>> {
         options.timeout.map(|n| format!("--timeout={n}")),
         options.negative_timeout.map(|n| format!("--negative-timeout={n}")),
         options.mode.map(|mode| format!("--mode={mode:04o}")),
-        options.owner.as_ref().map(|owner| format!("--owner={}", word(owner))),
-        options.group.as_ref().map(|group| format!("--group={}", word(group))),
+        options.user().map(|owner| format!("--owner={}", word(owner))),
+        options.group().map(|group| format!("--group={}", word(group))),
         options.trigger_propagation.map(|kind| format!("--trigger-propagation={}", kind.name())),
         options.browse.map(|on| if on { "browse" } else { "nobrowse" }.to_owned()),
         flag(options.nobind, "nobind"),

@@ -14,7 +14,7 @@ pub fn entry(output: &[u8], key: &[u8], format: Format) -> Option<Vec<u8>> {
     let line = first_line(output.get(start..)?);
     let entry = match format {
         Format::Amd => without_key(&line, key)?,
-        Format::Sun | Format::Hesiod | Format::Toml => &line,
+        Format::Sun | Format::Hesiod | Format::Toml | Format::Fstab => &line,
     };
     Some(entry.to_vec()).filter(|entry| !entry.trim_ascii().is_empty())
 }

@@ -96,7 +96,7 @@ pub fn entry(
             let expanded = expand(text, key, &|name| scope.lookup(name), slashify_colons);
             sun::parse(&expanded, place, warnings).map_err(Box::new)
         }
-        Format::Toml => {
+        Format::Toml | Format::Fstab => {
             let expanded = expand(text, key, &|name| scope.lookup(name), slashify_colons);
             let from = warnings.len();
             let entry = sun::parse(&expanded, place, warnings);

@@ -1,5 +1,6 @@
 //! Names of maps in a line of a master map, and the options of the mount point.
 
+use super::fstab;
 use crate::text::Escaped;
 
 /// A kind of map source, as the word before the colon (or the leading `-`) says.
@@ -89,6 +90,8 @@ pub enum Format {
     Hesiod,
     /// TOML, of files only.
     Toml,
+    /// That of fstab(5), of files only, as a direct map.
+    Fstab,
 }
 
 impl Format {
@@ -99,6 +102,7 @@ impl Format {
             b"amd" => Self::Amd,
             b"hesiod" => Self::Hesiod,
             b"toml" => Self::Toml,
+            b"fstab" => Self::Fstab,
             _ => return None,
         })
     }
@@ -146,15 +150,15 @@ impl ParseError {
     /// Returns the text to write instead.
     pub fn help(&self) -> String {
         const TYPES: &str = "file, program, exec, sss, yp, nis, nisplus, ldap, ldaps, hesiod, userdir and multi";
-        const BUILT_IN: &str = "built-in maps are -hosts and -null";
+        const BUILT_IN: &str = "built-in maps are -hosts, -null and -fstab";
         match self {
             Self::Type(word) => match nearest(&word.to_ascii_lowercase(), TYPES) {
                 Some(near) => format!("did you mean {near}:? map types are {TYPES}"),
                 None => format!("map types are {TYPES}"),
             },
-            Self::Format(_) => "map formats are sun, amd, hesiod and toml".to_owned(),
+            Self::Format(_) => "map formats are sun, amd, hesiod, toml and fstab".to_owned(),
             Self::NoMap(_) => "write a path or a map name behind the type".to_owned(),
-            Self::BuiltIn(word) => match nearest(word, "-hosts -null") {
+            Self::BuiltIn(word) => match nearest(word, "-hosts -null -fstab") {
                 Some(near) => format!("did you mean {near}? {BUILT_IN}"),
                 None => BUILT_IN.to_owned(),
             },
@@ -178,7 +182,11 @@ impl SourceSpec {
         match word {
             b"-hosts" => return Ok(named(Some(SourceKind::Hosts), None, b"")),
             b"-null" => return Ok(named(Some(SourceKind::Null), None, b"")),
+            b"-fstab" | b"fstab:" => return Ok(named(Some(SourceKind::File), Some(Format::Fstab), fstab::FILE)),
             [b'-', ..] => return Err(ParseError::BuiltIn(text(word))),
+            [b'f', b's', b't', b'a', b'b', b':', path @ ..] => {
+                return Ok(named(Some(SourceKind::File), Some(Format::Fstab), path));
+            }
             _ => {}
         }
         let Some((head, name)) = memchr::memchr(b':', word).and_then(|n| Some((word.get(..n)?, word.get(n + 1..)?)))
@@ -236,6 +244,15 @@ pub enum Verbosity {
     Debug,
 }
 
+/// The owner and the group of a mount point, each by name or number.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Owner {
+    /// The user.
+    pub user: Option<Vec<u8>>,
+    /// The group.
+    pub group: Option<Vec<u8>>,
+}
+
 /// The options of a master map line. `None` and `false`: not said there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct MasterOptions {
@@ -261,10 +278,8 @@ pub struct MasterOptions {
     pub verbosity: Option<Verbosity>,
     /// `--mode`: permission bits of the mount point.
     pub mode: Option<u32>,
-    /// `--owner`: the user that owns the mount point, by name or number.
-    pub owner: Option<Vec<u8>>,
-    /// `--group`: the group of the mount point, by name or number.
-    pub group: Option<Vec<u8>>,
+    /// `--owner` and `--group`: who owns the mount point.
+    pub owner: Option<Box<Owner>>,
     /// `--trigger-propagation`: how the autofs mounts themselves pass mounts on.
     pub trigger_propagation: Option<Propagation>,
     /// `list`: the program lists its keys. Only while a line is read; then the map has it, see [`SourceSpec::lists`].
@@ -277,6 +292,18 @@ pub struct MasterOptions {
     pub mount_options: Vec<u8>,
     /// The words of `defines` and `mount_options` as written, joined by blanks: what `automount -m` shows.
     pub arguments: Vec<u8>,
+}
+
+impl MasterOptions {
+    /// Returns the user that owns the mount point, if the line says so.
+    pub fn user(&self) -> Option<&[u8]> {
+        self.owner.as_ref()?.user.as_deref()
+    }
+
+    /// Returns the group of the mount point, if the line says so.
+    pub fn group(&self) -> Option<&[u8]> {
+        self.owner.as_ref()?.group.as_deref()
+    }
 }
 
 #[cfg(test)]
@@ -298,6 +325,9 @@ mod tests {
             ("server:ou=auto.home", None, None, "server:ou=auto.home"),
             ("-hosts", Some(K::Hosts), None, ""),
             ("-null", Some(K::Null), None, ""),
+            ("-fstab", Some(K::File), Some(Format::Fstab), "/etc/fstab"),
+            ("fstab:", Some(K::File), Some(Format::Fstab), "/etc/fstab"),
+            ("fstab:/etc/fstab.d", Some(K::File), Some(Format::Fstab), "/etc/fstab.d"),
         ];
         for (word, kind, format, name) in cases {
             let spec = SourceSpec::parse(word.as_bytes()).unwrap();

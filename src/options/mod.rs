@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 use crate::config::native::OnExit;
+use crate::instance;
 use crate::map::Verbosity;
 use crate::text::{Escaped, split_once};
 use getopt::{Argument, BadOption, Getopt, Opt};
@@ -38,6 +39,7 @@ pub enum Id {
     ForceExit,
     MasterWait,
     OnExit,
+    Instance,
 }
 
 const fn opt(id: Id, short: u8, long: &'static str, argument: Argument) -> Opt<Id> {
@@ -65,8 +67,9 @@ pub const TABLE: &[Opt<Id>] = &[
     opt(Id::Force, b'F', "force", Argument::No),
     opt(Id::ForceExit, b'U', "force-exit", Argument::No),
     opt(Id::MasterWait, b'M', "master-wait", Argument::Required),
-    // Not an option of automount. It has no letter, because automount may use the letter in a later version.
+    // Not options of automount. They have no letters, because automount may use them in a later version.
     Opt { id: Id::OnExit, short: None, long: "on-exit", argument: Argument::Required },
+    Opt { id: Id::Instance, short: None, long: "instance", argument: Argument::Required },
 ];
 
 /// The options of the daemon. `None` and `false` mean that the option was not given.
@@ -106,6 +109,8 @@ pub struct Options {
     pub force_exit: bool,
     /// `--on-exit`: what to do with the mounts on SIGTERM.
     pub on_exit: Option<OnExit>,
+    /// `--instance`: the name of this daemon among several.
+    pub instance: Option<String>,
     /// The name of the master map.
     pub master_map: Option<Vec<u8>>,
 }
@@ -123,6 +128,8 @@ pub enum Command {
         priority: Priority,
         /// The mount points.
         paths: Vec<PathBuf>,
+        /// `--instance`: which daemon is told.
+        instance: Option<String>,
     },
     /// `-m`
     Dump {
@@ -133,6 +140,17 @@ pub enum Command {
     },
     /// Run the daemon.
     Run(Options),
+}
+
+impl Command {
+    /// Returns which of several daemons is meant, if it has a name.
+    pub fn instance(&self) -> Option<&str> {
+        match self {
+            Self::Run(options) | Self::Dump { options, .. } => options.instance.as_deref(),
+            Self::SetLogPriority { instance, .. } => instance.as_deref(),
+            Self::Help | Self::Version => None,
+        }
+    }
 }
 
 /// An invalid command line.
@@ -162,6 +180,17 @@ pub enum OptionsError {
     /// `--on-exit` with an unknown word.
     #[error("{}: option --on-exit requires clean or detach, got {}", Escaped(.program), Escaped(.got))]
     NotOnExit {
+        /// The program's name.
+        program: Vec<u8>,
+        /// Its argument.
+        got: Vec<u8>,
+    },
+    /// `--instance` with something that is no name.
+    #[error(
+        "{}: option --instance requires a name ({}), got {}",
+        Escaped(.program), instance::EXPECTED, Escaped(.got)
+    )]
+    NotInstance {
         /// The program's name.
         program: Vec<u8>,
         /// Its argument.
@@ -234,6 +263,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, notes: &mut dyn Write) ->
                 o.foreground = true;
             }
             Id::Dumpmaps => dump = true,
+            Id::Instance => match std::str::from_utf8(argument) {
+                Ok(name) if instance::is_name(argument) => o.instance = Some(name.to_owned()),
+                _ => return Err(OptionsError::NotInstance { program, got: argument.to_vec() }),
+            },
             Id::OnExit => {
                 o.on_exit = match argument {
                     b"clean" => Some(OnExit::Clean),
@@ -246,7 +279,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, notes: &mut dyn Write) ->
 
     let rest = given.rest();
     if let Some(priority) = priority {
-        return Ok(Command::SetLogPriority { priority, paths: rest.iter().map(|p| path(p)).collect() });
+        return Ok(Command::SetLogPriority {
+            priority,
+            paths: rest.iter().map(|p| path(p)).collect(),
+            instance: o.instance,
+        });
     }
     if dump {
         // automount takes a single word neither as a type nor as a master map.
@@ -356,6 +393,7 @@ mod tests {
         );
         assert!(run("automount -U").foreground);
         assert_eq!(run("automount --on-exit=detach").on_exit, Some(OnExit::Detach));
+        assert_eq!(run("automount --instance site-2").instance.as_deref(), Some("site-2"));
     }
 
     #[test]
@@ -389,6 +427,11 @@ mod tests {
             ("/sbin/am -t abc", "/sbin/am: option -t requires a numeric argument, got abc"),
             ("automount -M 5x", "automount: option -M requires a numeric argument, got 5x"),
             ("automount -df", "automount: option -d requires a numeric argument, got f"),
+            (
+                "automount --instance=a/b",
+                "automount: option --instance requires a name (letters, digits, \"_\", \"-\" and \".\", not first a \
+                 \".\", at most 64 of them), got a/b",
+            ),
             ("automount -D NAME", "automount: option -D requires NAME=VALUE, got NAME"),
             ("automount -D =x", "automount: option -D requires NAME=VALUE, got =x"),
             ("automount -l bogus /x", "Invalid log priority: bogus"),

@@ -141,7 +141,7 @@ fn ways(ctx: &Context<'_>, choice: &Choice) -> Result<Vec<Action>, Diagnostic> {
 
 fn submount(ctx: &Context<'_>, choice: &Choice, kind: Option<SourceKind>, prefix: &[u8]) -> Submount {
     let mut options = ctx.master.clone();
-    (options.mode, options.owner, options.group) = (None, None, None);
+    (options.mode, options.owner) = (None, None);
     options.timeout = if choice.never { Some(0) } else { choice.timeout.or(options.timeout) };
     let (format, name) = (Some(Format::Amd), choice.fs.clone());
     Submount { source: SourceSpec { kind, format, name, ..SourceSpec::default() }, options, prefix: prefix.to_vec() }

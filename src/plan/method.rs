@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use super::context::{Context, Facts};
 use super::mount::{bind, mount};
@@ -59,7 +60,22 @@ pub(super) fn action(
         }
         name => Action::Mount(vec![mount(name, source(locations), &kept)]),
     };
+    let action = limited(ctx, options, action)?;
     check_binds(ctx, at, action, wishes.symlink && role == Role::Whole && !ctx.direct)
+}
+
+/// Gives the mounts the time that the options allow.
+fn limited(ctx: &Context<'_>, options: &OptionList, action: Action) -> Result<Action, Diagnostic> {
+    let is_limit = |word| if let Some(Pseudo::MountTimeout(text)) = Pseudo::of(word) { Some(text) } else { None };
+    let (Some(text), Action::Mount(mut mounts)) = (options.words().filter_map(is_limit).last(), action.clone()) else {
+        return Ok(action);
+    };
+    let Some(seconds) = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).filter(|n| *n > 0) else {
+        let message = format!("invalid mount-timeout \"{}\"", Escaped(text));
+        return Err(ctx.error("plan::mount-timeout", message).help("write a number of seconds: mount-timeout=30"));
+    };
+    mounts.iter_mut().for_each(|mount| mount.limit = Some(Duration::from_secs(seconds)));
+    Ok(Action::Mount(mounts))
 }
 
 /// Returns the source for mount(8): the locations as they are, without the colon that means this machine.

@@ -14,8 +14,8 @@ mod nfs;
 mod print;
 #[cfg(test)]
 mod recorded;
-mod restrict;
 mod requires;
+mod restrict;
 mod servers;
 mod submount;
 

@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn plan(action: Action, offsets: Vec<Arc<Plan>>) -> Arc<Plan> {
-        Arc::new(Plan { at: "/mnt/k".into(), action, offsets, strict: false, timeout: None })
+        Arc::new(Plan { at: "/mnt/k".into(), action, offsets, strict: false, timeout: None, requires: Vec::new() })
     }
 
     fn restriction(options: &str, types: Option<&[&str]>) -> Restriction {

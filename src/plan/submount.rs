@@ -9,7 +9,7 @@ use crate::text::{Diagnostic, Escaped};
 /// takes those that are about automounting, the others go on to its entries.
 pub(super) fn action(ctx: &Context<'_>, options: &OptionList, locations: &[Location]) -> Result<Action, Diagnostic> {
     let mut own = ctx.master.clone();
-    (own.mode, own.owner, own.group) = (None, None, None);
+    (own.mode, own.owner) = (None, None);
     for word in options.words() {
         match (word, Pseudo::of(word)) {
             (b"strictexpire", _) => own.strictexpire = true,

@@ -49,8 +49,10 @@ impl Opener<'_> {
         };
         match (spec.format, spec.kind) {
             (_, Some(SourceKind::Null)) => Arc::new(BuiltInMap::null()),
-            (Some(Format::Toml), Some(kind)) if !matches!(kind, SourceKind::File | SourceKind::Multi) => {
-                unsupported("maps in TOML that are no files")
+            (Some(Format::Toml | Format::Fstab), Some(kind))
+                if !matches!(kind, SourceKind::File | SourceKind::Multi) =>
+            {
+                unsupported("maps in TOML or of fstab that are no files")
             }
             (_, Some(SourceKind::Program)) => self.in_format(spec, |opener| Arc::new(opener.program(spec, true))),
             (Some(Format::Hesiod), Some(SourceKind::Hesiod)) | (None, Some(SourceKind::Hesiod)) => {

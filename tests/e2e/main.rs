@@ -44,15 +44,19 @@ mod programs;
 mod reload;
 mod secrets;
 mod security;
-mod requires;
 mod servers;
 mod services;
 mod steer;
 mod toml;
 mod traps;
-mod trigger_directories;
 mod users;
 mod ypserv;
+
+// What mount points and entries need beside their mounts.
+mod fstab;
+mod instances;
+mod requires;
+mod trigger_directories;
 
 use std::process::ExitCode;
 

@@ -97,3 +97,29 @@ fn a_timeout_that_is_taken_out_of_the_map() {
     visit::serves("/mnt/auto/c");
     daemon.stop();
 }
+
+/// A direct mount is an autofs mount of its own.
+#[case(seconds: 60)]
+fn of_a_direct_mount() {
+    site::master("/- /etc/auto.direct --timeout=300\n");
+    put("/etc/auto.direct", "/mnt/direct/short -fstype=tmpfs,timeout=1 :s\n/mnt/direct/usual -fstype=tmpfs :u\n");
+    let mut daemon = Daemon::serving(&["/mnt/direct/short", "/mnt/direct/usual"]);
+    visit::serves("/mnt/direct/short");
+    visit::serves("/mnt/direct/usual");
+    let timeout = |path: &str| table::autofs(path).unwrap().option("timeout").map(str::to_owned);
+    assert_eq!(timeout("/mnt/direct/short").as_deref(), Some("1"));
+    let worker = daemon.worker();
+    kill(nix::unistd::Pid::from_raw(worker), Signal::SIGKILL).unwrap();
+    wait_for("another worker", secs(10), || (daemon.worker() != worker).then_some(()));
+    gone("/mnt/direct/short");
+    wait_for("the timeout of the map", secs(10), || {
+        (timeout("/mnt/direct/short").as_deref() == Some("300")).then_some(())
+    });
+    assert!(table::served("/mnt/direct/usual"));
+    put("/etc/auto.direct", "/mnt/direct/short -fstype=tmpfs :s\n/mnt/direct/usual -fstype=tmpfs :u\n");
+    daemon.signal(Signal::SIGHUP);
+    visit::serves("/mnt/direct/short");
+    std::thread::sleep(secs(4));
+    assert!(table::served("/mnt/direct/short"));
+    daemon.stop();
+}

@@ -68,6 +68,8 @@ fn what_is_required_is_mounted_first_and_stays() {
     visit::serves("/mnt/keys/other");
     gone("/mnt/keys/other");
     assert!(table::served("/mnt/keys/of-a"), "it is required");
+    let expired = said("autofsctl", &["--json", "expire", "/mnt/keys"]);
+    assert!(expired.contains("/mnt/keys/of-a") && expired.contains("required by /mnt/data/a"), "{expired}");
     drop(held);
     gone("/mnt/data/a");
     gone("/mnt/keys/of-a");
@@ -88,7 +90,7 @@ fn what_cannot_be_reached_fails_the_entry_with_a_reason() {
     assert!(history.contains(reason), "{history}");
     visit::refuses("/mnt/data/self", Errno::ENOENT);
     let checked = said("autofsctl", &["check", "/etc/auto.master.toml"]);
-    assert!(checked.contains("/etc/auto.data.toml:6:1") && checked.contains("the entry requires itself"), "{checked}");
+    assert!(checked.contains("/etc/auto.data.toml:7:1") && checked.contains("the entry requires itself"), "{checked}");
     daemon.stop();
 }
 
@@ -104,7 +106,7 @@ fn many_entries_and_a_path_that_hangs() {
     let daemon = Daemon::serving(&["/mnt/auto", "/mnt/slow", "/mnt/wait"]);
     let waiting = std::thread::spawn(|| fs::File::open("/mnt/wait/a").map(drop));
     let visits: Vec<_> =
-        (0..200).map(|n| std::thread::spawn(move || visit::serves(&format!("/mnt/auto/{n}")))).collect();
+        (0..200).map(|n| std::thread::spawn(move || visit::serves(format!("/mnt/auto/{n}")))).collect();
     visits.into_iter().for_each(|visit| visit.join().unwrap());
     assert!(table::served("/mnt/auto/key"));
     assert_eq!(waiting.join().unwrap().unwrap_err().raw_os_error(), Some(Errno::ENOENT as i32));
@@ -120,7 +122,7 @@ fn entries_that_require_one_another() {
     );
     let checked = said("autofsctl", &["check"]);
     let circle = "/mnt/auto/a requires /mnt/auto/b requires /mnt/auto/c requires /mnt/auto/a";
-    assert!(checked.contains("/etc/auto.one:1:1") && checked.contains(circle), "{checked}");
+    assert!(checked.contains("/etc/auto.one:1:3") && checked.contains(circle), "{checked}");
     let daemon = Daemon::serving(&["/mnt/auto"]);
     let begun = std::time::Instant::now();
     visit::refuses("/mnt/auto/b", Errno::ENOENT);

@@ -177,6 +177,42 @@ fn explain_tells_the_ranking_of_servers() {
     daemon.stop();
 }
 
+/// So it does for the offsets of a multi-mount, and for the locations of an entry in am-utils format.
+#[case(seconds: 60)]
+fn explain_tells_the_ranking_for_offsets_and_locations() {
+    configure();
+    servers::start(vec![Server::new(LIVE), Server::idle(DEAD)]);
+    add_hosts(&format!("{DEAD} dead\n"));
+    site::master("/mnt/auto /etc/auto.one\n/mnt/amd file,amd:/etc/auto.amd\n");
+    put("/etc/auto.one", "m / srv1:/x /deep dead,srv1:/y /gone dead:/z\n");
+    put("/etc/auto.amd", "k -type:=nfs;rfs:=/x rhost:=dead rhost:=srv1\n");
+    let daemon = Daemon::serving(&["/mnt/auto", "/mnt/amd"]);
+    let explained = |path: &str| {
+        let said = output(Command::new("autofsctl").args(["explain", path]), secs(10)).expect("an answer");
+        String::from_utf8_lossy(&said.stdout).into_owned()
+    };
+    let refused = "dead (10.99.1.66, in a subnet of ours): Connection refused";
+    let said = explained("/mnt/auto/m/deep");
+    for part in [
+        "note         srv1 (10.99.1.2, in a subnet of ours): answers in ",
+        &format!("/mnt/auto/m/deep: {refused}"),
+        "/mnt/auto/m/deep: tried in this order: srv1:/y",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in\n{said}");
+    }
+    assert!(!said.contains("/mnt/auto/m/gone: "), "{said}");
+    let said = explained("/mnt/auto/m/gone/x");
+    assert!(said.starts_with("/mnt/auto/m/gone/x: no server of the entry serves"), "{said}");
+    let said = explained("/mnt/auto/m");
+    assert!(said.contains("/mnt/auto/m/deep: ") && said.contains("/mnt/auto/m/gone: no server serves"), "{said}");
+    let said = explained("/mnt/amd/k");
+    for part in [refused, "srv1 (10.99.1.2, in a subnet of ours): answers in ", "tried in this order: dead:/x, srv1:/x"]
+    {
+        assert!(said.contains(part), "{part:?} is not in\n{said}");
+    }
+    daemon.stop();
+}
+
 fn net(exports: &[&str]) -> (Exports, Daemon) {
     configure();
     let exported = servers::start(vec![Server::new(LIVE)]);

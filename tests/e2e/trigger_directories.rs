@@ -1,7 +1,7 @@
 //! Owner, group, permissions and propagation of the directories that are mount points.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
@@ -16,8 +16,9 @@ use super::common::{output, secs, table, visit, wait_for};
 type Look = (u32, u32, u32);
 
 fn look(path: &str) -> Look {
-    let found = fs::symlink_metadata(path).unwrap();
-    (found.uid(), found.gid(), found.mode() & 0o7777)
+    // As stat(2) of the standard library would mount it.
+    let found = autofs::sys::path::lstat(Path::new(path)).unwrap();
+    (found.uid, found.gid, found.mode & 0o7777)
 }
 
 fn looks(path: &str, expected: Look) {

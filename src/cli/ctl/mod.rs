@@ -32,9 +32,9 @@ use serde::Serialize;
 
 use self::client::ClientError;
 use self::exit::Exit;
-use crate::control::{self, Answer, Block, Bytes, Call, Level, Mode, Quiesce, Reload, SetLogLevel, Umount};
-use crate::lookup;
+use crate::control::{Answer, Block, Bytes, Call, Level, Mode, Quiesce, Reload, SetLogLevel, Umount};
 use crate::sys::terminal;
+use crate::{instance, lookup};
 
 /// Query and control a running automounter, and check its configuration.
 #[derive(Debug, Parser)]
@@ -46,9 +46,12 @@ struct Arguments {
     /// When to use bold type
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Color,
-    /// Socket of the daemon
-    #[arg(long, global = true, value_name = "PATH", default_value = control::SOCKET)]
-    socket: PathBuf,
+    /// Socket of the daemon [default: /run/autofs/control]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The daemon that was started with this name
+    #[arg(long, global = true, value_name = "NAME", value_parser = instance_name)]
+    instance: Option<String>,
     /// How long to wait for the daemon [default: 15s, or 60s for commands that wait for mounts]
     #[arg(long, global = true, value_name = "TIME", value_parser = time)]
     timeout: Option<u64>,
@@ -272,6 +275,9 @@ pub fn main() -> ExitCode {
         }
     }
     let arguments = Arguments::parse();
+    if let Some(name) = &arguments.instance {
+        instance::set(name);
+    }
     let session = Session {
         bold: match arguments.color {
             Color::Always => true,
@@ -279,7 +285,7 @@ pub fn main() -> ExitCode {
             Color::Auto => bold_by_environment(),
         },
         width: terminal::width(),
-        socket: arguments.socket,
+        socket: arguments.socket.unwrap_or_else(instance::socket),
         timeout: arguments.timeout.map(Duration::from_secs),
         json: arguments.json,
     };
@@ -292,6 +298,15 @@ pub fn main() -> ExitCode {
             let _ = writeln!(io::stderr(), "autofsctl: {error}");
             Exit::from(&error).into()
         }
+    }
+}
+
+/// Parses the name of a daemon.
+fn instance_name(text: &str) -> Result<String, String> {
+    if instance::is_name(text.as_bytes()) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("expected {}", instance::EXPECTED))
     }
 }
 

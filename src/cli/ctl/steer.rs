@@ -52,12 +52,15 @@ fn expired_text(expired: &Expired, path: Option<&Bytes>, dry_run: bool) -> Strin
         return unmounted.iter().map(|path| format!("{path} would be unmounted if it is unused\n")).collect();
     }
     let why = |kept: &Kept| match &kept.reason {
-        Some(reason) => format!("{}: {}", kept.path, Escaped(reason.lines().next().unwrap_or_default().as_bytes())),
-        None => kept.path.to_string(),
+        Some(reason) => {
+            let reason = Escaped(reason.lines().next().unwrap_or_default().as_bytes());
+            format!("{} is in use: {reason}\n", kept.path)
+        }
+        None => format!("{} is in use\n", kept.path),
     };
     match (path, unmounted.as_slice(), in_use.as_slice()) {
         (Some(path), [], []) => format!("{path} is not mounted\n"),
-        (Some(_), [], kept) => kept.iter().map(|kept| format!("{} is in use\n", why(kept))).collect(),
+        (Some(_), [], kept) => kept.iter().map(why).collect(),
         (_, gone, kept) => {
             let kept_text = match kept {
                 [] => String::new(),

@@ -28,13 +28,13 @@ const MODE: u32 = 0o755;
 
 /// Returns whether the options say how the root looks.
 pub(crate) fn is_wanted(options: &MasterOptions) -> bool {
-    let MasterOptions { mode, owner, group, trigger_propagation, .. } = options;
-    mode.is_some() || owner.is_some() || group.is_some() || trigger_propagation.is_some()
+    let MasterOptions { mode, owner, trigger_propagation, .. } = options;
+    mode.is_some() || owner.is_some() || trigger_propagation.is_some()
 }
 
 /// Returns whether the two say the same of the root.
 pub(crate) fn is_same(one: &MasterOptions, other: &MasterOptions) -> bool {
-    let said = |o: &MasterOptions| (o.mode, o.owner.clone(), o.group.clone(), o.trigger_propagation);
+    let said = |o: &MasterOptions| (o.mode, o.owner.clone(), o.trigger_propagation);
     said(one) == said(other)
 }
 
@@ -66,11 +66,11 @@ pub(crate) async fn set(means: Means, id: MountId, reset: bool) {
     let told = |wrong: Result<u32, String>| {
         wrong.map_err(|reason| error!(target: &target(&mount.path), "{shown}: cannot set its owner: {reason}")).ok()
     };
-    let uid = match &options.owner {
+    let uid = match options.user() {
         Some(name) => told(users.id(&Account::user(name), deadline).await),
         None => unsaid,
     };
-    let gid = match &options.group {
+    let gid = match options.group() {
         Some(name) => told(users.id(&Account::group(name), deadline).await),
         None => unsaid,
     };

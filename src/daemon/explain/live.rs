@@ -52,7 +52,7 @@ pub(crate) async fn explain(worker: &Rc<Worker>, wish: &Explain, who: Requester)
     }
     let at = EntryId { mount: id, key: key.clone() };
     let question = worker.state.borrow().question(&mount, key, who);
-    let explained = resolve::explain(question.clone()).await;
+    let explained = resolve::explain(question.clone(), &real).await;
     let mut notes = explained.notes.clone();
     notes.extend(differs(worker, &at, explained.plan.as_deref()));
     let verdict = verdict(worker, &mount, &at, &real, &explained).await;

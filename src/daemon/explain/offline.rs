@@ -141,7 +141,7 @@ async fn read(wish: &Explain, who: Requester) -> Explanation {
         below: Vec::new(),
         line: Line::default(),
     };
-    let explained = resolve::explain(question.clone()).await;
+    let explained = resolve::explain(question.clone(), path).await;
     let hiding = candidates.iter().find(|c| !is_direct && c.at != at && c.at.starts_with(&at));
     let verdict = match hiding {
         Some(below) => {

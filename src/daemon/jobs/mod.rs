@@ -16,6 +16,7 @@ pub(crate) mod offsets;
 pub(crate) mod own_timeout;
 pub(crate) mod placeholder;
 pub(crate) mod question;
+mod ranking;
 pub(crate) mod resolve;
 mod servers;
 pub(crate) mod submount;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::amd_host_tree;
 use super::question::{Facts, Question, answers, questions, with_entry};
+use super::ranking::{Ranking, rank};
 use crate::control::Outcome;
 use crate::engine::{Reason, Resolution};
 use crate::logging::target;
@@ -229,8 +230,8 @@ fn no_user(question: &Question) -> Vec<String> {
     notes
 }
 
-/// Answers with the reasons. Nothing is mounted, nothing goes to the log.
-pub(crate) async fn explain(question: Question) -> Explained {
+/// Answers with the reasons, as for an access to `path`, which is at or below the key. Nothing is mounted, nothing goes to the log.
+pub(crate) async fn explain(question: Question, path: &Path) -> Explained {
     let source = &question.map.source;
     let mut explained = Explained {
         outcome: Outcome::NotFound,
@@ -293,7 +294,7 @@ pub(crate) async fn explain(question: Question) -> Explained {
             match plan.and_then(|plan| impose(&question, &found, plan)) {
                 Ok(plan) => {
                     explained.notes.extend(imposed(&question, &found));
-                    let (notes, unserved) = servers(&question, &plan).await;
+                    let Ranking { notes, unserved } = rank(&question, &plan, path).await;
                     explained.notes.extend(notes);
                     explained.notes.extend(plan.timeout.map(|seconds| match seconds {
                         0 => "it stays mounted, as its entry says".to_owned(),
@@ -320,26 +321,6 @@ fn unknown(plan: &plan::Plan, facts: &Facts) -> Option<String> {
     };
     let unknown = mounts.iter().map(host).collect::<Option<Vec<_>>>()?;
     (!unknown.is_empty()).then(|| format!("no address is known for {}", unknown.join(", ")))
-}
-
-/// Asks the servers of an entry as at a mount. Returns what is known of each, with the order of those that would be tried, and
-/// that none serves, if so.
-async fn servers(question: &Question, plan: &plan::Plan) -> (Vec<String>, Option<String>) {
-    let plan::Action::Mount(mounts) = &plan.action else { return (Vec::new(), None) };
-    let mut choice = question.context.sources.servers.choose(mounts, question.context.choosing).await;
-    let (mut notes, mut order) = (Vec::new(), Vec::new());
-    while let Some(round) = choice.next().await {
-        notes.extend(round.told);
-        order.extend(round.mounts.iter().map(|mount| Escaped(&mount.source).to_string()));
-    }
-    if notes.is_empty() {
-        return (notes, None);
-    }
-    if order.is_empty() {
-        return (notes, Some("no server of the entry serves".to_owned()));
-    }
-    notes.push(format!("tried in this order: {}", order.join(", ")));
-    (notes, None)
 }
 
 /// Result of a lookup that mounts nothing.

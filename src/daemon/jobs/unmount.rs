@@ -9,7 +9,7 @@ use log::{info, warn};
 use super::{amd_location, own_timeout, unmount_nested};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::tools::Tools;
-use crate::engine::{EntryId, Layer, MountId, Reason, Requester};
+use crate::engine::{EntryId, Kind, Layer, MountId, Reason, Requester};
 use crate::fault;
 use crate::logging::target;
 use crate::text::Escaped;
@@ -80,7 +80,7 @@ async fn unmount_entry(mounts: &Mounts, tools: &Tools, at: &EntryId, path: &Path
         warn!(target: &label, "couldn't complete expire of {shown}: {e}");
         return Err(e.record(begun.elapsed()).into());
     }
-    if keep {
+    if keep || mount.kind == Kind::Direct {
         own_timeout::take_back(mounts, tools, at);
     }
     tools.requesters.forget(path);

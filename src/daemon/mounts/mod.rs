@@ -443,7 +443,10 @@ impl Mounts {
     /// Writes the record of directories. Called after several mounts were made.
     pub(crate) fn write_record(&self) {
         if let Err(e) = self.record.borrow_mut().flush() {
-            warn!("cannot write {}: {e}; after a crash directories of mount points may be left", record::FILE);
+            warn!(
+                "cannot write {}: {e}; after a crash directories of mount points may be left",
+                record::file().display()
+            );
         }
     }
 

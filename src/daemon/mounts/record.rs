@@ -15,9 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::exec::dirs::Made;
+use crate::instance;
 
-/// The file.
-pub(crate) const FILE: &str = concat!(env!("AUTOFS_RUNDIR"), "/autofs/directories");
+/// Returns the file.
+pub(crate) fn file() -> PathBuf {
+    instance::directory().join("directories")
+}
 
 /// The largest file that is read.
 const LARGEST: u64 = 64 << 20;

@@ -113,8 +113,8 @@ impl Worker {
             Effect::Attach { mount, wanted } => together.attach.push((mount, wanted)),
             Effect::Update { mount, wanted } => {
                 let map = self.state.borrow().maps.by_number.get(&wanted.map).map(Rc::clone);
-                let Some(map) = map else { return None };
-                if top::update(&self.mounts, &self.tools.borrow(), mount, map, &wanted) {
+                let changed = map.map(|map| top::update(&self.mounts, &self.tools.borrow(), mount, map, &wanted));
+                if changed == Some(true) {
                     spawn_local(appearance::set(self.means(), mount, true));
                 }
             }

@@ -1,7 +1,6 @@
 //! Packets, and mounts that vanish or are found again: what comes from the kernel.
 
 use std::os::fd::AsFd as _;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,7 +9,6 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
 use super::{Next, Worker};
-use crate::control::SOCKET;
 use crate::daemon::attach::top;
 use crate::daemon::control::serve;
 use crate::daemon::jobs::{copies, covered};
@@ -23,6 +21,7 @@ use crate::daemon::tools::Tools;
 use crate::engine::{Event, MountId};
 use crate::exec::lanes::Lane;
 use crate::fault;
+use crate::instance;
 use crate::link::journal::Slot;
 use crate::logging::target;
 use crate::sys::procfs::{self, Identity};
@@ -95,7 +94,7 @@ impl Worker {
         self.requests.forget_all(fresh);
         self.history.forget_requests();
         // The socket was bound anew by CRIU.
-        self.socket.set(self.socket.get().and_then(|_| serve::identity(Path::new(SOCKET))));
+        self.socket.set(self.socket.get().and_then(|_| serve::identity(&instance::socket())));
         warn!("restored from a checkpoint: looking for {} autofs mounts", self.mounts.count());
         self.event(Event::Restored);
         self.regain(kept);

@@ -22,7 +22,7 @@ const GENERIC: &str = "ro rw suid nosuid dev nodev exec noexec sync async dirsyn
 
 /// Options for the automounter among those of an entry.
 const AUTOMOUNT: &str = "fstype= strict nonstrict use-weight-only no-use-weight-only browse nobrowse browsable \
-    nobrowsable nobind nosymlink symlink timeout=# requires= strictexpire hosts null slave private shared";
+    nobrowsable nobind nosymlink symlink timeout=# mount-timeout=# requires= strictexpire hosts null slave private shared";
 
 /// nfs(5) and the kernel's fs/nfs/fs_context.c.
 const NFS: &str = "ac noac acl noacl bg fg nofg cto nocto fsc? nofsc hard soft softerr intr nointr lock nolock posix \

@@ -13,7 +13,9 @@ use toml::de::DeValue;
 use super::text::{Several, Source};
 use crate::map::master::{self, checked_include, checked_mount_point};
 use crate::map::options::is_account;
-use crate::map::{Include, Item, MasterEntry, MasterOptions, Propagation, SourceKind, SourceSpec, Verbosity, known};
+use crate::map::{
+    Include, Item, MasterEntry, MasterOptions, Owner, Propagation, SourceKind, SourceSpec, Verbosity, known,
+};
 use crate::text::{Diagnostic, Escaped, lines};
 
 /// Keys at the top of a master map.
@@ -205,6 +207,17 @@ enum Account {
     Name(String),
 }
 
+/// The owner and the group of a mount point, if one of them is given.
+fn owner(
+    user: Option<&Spanned<Account>>,
+    group: Option<&Spanned<Account>>,
+    source: &Source<'_>,
+) -> Result<Option<Box<Owner>>, Diagnostic> {
+    let text = |given: Option<&Spanned<Account>>| given.map(|given| account(given, source)).transpose();
+    let owner = Owner { user: text(user)?, group: text(group)? };
+    Ok((owner != Owner::default()).then(|| Box::new(owner)))
+}
+
 /// The name or number as text.
 fn account(account: &Spanned<Account>, source: &Source<'_>) -> Result<Vec<u8>, Diagnostic> {
     let text = match account.get_ref() {
@@ -289,8 +302,7 @@ fn entry(
             Level::Debug => Some(Verbosity::Debug),
         }),
         mode: point.mode,
-        owner: point.owner.map(|owner| account(&owner, source)).transpose()?,
-        group: point.group.map(|group| account(&group, source)).transpose()?,
+        owner: owner(point.owner.as_ref(), point.group.as_ref(), source)?,
         trigger_propagation: point.trigger_propagation.map(Propagation::from),
         slashify_colons: point.slashify_colons,
         ..passed

@@ -407,8 +407,8 @@ fn mount_point(entry: &MasterEntry, line: &Line<'_>) -> Result<String, Diagnosti
     put("timeout", options.timeout.map(|n| n.to_string()));
     put("negative_timeout", options.negative_timeout.map(|n| n.to_string()));
     put("mode", options.mode.map(|mode| format!("\"{mode:04o}\"")));
-    put("owner", options.owner.as_deref().map(|name| string(name, line)).transpose()?);
-    put("group", options.group.as_deref().map(|name| string(name, line)).transpose()?);
+    put("owner", options.user().map(|name| string(name, line)).transpose()?);
+    put("group", options.group().map(|name| string(name, line)).transpose()?);
     put("trigger_propagation", options.trigger_propagation.map(|kind| format!("\"{}\"", kind.name())));
     put("browse", options.browse.map(|on| on.to_string()));
     put("bind", options.nobind.then(|| "false".to_owned()));

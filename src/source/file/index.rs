@@ -162,9 +162,9 @@ impl Index {
         Some(Self { text, table, hasher, wildcards, includes, marks, diagnostics, places: None })
     }
 
-    /// Reads `text`, the content of `file`, in TOML. Returns `None` when it is too long for the table (4 GiB).
-    pub fn of_toml(file: &Arc<Path>, text: &[u8], mode: Mode) -> Option<Self> {
-        let lines = toml::lines(text, file);
+    /// Reads the lines that were made of the content of `file`, which is in another format. Returns `None` when they are too long
+    /// for the table (4 GiB).
+    pub fn of_lines(file: &Arc<Path>, lines: toml::Lines, mode: Mode) -> Option<Self> {
         let mut index = Self::build_with(file, lines.text, mode, &lines.wildcards)?;
         let of_line = |place: &Position| {
             let line = usize::try_from(place.line).ok()?.checked_sub(1)?;

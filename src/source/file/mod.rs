@@ -23,7 +23,7 @@ use super::{
     Answer, Ask, DEPTH_MAX, Description, Entries, Environment, Flight, Found, Freshness, MapSource, Mode, Pass,
     SourceError, SourceId, Users, Waiting, guard, open,
 };
-use crate::map::{Format, Provider, SourceSpec};
+use crate::map::{Format, Provider, SourceSpec, fstab, toml};
 use crate::mutex::lock;
 use crate::text::{Diagnostic, Escaped, Position};
 use index::{IncludeLine, UserUnknown};
@@ -375,7 +375,8 @@ impl File {
             Origin::Path => debug!("reading map file {name}"),
         }
         let new = match self.format {
-            Format::Toml => Index::of_toml(&self.path, &content.text, self.mode),
+            Format::Toml => Index::of_lines(&self.path, toml::lines(&content.text, &self.path), self.mode),
+            Format::Fstab => Index::of_lines(&self.path, fstab::lines(&content.text, &self.path), self.mode),
             _ => Index::build(&self.path, content.text, self.mode),
         };
         let new = new.ok_or_else(|| SourceError::TooLong { path: Arc::clone(&self.path) })?;

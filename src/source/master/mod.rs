@@ -23,6 +23,7 @@ use super::store::Fetched;
 use super::{DEPTH_MAX, Environment, Names, SourceError, Store, guard};
 use crate::config::nsswitch::{Outcome, Search};
 use crate::config::{AmdConf, Settings};
+use crate::instance;
 use crate::map::{Format, Include, Item, MasterEntry, SourceKind, SourceSpec, Table, master, toml};
 use crate::text::{Diagnostic, Escaped, Position};
 use directory::Listing;
@@ -45,8 +46,11 @@ pub struct Master {
 }
 
 /// Returns the name of the master map, from the command line or else from autofs.conf, and whether its dot may be an
-/// underscore: where autofs.conf names none.
+/// underscore: where autofs.conf names none. An instance has a master map of its own.
 pub fn name(given: Option<&[u8]>, settings: &Settings) -> (Vec<u8>, bool) {
+    if let Some(own) = instance::master_map() {
+        return (given.map_or(own.into_bytes(), <[u8]>::to_vec), false);
+    }
     let configured = settings.master_map_name.as_deref();
     (given.or(configured).unwrap_or(b"auto.master").to_vec(), configured.is_none())
 }
@@ -137,6 +141,11 @@ impl Master {
     /// With `underscore`, a name that is not found is tried again with its first dot as an underscore, as the default
     /// `auto.master` may be. Returns by the deadline.
     pub async fn read(name: &[u8], underscore: bool, reading: Reading) -> Self {
+        let mut reading = reading;
+        if instance::name().is_some() {
+            // The mount points of the settings, which all daemons read, are those of the one without a name.
+            (reading.amd, reading.mount_points) = (AmdConf::default(), Vec::new());
+        }
         let mut reader = Reader {
             reading,
             trail: Vec::new(),

@@ -138,7 +138,9 @@ impl Choice<'_> {
             }
         }
         let last = if self.groups.is_empty() { round.mounts.len().saturating_sub(1) } else { round.mounts.len() };
-        round.mounts.iter_mut().take(last).for_each(|mount| mount.limit = Some(WHILE_OTHERS_REMAIN));
+        round.mounts.iter_mut().take(last).for_each(|mount| {
+            mount.limit = Some(mount.limit.map_or(WHILE_OTHERS_REMAIN, |limit| limit.min(WHILE_OTHERS_REMAIN)));
+        });
         Some(round)
     }
 }

@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Amd,
     /// A map or a master map in TOML
     Toml,
+    /// A file in the format of fstab(5): its lines with x-systemd.automount or x-autofs.automount
+    Fstab,
     /// The configuration file autofs.conf
     #[value(name = "autofs.conf", alias = "conf")]
     AutofsConf,
@@ -37,7 +39,9 @@ impl Kind {
     pub(super) fn of(file: &Path, text: &[u8]) -> Self {
         let name = file.file_name().unwrap_or_default().as_encoded_bytes();
         let is_toml = name.ends_with(b".toml");
-        if name == b"nsswitch.conf" {
+        if name == b"fstab" {
+            Self::Fstab
+        } else if name == b"nsswitch.conf" {
             Self::NsswitchConf
         } else if name.ends_with(b".conf") {
             Self::AutofsConf
@@ -60,6 +64,7 @@ mod tests {
         let of = |name: &str, text: &str| Kind::of(Path::new(name), text.as_bytes());
         assert_eq!(of("/etc/nsswitch.conf", ""), Kind::NsswitchConf);
         assert_eq!(of("/etc/autofs.conf", ""), Kind::AutofsConf);
+        assert_eq!(of("/etc/fstab", ""), Kind::Fstab);
         assert_eq!(of("/etc/autofs.toml", "[limits]\nmounts = 5\n"), Kind::AutofsToml);
         assert_eq!(of("/etc/home.toml", "[entries]\na = \"h:/a\"\n"), Kind::Toml);
         assert_eq!(of("/etc/auto.home", "[entries]\n"), Kind::Sun);

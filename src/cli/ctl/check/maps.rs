@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::report::Report;
 use super::requirements::Requirements;
-use super::{lint, permissions};
+use super::{fstab, lint, permissions};
 use crate::cli::reading::Reader;
 use crate::map::{
     Body, Format, Macros, MasterOptions, OptionList, Scope, SourceKind, SourceSpec, Table, User, amd, reader,
@@ -107,6 +107,7 @@ impl<'a> Maps<'a> {
             place: Position::whole(file),
         });
         self.run();
+        self.report.extend(self.requirements.circles());
     }
 
     fn want(&mut self, wanted: Wanted) {
@@ -121,6 +122,9 @@ impl<'a> Maps<'a> {
             let (entries, diagnostics) = self.reader.entries(&*source);
             match entries {
                 Ok(entries) => {
+                    if wanted.spec.format == Some(Format::Fstab) {
+                        self.report.extend(fstab::also_systemd(&self.configuration.names.path(&wanted.spec.name)));
+                    }
                     let files: Vec<_> = diagnostics.iter().map(|d| Arc::clone(&d.place.file)).collect();
                     self.report.extend(diagnostics);
                     self.entries(&wanted, &*source, &entries);

@@ -2,6 +2,7 @@
 
 pub(super) mod codes;
 mod drop_ins;
+mod fstab;
 mod kind;
 mod lint;
 mod maps;
@@ -193,6 +194,7 @@ impl Check {
             Kind::Indirect => return map(Format::Sun, Mode::Indirect),
             Kind::Direct => return map(Format::Sun, Mode::Direct),
             Kind::Master | Kind::Sun => return map(Format::Sun, mode(&text)),
+            Kind::Fstab => return map(Format::Fstab, Mode::Direct),
         };
         self.report.extend(diagnostics);
     }

@@ -39,8 +39,8 @@ pub(super) fn of(file: &Arc<Path>, spec: &SourceSpec) -> Vec<Diagnostic> {
 
 /// Warns of an owner or group of a mount point that this machine does not know.
 pub(super) fn owner(entry: &MasterEntry) -> Vec<Diagnostic> {
-    let owner = entry.options.owner.as_deref().map(Account::user);
-    let group = entry.options.group.as_deref().map(Account::group);
+    let owner = entry.options.user().map(Account::user);
+    let group = entry.options.group().map(Account::group);
     let unknown = owner.into_iter().chain(group).filter_map(|account| account.id().err());
     let warn = |reason: String| {
         Diagnostic::warning("master::owner", entry.place.clone(), reason)
