@@ -7,7 +7,9 @@ use std::process::Command;
 use crate::common::suite::case;
 use crate::common::world::put;
 use crate::common::{output, secs};
-use crate::package::{BUILT, CONFIGURATION, configuration, debian, dpkg, install, is_state, lacking, package, serves};
+use crate::package::{
+    BUILT, CONFIGURATION, bare, configuration, debian, dpkg, install, is_state, lacking, package, serves,
+};
 use crate::service::{self, UNIT, Users, ctl, property, run};
 use crate::upgrade::PROGRAM;
 
@@ -150,6 +152,20 @@ fn the_authentication_of_ldap_outlives_the_purge_of_its_package() {
     dpkg(&["--purge", "autofs-ldap"]);
     assert_eq!(secret(), "another secret\n");
     assert_eq!(fs::metadata("/etc/autofs_ldap_auth.conf").unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[case(lacking: lacking)]
+fn what_was_only_unpacked_is_removed_with_its_daemon() {
+    bare();
+    service::maps();
+    dpkg(&["--unpack", BUILT]);
+    dpkg(&["--remove", "autofs-rs"]);
+    assert!(!fs::exists("/run/autofs-rs.install").unwrap());
+    install(BUILT);
+    is_state("enabled", "active");
+    dpkg(&["--unpack", &package("2.0", |_| ())]);
+    dpkg(&["--remove", "autofs-rs"]);
+    assert_eq!(property("ActiveState"), "inactive");
 }
 
 #[case(lacking: lacking)]
