@@ -23,8 +23,8 @@ use crate::text::Escaped;
 /// Deadline for setting the remaining autofs mounts catatonic at shutdown.
 const LEAVE_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Number of parallel unmounts. Each takes mostly an RCU grace period.
-const PARALLEL: usize = 4;
+/// Number of parallel unmounts. Each takes mostly an RCU grace period, which unmounts at the same time share.
+const PARALLEL: usize = 16;
 
 /// The result for each autofs mount: an error says why it is still mounted.
 pub(crate) type Outcomes = Vec<(MountId, Result<(), Reason>)>;
