@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::Child;
+use tokio::process::{Child, ChildStderr, ChildStdout};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{children, landlock};
@@ -150,17 +150,15 @@ impl Program {
     pub async fn run(self) -> io::Result<Ended> {
         let Self { mut command, deadline, grace, output_limit, bound, confined } = self;
         let end = Instant::now() + deadline;
-        // The caller of posix_spawn(3) stands still until the program is loaded: not here, where all else would, too.
-        let mut child = if confined {
-            spawn_confined(command).await?
+        // The caller of posix_spawn(3) waits until the program is loaded, so it is another thread. If this future is dropped
+        // meanwhile, the result of that thread ends a bound program.
+        let start = move || Started::new(&mut command, output_limit, bound);
+        let started = if confined {
+            in_confined_thread(start).await?
         } else {
-            tokio::task::spawn_blocking(move || spawn(&mut command)).await.map_err(io::Error::other)??
+            tokio::task::spawn_blocking(start).await.map_err(io::Error::other)?
         };
-        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
-        let mut stdout = Pipe::new(child.stdout.take(), output_limit);
-        let mut stderr = Pipe::new(child.stderr.take(), OUTPUT_LIMIT);
-        let family = pid.map(|pid| Family { pid, pipes: [stdout.inode, stderr.inode] });
-        let unattended = Unattended(family.filter(|_| bound));
+        let Started { mut child, mut stdout, mut stderr, family, unattended } = started?;
         let how = loop {
             tokio::select! {
                 status = child.wait() => break exit_of(status?),
@@ -192,17 +190,40 @@ fn spawn(command: &mut tokio::process::Command) -> io::Result<Child> {
     }
 }
 
-/// Starts a program from a thread of its own, from which it inherits that it can signal nothing but what it starts itself.
-async fn spawn_confined(mut command: tokio::process::Command) -> io::Result<Child> {
+/// Calls `start` in a thread of its own. A program that it starts can signal only processes that it starts itself.
+async fn in_confined_thread<T: Send + 'static>(start: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let runtime = tokio::runtime::Handle::current();
-    let (sender, spawned) = tokio::sync::oneshot::channel();
+    let (sender, started) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("spawn".to_owned()).spawn(move || {
         let _context = runtime.enter();
         // Where this is not possible, it runs as any other program.
         let _ = landlock::keep_signals_inside();
-        let _ = sender.send(spawn(&mut command));
+        let _ = sender.send(start());
     })?;
-    spawned.await.map_err(io::Error::other)?
+    started.await.map_err(io::Error::other)
+}
+
+/// A program that was started.
+struct Started {
+    /// Dropped first: the number of a child that was reaped may be another's.
+    unattended: Unattended,
+    child: Child,
+    stdout: Pipe<ChildStdout>,
+    stderr: Pipe<ChildStderr>,
+    /// `None` if it has ended.
+    family: Option<Family>,
+}
+
+impl Started {
+    /// Starts a program. Blocks until it is loaded.
+    fn new(command: &mut tokio::process::Command, output_limit: usize, bound: bool) -> io::Result<Self> {
+        let mut child = spawn(command)?;
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+        let stdout = Pipe::new(child.stdout.take(), output_limit);
+        let stderr = Pipe::new(child.stderr.take(), OUTPUT_LIMIT);
+        let family = pid.map(|pid| Family { pid, pipes: [stdout.inode, stderr.inode] });
+        Ok(Self { unattended: Unattended(family.filter(|_| bound)), child, stdout, stderr, family })
+    }
 }
 
 /// A program that is to be killed when nobody waits for its end any more, as when this process ends.
@@ -436,12 +457,7 @@ mod tests {
         let ended = run(Duration::from_millis(500), "(sleep 1000 & echo $!); sleep 1000");
         assert_eq!(ended.exit, Exit::Deadline);
         let pid = String::from_utf8(ended.stdout).unwrap().trim().to_owned();
-        let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let end = std::time::Instant::now() + LONG;
-        while !stat().is_empty() && !stat().contains(") Z ") {
-            assert!(std::time::Instant::now() < end, "process {pid} runs on");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        ends(&pid);
     }
 
     #[test]
@@ -459,13 +475,37 @@ mod tests {
             running.abort();
             assert!(running.await.is_err());
         });
-        let end = std::time::Instant::now() + LONG * 4;
-        for pid in pids().split_whitespace() {
-            let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            while !stat().is_empty() && !stat().contains(") Z ") {
-                assert!(std::time::Instant::now() < end, "process {pid} runs on");
-                std::thread::sleep(Duration::from_millis(10));
+        pids().split_whitespace().for_each(ends);
+    }
+
+    #[test]
+    fn a_bound_program_ends_if_the_future_is_dropped_while_it_starts() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let script = format!("echo $$ >{}; exec sleep 1000", file.path().display());
+        let program = Program::new(Path::new("/bin/sh"), LONG * 10, GRACE).arg("-c").arg(script).bound();
+        let pid = || std::fs::read_to_string(file.path()).unwrap();
+        runtime.block_on(async {
+            let mut run = Box::pin(program.run());
+            // One poll hands it to a thread. The result of that thread is not looked at any more.
+            assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(run.as_mut().poll(cx))).await.is_pending());
+            let end = std::time::Instant::now() + LONG * 4;
+            while !pid().ends_with('\n') {
+                assert!(std::time::Instant::now() < end, "the program has not started");
+                std::thread::sleep(Duration::from_millis(5));
             }
+            drop(run);
+        });
+        ends(pid().trim());
+    }
+
+    /// Waits until a process has ended.
+    fn ends(pid: &str) {
+        let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let end = std::time::Instant::now() + LONG * 4;
+        while !stat().is_empty() && !stat().contains(") Z ") {
+            assert!(std::time::Instant::now() < end, "process {pid} runs on");
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
