@@ -8,15 +8,19 @@
 
 pub mod console;
 pub mod daemon;
+pub mod dns_server;
 pub mod flood;
 pub mod lab;
+pub mod ldap_server;
 pub mod servers;
 pub mod site;
+pub mod sss_library;
 pub mod stand_in;
 pub mod suite;
 pub mod table;
 pub mod visit;
 pub mod world;
+pub mod ypserv;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;

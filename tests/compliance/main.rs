@@ -34,7 +34,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 
 use common::daemon::Variant;
-use common::{secs, suite, world};
+use common::{ldap_server, secs, sss_library, suite, world};
 use run::Way;
 use vector::Vector;
 
@@ -73,7 +73,9 @@ fn gate(vector: &Vector, variant: Variant, lacking: Option<&'static str>) -> Tri
 /// Returns what this machine lacks for a vector.
 fn lacks(vector: &Vector, lacking: Option<&'static str>) -> Option<&'static str> {
     let no_ipv6 = vector.ipv6 && std::fs::read_dir("/proc/sys/net/ipv6").is_err();
-    lacking.or(no_ipv6.then_some("needs IPv6"))
+    let no_library = if vector.ldap.is_empty() { None } else { ldap_server::lacking() };
+    let no_compiler = if vector.sss.is_empty() { None } else { sss_library::lacking() };
+    lacking.or(no_ipv6.then_some("needs IPv6")).or(no_library).or(no_compiler)
 }
 
 fn deadline(vector: &Vector) -> Duration {

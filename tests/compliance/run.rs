@@ -1,6 +1,6 @@
 //! Runs one vector inside a world and compares.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::common::daemon::{Daemon, Variant};
 use super::common::servers::{self, Server};
 use super::common::stand_in::{self, Rules};
 use super::common::table::{self, Mounted};
-use super::common::{PATIENCE, secs, visit, world};
+use super::common::{PATIENCE, ldap_server, secs, sss_library, visit, world, ypserv};
 use super::vector::{self, Step, Vector};
 
 /// Returns whether the ignored vectors are tried.
@@ -118,8 +118,38 @@ fn set_up(vector: &Vector, way: Way) {
         let servers = vector.servers.iter().map(|text| Server::parse(text)).collect();
         servers::start(servers).set(vector.exports.iter().cloned());
     }
+    services(vector);
     let (fail, fsck_fail, content) = (vector.fail.clone(), vector.fsck_fail.clone(), vector.content.clone());
     Rules { fail, fsck_fail, content, ..Rules::default() }.set();
+}
+
+/// Starts stand-ins for the directory services that a vector needs. They end with the world.
+fn services(vector: &Vector) {
+    if !vector.ldap.is_empty() {
+        let mut directory = ldap_server::install();
+        each(&vector.ldap, |map, key, value| directory.set(map, key, value));
+        directory.start();
+        std::mem::forget(directory);
+    }
+    if !vector.nis.is_empty() {
+        let mut nis = ypserv::install().expect("the loopback device");
+        each(&vector.nis, |map, key, value| nis.set(map, key, value));
+        nis.start();
+        std::mem::forget(nis);
+    }
+    if !vector.sss.is_empty() {
+        assert!(sss_library::install(), "no stand-in for sssd");
+        for (map, entries) in &vector.sss {
+            let lines: String = entries.iter().map(|(key, value)| format!("{key} {value}\n")).collect();
+            world::put(&format!("/etc/fake.{map}"), lines);
+        }
+    }
+}
+
+fn each(maps: &BTreeMap<String, BTreeMap<String, String>>, mut set: impl FnMut(&str, &str, &str)) {
+    for (map, entries) in maps {
+        entries.iter().for_each(|(key, value)| set(map, key, value));
+    }
 }
 
 struct Run {

@@ -75,6 +75,15 @@ pub struct Vector {
     /// What they export.
     #[serde(default)]
     pub exports: Vec<String>,
+    /// Maps in LDAP below `dc=ex`: entries by key.
+    #[serde(default)]
+    pub ldap: BTreeMap<String, BTreeMap<String, String>>,
+    /// Maps in NIS.
+    #[serde(default)]
+    pub nis: BTreeMap<String, BTreeMap<String, String>>,
+    /// Maps of sssd.
+    #[serde(default)]
+    pub sss: BTreeMap<String, BTreeMap<String, String>>,
     /// Needs IPv6.
     #[serde(default)]
     pub ipv6: bool,

@@ -27,9 +27,11 @@ mod events;
 mod expire;
 mod filters;
 mod hangs;
+mod hesiod;
 mod history;
 mod hung_reads;
 mod kinds;
+mod ldap;
 mod left;
 mod life;
 mod load;
@@ -50,7 +52,6 @@ mod steer;
 mod toml;
 mod traps;
 mod users;
-mod ypserv;
 
 // What mount points and entries need beside their mounts.
 mod fstab;

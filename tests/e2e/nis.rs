@@ -1,4 +1,4 @@
-//! NIS, with a [stand-in](super::ypserv) for its servers.
+//! NIS, with a [stand-in](ypserv) for its servers.
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -6,8 +6,8 @@ use nix::sys::signal::Signal;
 use super::common::daemon::Daemon;
 use super::common::suite::case;
 use super::common::world::put;
+use super::common::ypserv;
 use super::common::{secs, site, table, visit, wait_for};
-use super::ypserv;
 
 const ENTRY: &str = "-fstype=tmpfs,size=64k :k";
 

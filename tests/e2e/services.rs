@@ -3,8 +3,6 @@
 //! A stand-in for sssd's client library, compiled when a test begins, serves maps from files and misbehaves on demand.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -14,20 +12,13 @@ use nix::unistd::Pid;
 use super::common::daemon::Daemon;
 use super::common::suite::case;
 use super::common::world::put;
-use super::common::{secs, site, table, visit, wait_for};
-
-const LIBRARY: &str = "/usr/lib64/sssd/modules/libsss_autofs.so";
+use super::common::{secs, site, sss_library, table, visit, wait_for};
 
 /// Installs the stand-in, with a map `auto.m` in which any key is a tmpfs. The lookup deadline is two seconds. False: there
 /// is no C compiler.
 fn install() -> bool {
-    fs::create_dir_all(Path::new(LIBRARY).parent().unwrap()).unwrap();
-    put("/world/sss_autofs.c", include_str!("../fakes/sss_autofs.c"));
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-O1", "-o", LIBRARY, "/world/sss_autofs.c"]);
-    match compiler.status() {
-        Ok(status) => assert!(status.success()),
-        Err(_) => return false,
+    if !sss_library::install() {
+        return false;
     }
     put("/etc/autofs.toml", "[deadlines]\nlookup = 2\n");
     put("/etc/fake.auto.m", "* -fstype=tmpfs,size=64k :k&\nplain -fstype=tmpfs,size=64k :plain\n");

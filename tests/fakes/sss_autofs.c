@@ -53,6 +53,16 @@ int _sss_getautomntent_r(char **key, char **value, void *context)
     return 0;
 }
 
+static void note(const char *key)
+{
+    FILE *asked = fopen("/world/sss-asked", "a");
+
+    if (asked != NULL) {
+        fprintf(asked, "%s\n", key);
+        fclose(asked);
+    }
+}
+
 static void misbehave(const char *key)
 {
     size_t i;
@@ -82,6 +92,7 @@ int _sss_getautomntbyname_r(const char *key, char **value, void *context)
 {
     char *found;
 
+    note(key);
     misbehave(key);
     rewind(((struct map *)context)->file);
     while (_sss_getautomntent_r(&found, value, context) == 0) {

@@ -45,6 +45,8 @@ struct Shared {
 pub struct Nis {
     shared: Arc<Shared>,
     server: Option<(Arc<AtomicBool>, Vec<JoinHandle<()>>)>,
+    /// Sockets that nobody reads from.
+    holes: Vec<(UdpSocket, TcpListener)>,
 }
 
 /// Sets the domain, and starts rpcbind and ypbind. `None`: ip(8), which is needed for the loopback device, is missing.
@@ -61,7 +63,7 @@ pub fn install() -> Option<Nis> {
     let port = ypbind.local_addr().unwrap().port();
     shared.ports.lock().unwrap().insert((YPBIND, UDP), port);
     drop(serve(ypbind, &shared, &never));
-    Some(Nis { shared, server: None })
+    Some(Nis { shared, server: None, holes: Vec::new() })
 }
 
 impl Nis {
@@ -86,6 +88,16 @@ impl Nis {
         let stop = Arc::<AtomicBool>::default();
         let threads = vec![serve(udp, &self.shared, &stop), serve_tcp(tcp, &self.shared, &stop)];
         self.server = Some((stop, threads));
+    }
+
+    /// Lets something stand in the place of the stopped server that takes calls and does not answer.
+    pub fn swallow(&mut self) {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (udp_port, tcp_port) = (udp.local_addr().unwrap().port(), tcp.local_addr().unwrap().port());
+        self.shared.ports.lock().unwrap().extend([((YPSERV, UDP), udp_port), ((YPSERV, TCP), tcp_port)]);
+        *self.shared.bound.lock().unwrap() = udp_port;
+        self.holes.push((udp, tcp));
     }
 
     /// Ends the server.

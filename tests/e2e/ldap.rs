@@ -1,0 +1,121 @@
+//! LDAP, with the system's libldap and a [stand-in](ldap_server) for the server.
+
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+
+use super::common::daemon::Daemon;
+use super::common::ldap_server::{self, Directory, Mode};
+use super::common::suite::case;
+use super::common::world::put;
+use super::common::{secs, site, table, visit, wait_for};
+
+const ENTRY: &str = "-fstype=tmpfs,size=64k :k";
+
+/// Sets up maps in LDAP and one in a file. The lookup deadline is two seconds.
+fn install() -> Option<Directory> {
+    if let Some(why) = ldap_server::lacking() {
+        eprintln!("ignored: {why}");
+        return None;
+    }
+    let directory = ldap_server::install();
+    put("/etc/nsswitch.conf", "automount: files ldap\n");
+    put("/etc/autofs.toml", "[deadlines]\nlookup = 2\n");
+    put("/etc/auto.file", "* -fstype=tmpfs,size=64k :f&\n");
+    site::master("/mnt/browse ldap:auto.m browse\n/- ldap:auto.direct\n/mnt/file /etc/auto.file\n+auto.more\n");
+    for (map, key, value) in [
+        ("auto.m", "a", ENTRY),
+        ("auto.m", "b", ENTRY),
+        ("auto.any", "named", ENTRY),
+        ("auto.any", "/", "-fstype=tmpfs,size=64k :w&"),
+        ("auto.direct", "/mnt/direct/d", ENTRY),
+        ("auto.more", "/mnt/any", "auto.any"),
+    ] {
+        directory.set(map, key, value);
+    }
+    Some(directory)
+}
+
+const POINTS: &[&str] = &["/mnt/browse", "/mnt/direct/d", "/mnt/any", "/mnt/file"];
+
+/// Waits until keys that nobody has asked for before are served. The keys are in the map only because of its wildcard.
+fn serves_new_keys(name: &str, within: Duration) {
+    let mut keys = (0..).map(|n| format!("/mnt/any/{name}{n}"));
+    wait_for("new keys", within, || visit::enter(keys.next()?).ok());
+}
+
+#[case]
+fn maps_of_all_kinds() {
+    let Some(mut ldap) = install() else { return };
+    ldap.start();
+    let daemon = Daemon::serving(POINTS);
+    for path in ["/mnt/browse/a", "/mnt/any/named", "/mnt/any/other", "/mnt/direct/d"] {
+        visit::serves(path);
+    }
+    wait_for("the keys", secs(5), || (visit::list("/mnt/browse") == ["a", "b"]).then_some(()));
+    visit::refuses("/mnt/browse/none", Errno::ENOENT);
+    // Nothing in a key is part of a filter.
+    visit::refuses("/mnt/browse/*)(automountKey=a", Errno::ENOENT);
+    // A change counts at the next access.
+    ldap.set("auto.m", "none-yet", ENTRY);
+    visit::serves("/mnt/browse/none-yet");
+    daemon.stop();
+}
+
+#[case]
+fn a_server_that_is_missing_at_the_start_brings_its_maps() {
+    let Some(mut ldap) = install() else { return };
+    let daemon = Daemon::serving(&["/mnt/file"]);
+    visit::serves("/mnt/file/a");
+    ldap.start();
+    wait_for("all mount points", secs(10), || POINTS.iter().all(|point| table::autofs(point).is_some()).then_some(()));
+    wait_for("the keys", secs(5), || (visit::list("/mnt/browse") == ["a", "b"]).then_some(()));
+    visit::serves("/mnt/direct/d");
+    daemon.stop();
+}
+
+/// Whatever happens to the server: lookups end at their deadline, other maps are not delayed, what it said before is served, no
+/// mount point goes, and it is used again when it is back.
+#[case]
+fn a_server_in_trouble_costs_its_new_keys_only() {
+    let Some(mut ldap) = install() else { return };
+    ldap.start();
+    let mut daemon = Daemon::serving(POINTS);
+    for path in ["/mnt/browse/a", "/mnt/direct/d", "/mnt/any/named"] {
+        visit::serves(path);
+    }
+    for (number, trouble) in
+        [None, Some(Mode::Silent), Some(Mode::Slow(secs(5))), Some(Mode::Slow(secs(60))), Some(Mode::Garbage)]
+            .into_iter()
+            .enumerate()
+    {
+        match trouble {
+            None => ldap.stop(),
+            Some(mode) => ldap.set_mode(mode),
+        }
+        let visitor = std::thread::spawn(move || {
+            let begun = Instant::now();
+            (visit::enter(format!("/mnt/any/during{number}")), begun.elapsed())
+        });
+        visit::serves(format!("/mnt/file/{number}"));
+        let (answer, took) = visitor.join().unwrap();
+        assert_eq!(answer.unwrap_err().raw_os_error(), Some(Errno::ENOENT as i32), "{trouble:?}");
+        // The deadline, and what a busy machine adds.
+        assert!(took < secs(2 + 10), "{trouble:?}: {took:?}");
+        daemon.signal(Signal::SIGHUP);
+        daemon.signal(Signal::SIGUSR1);
+        wait_for("nothing mounted", secs(10), || (!table::served("/mnt/browse/a")).then_some(()));
+        visit::serves("/mnt/browse/a");
+        visit::serves("/mnt/any/named");
+        for point in POINTS {
+            assert!(table::autofs(point).is_some(), "{trouble:?}: {point} is gone");
+        }
+        match trouble {
+            None => ldap.start(),
+            Some(_) => ldap.set_mode(Mode::Answer),
+        }
+        serves_new_keys(&format!("after{number}-"), secs(10));
+    }
+    daemon.stop();
+}
