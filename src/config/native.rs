@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct Native {
     pub programs: Programs,
     /// `[wildcards]`
     pub wildcards: Wildcards,
+    /// `[cache]`
+    pub cache: Cache,
     /// `[[mount_points]]`: lines of a master map.
     #[serde(deserialize_with = "read_apart")]
     pub mount_points: Vec<MasterEntry>,
@@ -86,6 +88,24 @@ impl Wildcards {
     pub fn except(&self, key: &[u8]) -> bool {
         self.desktop_probes == DesktopProbes::Refuse && pattern::is_desktop_probe(key)
             || self.except.iter().any(|pattern| pattern.matches(key))
+    }
+}
+
+/// Where maps of directory services are stored.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// A directory that only root can write to. `None`, written as an empty string: they are not stored.
+    #[serde(deserialize_with = "absolute")]
+    pub directory: Option<PathBuf>,
+    /// The maximum for all files together.
+    #[serde(deserialize_with = "count")]
+    pub megabytes: NonZeroU32,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { directory: None, megabytes: NonZeroU32::new(64).unwrap_or(NonZeroU32::MIN) }
     }
 }
 
@@ -331,6 +351,17 @@ fn count<'de, D: Deserializer<'de>>(value: D) -> Result<NonZeroU32, D::Error> {
     value.deserialize_u32(Positive)
 }
 
+fn absolute<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = PathBuf::deserialize(value)?;
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let is_plain = path.is_absolute() && path.parent().is_some();
+    let wrong =
+        || de::Error::invalid_value(Unexpected::Str(&path.to_string_lossy()), &"the absolute path of a directory");
+    if is_plain { Ok(Some(path)) } else { Err(wrong()) }
+}
+
 /// A whole number from 1 on, with an error that says so.
 struct Positive;
 
@@ -387,10 +418,14 @@ mod tests {
             ),
             (
                 "[amd]",
-                "1:2: unknown field `amd`: expected one of `mount`, `deadlines`, `limits`, `exit`, `log`, `security`, `helpers`, `programs`, `wildcards`, `mount_points`",
+                "1:2: unknown field `amd`: expected one of `mount`, `deadlines`, `limits`, `exit`, `log`, `security`, `helpers`, `programs`, `wildcards`, `cache`, `mount_points`",
             ),
             ("[limits]\nmounts = 0", "2:10: invalid value: integer `0`: expected a whole number, 1 or more"),
             ("[deadlines]\nmount = -5", "2:9: invalid value: integer `-5`: expected a whole number, 1 or more"),
+            (
+                "[cache]\ndirectory = \"here\"",
+                "2:13: invalid value: string \"here\": expected the absolute path of a directory",
+            ),
             ("[deadlines]\nmount = \"5s\"", "2:9: invalid type: string \"5s\": expected a whole number, 1 or more"),
         ] {
             assert_eq!(parse(text), Err(format!("/etc/autofs.toml:{expected}")), "{text}");

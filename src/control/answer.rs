@@ -215,6 +215,18 @@ pub struct MountPoint {
     pub failing: u32,
     /// The log level.
     pub log_level: Level,
+    /// Set if a service does not answer, and something older serves in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<StaleMap>,
+}
+
+/// What is served of a map while its service does not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaleMap {
+    /// When the service has answered last, in seconds since 1970.
+    pub since: u64,
+    /// Why the service was not able to answer when it was asked last.
+    pub reason: String,
 }
 
 /// The kind of a mount point.

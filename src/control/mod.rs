@@ -20,7 +20,7 @@ pub mod steer;
 
 pub use answer::{
     Answer, Check, Checks, Death, Description, Info, MountKind, MountPoint, Mounted, Mounts, Pong, Quiesced, Rest,
-    Status, Verdict,
+    StaleMap, Status, Verdict,
 };
 pub use bytes::Bytes;
 pub use call::{Call, Level, Mode, Quiesce, Umount};

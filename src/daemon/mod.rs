@@ -96,7 +96,7 @@ pub fn run(options: Options, inheritance: Inheritance, logger: &'static Logger) 
     let (files, notices) = Sources::configuration();
     let configuration = runtime.block_on(reload::configuration(&files));
     let sources = Rc::new(Sources::new(files, notices, &configuration.native.limits));
-    sources.lookups.renew(service::settings(&configuration.conf.autofs));
+    service::configure(&sources.lookups, &configuration);
     logger.set_format(configuration.native.log.format);
     logger.set_global(options.verbosity.max(configuration.conf.autofs.logging));
     if let Err(e) = fds::raise_limit(configuration.conf.autofs.open_file_limit) {
@@ -193,10 +193,12 @@ async fn live(
         steer::restore_levels(&worker);
         worker.life.ended().await
     };
-    let (how, left) = tokio::select! {
-        end = work => end,
-        () = upgrade::retire(&worker, &mut retirement) => return 0,
+    let ended = tokio::select! {
+        end = work => Some(end),
+        () = upgrade::retire(&worker, &mut retirement) => None,
     };
+    sources.lookups.flush_cache().await;
+    let Some((how, left)) = ended else { return 0 };
     debug!("the end: {how:?}, {} autofs mounts stay", left.len());
     detach::leave(&worker.mounts, &worker.tools(), &left, how).await;
     worker.requests.refuse_the_last(&worker.mounts, &worker.tools()).await;

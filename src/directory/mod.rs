@@ -13,8 +13,10 @@ pub mod percent;
 pub mod protocol;
 pub mod schema;
 pub mod settings;
+pub mod stored;
 
 pub use ldap_name::LdapName;
 pub use protocol::{Frames, Map, Pair, Question, Reply, Request, Scope};
 pub use schema::Schema;
 pub use settings::Settings;
+pub use stored::{Stored, StoredError};

@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Answer, Ask, Description, Entries, Found, Freshness, MapSource, Pass, SourceError, SourceId, Waiting};
+use super::{
+    Answer, Ask, Description, Entries, Found, Freshness, MapSource, Pass, SourceError, SourceId, Stale, Waiting,
+};
 use crate::map::amd::{self, DEFAULTS_KEY};
 use crate::map::{RawEntry, SourceKind};
 
@@ -145,6 +147,14 @@ impl MapSource for AmdMap {
 
     fn exists(&self) -> bool {
         self.source.exists()
+    }
+
+    fn is_partial(&self) -> bool {
+        self.source.is_partial()
+    }
+
+    fn stale(&self) -> Option<Stale> {
+        self.source.stale()
     }
 
     fn describe(&self) -> Description {

@@ -12,7 +12,9 @@ use log::{error, info};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Notices, Pass, SourceError, SourceId, Waiting};
+use super::{
+    Answer, Ask, Description, Entries, Freshness, MapSource, Notices, Pass, SourceError, SourceId, Stale, Waiting,
+};
 use crate::mutex::lock;
 
 /// The bounds of a source.
@@ -225,6 +227,10 @@ impl MapSource for Bounded {
 
     fn is_partial(&self) -> bool {
         self.source.is_partial()
+    }
+
+    fn stale(&self) -> Option<Stale> {
+        self.source.stale()
     }
 
     fn describe(&self) -> Description {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Pass, SourceError, SourceId, Waiting};
+use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Pass, SourceError, SourceId, Stale, Waiting};
 use crate::mutex::lock;
 
 /// Answers kept at most. When there are more, those that have expired are dropped, then all.
@@ -122,6 +122,10 @@ impl MapSource for Cached {
 
     fn exists(&self) -> bool {
         self.source.exists()
+    }
+
+    fn stale(&self) -> Option<Stale> {
+        self.source.stale()
     }
 
     fn describe(&self) -> Description {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Pass, SourceError, SourceId, Waiting, several};
+use super::{
+    Answer, Ask, Description, Entries, Freshness, MapSource, Pass, SourceError, SourceId, Stale, Waiting, several,
+};
 use crate::config::nsswitch::{Outcome, Search, Service};
 
 /// The maps of one name, in the order of nsswitch.conf.
@@ -158,6 +160,10 @@ impl MapSource for Chain {
 
     fn is_partial(&self) -> bool {
         self.partial.load(Ordering::Relaxed)
+    }
+
+    fn stale(&self) -> Option<Stale> {
+        several::stale(self.links.iter().map(|(_, source)| source))
     }
 
     fn describe(&self) -> Description {

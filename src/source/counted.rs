@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::tally::Outcome;
-use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Notices, Pass, SourceError, SourceId, Waiting};
+use super::{
+    Answer, Ask, Description, Entries, Freshness, MapSource, Notices, Pass, SourceError, SourceId, Stale, Waiting,
+};
 
 /// A source that is counted.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ impl Counted {
 
     fn count<T>(&self, begun: Instant, result: &Result<T, Arc<SourceError>>) {
         let (outcome, why) = match result {
+            // It was answered from what was known before.
+            Ok(_) if self.source.stale().is_some() => (Outcome::Silent, None),
             Ok(_) => (Outcome::Answered, None),
             Err(error) => (Outcome::from(&**error), Some(&**error)),
         };
@@ -92,6 +96,10 @@ impl MapSource for Counted {
 
     fn is_partial(&self) -> bool {
         self.source.is_partial()
+    }
+
+    fn stale(&self) -> Option<Stale> {
+        self.source.stale()
     }
 
     fn describe(&self) -> Description {

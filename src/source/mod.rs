@@ -141,12 +141,26 @@ pub trait MapSource: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Returns since when the service does not answer, if something older serves in its place.
+    fn stale(&self) -> Option<Stale> {
+        None
+    }
+
     /// Describes the source for dumps and status.
     fn describe(&self) -> Description;
 
     /// Drops answers that are kept for a time only, so that the next lookup asks the service. What was read as a whole stays
     /// in force.
     fn forget(&self) {}
+}
+
+/// A service that does not answer, while something older serves in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stale {
+    /// When the service has answered last, in seconds since 1970.
+    pub since: u64,
+    /// Why it was not able to answer when it was asked last.
+    pub reason: Arc<str>,
 }
 
 /// Identity of a source: the kind of service and the name of the map there.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Answer, Ask, Description, Entries, Freshness, MapSource, Pass, SourceError, SourceId, Waiting, several};
+use super::{
+    Answer, Ask, Description, Entries, Freshness, MapSource, Pass, SourceError, SourceId, Stale, Waiting, several,
+};
 use crate::map::MasterOptions;
 
 /// The parts of a `multi` map.
@@ -142,6 +144,10 @@ impl MapSource for Multi {
 
     fn is_partial(&self) -> bool {
         self.partial.load(Ordering::Relaxed)
+    }
+
+    fn stale(&self) -> Option<Stale> {
+        several::stale(self.parts.iter().map(|part| &part.source))
     }
 
     fn describe(&self) -> Description {

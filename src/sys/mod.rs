@@ -29,6 +29,7 @@ pub mod network_events;
 pub mod packet;
 pub mod path;
 pub mod pipe;
+pub mod private_dir;
 pub mod process;
 pub mod procfs;
 pub mod renames;

@@ -36,6 +36,7 @@ mod left;
 mod life;
 mod load;
 mod log;
+mod map_cache;
 mod maps;
 mod monitoring;
 mod names;

@@ -28,7 +28,8 @@ pub(super) fn all(session: &Session) -> Result<Exit, ClientError> {
     session.show(&status, || {
         let points = rows(&status.mount_points, session.bold);
         let blocks = blocks(&status.blocks, session.bold);
-        heading(&status) + "\n" + &points + &blocks + &problems(&status.problems, session.bold)
+        let stale = stale(&status.mount_points, session.bold);
+        heading(&status) + "\n" + &points + &stale + &blocks + &problems(&status.problems, session.bold)
     })?;
     Ok(Exit::Yes)
 }
@@ -51,7 +52,10 @@ pub(super) fn one(session: &Session, path: &Bytes, with_users: bool) -> Result<E
         found => found,
     };
     if let Some(point) = point {
-        session.show(point, || rows(std::slice::from_ref(point), session.bold))?;
+        session.show(point, || {
+            let points = std::slice::from_ref(point);
+            rows(points, session.bold) + &stale(points, session.bold)
+        })?;
         return Ok(Exit::Yes);
     }
     let is_named = |problem: &&Problem| problem.path == *path || (mount.is_none() && problem.path == real(path));
@@ -184,6 +188,20 @@ fn rows(points: &[MountPoint], bold: bool) -> String {
     table.render(bold)
 }
 
+/// Returns the table of maps whose service does not answer, or nothing.
+fn stale(points: &[MountPoint], bold: bool) -> String {
+    let mut table = Table::new([("STALE", Align::Left), ("AGE", Align::Right), ("WHY", Align::Left)]);
+    let stale: Vec<_> = points.iter().filter_map(|point| Some((point, point.stale.as_ref()?))).collect();
+    if stale.is_empty() {
+        return String::new();
+    }
+    for (point, stale) in stale {
+        let age = duration(clock::since_1970().saturating_sub(stale.since));
+        table.push([point.path.to_string(), age, Escaped(stale.reason.as_bytes()).to_string()]);
+    }
+    format!("\n{}", table.render(bold))
+}
+
 /// Returns the table of blocked paths, or nothing.
 fn blocks(blocks: &[Blocked], bold: bool) -> String {
     if blocks.is_empty() {
@@ -214,7 +232,7 @@ fn problems(problems: &[Problem], bold: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::Level;
+    use crate::control::{Level, StaleMap};
 
     #[test]
     fn as_people_see_it() {
@@ -228,6 +246,7 @@ mod tests {
             waiting: 1,
             failing: 2,
             log_level: Level::Basic,
+            stale: None,
         };
         let direct = MountPoint {
             path: Bytes(b"/-".to_vec()),
@@ -239,6 +258,7 @@ mod tests {
             waiting: 0,
             failing: 0,
             log_level: Level::Debug,
+            stale: Some(StaleMap { since: clock::since_1970() - 7200, reason: "nis map x cannot be read".into() }),
         };
         let status = Status {
             version: "1.0".into(),
@@ -270,6 +290,7 @@ mod tests {
         };
         let all = heading(&status)
             + &rows(&status.mount_points, false)
+            + &stale(&status.mount_points, false)
             + &blocks(&status.blocks, false)
             + &problems(&status.problems, false);
         assert_eq!(
@@ -280,6 +301,9 @@ mod tests {
              /home        indirect      10m       31        1        2         file:/etc/auto.home x\\x1b\n  \
                /home/sub  submount      10m       31        1        2         file:/etc/auto.home x\\x1b\n\
              /-           direct        off   1 of 3        0        0  debug  auto.direct\n\
+             \n\
+             STALE  AGE  WHY\n\
+             /-      2h  nis map x cannot be read\n\
              \n\
              BLOCKED  UNTIL  WHY\n\
              /home/a         moved\n\

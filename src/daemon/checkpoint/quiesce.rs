@@ -95,6 +95,7 @@ pub(crate) async fn quiesce(worker: &Rc<Worker>, wish: Quiesce) -> Result<Quiesc
     let lookups = Arc::clone(&worker.state.borrow().context.sources.lookups);
     // They hold a socket each, and would be dumped, too.
     lookups.rest().await;
+    lookups.flush_cache().await;
     let autofs_mounts = u32::try_from(worker.mounts.count()).unwrap_or(u32::MAX);
     spawn_local(end_lease(Rc::clone(worker), lease));
     info!("quiesced for a checkpoint, for at most {} s", wish.lease);

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use crate::control::{Answer, Bytes, Call, ControlError, MountKind, MountPoint, Mounted, Mounts};
+use crate::control::{Answer, Bytes, Call, ControlError, MountKind, MountPoint, Mounted, Mounts, StaleMap};
 use crate::control::{Checks, Pong, Problem, Reload, Status, plan};
 use crate::daemon::checkpoint::restore;
 use crate::daemon::control::look;
@@ -232,6 +232,7 @@ fn mount_point(worker: &Worker, logger: &Logger, map: &ConfiguredMap) -> MountPo
         waiting,
         failing,
         log_level: logger.level(path).into(),
+        stale: map.source.stale().map(|stale| StaleMap { since: stale.since, reason: stale.reason.to_string() }),
     }
 }
 

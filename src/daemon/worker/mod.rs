@@ -200,8 +200,7 @@ impl Worker {
     /// Has directory services asked with the settings of now.
     pub(crate) fn renew_lookups(&self) {
         let state = self.state.borrow();
-        let settings = service::settings(&state.configuration.conf.autofs);
-        state.context.sources.lookups.renew(settings);
+        service::configure(&state.context.sources.lookups, &state.configuration);
     }
 
     /// Ends the daemon. While it starts, the engine does not know yet what there is to be unmounted.

@@ -1,51 +1,82 @@
 //! A map of a directory service.
 //!
 //! The service is asked for every key, so that a change there counts at once. What it has said is remembered, and serves
-//! while it does not answer.
+//! while it does not answer; after a start, this is what the [map cache](super::map_cache) has.
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use log::warn;
+use tokio::sync::{OnceCell, mpsc};
+use tokio::time::{Instant, timeout};
 
 use super::{DirectoryService, Lookups};
 use crate::directory::protocol::Trouble;
 use crate::directory::{Map, Pair, Question, Reply, Scope};
 use crate::map::{Format, Provider, RawEntry, SourceKind};
+use crate::mutex::lock;
 use crate::source::{
-    Answer, Ask, Description, Entries, Environment, Found, Freshness, Index, MapSource, Mode, Pass, SourceError,
-    SourceId, Waiting,
+    Answer, Ask, Description, Entries, Environment, Found, Freshness, Index, MapSource, Mode, Notices, Pass,
+    SourceError, SourceId, Stale, Waiting,
 };
+use crate::sys::clock;
 use crate::text::Position;
 
 /// Keys remembered at most. When there are more, all are forgotten.
 const KEPT_MAX: usize = 10_000;
 
+/// How long a service that has not answered since the start, or not when it was asked last, is waited for before the map
+/// cache serves in its place.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often a map that has not changed is given to the map cache.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Returns how long a service is waited for where the map cache may serve in its place.
+fn patience(deadline: Instant) -> Duration {
+    PATIENCE.min(deadline.saturating_duration_since(Instant::now()) / 2)
+}
+
 /// A map of a directory service.
+#[derive(Debug, Clone)]
+pub struct ServiceMap(Arc<Shared>);
+
 #[derive(Debug)]
-pub struct ServiceMap {
+struct Shared {
     id: SourceId,
     service: DirectoryService,
     map: Map,
     mode: Mode,
     lookups: Arc<Lookups>,
+    notices: Arc<Notices>,
     /// Stands for the map in diagnostics: `type:name`.
     place: Position,
     state: Mutex<State>,
     /// Some key or map was asked for, and the service has answered.
     answered: AtomicBool,
+    /// The map cache was looked at.
+    recalled: OnceCell<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Entries that were asked for by their keys.
-    entries: HashMap<Arc<[u8]>, Vec<u8>>,
+    /// Entries that were asked for by their keys. `None`: the service has no such key, while `index` has.
+    entries: HashMap<Arc<[u8]>, Option<Vec<u8>>>,
     /// All entries, if they were read.
     index: Option<Arc<Index>>,
+    /// `index` is from the map cache.
+    is_recalled: bool,
+    /// The service was not able to answer when it was asked last.
+    stale: Option<Stale>,
+    /// When the service has answered last, in seconds since 1970.
+    answered_at: u64,
+    /// When `index` was given to the map cache.
+    stored: Option<Instant>,
 }
 
 impl ServiceMap {
@@ -61,14 +92,24 @@ impl ServiceMap {
             Mode::Indirect | Mode::Amd => Scope::Indirect,
             Mode::Direct => Scope::Direct,
         };
-        let id = SourceId { kind: kind.name(), name: name.into() };
-        let map = Map { secure: kind == SourceKind::Ldaps, scope, name: name.to_vec() };
-        let (lookups, place) = (Arc::clone(&environment.lookups), place(kind, name));
-        Self { id, service, map, mode, lookups, place, state: Mutex::default(), answered: AtomicBool::new(false) }
+        Self(Arc::new(Shared {
+            id: SourceId { kind: kind.name(), name: name.into() },
+            service,
+            map: Map { secure: kind == SourceKind::Ldaps, scope, name: name.to_vec() },
+            mode,
+            lookups: Arc::clone(&environment.lookups),
+            notices: Arc::clone(&environment.notices),
+            place: place(kind, name),
+            state: Mutex::default(),
+            answered: AtomicBool::new(false),
+            recalled: OnceCell::new(),
+        }))
     }
+}
 
+impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn found(&self, text: Vec<u8>, holds: Option<u32>) -> Found {
@@ -100,11 +141,19 @@ impl ServiceMap {
         self.error(Trouble::Unavailable, "its lookup process has ended")
     }
 
+    fn silent(&self) -> Arc<SourceError> {
+        self.error(Trouble::Unavailable, "the service does not answer")
+    }
+
+    fn ask(&self, question: Question, deadline: Instant) -> mpsc::UnboundedReceiver<Reply> {
+        self.lookups.ask(self.service, self.map.clone(), question, deadline)
+    }
+
     /// The entry of a key, as the service said before.
     fn remembered(&self, key: &[u8]) -> Option<Found> {
         let state = self.lock();
-        if let Some(text) = state.entries.get(key) {
-            return Some(self.found(text.clone(), None));
+        if let Some(known) = state.entries.get(key) {
+            return known.clone().map(|text| self.found(text, None));
         }
         let index = state.index.as_ref()?;
         // The service is asked for * only, never for the names of users.
@@ -112,39 +161,209 @@ impl ServiceMap {
         found.map(|found| Found { provider: self.provider(), ..found })
     }
 
-    fn note(&self, key: &Arc<[u8]>, text: Option<&[u8]>) {
+    /// Notes that the service has answered.
+    fn note_answer(&self, state: &mut State) {
         self.answered.store(true, Ordering::Relaxed);
-        let mut state = self.lock();
-        match text {
-            None => drop(state.entries.remove(key)),
-            Some(text) => {
-                if state.entries.len() >= KEPT_MAX && !state.entries.contains_key(key) {
-                    state.entries.clear();
-                }
-                state.entries.insert(Arc::clone(key), text.to_vec());
-            }
+        state.answered_at = clock::since_1970();
+        if !state.is_recalled {
+            state.stale = None;
         }
     }
 
-    async fn read_all(&self, deadline: tokio::time::Instant) -> Result<Arc<Entries>, Arc<SourceError>> {
-        let (pairs, truncated) = all(&self.lookups, self.service, &self.map, deadline)
-            .await
-            .map_err(|(trouble, reason)| self.error(trouble, &reason))?;
-        self.answered.store(true, Ordering::Relaxed);
+    /// Notes what the service has said of a key.
+    fn note(&self, key: &Arc<[u8]>, text: Option<&[u8]>) {
+        let mut state = self.lock();
+        self.note_answer(&mut state);
+        let known = state.entries.get(key).map(|known| known.as_deref() == text);
+        let is_listed = |index: &Arc<Index>| index.find(key).is_some() || !index.wildcards().is_empty();
+        let in_list = state.index.as_ref().is_some_and(is_listed);
+        // Without a list, an earlier process may have stored the key.
+        let is_news = known.map_or_else(|| text.is_some() || in_list || state.index.is_none(), |same| !same);
+        if text.is_none() && !in_list {
+            state.entries.remove(key);
+        } else {
+            if state.entries.len() >= KEPT_MAX && known.is_none() {
+                state.entries.clear();
+            }
+            state.entries.insert(Arc::clone(key), text.map(<[u8]>::to_vec));
+        }
+        drop(state);
+        if is_news {
+            self.lookups.store_key(self.service, &self.map, key, text);
+        }
+    }
+
+    /// Notes that the service was not able to answer, and something older serves.
+    fn note_failure(&self, why: &SourceError) {
+        let mut state = self.lock();
+        let since = state.answered_at;
+        state.stale = Some(Stale { since, reason: why.to_string().into() });
+    }
+
+    /// Returns whether the service is likely not to answer.
+    fn is_doubtful(&self) -> bool {
+        self.lookups.has_cache() && (!self.exists() || self.lock().stale.is_some())
+    }
+
+    fn exists(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Learns what the map cache has, once. What the service has said itself counts more.
+    async fn recall(&self, why: &SourceError) {
+        let recall = || async {
+            let Some(stored) = self.lookups.stored(self.service, &self.map).await else { return };
+            let index = stored.whole.and_then(|text| Index::build(&self.place.file, text, self.mode));
+            let mut state = self.lock();
+            if let Some(index) = index.filter(|_| state.index.is_none()) {
+                (state.index, state.is_recalled) = (Some(Arc::new(index)), true);
+            }
+            for (key, entry) in stored.keys {
+                state.entries.entry(key.into()).or_insert(entry);
+            }
+            if state.answered_at == 0 {
+                state.answered_at = stored.at;
+            }
+            self.answered.store(true, Ordering::Relaxed);
+            warn!("{why}: until then, what it said before serves from the map cache");
+        };
+        if why.may_pass() && self.lookups.has_cache() {
+            self.recalled.get_or_init(recall).await;
+        }
+    }
+
+    async fn read_all(&self, deadline: Instant) -> Result<Arc<Entries>, Arc<SourceError>> {
+        let read = all(&self.lookups, self.service, &self.map, deadline).await;
+        let (pairs, truncated) = read.map_err(|(trouble, reason)| {
+            if trouble == Trouble::NoMap {
+                self.lookups.store_gone(self.service, &self.map);
+            }
+            self.error(trouble, &reason)
+        })?;
         if truncated && self.mode == Mode::Direct {
             let reason = "the server does not give all of its entries: raise its size limit for automount";
+            self.answered.store(true, Ordering::Relaxed);
             return Err(self.error(Trouble::Unavailable, reason));
         }
         let text = text(&pairs, true);
         let mut state = self.lock();
-        if state.index.as_ref().is_none_or(|old| old.text() != text) {
+        let is_new = state.index.as_ref().is_none_or(|old| old.text() != text);
+        if is_new {
             let index = Index::build(&self.place.file, text, self.mode);
             let too_long = || self.error(Trouble::Unavailable, "it has too many entries");
             state.index = Some(Arc::new(index.ok_or_else(too_long)?));
         }
+        let was_recalled = std::mem::take(&mut state.is_recalled);
+        self.note_answer(&mut state);
         // What was asked by key may be older than this.
         state.entries.clear();
-        state.index.as_ref().map(|index| Arc::new(Entries::of_file(index))).ok_or_else(|| self.lost())
+        let index = Arc::clone(state.index.as_ref().ok_or_else(|| self.lost())?);
+        let is_due = is_new || was_recalled || state.stored.is_none_or(|at| at.elapsed() >= HOUR);
+        if is_due && self.lookups.has_cache() {
+            state.stored = Some(Instant::now());
+            drop(state);
+            self.lookups.store_all(self.service, &self.map, index.text());
+        }
+        Ok(Arc::new(Entries::of_file(&index)))
+    }
+
+    /// Returns the entries of the map cache, if it has them.
+    async fn recalled_entries(&self, why: &SourceError) -> Option<Arc<Entries>> {
+        self.recall(why).await;
+        let index = Some(self.lock()).filter(|state| state.is_recalled).and_then(|state| state.index.clone())?;
+        self.note_failure(why);
+        Some(Arc::new(Entries::of_file(&index)))
+    }
+}
+
+impl ServiceMap {
+    /// Asks for one key. Where the service is likely not to answer, its answer is waited for only for a moment if an older one
+    /// is known; it still counts when it comes.
+    async fn look_up(&self, key: &Arc<[u8]>, deadline: Instant) -> Answer {
+        let shared = &self.0;
+        let mut replies = shared.ask(Question::Lookup(key.to_vec()), deadline);
+        let in_time = if shared.is_doubtful() { timeout(patience(deadline), replies.recv()).await.ok() } else { None };
+        let reply = match in_time {
+            Some(reply) => reply,
+            None if shared.is_doubtful() => {
+                let silent = shared.silent();
+                shared.recall(&silent).await;
+                if let Some(found) = shared.remembered(key) {
+                    shared.note_failure(&silent);
+                    let (shared, key) = (Arc::clone(shared), Arc::clone(key));
+                    tokio::spawn(async move {
+                        match replies.recv().await {
+                            Some(Reply::Found { entry, .. }) => shared.note(&key, Some(&entry)),
+                            Some(Reply::NotFound) => shared.note(&key, None),
+                            _ => {}
+                        }
+                    });
+                    return Answer::Found(found).stale();
+                }
+                replies.recv().await
+            }
+            None => replies.recv().await,
+        };
+        let failed = match reply {
+            Some(Reply::Found { entry, holds }) => {
+                shared.note(key, Some(&entry));
+                return Answer::Found(shared.found(entry, holds));
+            }
+            Some(Reply::NotFound) => {
+                shared.note(key, None);
+                return Answer::NotFound;
+            }
+            Some(Reply::Failed(trouble, reason)) => shared.error(trouble, &reason),
+            _ => shared.lost(),
+        };
+        // It is better served as it was than not at all.
+        shared.recall(&failed).await;
+        match shared.remembered(key) {
+            Some(found) => {
+                shared.note_failure(&failed);
+                Answer::Found(found).stale()
+            }
+            None => Answer::Unavailable(failed),
+        }
+    }
+
+    /// Reads all entries, or takes those of the map cache if nothing was read since the start and the service does not answer
+    /// soon. What it says later is used at the next reload, which is then begun.
+    async fn read(&self, deadline: Instant) -> Result<Arc<Entries>, Arc<SourceError>> {
+        let shared = &self.0;
+        let is_first = {
+            let state = shared.lock();
+            state.index.is_none() || state.is_recalled
+        };
+        if !is_first || !shared.lookups.has_cache() {
+            return shared.read_all(deadline).await;
+        }
+        let is_late = Arc::new(AtomicBool::new(false));
+        let mut reading = {
+            let (shared, is_late) = (Arc::clone(shared), Arc::clone(&is_late));
+            tokio::spawn(async move {
+                let read = shared.read_all(deadline).await;
+                if read.is_ok() && is_late.load(Ordering::Relaxed) {
+                    shared.notices.late_work_ended();
+                }
+                read
+            })
+        };
+        let read = match timeout(patience(deadline), &mut reading).await {
+            Ok(read) => read,
+            Err(_) => {
+                is_late.store(true, Ordering::Relaxed);
+                if let Some(entries) = shared.recalled_entries(&shared.silent()).await {
+                    return Ok(entries);
+                }
+                reading.await
+            }
+        };
+        match read {
+            Ok(Ok(entries)) => Ok(entries),
+            Ok(Err(error)) => shared.recalled_entries(&error).await.ok_or(error),
+            Err(_) => Err(shared.lost()),
+        }
     }
 }
 
@@ -199,7 +418,7 @@ pub(super) fn text(pairs: &[Pair], escaped: bool) -> Vec<u8> {
 
 impl MapSource for ServiceMap {
     fn id(&self) -> &SourceId {
-        &self.id
+        &self.0.id
     }
 
     fn cached(&self, _: &[u8]) -> Option<Answer> {
@@ -210,50 +429,35 @@ impl MapSource for ServiceMap {
         if !self.exists() {
             return None;
         }
-        Some(self.remembered(key).map_or(Answer::NotFound, Answer::Found))
+        Some(self.0.remembered(key).map_or(Answer::NotFound, Answer::Found))
     }
 
     fn prepare<'a>(&'a self, pass: &'a Pass) -> Waiting<'a, Result<(), Arc<SourceError>>> {
         Box::pin(async move {
-            let mut replies = self.lookups.ask(self.service, self.map.clone(), Question::Ready, pass.deadline);
-            match replies.recv().await {
-                Some(Reply::Ready) => Ok(()),
-                Some(Reply::Failed(trouble, reason)) => Err(self.error(trouble, &reason)),
-                _ => Err(self.lost()),
+            let failed = match self.0.ask(Question::Ready, pass.deadline).recv().await {
+                Some(Reply::Ready) => return Ok(()),
+                Some(Reply::Failed(trouble, reason)) => self.0.error(trouble, &reason),
+                _ => self.0.lost(),
+            };
+            self.0.recall(&failed).await;
+            if failed.may_pass() && self.0.recalled.initialized() && self.exists() {
+                self.0.note_failure(&failed);
+                return Ok(());
             }
+            Err(failed)
         })
     }
 
     fn lookup<'a>(&'a self, ask: &'a Ask) -> Waiting<'a, Answer> {
-        Box::pin(async move {
-            let question = Question::Lookup(ask.key.to_vec());
-            let mut replies = self.lookups.ask(self.service, self.map.clone(), question, ask.pass.deadline);
-            let failed = match replies.recv().await {
-                Some(Reply::Found { entry, holds }) => {
-                    self.note(&ask.key, Some(&entry));
-                    return Answer::Found(self.found(entry, holds));
-                }
-                Some(Reply::NotFound) => {
-                    self.note(&ask.key, None);
-                    return Answer::NotFound;
-                }
-                Some(Reply::Failed(trouble, reason)) => self.error(trouble, &reason),
-                _ => self.lost(),
-            };
-            // It is better served as it was than not at all.
-            match self.remembered(&ask.key) {
-                Some(found) => Answer::Found(found).stale(),
-                None => Answer::Unavailable(failed),
-            }
-        })
+        Box::pin(self.look_up(&ask.key, ask.pass.deadline))
     }
 
     fn entries<'a>(&'a self, pass: &'a Pass) -> Waiting<'a, Result<Arc<Entries>, Arc<SourceError>>> {
-        Box::pin(self.read_all(pass.deadline))
+        Box::pin(self.read(pass.deadline))
     }
 
     fn known_entries(&self) -> Option<Arc<Entries>> {
-        self.lock().index.as_ref().map(|index| Arc::new(Entries::of_file(index)))
+        self.0.lock().index.as_ref().map(|index| Arc::new(Entries::of_file(index)))
     }
 
     fn freshness(&self) -> Freshness {
@@ -261,11 +465,19 @@ impl MapSource for ServiceMap {
     }
 
     fn exists(&self) -> bool {
-        self.answered.load(Ordering::Relaxed)
+        self.0.exists()
+    }
+
+    fn is_partial(&self) -> bool {
+        self.0.lock().is_recalled
+    }
+
+    fn stale(&self) -> Option<Stale> {
+        self.0.lock().stale.clone()
     }
 
     fn describe(&self) -> Description {
-        Description { kind: Some(self.id.kind), instances: Vec::new(), map: self.id.name.to_vec() }
+        Description { kind: Some(self.0.id.kind), instances: Vec::new(), map: self.0.id.name.to_vec() }
     }
 }
 

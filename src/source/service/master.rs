@@ -1,7 +1,8 @@
 //! Master maps of directory services.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
@@ -10,7 +11,11 @@ use super::{DirectoryService, Lookups};
 use crate::directory::protocol::Trouble;
 use crate::directory::{Map, Scope};
 use crate::map::SourceKind;
+use crate::mutex::lock;
 use crate::text::Position;
+
+/// How often a master map that has not changed is given to the map cache.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// The text of a master map.
 type Lines = Arc<Vec<u8>>;
@@ -19,7 +24,15 @@ type Lines = Arc<Vec<u8>>;
 #[derive(Debug)]
 pub(in crate::source) struct MasterMaps {
     lookups: Arc<Lookups>,
-    last: Mutex<HashMap<(DirectoryService, Map), Lines>>,
+    last: Mutex<HashMap<(DirectoryService, Map), Last>>,
+}
+
+/// What was read of a master map last.
+#[derive(Debug)]
+struct Last {
+    lines: Lines,
+    /// When they were given to the map cache. `None`: they are from it.
+    stored: Option<Instant>,
 }
 
 /// A master map as it is or was.
@@ -59,18 +72,25 @@ impl MasterMaps {
                 (Trouble::Unavailable, "the server does not give all lines: raise its size limit".to_owned())
             }
             Ok(Ok((pairs, false))) => {
-                let text = Arc::new(text(&pairs, false));
-                let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-                last.insert((service, map), Arc::clone(&text));
-                return Fetched::Fresh(text);
+                let lines = Arc::new(text(&pairs, false));
+                self.note(service, map, &lines);
+                return Fetched::Fresh(lines);
             }
             Ok(Err(failed)) => failed,
             Err(_) => (Trouble::Unavailable, "it does not answer in time".to_owned()),
         };
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = last.get(&(service, map.clone())).map(Arc::clone);
-        match (trouble, known) {
+        if matches!(trouble, Trouble::Unavailable | Trouble::NotRunning) {
+            self.recall(service, &map).await;
+        }
+        let mut last = lock(&self.last);
+        let known = last.get(&(service, map.clone()));
+        let reason = match known {
+            Some(Last { stored: None, .. }) => format!("{reason}; its lines are from the map cache"),
+            _ => reason,
+        };
+        match (trouble, known.map(|known| Arc::clone(&known.lines))) {
             (Trouble::NoMap, _) => {
+                self.lookups.store_gone(service, &map);
                 last.remove(&(service, map));
                 Fetched::Missing
             }
@@ -78,6 +98,30 @@ impl MasterMaps {
             (Trouble::Unusable, None) => Fetched::Unusable(reason),
             (Trouble::NotRunning, None) => Fetched::NotRunning(reason),
             (Trouble::Unavailable, None) => Fetched::Unavailable(reason),
+        }
+    }
+
+    /// Keeps what was read, in memory and in the map cache.
+    fn note(&self, service: DirectoryService, map: Map, lines: &Lines) {
+        let mut last = lock(&self.last);
+        let is_same = |known: &&Last| known.lines == *lines && known.stored.is_some_and(|at| at.elapsed() < HOUR);
+        if last.get(&(service, map.clone())).filter(is_same).is_some() {
+            return;
+        }
+        if self.lookups.has_cache() {
+            self.lookups.store_all(service, &map, lines);
+        }
+        last.insert((service, map), Last { lines: Arc::clone(lines), stored: Some(Instant::now()) });
+    }
+
+    /// Learns what the map cache has of a master map that was not read since the start.
+    async fn recall(&self, service: DirectoryService, map: &Map) {
+        let id = (service, map.clone());
+        if !self.lookups.has_cache() || lock(&self.last).contains_key(&id) {
+            return;
+        }
+        if let Some(whole) = self.lookups.stored(service, map).await.and_then(|stored| stored.whole) {
+            lock(&self.last).entry(id).or_insert(Last { lines: Arc::new(whole), stored: None });
         }
     }
 

@@ -1,14 +1,17 @@
 //! Directory services, asked through [lookup processes](crate::lookup).
 
 mod map;
+mod map_cache;
 mod master;
 mod process;
 mod requests;
 
 pub use map::ServiceMap;
+pub use map_cache::Place;
 pub(super) use master::{Fetched, MasterMaps};
 pub use process::{Lookups, PROGRAM};
 
+use super::configuration::Configuration;
 use crate::config::Settings as Configured;
 use crate::directory::{Schema, Settings};
 use crate::map::SourceKind;
@@ -47,6 +50,14 @@ impl DirectoryService {
             Self::Hesiod => "hesiod",
         }
     }
+}
+
+/// Has directory services asked, and what they say stored, as the configuration says.
+pub fn configure(lookups: &Lookups, configuration: &Configuration) {
+    lookups.renew(settings(&configuration.conf.autofs));
+    let cache = &configuration.native.cache;
+    let most = u64::from(cache.megabytes.get()) << 20;
+    lookups.store_at(cache.directory.as_deref().map(|directory| Place { directory: directory.into(), most }));
 }
 
 /// Returns the settings of autofs.conf for directory services.

@@ -15,8 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::DirectoryService;
+use super::map_cache::{MapCache, Name, Place};
 use super::requests::{Pending, Requests};
 use crate::blocking;
+use crate::directory::stored::{self, Stored};
 use crate::directory::{Frames, Map, Question, Reply, Request, Settings};
 use crate::lookup;
 
@@ -36,6 +38,7 @@ const READ: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Lookups {
     state: Mutex<State>,
+    cache: MapCache,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +67,7 @@ impl Lookups {
     /// Creates the value; no process runs yet.
     pub fn new(settings: Settings) -> Self {
         let settings = Arc::new(settings);
-        Self { state: Mutex::new(State { settings, services: HashMap::new() }) }
+        Self { state: Mutex::new(State { settings, services: HashMap::new() }), cache: MapCache::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -78,6 +81,49 @@ impl Lookups {
         state.settings = Arc::new(settings);
         let settings = Arc::clone(&state.settings);
         state.services.retain(|_, orders| orders.send(Order::Renew(Arc::clone(&settings))).is_ok());
+    }
+
+    /// Sets where maps are stored for a start without their services. `None`: nowhere.
+    pub fn store_at(&self, place: Option<Place>) {
+        self.cache.set(place);
+    }
+
+    /// Writes what is to be stored and is not yet. Returns after some time in any case.
+    pub async fn flush_cache(&self) {
+        self.cache.flush().await;
+    }
+
+    /// Returns whether maps are stored.
+    pub(super) fn has_cache(&self) -> bool {
+        self.cache.is_on()
+    }
+
+    /// Returns a map as it was stored.
+    pub(super) async fn stored(&self, service: DirectoryService, map: &Map) -> Option<Stored> {
+        self.cache.load(self.name(service, map)).await
+    }
+
+    /// Stores the entries of a map.
+    pub(super) fn store_all(&self, service: DirectoryService, map: &Map, text: &[u8]) {
+        self.cache.note_all(self.name(service, map), text.to_vec());
+    }
+
+    /// Stores what a service has said of a key.
+    pub(super) fn store_key(&self, service: DirectoryService, map: &Map, key: &[u8], entry: Option<&[u8]>) {
+        if self.has_cache() {
+            self.cache.note_key(self.name(service, map), key, entry);
+        }
+    }
+
+    /// Forgets a map that the service does not have any more.
+    pub(super) fn store_gone(&self, service: DirectoryService, map: &Map) {
+        if self.has_cache() {
+            self.cache.note_gone(self.name(service, map));
+        }
+    }
+
+    fn name(&self, service: DirectoryService, map: &Map) -> Name {
+        (service.name(), stored::identity(service.name(), map, &self.lock().settings))
     }
 
     /// Ends idle processes now, and waits until they have ended.

@@ -153,6 +153,9 @@ impl Check {
                 self.report.extend(service::options(Path::new(file)));
             }
         }
+        if let Some(directory) = &configuration.native.cache.directory {
+            self.report.extend(permissions::cache(directory, Path::new(configuration::AUTOFS_TOML)));
+        }
         let (name, underscore) = master::name(None, &configuration.conf.autofs);
         self.configuration = configuration;
         self.master(&name, underscore);

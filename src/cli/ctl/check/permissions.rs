@@ -49,6 +49,35 @@ pub(super) fn owner(entry: &MasterEntry) -> Vec<Diagnostic> {
     unknown.map(warn).collect()
 }
 
+/// Examines the directory of the map cache that `file` names.
+pub(super) fn cache(directory: &Path, file: &Path) -> Option<Diagnostic> {
+    let shown = Escaped::path(directory);
+    let error =
+        |why: String, help: String| Some(Diagnostic::error("cache::directory", Position::whole(file), why).help(help));
+    let stat = match path::lstat(directory) {
+        Ok(stat) => stat,
+        Err(_) => {
+            let parent = directory.parent()?;
+            if path::stat(parent).is_ok_and(|stat| stat.is_dir()) {
+                return None;
+            }
+            let why = format!("the map cache {shown} cannot be made: there is no directory {}", Escaped::path(parent));
+            return error(why, format!("mkdir -p {}", Escaped::path(parent)));
+        }
+    };
+    if !stat.is_dir() {
+        return error(
+            format!("the map cache {shown} is not a directory"),
+            "name a directory that only root uses".to_owned(),
+        );
+    }
+    if stat.uid != 0 {
+        return error(format!("the map cache {shown} does not belong to root"), format!("chown root {shown}"));
+    }
+    let why = format!("others than root can write to the map cache {shown}");
+    if stat.mode & 0o022 != 0 { error(why, format!("chmod go-w {shown}")) } else { None }
+}
+
 /// Warns of a script whose interpreter does not exist, as `is_missing` says.
 pub(super) fn interpreter(text: &[u8], file: &Arc<Path>, is_missing: impl Fn(&Path) -> bool) -> Option<Diagnostic> {
     let first = text.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
