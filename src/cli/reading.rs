@@ -8,7 +8,9 @@ use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use crate::config::{AmdConf, native};
-use crate::map::{Macros, MasterEntry, SourceSpec};
+use crate::directory::Scope;
+use crate::directory::protocol::Trouble;
+use crate::map::{Macros, MasterEntry, SourceKind, SourceSpec};
 use crate::source::configuration::{Configuration, ConfigurationFiles, ReadConfiguration};
 use crate::source::master::{MasterFiles, Reading};
 use crate::source::{
@@ -19,6 +21,9 @@ use crate::text::Diagnostic;
 
 /// How long one file, or one map with all that it includes, may take.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long a directory service may take for one map.
+const PROBE: Duration = Duration::from_secs(15);
 
 /// Threads that read.
 const WIDTH: usize = 4;
@@ -107,6 +112,26 @@ impl Reader {
     /// Opens a map; nothing is read yet.
     pub(super) fn open(&self, spec: &SourceSpec, mode: Mode) -> Arc<dyn MapSource> {
         open(spec, mode, &self.environment)
+    }
+
+    /// Returns how maps without a path are found.
+    pub(super) fn names(&self) -> &Arc<Names> {
+        &self.environment.names
+    }
+
+    /// Asks a directory service for a map.
+    ///
+    /// # Errors
+    /// The map cannot be read, and why.
+    pub(super) fn probe(
+        &self,
+        kind: SourceKind,
+        name: &[u8],
+        scope: Scope,
+    ) -> Result<service::Probed, (Trouble, String)> {
+        let deadline = Instant::now() + PROBE;
+        let probed = self.wait(service::probe(&self.environment.lookups, kind, name, scope, deadline));
+        probed.unwrap_or_else(|| Err((Trouble::Unavailable, "it does not answer in time".to_owned())))
     }
 
     /// Reads a map. Returns its entries, and what is wrong with it.

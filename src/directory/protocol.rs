@@ -41,6 +41,8 @@ pub enum Question {
     Lookup(Vec<u8>),
     /// All entries.
     Entries,
+    /// Where the map is, in words. It is looked for anew.
+    Probe,
 }
 
 /// A message to the lookup process.
@@ -202,6 +204,7 @@ impl Request {
                     Question::Ready => writer.u8(0),
                     Question::Lookup(key) => writer.u8(1).bytes(key),
                     Question::Entries => writer.u8(2),
+                    Question::Probe => writer.u8(3),
                 };
             }
         }
@@ -229,6 +232,7 @@ impl Request {
                     0 => Question::Ready,
                     1 => Question::Lookup(reader.bytes()?),
                     2 => Question::Entries,
+                    3 => Question::Probe,
                     _ => return Err(WireError::Kind),
                 };
                 Self::Ask { id, within, map, question }
@@ -296,7 +300,10 @@ mod tests {
 
     fn request() -> impl Strategy<Value = Request> {
         let scope = prop_oneof![Just(Scope::Indirect), Just(Scope::Direct), Just(Scope::Master)];
-        let question = prop_oneof![Just(Question::Ready), bytes().prop_map(Question::Lookup), Just(Question::Entries)];
+        let question = {
+            use Question::{Entries, Lookup, Probe, Ready};
+            prop_oneof![Just(Ready), bytes().prop_map(Lookup), Just(Entries), Just(Probe)]
+        };
         let map = (any::<bool>(), scope, bytes()).prop_map(|(secure, scope, name)| Map { secure, scope, name });
         let ask = (any::<u32>(), any::<u32>(), map, question).prop_map(|(id, within, map, question)| Request::Ask {
             id,

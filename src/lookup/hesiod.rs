@@ -42,6 +42,15 @@ impl Service for HesiodService {
         self.configuration.as_ref().map(drop).map_err(Failure::unusable)
     }
 
+    fn probe(&self, _: &Map, _: Instant) -> Result<String, Failure> {
+        let configuration = self.configuration.as_ref().map_err(Failure::unusable)?;
+        let name = configuration.name(b"KEY").unwrap_or_default();
+        match resolver::query(&name, resolver::Class::Internet, Record::Txt) {
+            Err(ResolveError::Failed(why)) => Err(Failure::unavailable(why)),
+            _ => Ok(format!("records {name}; the DNS lists no keys")),
+        }
+    }
+
     fn lookup(&self, _: &Map, key: &[u8], _: Instant) -> Result<Option<Entry>, Failure> {
         let configuration = self.configuration.as_ref().map_err(Failure::unusable)?;
         let Some(name) = configuration.name(key) else { return Ok(None) };

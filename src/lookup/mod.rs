@@ -64,6 +64,9 @@ trait Service: Send + Sync {
     /// Checks what can be checked without asking a server.
     fn ready(&self, map: &Map) -> Result<(), Failure>;
 
+    /// Finds a map, and says where it is.
+    fn probe(&self, map: &Map, deadline: Instant) -> Result<String, Failure>;
+
     /// Returns the entry of a key, or of the wildcard where the map may have one.
     fn lookup(&self, map: &Map, key: &[u8], deadline: Instant) -> Result<Option<Entry>, Failure>;
 

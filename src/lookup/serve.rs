@@ -137,6 +137,10 @@ impl Server {
                     Some(entry) => Reply::Found { entry: entry.text, holds: entry.holds },
                     None => Reply::NotFound,
                 }),
+                Question::Probe => self
+                    .service
+                    .probe(map, *deadline)
+                    .map(|text| Reply::Found { entry: text.into_bytes(), holds: None }),
                 Question::Entries => self.entries(*id, map, *deadline),
             }
         };

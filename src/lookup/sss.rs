@@ -39,6 +39,14 @@ impl Service for SssService {
         self.library().map(drop)
     }
 
+    fn probe(&self, map: &Map, _: Instant) -> Result<String, Failure> {
+        match self.library()?.open(&map.name) {
+            Ok(_) => Ok("sssd has the map".to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::no_map(map)),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
     fn lookup(&self, map: &Map, key: &[u8], _: Instant) -> Result<Option<Entry>, Failure> {
         let mut open = match self.library()?.open(&map.name) {
             Ok(open) => open,

@@ -1,5 +1,6 @@
 //! LDAP, with the system's libldap and a [stand-in](ldap_server) for the server.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -9,7 +10,7 @@ use super::common::daemon::Daemon;
 use super::common::ldap_server::{self, Directory, Mode};
 use super::common::suite::case;
 use super::common::world::put;
-use super::common::{secs, site, table, visit, wait_for};
+use super::common::{output, secs, site, table, visit, wait_for};
 
 const ENTRY: &str = "-fstype=tmpfs,size=64k :k";
 
@@ -73,6 +74,42 @@ fn a_server_that_is_missing_at_the_start_brings_its_maps() {
     wait_for("the keys", secs(5), || (visit::list("/mnt/browse") == ["a", "b"]).then_some(()));
     visit::serves("/mnt/direct/d");
     daemon.stop();
+}
+
+#[case]
+fn sources_are_probed() {
+    let Some(mut ldap) = install() else { return };
+    site::master("/mnt/browse ldap:auto.m\n/mnt/none ldap:auto.none\n/mnt/any auto.any\n/mnt/file /etc/auto.file\n");
+    let probe = || {
+        let said =
+            output(Command::new("autofsctl").args(["check", "--probe"]), secs(20)).expect("an answer of autofsctl");
+        (said.status.code().unwrap(), String::from_utf8_lossy(&said.stdout).into_owned())
+    };
+    ldap.start();
+    let (status, said) = probe();
+    let line =
+        |name: &str| said.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {said}"));
+    for (source, words) in [
+        ("ldap:auto.m ", ["ok", " 2 ", "automountMapName=auto.m,dc=ex at ldap://127.0.0.1", "automountKey"]),
+        ("ldap:auto.none ", ["failed", "no such map below dc=ex", "automountMap", "nisMap"]),
+        ("ldap:auto.any ", ["ok", " 2 ", "", ""]),
+        ("file:auto.any ", ["absent", "No such file", "", ""]),
+        ("file:/etc/auto.file ", ["ok", "it can be read", "", ""]),
+    ] {
+        for word in words {
+            assert!(line(source).contains(word), "{source}: {word}: {said}");
+        }
+    }
+    assert_eq!(status, 1, "{said}");
+    ldap.set("auto.none", "a", ENTRY);
+    assert_eq!(probe().0, 0, "{}", probe().1);
+    ldap.stop();
+    let (status, said) = probe();
+    assert!(said.contains("Can't contact LDAP server"), "{said}");
+    assert_eq!(status, 1);
+    let said = output(Command::new("autofsctl").args(["--json", "check", "--probe"]), secs(20)).unwrap();
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(text.contains("\"verdict\":\"failed\"") || text.contains("\"verdict\": \"failed\""), "{text}");
 }
 
 /// Whatever happens to the server: lookups end at their deadline, other maps are not delayed, what it said before is served, no

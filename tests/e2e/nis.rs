@@ -1,5 +1,7 @@
 //! NIS, with a [stand-in](ypserv) for its servers.
 
+use std::process::Command;
+
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
@@ -7,7 +9,7 @@ use super::common::daemon::Daemon;
 use super::common::suite::case;
 use super::common::world::put;
 use super::common::ypserv;
-use super::common::{secs, site, table, visit, wait_for};
+use super::common::{output, secs, site, table, visit, wait_for};
 
 const ENTRY: &str = "-fstype=tmpfs,size=64k :k";
 
@@ -70,6 +72,30 @@ fn a_server_that_is_missing_at_the_start_brings_its_maps() {
     wait_for("the keys", secs(5), || (visit::list("/mnt/browse") == ["a"]).then_some(()));
     visit::serves("/mnt/direct/d");
     daemon.stop();
+}
+
+#[case]
+fn sources_are_probed() {
+    let Some(mut nis) = ypserv::install() else { return };
+    put("/etc/nsswitch.conf", "automount: files nis\n");
+    site::master("/mnt/m auto_m\n+auto.more\n");
+    nis.set("auto.m", "a", ENTRY);
+    nis.set("auto.more", "/mnt/more", "auto.m");
+    nis.start();
+    let probe = || {
+        let said =
+            output(Command::new("autofsctl").args(["check", "--probe"]), secs(20)).expect("an answer of autofsctl");
+        (said.status.code().unwrap(), String::from_utf8_lossy(&said.stdout).into_owned())
+    };
+    let (status, said) = probe();
+    for words in ["nis:auto_m", "nis:auto.more", "domain lab, server 127.0.0.1", "master"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(status, 0, "{said}");
+    nis.stop();
+    let (status, said) = probe();
+    assert!(said.contains("failed"), "{said}");
+    assert_eq!(status, 1);
 }
 
 #[case]

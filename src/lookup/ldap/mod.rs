@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::{Entry, Failure, Service};
-use crate::directory::auth::Auth;
+use crate::directory::auth::{Auth, Method};
 use crate::directory::ldap_name::Target;
 use crate::directory::{LdapName, Map, Pair, Schema, Scope, Settings, filter, percent};
 use crate::mutex::lock;
@@ -357,6 +357,39 @@ impl Service for LdapService {
         }
         self.auth()?;
         self.library().map(drop)
+    }
+
+    fn probe(&self, map: &Map, deadline: Instant) -> Result<String, Failure> {
+        use crate::text::Escaped;
+        self.ready(map)?;
+        lock(&self.places).remove(map);
+        let Some(Place { dn, schema }) = self.place(map, deadline)? else {
+            let bases = self.settings.bases.iter().map(|base| Escaped(base).to_string()).collect::<Vec<_>>();
+            let bases = if bases.is_empty() { "the base of ldap.conf".to_owned() } else { bases.join(", ") };
+            let schemas = self.settings.schema.clone().map_or_else(Schema::known, |schema| vec![schema]);
+            let of_class =
+                |schema: &Schema| format!("{} with {}", Escaped(&schema.map_class), Escaped(&schema.map_attribute));
+            let classes: Vec<String> = schemas.iter().map(of_class).collect();
+            let text =
+                format!("the server answers, but has no such map below {bases}: neither {}", classes.join(" nor "));
+            return Err(Failure { text, ..Failure::no_map(map) });
+        };
+        let login = match self.auth()?.method {
+            Method::Anonymous => "without a login",
+            Method::Simple => "with a simple login",
+            Method::Sasl(_) | Method::Autodetect => "with a SASL login",
+        };
+        let uri = lock(&self.idle).last().and_then(|session| session.uri.clone());
+        let server = uri.map_or_else(|| "the server of ldap.conf".to_owned(), |uri| Escaped(&uri).to_string());
+        let Schema { map_class, entry_class, key, value, .. } = &schema;
+        Ok(format!(
+            "{} at {server} {login}; classes {} and {}, attributes {} and {}",
+            Escaped(&dn),
+            Escaped(map_class),
+            Escaped(entry_class),
+            Escaped(key),
+            Escaped(value)
+        ))
     }
 
     fn lookup(&self, map: &Map, key: &[u8], deadline: Instant) -> Result<Option<Entry>, Failure> {

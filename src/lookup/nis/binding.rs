@@ -69,6 +69,11 @@ impl Binding {
         Err(why.unwrap_or_else(|| "ypbind has no server for the domain".to_owned()))
     }
 
+    /// Returns the server that has answered last.
+    pub(super) fn server(&self) -> Option<std::net::Ipv4Addr> {
+        self.lock().server.map(|server| *server.ip())
+    }
+
     /// Makes a call over TCP to the server that has answered last.
     ///
     /// # Errors

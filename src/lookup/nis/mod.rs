@@ -118,6 +118,17 @@ impl Service for NisService {
         self.domain.as_ref().map(drop).map_err(Failure::unusable)
     }
 
+    fn probe(&self, map: &Map, deadline: Instant) -> Result<String, Failure> {
+        let domain = crate::text::Escaped(self.domain.as_ref().map_err(Failure::unusable)?).to_string();
+        let order = self.named(map, |map| {
+            let results = self.binding.call(map.domain, &map.order(), deadline).map_err(Failure::unavailable)?;
+            Ok(yp::order(&results))
+        })?;
+        let server = self.binding.server().map_or_else(String::new, |server| format!(", server {server}"));
+        let order = order.map_or_else(String::new, |order| format!(", order number {order}"));
+        Ok(format!("domain {domain}{server}{order}"))
+    }
+
     fn lookup(&self, map: &Map, key: &[u8], deadline: Instant) -> Result<Option<Entry>, Failure> {
         let wildcard: Option<&[u8]> = (map.scope == Scope::Indirect).then_some(b"*");
         for key in [Some(key).filter(|key| !OWN_KEYS.contains(key)), wildcard].into_iter().flatten() {

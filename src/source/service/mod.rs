@@ -3,12 +3,14 @@
 mod map;
 mod map_cache;
 mod master;
+mod probe;
 mod process;
 mod requests;
 
 pub use map::ServiceMap;
 pub use map_cache::Place;
 pub(super) use master::{Fetched, MasterMaps};
+pub use probe::{Probed, probe};
 pub use process::{Lookups, PROGRAM};
 
 use super::configuration::Configuration;

@@ -7,6 +7,7 @@ mod kind;
 mod lint;
 mod maps;
 mod permissions;
+mod probe;
 mod report;
 mod requirements;
 mod service;
@@ -48,11 +49,14 @@ pub(super) struct Arguments {
     /// Leave out warnings with this code
     #[arg(long, value_name = "CODE")]
     allow: Vec<String>,
+    /// Ask each source of the master map for its map, too, and show what it says
+    #[arg(long, conflicts_with = "files")]
+    probe: bool,
     /// Print no summary
     #[arg(long, short)]
     quiet: bool,
     /// Explain a code, or list all codes
-    #[arg(long, value_name = "CODE", num_args = 0..=1, conflicts_with_all = ["files", "kind", "deny", "allow", "quiet"])]
+    #[arg(long, value_name = "CODE", num_args = 0..=1, conflicts_with_all = ["files", "kind", "deny", "allow", "probe", "quiet"])]
     explain: Option<Option<String>>,
 }
 
@@ -75,7 +79,7 @@ pub(super) fn check(session: &Session, arguments: &Arguments) -> Result<Exit, Cl
         }
     };
     if arguments.files.is_empty() {
-        check.everything();
+        check.everything(arguments.probe);
     }
     let mut input = None;
     for file in &arguments.files {
@@ -95,7 +99,7 @@ pub(super) fn check(session: &Session, arguments: &Arguments) -> Result<Exit, Cl
     report.allow(&arguments.allow);
     session.show(&report.json(), || report.text(session.bold, !arguments.quiet))?;
     let is_denied = arguments.deny.is_some() && report.warnings() > 0;
-    Ok(if report.errors() > 0 || is_denied { Exit::No } else { Exit::Yes })
+    Ok(if report.errors() > 0 || report.has_failed() || is_denied { Exit::No } else { Exit::Yes })
 }
 
 /// The name of standard input.
@@ -142,7 +146,8 @@ impl Check {
         Ok(Self { reader, configuration, report: Report::default() })
     }
 
-    fn everything(&mut self) {
+    /// Checks all that the daemon would read. With `probe`, each source is asked for its map, too.
+    fn everything(&mut self, probe: bool) {
         let (configuration, diagnostics) = self.reader.configuration();
         self.report.extend(diagnostics);
         for file in configuration::FILES {
@@ -158,7 +163,7 @@ impl Check {
         }
         let (name, underscore) = master::name(None, &configuration.conf.autofs);
         self.configuration = configuration;
-        self.master(&name, underscore);
+        self.master_and_sources(&name, underscore, probe);
     }
 
     /// Checks a file. Without `kind`, its name and content determine what it is.
@@ -204,6 +209,11 @@ impl Check {
 
     /// A master map, all that it includes, and all maps that are named there.
     fn master(&mut self, name: &[u8], underscore: bool) {
+        self.master_and_sources(name, underscore, false);
+    }
+
+    /// As [`master`](Self::master). With `probe`, each source is asked for its map, too.
+    fn master_and_sources(&mut self, name: &[u8], underscore: bool, probe: bool) {
         let Some(master) = self.reader.master(name, underscore) else { return };
         for input in master.inputs() {
             self.count(input);
@@ -216,10 +226,14 @@ impl Check {
         }
         let inputs: Vec<PathBuf> = master.inputs().map(Path::to_owned).collect();
         self.report.extend(master.diagnostics);
-        for input in inputs {
-            self.input(&input);
+        for input in &inputs {
+            self.input(input);
         }
         Maps::new(&self.reader, &self.configuration, &mut self.report).table(&master.table);
+        if probe {
+            let inputs: Vec<&[u8]> = inputs.iter().map(|input| input.as_os_str().as_encoded_bytes()).collect();
+            self.report.set_probes(probe::probe(&self.reader, &inputs, &master.table));
+        }
     }
 
     /// Looks for what works in a file of the master map, but was probably meant in another way.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::probe::{self, Probe};
 use crate::control::Bytes;
 use crate::source::configuration;
 use crate::text::{self, Diagnostic, Escaped, Severity};
@@ -17,9 +18,20 @@ pub(super) struct Report {
     /// The diagnostics as they are logged.
     told: HashSet<(Severity, String)>,
     files: BTreeSet<PathBuf>,
+    /// What the sources have said, if they were asked.
+    probes: Option<Vec<Probe>>,
 }
 
 impl Report {
+    pub(super) fn set_probes(&mut self, probes: Vec<Probe>) {
+        self.probes = Some(probes);
+    }
+
+    /// Returns whether a source that was asked has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.probes.as_deref().is_some_and(probe::any_failed)
+    }
+
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
         if self.told.insert((diagnostic.severity, diagnostic.to_string())) {
             self.diagnostics.push(diagnostic);
@@ -118,6 +130,9 @@ impl Report {
             out += &text::render(&diagnostic, color);
             out += "\n\n";
         }
+        if let Some(probes) = self.probes.as_deref().filter(|probes| !probes.is_empty()) {
+            out += &probe::table(probes, color);
+        }
         if !summary {
             return out;
         }
@@ -138,6 +153,7 @@ impl Report {
             warnings: self.warnings(),
             files: self.files.iter().map(|file| Bytes::from(file.as_path())).collect(),
             diagnostics: self.diagnostics.iter().map(Into::into).collect(),
+            probes: self.probes.as_deref(),
         }
     }
 }
@@ -185,6 +201,8 @@ pub(super) struct Json<'a> {
     warnings: usize,
     files: Vec<Bytes>,
     diagnostics: Vec<JsonDiagnostic<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probes: Option<&'a [Probe]>,
 }
 
 /// Line and column count from 1 and are absent where the file as a whole is meant; column and length are in bytes.
