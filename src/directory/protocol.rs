@@ -43,6 +43,8 @@ pub enum Question {
     Entries,
     /// Where the map is, in words. It is looked for anew.
     Probe,
+    /// Bytes that are others after every change of the map. They come as an entry, if the service has such.
+    Version,
 }
 
 /// A message to the lookup process.
@@ -205,6 +207,7 @@ impl Request {
                     Question::Lookup(key) => writer.u8(1).bytes(key),
                     Question::Entries => writer.u8(2),
                     Question::Probe => writer.u8(3),
+                    Question::Version => writer.u8(4),
                 };
             }
         }
@@ -233,6 +236,7 @@ impl Request {
                     1 => Question::Lookup(reader.bytes()?),
                     2 => Question::Entries,
                     3 => Question::Probe,
+                    4 => Question::Version,
                     _ => return Err(WireError::Kind),
                 };
                 Self::Ask { id, within, map, question }
@@ -301,8 +305,8 @@ mod tests {
     fn request() -> impl Strategy<Value = Request> {
         let scope = prop_oneof![Just(Scope::Indirect), Just(Scope::Direct), Just(Scope::Master)];
         let question = {
-            use Question::{Entries, Lookup, Probe, Ready};
-            prop_oneof![Just(Ready), bytes().prop_map(Lookup), Just(Entries), Just(Probe)]
+            use Question::{Entries, Lookup, Probe, Ready, Version};
+            prop_oneof![Just(Ready), bytes().prop_map(Lookup), Just(Entries), Just(Probe), Just(Version)]
         };
         let map = (any::<bool>(), scope, bytes()).prop_map(|(secure, scope, name)| Map { secure, scope, name });
         let ask = (any::<u32>(), any::<u32>(), map, question).prop_map(|(id, within, map, question)| Request::Ask {

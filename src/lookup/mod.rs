@@ -67,6 +67,11 @@ trait Service: Send + Sync {
     /// Finds a map, and says where it is.
     fn probe(&self, map: &Map, deadline: Instant) -> Result<String, Failure>;
 
+    /// Returns bytes that are others after every change of a map. `None`: only reading the map tells.
+    fn version(&self, _map: &Map, _deadline: Instant) -> Result<Option<Vec<u8>>, Failure> {
+        Ok(None)
+    }
+
     /// Returns the entry of a key, or of the wildcard where the map may have one.
     fn lookup(&self, map: &Map, key: &[u8], deadline: Instant) -> Result<Option<Entry>, Failure>;
 

@@ -141,6 +141,10 @@ impl Server {
                     .service
                     .probe(map, *deadline)
                     .map(|text| Reply::Found { entry: text.into_bytes(), holds: None }),
+                Question::Version => self.service.version(map, *deadline).map(|version| match version {
+                    Some(version) => Reply::Found { entry: version, holds: None },
+                    None => Reply::NotFound,
+                }),
                 Question::Entries => self.entries(*id, map, *deadline),
             }
         };

@@ -35,6 +35,10 @@ struct Shared {
     maps: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
     mode: Mutex<Mode>,
     searches: AtomicUsize,
+    /// Entries of maps that were sent.
+    sent: AtomicUsize,
+    /// How many changes there were.
+    changes: AtomicUsize,
 }
 
 /// The directory, with a server that can be stopped.
@@ -60,7 +64,13 @@ pub fn install() -> Directory {
              ldap_uri = \"ldap://127.0.0.1\"\nsearch_base = \"{BASE}\"\n"
         ),
     );
-    let shared = Shared { maps: Mutex::default(), mode: Mutex::new(Mode::Answer), searches: AtomicUsize::new(0) };
+    let shared = Shared {
+        maps: Mutex::default(),
+        mode: Mutex::new(Mode::Answer),
+        searches: AtomicUsize::new(0),
+        sent: AtomicUsize::new(0),
+        changes: AtomicUsize::new(0),
+    };
     Directory { shared: Arc::new(shared), server: None }
 }
 
@@ -69,6 +79,12 @@ impl Directory {
     pub fn set(&self, map: &str, key: &str, value: &str) {
         let mut maps = self.shared.maps.lock().unwrap();
         maps.entry(map.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
+        self.shared.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many entries of maps were sent.
+    pub fn sent(&self) -> usize {
+        self.shared.sent.load(Ordering::Relaxed)
     }
 
     /// Sets what comes of requests from now on.
@@ -167,12 +183,17 @@ impl Shared {
                     wanted.push(String::from_utf8_lossy(name).to_lowercase());
                 }
                 let all = self.entries();
-                if !all.iter().any(|entry| entry.dn.to_lowercase() == base) {
+                if !base.is_empty() && !all.iter().any(|entry| entry.dn.to_lowercase() == base) {
                     return result(0x65, 32);
                 }
                 let mut replies = Vec::new();
+                if base.is_empty() {
+                    let root = Entry { dn: String::new(), attributes: vec![("namingContexts", BASE.to_owned())] };
+                    return [reply(root.encode(&wanted)), result(0x65, 0)].concat();
+                }
                 for entry in all.iter().filter(|entry| entry.is_in(&base, scope) && entry.matches(filter)) {
                     replies.extend(reply(entry.encode(&wanted)));
+                    self.sent.fetch_add(usize::from(entry.is_of_a_map()), Ordering::Relaxed);
                 }
                 replies.extend(result(0x65, 0));
                 replies
@@ -183,7 +204,9 @@ impl Shared {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        let mut all = vec![Entry { dn: BASE.to_owned(), attributes: vec![("objectClass", "domain".to_owned())] }];
+        let number = format!("{:06}", self.changes.load(Ordering::Relaxed));
+        let attributes = vec![("objectClass", "domain".to_owned()), ("contextCSN", number)];
+        let mut all = vec![Entry { dn: BASE.to_owned(), attributes }];
         for (map, entries) in &*self.maps.lock().unwrap() {
             let dn = format!("automountMapName={map},{BASE}");
             for (key, value) in entries {
@@ -205,6 +228,10 @@ impl Shared {
 }
 
 impl Entry {
+    fn is_of_a_map(&self) -> bool {
+        self.attributes.iter().any(|(name, _)| *name == "automountKey")
+    }
+
     fn is_in(&self, base: &str, scope: u8) -> bool {
         let dn = self.dn.to_lowercase();
         match scope {

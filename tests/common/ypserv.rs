@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -38,6 +38,8 @@ struct Shared {
     bound: Mutex<u16>,
     /// When maps were made.
     order: Mutex<u32>,
+    /// How many maps were sent as a whole.
+    sent: AtomicUsize,
 }
 
 /// The machine's NIS, with a server that can be stopped.
@@ -72,6 +74,11 @@ impl Nis {
         let mut maps = self.shared.maps.lock().unwrap();
         maps.entry(map.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
         *self.shared.order.lock().unwrap() += 1;
+    }
+
+    /// How many maps were sent as a whole.
+    pub fn sent(&self) -> usize {
+        self.shared.sent.load(Ordering::Relaxed)
     }
 
     /// Starts the server, on other ports than before. ypbind does not learn of it unless this is the first start.
@@ -205,6 +212,7 @@ impl Shared {
             (4, _) => pair(results, map.first_key_value()),
             (5, Some(key)) => pair(results, after(key)),
             (ALL, _) => {
+                self.sent.fetch_add(1, Ordering::Relaxed);
                 for entry in map {
                     pair(results.number(1), Some(entry));
                 }

@@ -77,6 +77,33 @@ fn a_server_that_is_missing_at_the_start_brings_its_maps() {
 }
 
 #[case]
+fn a_reload_without_a_change_reads_no_map_again() {
+    let Some(mut ldap) = install() else { return };
+    ldap.start();
+    let daemon = Daemon::serving(POINTS);
+    wait_for("the keys", secs(5), || (visit::list("/mnt/browse") == ["a", "b"]).then_some(()));
+    let reload = || {
+        let said = output(Command::new("autofsctl").arg("reload"), secs(20)).expect("an answer of autofsctl");
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
+    };
+    reload();
+    let before = ldap.sent();
+    assert!(before > 0);
+    for _ in 0..3 {
+        reload();
+    }
+    assert_eq!(ldap.sent(), before);
+    // A change is read.
+    ldap.set("auto.m", "new", ENTRY);
+    ldap.set("auto.more", "/mnt/added", "auto.any");
+    reload();
+    assert!(ldap.sent() > before);
+    wait_for("a new line of the master map", secs(5), || table::autofs("/mnt/added"));
+    wait_for("a new key", secs(5), || visit::list("/mnt/browse").contains(&"new".to_owned()).then_some(()));
+    daemon.stop();
+}
+
+#[case]
 fn sources_are_probed() {
     let Some(mut ldap) = install() else { return };
     site::master("/mnt/browse ldap:auto.m\n/mnt/none ldap:auto.none\n/mnt/any auto.any\n/mnt/file /etc/auto.file\n");

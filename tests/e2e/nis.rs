@@ -75,6 +75,32 @@ fn a_server_that_is_missing_at_the_start_brings_its_maps() {
 }
 
 #[case]
+fn a_reload_without_a_change_reads_no_map_again() {
+    let Some(mut nis) = ypserv::install() else { return };
+    put("/etc/nsswitch.conf", "automount: files nis\n");
+    site::master("/mnt/m nis:auto.m browse\n+auto.more\n");
+    nis.set("auto.m", "a", ENTRY);
+    nis.set("auto.more", "/mnt/more", "auto.m");
+    nis.start();
+    let daemon = Daemon::serving(&["/mnt/m", "/mnt/more"]);
+    wait_for("the keys", secs(5), || (visit::list("/mnt/m") == ["a"]).then_some(()));
+    let reload = || {
+        let said = output(Command::new("autofsctl").arg("reload"), secs(20)).expect("an answer of autofsctl");
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
+    };
+    reload();
+    let before = nis.sent();
+    assert!(before > 0);
+    reload();
+    reload();
+    assert_eq!(nis.sent(), before);
+    nis.set("auto.m", "b", ENTRY);
+    reload();
+    wait_for("a new key", secs(5), || (visit::list("/mnt/m") == ["a", "b"]).then_some(()));
+    daemon.stop();
+}
+
+#[case]
 fn sources_are_probed() {
     let Some(mut nis) = ypserv::install() else { return };
     put("/etc/nsswitch.conf", "automount: files nis\n");

@@ -4,6 +4,7 @@ mod auth_file;
 mod login;
 mod race;
 mod servers;
+mod version;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
@@ -390,6 +391,12 @@ impl Service for LdapService {
             Escaped(key),
             Escaped(value)
         ))
+    }
+
+    fn version(&self, map: &Map, deadline: Instant) -> Result<Option<Vec<u8>>, Failure> {
+        self.ready(map)?;
+        let Some(place) = self.place(map, deadline)? else { return Ok(None) };
+        self.with(map, deadline, |connection| version::of(connection, &place.dn, self.timeout(deadline)))
     }
 
     fn lookup(&self, map: &Map, key: &[u8], deadline: Instant) -> Result<Option<Entry>, Failure> {

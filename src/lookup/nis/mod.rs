@@ -11,7 +11,7 @@ use binding::Binding;
 use super::{Entry, Failure, Service};
 use crate::directory::{Map, Pair, Scope};
 use crate::rpc::yp::{self, YpError};
-use crate::sys::user;
+use crate::sys::{clock, user};
 
 /// Keys that servers keep in a map for themselves.
 const OWN_KEYS: [&[u8]; 6] =
@@ -19,6 +19,9 @@ const OWN_KEYS: [&[u8]; 6] =
 
 /// Entries that are read one by one, at most, from a server that cannot send them at once.
 const ONE_BY_ONE_MAX: usize = 1 << 17;
+
+/// Seconds after which a map is not made again with the same order number. Clocks may differ by some of them.
+const SETTLED: u64 = 5;
 
 /// The service.
 #[derive(Debug)]
@@ -127,6 +130,18 @@ impl Service for NisService {
         let server = self.binding.server().map_or_else(String::new, |server| format!(", server {server}"));
         let order = order.map_or_else(String::new, |order| format!(", order number {order}"));
         Ok(format!("domain {domain}{server}{order}"))
+    }
+
+    fn version(&self, map: &Map, deadline: Instant) -> Result<Option<Vec<u8>>, Failure> {
+        let order = self.named(map, |map| {
+            let results = self.binding.call(map.domain, &map.order(), deadline).map_err(Failure::unavailable)?;
+            // Some servers have no order numbers.
+            Ok(yp::order(&results)
+                .map_err(|error| if matches!(error, YpError::NoMap) { error } else { YpError::NoKey }))
+        })?;
+        // It is the second in which the map was made: within the same second, the map may be made once more.
+        let is_over = |order: &u32| u64::from(*order) + SETTLED < clock::since_1970();
+        Ok(order.filter(is_over).map(|order| order.to_be_bytes().to_vec()))
     }
 
     fn lookup(&self, map: &Map, key: &[u8], deadline: Instant) -> Result<Option<Entry>, Failure> {

@@ -77,6 +77,8 @@ struct State {
     answered_at: u64,
     /// When `index` was given to the map cache.
     stored: Option<Instant>,
+    /// The version of the map, asked before `index` was read.
+    version: Option<Vec<u8>>,
 }
 
 impl ServiceMap {
@@ -233,13 +235,15 @@ impl Shared {
     }
 
     async fn read_all(&self, deadline: Instant) -> Result<Arc<Entries>, Arc<SourceError>> {
+        let version = match version(&self.lookups, self.service, &self.map, deadline).await {
+            Ok(version) => version,
+            Err((trouble, reason)) => return Err(self.failed(trouble, &reason)),
+        };
+        if let Some(entries) = self.unchanged(version.as_deref()) {
+            return Ok(entries);
+        }
         let read = all(&self.lookups, self.service, &self.map, deadline).await;
-        let (pairs, truncated) = read.map_err(|(trouble, reason)| {
-            if trouble == Trouble::NoMap {
-                self.lookups.store_gone(self.service, &self.map);
-            }
-            self.error(trouble, &reason)
-        })?;
+        let (pairs, truncated) = read.map_err(|(trouble, reason)| self.failed(trouble, &reason))?;
         if truncated && self.mode == Mode::Direct {
             let reason = "the server does not give all of its entries: raise its size limit for automount";
             self.answered.store(true, Ordering::Relaxed);
@@ -253,6 +257,7 @@ impl Shared {
             let too_long = || self.error(Trouble::Unavailable, "it has too many entries");
             state.index = Some(Arc::new(index.ok_or_else(too_long)?));
         }
+        state.version = version;
         let was_recalled = std::mem::take(&mut state.is_recalled);
         self.note_answer(&mut state);
         // What was asked by key may be older than this.
@@ -265,6 +270,22 @@ impl Shared {
             self.lookups.store_all(self.service, &self.map, index.text());
         }
         Ok(Arc::new(Entries::of_file(&index)))
+    }
+
+    fn failed(&self, trouble: Trouble, reason: &str) -> Arc<SourceError> {
+        if trouble == Trouble::NoMap {
+            self.lookups.store_gone(self.service, &self.map);
+        }
+        self.error(trouble, reason)
+    }
+
+    /// Returns the entries that were read last, if the map still has the version that it had then.
+    fn unchanged(&self, version: Option<&[u8]>) -> Option<Arc<Entries>> {
+        let mut state = self.lock();
+        let is_same = version.is_some() && state.version.as_deref() == version && !state.is_recalled;
+        let index = state.index.clone().filter(|_| is_same)?;
+        self.note_answer(&mut state);
+        Some(Arc::new(Entries::of_file(&index)))
     }
 
     /// Returns the entries of the map cache, if it has them.
@@ -391,6 +412,21 @@ pub(super) async fn all(
                 return Err((Trouble::Unavailable, "its lookup process has ended".to_owned()));
             }
         }
+    }
+}
+
+/// Asks for the version of a map. Returns `None` if the service has no versions.
+pub(super) async fn version(
+    lookups: &Lookups,
+    service: DirectoryService,
+    map: &Map,
+    deadline: Instant,
+) -> Result<Option<Vec<u8>>, (Trouble, String)> {
+    match lookups.ask(service, map.clone(), Question::Version, deadline).recv().await {
+        Some(Reply::Found { entry, .. }) => Ok(Some(entry)),
+        Some(Reply::NotFound) => Ok(None),
+        Some(Reply::Failed(trouble, reason)) => Err((trouble, reason)),
+        _ => Err((Trouble::Unavailable, "its lookup process has ended".to_owned())),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::map::{all, place, text};
+use super::map::{all, place, text, version};
 use super::{DirectoryService, Lookups};
 use crate::directory::protocol::Trouble;
 use crate::directory::{Map, Scope};
@@ -33,6 +33,18 @@ struct Last {
     lines: Lines,
     /// When they were given to the map cache. `None`: they are from it.
     stored: Option<Instant>,
+    /// The version of the map, asked before they were read.
+    version: Option<Vec<u8>>,
+}
+
+/// What reading a master map has given.
+enum Read {
+    /// It has not changed.
+    Unchanged(Lines),
+    /// All lines, with the version of the map.
+    All(Lines, Option<Vec<u8>>),
+    /// Some of the lines.
+    Truncated,
 }
 
 /// A master map as it is or was.
@@ -66,14 +78,14 @@ impl MasterMaps {
         deadline: Instant,
     ) -> Fetched {
         let map = Map { secure: kind == SourceKind::Ldaps, scope: Scope::Master, name: name.to_vec() };
-        let read = timeout_at(deadline, all(&self.lookups, service, &map, deadline)).await;
+        let read = timeout_at(deadline, self.read(service, &map, deadline)).await;
         let (trouble, reason) = match read {
-            Ok(Ok((_, true))) => {
+            Ok(Ok(Read::Truncated)) => {
                 (Trouble::Unavailable, "the server does not give all lines: raise its size limit".to_owned())
             }
-            Ok(Ok((pairs, false))) => {
-                let lines = Arc::new(text(&pairs, false));
-                self.note(service, map, &lines);
+            Ok(Ok(Read::Unchanged(lines))) => return Fetched::Fresh(lines),
+            Ok(Ok(Read::All(lines, version))) => {
+                self.note(service, map, &lines, version);
                 return Fetched::Fresh(lines);
             }
             Ok(Err(failed)) => failed,
@@ -101,17 +113,30 @@ impl MasterMaps {
         }
     }
 
+    /// Reads a master map, unless it still has the version with which it was read last.
+    async fn read(&self, service: DirectoryService, map: &Map, deadline: Instant) -> Result<Read, (Trouble, String)> {
+        let version = version(&self.lookups, service, map, deadline).await?;
+        if let Some(known) = lock(&self.last).get(&(service, map.clone())) {
+            if version.is_some() && known.version == version {
+                return Ok(Read::Unchanged(Arc::clone(&known.lines)));
+            }
+        }
+        let (pairs, truncated) = all(&self.lookups, service, map, deadline).await?;
+        Ok(if truncated { Read::Truncated } else { Read::All(Arc::new(text(&pairs, false)), version) })
+    }
+
     /// Keeps what was read, in memory and in the map cache.
-    fn note(&self, service: DirectoryService, map: Map, lines: &Lines) {
+    fn note(&self, service: DirectoryService, map: Map, lines: &Lines, version: Option<Vec<u8>>) {
         let mut last = lock(&self.last);
-        let is_same = |known: &&Last| known.lines == *lines && known.stored.is_some_and(|at| at.elapsed() < HOUR);
-        if last.get(&(service, map.clone())).filter(is_same).is_some() {
+        let is_same = |known: &Last| known.lines == *lines && known.stored.is_some_and(|at| at.elapsed() < HOUR);
+        if let Some(known) = last.get_mut(&(service, map.clone())).filter(|known| is_same(known)) {
+            known.version = version;
             return;
         }
         if self.lookups.has_cache() {
             self.lookups.store_all(service, &map, lines);
         }
-        last.insert((service, map), Last { lines: Arc::clone(lines), stored: Some(Instant::now()) });
+        last.insert((service, map), Last { lines: Arc::clone(lines), stored: Some(Instant::now()), version });
     }
 
     /// Learns what the map cache has of a master map that was not read since the start.
@@ -121,7 +146,7 @@ impl MasterMaps {
             return;
         }
         if let Some(whole) = self.lookups.stored(service, map).await.and_then(|stored| stored.whole) {
-            lock(&self.last).entry(id).or_insert(Last { lines: Arc::new(whole), stored: None });
+            lock(&self.last).entry(id).or_insert(Last { lines: Arc::new(whole), stored: None, version: None });
         }
     }
 
