@@ -38,6 +38,10 @@ fn read() -> Result<Configuration, String> {
 }
 
 impl Service for HesiodService {
+    fn needs_root(&self) -> bool {
+        false
+    }
+
     fn ready(&self, _: &Map) -> Result<(), Failure> {
         self.configuration.as_ref().map(drop).map_err(Failure::unusable)
     }

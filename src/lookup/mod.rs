@@ -2,7 +2,8 @@
 //!
 //! The libraries of directory services block, and what servers send is parsed by them. So they run in a process of their own:
 //! if one hangs, crashes or leaks, the worker kills that process and starts another one. The process has no capabilities, no
-//! descriptors but a socket to the worker, and an environment made from nothing. It ends when the worker closes the
+//! descriptors but a socket to the worker, and an environment made from nothing. It runs as nobody where the service can be asked by
+//! anybody. It ends when the worker closes the
 //! socket.
 
 mod hesiod;
@@ -61,6 +62,9 @@ struct Entry {
 
 /// One directory service. Several threads ask it at a time.
 trait Service: Send + Sync {
+    /// Returns whether it must be asked by root: for a file that only root can read, or a server that asks who calls.
+    fn needs_root(&self) -> bool;
+
     /// Checks what can be checked without asking a server.
     fn ready(&self, map: &Map) -> Result<(), Failure>;
 

@@ -54,7 +54,6 @@ struct Server {
 pub(super) fn run(open: impl FnOnce(Settings) -> Option<Box<dyn Service>>) -> io::Result<()> {
     heap::configure();
     children::set_name(c"automount-look")?;
-    children::drop_capabilities()?;
     children::limit_memory(MEMORY)?;
     let socket = UnixStream::from(fds::duplicate(io::stdin().as_fd())?);
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
@@ -73,6 +72,12 @@ pub(super) fn run(open: impl FnOnce(Settings) -> Option<Box<dyn Service>>) -> io
                 (Request::Settings(settings), None) => {
                     let service = open.take().and_then(|open| open(settings));
                     let service = service.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
+                    // The credentials have been read; no server was asked yet.
+                    if !service.needs_root() {
+                        // Where there is no such user, it stays root without capabilities.
+                        let _ = children::become_nobody();
+                    }
+                    children::drop_capabilities()?;
                     let (socket, writing) = (socket.try_clone()?, Mutex::default());
                     let (queue, arrived) = (Mutex::default(), Condvar::new());
                     server = Some(Arc::new(Server { service, socket, writing, queue, arrived }));

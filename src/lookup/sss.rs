@@ -35,6 +35,11 @@ fn failure(error: &io::Error) -> Failure {
 }
 
 impl Service for SssService {
+    /// sssd may answer root only.
+    fn needs_root(&self) -> bool {
+        true
+    }
+
     fn ready(&self, _: &Map) -> Result<(), Failure> {
         self.library().map(drop)
     }

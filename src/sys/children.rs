@@ -188,6 +188,20 @@ pub fn adopt_orphans() -> io::Result<()> {
     Ok(prctl::set_child_subreaper(true)?)
 }
 
+/// Becomes the user and the group "nobody" (65534) without other groups. To be called while there is one thread, and before
+/// [`drop_capabilities`].
+///
+/// # Errors
+/// Returns the errors of setgroups(2), setresgid(2) and setresuid(2): a user namespace may not have this user. Then the process stays
+/// what it was, possibly without groups.
+pub fn become_nobody() -> io::Result<()> {
+    const NOBODY: u32 = 65_534;
+    let (user, group) = (nix::unistd::Uid::from_raw(NOBODY), nix::unistd::Gid::from_raw(NOBODY));
+    nix::unistd::setgroups(&[])?;
+    nix::unistd::setresgid(group, group, group)?;
+    Ok(nix::unistd::setresuid(user, user, user)?)
+}
+
 /// Gives all capabilities up, and those of programs that this process may start. What belongs to the user of the process can
 /// still be used.
 ///

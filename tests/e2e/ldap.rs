@@ -1,5 +1,7 @@
 //! LDAP, with the system's libldap and a [stand-in](ldap_server) for the server.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -100,6 +102,59 @@ fn a_reload_without_a_change_reads_no_map_again() {
     assert!(ldap.sent() > before);
     wait_for("a new line of the master map", secs(5), || table::autofs("/mnt/added"));
     wait_for("a new key", secs(5), || visit::list("/mnt/browse").contains(&"new".to_owned()).then_some(()));
+    daemon.stop();
+}
+
+/// The line of `/proc/PID/status` of the lookup process.
+fn of_lookup_process(daemon: &Daemon, line: &str) -> String {
+    wait_for("a lookup process", secs(5), || {
+        let is_lookup = |pid: &i32| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.windows(17).any(|word| word == b"--internal-lookup")
+        };
+        let pid = daemon.group().into_iter().find(is_lookup)?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        status.lines().find_map(|found| found.strip_prefix(line)).map(|rest| rest.trim().to_owned())
+    })
+}
+
+#[case]
+fn the_lookup_process_is_nobody_unless_the_login_needs_root() {
+    let Some(mut ldap) = install() else { return };
+    ldap.start();
+    site::master("/mnt/any ldap:auto.any\n");
+    let mut daemon = Daemon::serving(&["/mnt/any"]);
+    visit::serves("/mnt/any/a");
+    assert_eq!(of_lookup_process(&daemon, "Uid:"), "65534\t65534\t65534\t65534");
+    assert_eq!(of_lookup_process(&daemon, "Gid:"), "65534\t65534\t65534\t65534");
+    assert_eq!(of_lookup_process(&daemon, "Groups:"), "");
+    for set in ["CapEff:", "CapPrm:", "CapInh:"] {
+        assert_eq!(of_lookup_process(&daemon, set), "0000000000000000", "{set}");
+    }
+    let element = |attributes: &str| {
+        format!("<?xml version=\"1.0\" ?>\n<autofs_ldap_sasl_conf usetls=\"no\" tlsrequired=\"no\" {attributes} />\n")
+    };
+    let auth = |attributes: &str| {
+        put("/etc/autofs_ldap_auth.conf", element(attributes));
+        fs::set_permissions("/etc/autofs_ldap_auth.conf", fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    for (number, (attributes, user)) in [
+        ("authrequired=\"simple\" user=\"cn=a,dc=ex\" secret=\"x\"", "65534"),
+        ("authrequired=\"yes\" authtype=\"EXTERNAL\" external_cert=\"/etc/c\" external_key=\"/etc/k\"", "0"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        auth(attributes);
+        daemon.signal(Signal::SIGHUP);
+        wait_for("another lookup process", secs(15), || {
+            _ = visit::enter(format!("/mnt/any/{number}-{}", of_lookup_process(&daemon, "Pid:")));
+            (of_lookup_process(&daemon, "Uid:").starts_with(&format!("{user}\t"))
+                && daemon.log().matches("re-reading map").count() > number)
+                .then_some(())
+        });
+        assert_eq!(of_lookup_process(&daemon, "CapEff:"), "0000000000000000");
+    }
     daemon.stop();
 }
 

@@ -346,6 +346,17 @@ fn value(entry: &ldap::Entry) -> Vec<u8> {
 }
 
 impl Service for LdapService {
+    /// Kerberos and client certificates have files of root, and a server behind a socket of this machine asks who calls.
+    fn needs_root(&self) -> bool {
+        let is_local = |uri: &Vec<u8>| uri.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"ldapi:"));
+        let is_plain =
+            |auth: &Auth| matches!(auth.method, Method::Anonymous | Method::Simple) && auth.certificate.is_none();
+        // Without servers in autofs.conf, ldap.conf may name a local one, or the map itself.
+        self.settings.uris.is_empty()
+            || self.settings.uris.iter().any(is_local)
+            || !self.auth.as_ref().is_ok_and(is_plain)
+    }
+
     fn ready(&self, map: &Map) -> Result<(), Failure> {
         let attribute = LdapName::parse(&map.name);
         if let Some(attribute) = attribute.target.first_attribute() {

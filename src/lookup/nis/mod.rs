@@ -117,6 +117,10 @@ impl NisService {
 }
 
 impl Service for NisService {
+    fn needs_root(&self) -> bool {
+        false
+    }
+
     fn ready(&self, _: &Map) -> Result<(), Failure> {
         self.domain.as_ref().map(drop).map_err(Failure::unusable)
     }
