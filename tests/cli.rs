@@ -170,6 +170,25 @@ fn autofsctl_wants_to_be_used_rightly() {
 }
 
 #[test]
+fn wrong_arguments_are_named_with_what_to_write() {
+    let lines: &[(&[&str], &str)] = &[
+        (&["explain", "--offline", "/x", "--as", "no-such-user"], "there is no user no-such-user"),
+        (&["metrics", "--listen", "here"], "here is no address: write ADDRESS:PORT, such as 127.0.0.1:9810"),
+        (
+            &["check", "--allow", "map::shadow", "/dev/null"],
+            "there is no code map::shadow: did you mean map::shadowed?",
+        ),
+        (&["flush"], "<PATH|--all>"),
+        (&["block", "/x", "--for", "0"], "a time like 10s, 2m or 1h, from 1s to 24h"),
+    ];
+    for (args, expected) in lines {
+        let (status, out, err) = autofsctl(args);
+        assert_eq!((status, out.as_str()), (2, ""), "{args:?}: {err}");
+        assert!(err.contains(expected), "{args:?}: {err}");
+    }
+}
+
+#[test]
 fn autofsctl_says_what_is_wrong_with_a_socket() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");

@@ -7,7 +7,8 @@ use super::Problem;
 use super::Reloaded;
 use super::interface::{INTERFACE, SERVICE, object};
 use super::{
-    Blocked, Bytes, Call, Expired, Explanation, Flushed, History, Level, LogLevelSet, Metrics, Mode, PathStatus,
+    Activity, Blocked, Bytes, Call, Expired, Explanation, Flushed, History, Level, LogLevelSet, Metrics, Mode,
+    PathStatus,
 };
 
 /// The result of a call.
@@ -17,6 +18,7 @@ pub enum Answer {
     Pong(Pong),
     Status(Status),
     Mounts(Mounts),
+    Activity(Activity),
     Explanation(Box<Explanation>),
     History(History),
     PathStatus(Box<PathStatus>),
@@ -40,6 +42,7 @@ impl Answer {
             Self::Pong(a) => object(a),
             Self::Status(a) => object(a),
             Self::Mounts(a) => object(a),
+            Self::Activity(a) => object(a),
             Self::Explanation(a) => object(&**a),
             Self::History(a) => object(a),
             Self::PathStatus(a) => object(a),
@@ -63,6 +66,7 @@ impl Answer {
             Call::Ping => Self::Pong(serde_json::from_value(value)?),
             Call::Status => Self::Status(serde_json::from_value(value)?),
             Call::Mounts => Self::Mounts(serde_json::from_value(value)?),
+            Call::Activity => Self::Activity(serde_json::from_value(value)?),
             Call::Explain(_) => Self::Explanation(serde_json::from_value(value)?),
             Call::History(_) => Self::History(serde_json::from_value(value)?),
             Call::StatusOf { .. } => Self::PathStatus(serde_json::from_value(value)?),

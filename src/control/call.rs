@@ -18,6 +18,9 @@ pub enum Call {
     /// Returns the mount points. Answered by `Status`.
     #[serde(rename = "org.autofs-rs.Control.Status")]
     Status,
+    /// Returns what is being done now. Answered by `Activity`.
+    #[serde(rename = "org.autofs-rs.Control.Activity")]
+    Activity,
     /// Returns the mounted entries. Answered by `Mounts`.
     #[serde(rename = "org.autofs-rs.Control.Mounts")]
     Mounts,
@@ -139,8 +142,8 @@ impl Call {
             Self::Upgrade | Self::Detach | Self::Clean => true,
             Self::Reload(_) | Self::Expire(_) | Self::Flush(_) | Self::Block(_) | Self::Unblock { .. } => true,
             Self::SetLogLevel(_) | Self::Explain(_) => true,
-            // Of the history, users see their own requests.
-            Self::History(_) | Self::Metrics | Self::StatusOf { .. } => false,
+            // Of the requests, users see their own.
+            Self::History(_) | Self::Metrics | Self::StatusOf { .. } | Self::Activity => false,
             Self::Ping | Self::Status | Self::Mounts | Self::GetInfo | Self::GetInterfaceDescription { .. } => false,
         }
     }

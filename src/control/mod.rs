@@ -4,6 +4,7 @@
 //! scripts can use it, too. This module contains only values and codecs; `daemon::control::serve` and `cli::ctl::client`
 //! perform the I/O.
 
+pub mod activity;
 pub mod answer;
 pub mod bytes;
 pub mod call;
@@ -18,6 +19,7 @@ pub mod plan;
 pub mod protocol;
 pub mod steer;
 
+pub use activity::{Activity, InFlight};
 pub use answer::{
     Answer, Check, Checks, Death, Description, Info, MountKind, MountPoint, Mounted, Mounts, Pong, Quiesced, Rest,
     StaleMap, Status, Verdict,

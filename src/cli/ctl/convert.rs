@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::client::ClientError;
+use super::client::{self, ClientError};
 use super::exit::Exit;
 use super::{Session, check, output};
 use crate::cli::reading::is_called_master;
@@ -25,7 +25,7 @@ pub(super) fn convert(session: &Session, file: &Path, is_master: bool) -> Result
     let converted = match configuration::read(file) {
         Ok(text) => converted(&text, &file.into(), is_master),
         Err(error) => {
-            let message = format!("cannot read it: {error}");
+            let message = format!("cannot read it: {}", client::plain(&error));
             Err(vec![Diagnostic::error("convert::unreadable", Position::whole(file), message)])
         }
     };

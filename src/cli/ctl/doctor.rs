@@ -1,5 +1,6 @@
 //! `autofsctl doctor`: looks for what keeps the daemon, or a process, from using automounts. Each finding says what to do.
 
+use std::io;
 use std::path::Path;
 
 use serde::Serialize;
@@ -143,6 +144,10 @@ fn process(found: &mut Findings, status: &Status, pid: i32) {
             return;
         }
         (Ok(_), Ok(_)) => {}
+        (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+            found.fail(format!("there is no process {pid}"), "give the number of a running process");
+            return;
+        }
         (_, Err(error)) | (Err(error), _) => {
             found.fail(format!("process {pid} cannot be looked at: {}", client::plain(&error)), "run it as root");
             return;

@@ -6,7 +6,7 @@ use super::client::ClientError;
 use super::exit::Exit;
 use super::table::{Align, Table, duration};
 use super::{Session, absolute};
-use crate::control::{Answer, Bytes, Call, ControlError, Explain, Explanation, MountKind, Origin, Place, PlanTree};
+use crate::control::{Answer, Bytes, Call, Explain, Explanation, MountKind, Origin, Place, PlanTree};
 use crate::daemon::explain::offline;
 use crate::engine::Requester;
 use crate::sys::user;
@@ -50,10 +50,7 @@ pub(super) fn explain(session: &Session, arguments: Arguments) -> Result<Exit, C
 
 /// Returns the ids of a user.
 fn identity(name: &str) -> Result<(u32, u32), ClientError> {
-    user::ids(name)?.ok_or_else(|| {
-        let message = format!("there is no user {}", Escaped(name.as_bytes()));
-        ControlError::Failed { message }.into()
-    })
+    user::ids(name)?.ok_or_else(|| ClientError::Usage(format!("there is no user {}", Escaped(name.as_bytes()))))
 }
 
 fn told(e: &Explanation) -> String {

@@ -6,10 +6,10 @@ use std::path::Path;
 use super::client::ClientError;
 use super::exit::Exit;
 use super::table::{Align, Table};
-use super::{Session, absolute};
+use super::{Session, absolute, names};
 use crate::control::history::{Asked, DaemonEvent, Process, ProgramRun, Request, Requester};
 use crate::control::{Answer, Bytes, Call, History, HistoryQuery};
-use crate::sys::{clock, user};
+use crate::sys::clock;
 use crate::text::Escaped;
 
 /// Shows what was asked for. The exit status is 1 if there is no request with that number, or none for that path.
@@ -113,9 +113,9 @@ pub(super) fn process(who: &Requester) -> String {
 
 /// Returns the name and the number of a user.
 pub(super) fn user_name(uid: u32) -> String {
-    match user::user(uid) {
-        Ok(Some(user)) => format!("{} ({uid})", Escaped(user.name.as_encoded_bytes())),
-        _ => format!("user {uid}"),
+    match names::user(uid) {
+        Some(name) => format!("{} ({uid})", Escaped(name.as_encoded_bytes())),
+        None => format!("user {uid}"),
     }
 }
 

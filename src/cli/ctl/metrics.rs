@@ -13,6 +13,7 @@ use super::client::ClientError;
 use super::exit::Exit;
 use super::{Session, output};
 use crate::control::{Answer, Bytes, Call, Metrics, Mode, SourceCounters, Status};
+use crate::text::Escaped;
 
 /// How long one client of HTTP may take in all. Clients are served one after the other.
 const CLIENT: Duration = Duration::from_secs(2);
@@ -30,7 +31,13 @@ pub(super) fn print(session: &Session) -> Result<Exit, ClientError> {
 
 /// Answers requests for `/metrics` at an address, until it is ended.
 pub(super) fn listen(session: &Session, address: &str) -> Result<Exit, ClientError> {
-    let listener = TcpListener::bind(address)?;
+    let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => {
+            let address = Escaped(address.as_bytes());
+            ClientError::Usage(format!("{address} is no address: write ADDRESS:PORT, such as 127.0.0.1:9810"))
+        }
+        _ => error.into(),
+    })?;
     let _ = writeln!(io::stderr(), "autofsctl: serving http://{}/metrics", listener.local_addr()?);
     for client in listener.incoming() {
         // A client that fails concerns no other one.

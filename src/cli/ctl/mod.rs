@@ -14,8 +14,10 @@ mod metrics;
 mod migrate;
 mod monitor;
 mod mounts;
+mod names;
 mod output;
 mod path;
+mod progress;
 mod reload;
 mod status;
 mod steer;
@@ -27,7 +29,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use self::client::ClientError;
@@ -109,12 +111,13 @@ enum Verb {
         dry_run: bool,
     },
     /// Forget which keys have failed, so that the next access tries them again
+    #[command(group(ArgGroup::new("keys").required(true)))]
     Flush {
         /// Only this key, or the keys of this mount point
-        #[arg(required_unless_present = "all")]
+        #[arg(group = "keys")]
         path: Option<PathBuf>,
         /// All keys
-        #[arg(long, conflicts_with = "path")]
+        #[arg(long, group = "keys")]
         all: bool,
     },
     /// Let new accesses to PATH fail
@@ -122,7 +125,7 @@ enum Verb {
         /// A mount point, or a path below one
         path: PathBuf,
         /// End the block after this time
-        #[arg(long = "for", value_name = "TIME", value_parser = time)]
+        #[arg(long = "for", value_name = "TIME", value_parser = span)]
         duration: Option<u64>,
         /// What the log and explain say about it
         #[arg(long, value_name = "TEXT")]
@@ -146,7 +149,7 @@ enum Verb {
         /// The log level
         level: LevelName,
         /// Return to the level of the configuration after this time
-        #[arg(long = "for", value_name = "TIME", value_parser = time)]
+        #[arg(long = "for", value_name = "TIME", value_parser = span)]
         duration: Option<u64>,
     },
     /// Show what an access to PATH would do, and whether it would succeed
@@ -167,7 +170,11 @@ enum Verb {
         daemon: bool,
     },
     /// Show requests and events as they happen
-    Monitor,
+    Monitor {
+        /// A line for each, on a terminal, too
+        #[arg(long)]
+        lines: bool,
+    },
     /// Print counters for Prometheus in OpenMetrics format
     Metrics {
         /// Serve them by HTTP at this address and port, such as 127.0.0.1:9810
@@ -332,12 +339,12 @@ impl Session {
             Verb::Mounts => mounts::list(self),
             Verb::Reload { dry_run, no_wait } => reload::reload(self, Reload { dry_run, no_wait }),
             Verb::Upgrade => {
-                let done = self.order(Call::Upgrade)?;
+                self.ask(Call::Upgrade)?;
                 client::wait_for_answer(&self.socket, self.timeout.unwrap_or(PATIENCE))?;
-                Ok(done)
+                self.done("the program is replaced")
             }
-            Verb::Detach => self.order(Call::Detach),
-            Verb::Clean => self.order(Call::Clean),
+            Verb::Detach => self.order(Call::Detach, "the daemon ends, and its mounts stay"),
+            Verb::Clean => self.order(Call::Clean, "nothing is left of daemons that have ended"),
             Verb::Expire { path, dry_run } => {
                 let path = path.map(|path| absolute(&path)).transpose()?;
                 steer::expire(self, path, dry_run)
@@ -369,12 +376,12 @@ impl Session {
                 let timeout = self.timeout.map_or(Quiesce::default().timeout, |given| given.as_secs());
                 migrate::quiesce(self, Quiesce { mode, timeout, lease, umount })
             }
-            Verb::Resume => self.order(Call::Resume),
+            Verb::Resume => self.order(Call::Resume, "the daemon serves"),
             Verb::MigrateCheck => migrate::check(self),
             Verb::Doctor { pid } => doctor::doctor(self, pid),
             Verb::Check(arguments) => check::check(self, &arguments),
             Verb::Explain(arguments) => explain::explain(self, arguments),
-            Verb::Monitor => monitor::run(self),
+            Verb::Monitor { lines } => monitor::run(self, lines),
             Verb::Metrics { listen: None } => metrics::print(self),
             Verb::Metrics { listen: Some(address) } => metrics::listen(self, &address),
             Verb::Health { live: true, .. } => health::live(self),
@@ -396,13 +403,18 @@ impl Session {
             Call::Reload(_) | Call::Expire(_) | Call::Block(_) => self.timeout.unwrap_or(PATIENCE * 4),
             _ => self.timeout.unwrap_or(PATIENCE),
         };
+        let _line = progress::Progress::of(&call, &self.socket);
         client::ask(&self.socket, call, patience)
     }
 
-    /// Makes a call without a result to show.
-    fn order(&self, call: Call) -> Result<Exit, ClientError> {
+    /// Makes a call whose answer has no values, and says what is done.
+    fn order(&self, call: Call, done: &str) -> Result<Exit, ClientError> {
         self.ask(call)?;
-        self.show(&serde_json::Map::new(), String::new)?;
+        self.done(done)
+    }
+
+    fn done(&self, done: &str) -> Result<Exit, ClientError> {
+        self.show(&serde_json::Map::new(), || format!("{done}\n"))?;
         Ok(Exit::Yes)
     }
 
@@ -411,7 +423,11 @@ impl Session {
     /// # Errors
     /// Returns an error if it could not be written.
     fn show(&self, object: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), ClientError> {
-        output::print(&if self.json { output::document(object)? } else { output::fitted(text(), self.width) })
+        output::print(&if self.json {
+            output::document(object)?
+        } else {
+            output::fitted(output::plain(text()), self.width)
+        })
     }
 }
 
@@ -428,6 +444,11 @@ fn time(text: &str) -> Result<u64, String> {
     };
     let seconds = number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).filter(|n| *n <= 86_400);
     seconds.ok_or_else(|| "a time like 10s, 2m or 1h, at most 24h".to_owned())
+}
+
+/// Parses a time that is not zero.
+fn span(text: &str) -> Result<u64, String> {
+    time(text).ok().filter(|seconds| *seconds > 0).ok_or_else(|| "a time like 10s, 2m or 1h, from 1s to 24h".to_owned())
 }
 
 /// Makes a path absolute, takes `..` for the directory above, and removes trailing slashes, as the daemon expects it. Does not
@@ -455,6 +476,7 @@ mod tests {
     #[test]
     fn times_have_units() {
         assert_eq!(["0", "5", "5s", "2m", "1h"].map(|text| time(text).unwrap()), [0, 5, 5, 120, 3600]);
+        assert!(span("1s").is_ok() && span("0").is_err());
         for text in ["", "s", "-1", "25h", "99999999999999999999", "1d"] {
             assert!(time(text).is_err(), "{text}");
         }

@@ -68,6 +68,23 @@ pub(super) fn fitted(text: String, width: Option<usize>) -> String {
     fitted
 }
 
+/// Removes the numbers that the standard library adds to the texts of errors: ` (os error 2)`. They say nothing to people.
+pub(super) fn plain(text: String) -> String {
+    const NUMBER: &str = " (os error ";
+    if !text.contains(NUMBER) {
+        return text;
+    }
+    let mut parts = text.split(NUMBER);
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((number, rest)) if number.bytes().all(|b| b.is_ascii_digit()) => plain += rest,
+            _ => plain += &[NUMBER, part].concat(),
+        }
+    }
+    plain
+}
+
 /// Returns the words of a paragraph in lines of at most `width` columns, as far as blanks allow it.
 pub(super) fn wrapped(paragraph: &str, width: usize) -> String {
     let (mut lines, mut room) = (String::new(), width);
@@ -85,6 +102,11 @@ pub(super) fn wrapped(paragraph: &str, width: usize) -> String {
         lines += word;
     }
     lines + "\n"
+}
+
+/// Returns the beginning of a line that fits into `room` columns.
+pub(super) fn cut(line: &str, room: usize) -> &str {
+    if shown_width(line) <= room { line } else { line.get(..fits(line, room)).unwrap_or_default() }
 }
 
 /// Returns the columns of a text on a terminal. Escape sequences have none.
@@ -124,6 +146,15 @@ mod tests {
         assert_eq!(fitted("/a/path/without/any/blank/in/it\n"), "/a/path/without/any/\n    blank/in/it\n");
         assert_eq!(fitted("\x1b[1mMOUNT  TYPE  SOURCE\x1b[0m\n"), "\x1b[1mMOUNT  TYPE  SOURCE\x1b[0m\n");
         assert_eq!(super::fitted("x".repeat(30), None), "x".repeat(30));
+    }
+
+    #[test]
+    fn numbers_of_errors_are_left_out() {
+        let text = "cannot open /a: No such file or directory (os error 2); /b: gone (os error 5)\n";
+        assert_eq!(plain(text.to_owned()), "cannot open /a: No such file or directory; /b: gone\n");
+        for text in ["", "a (os error x) b", "a (os error 2"] {
+            assert_eq!(plain(text.to_owned()), text);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::history::{program, requester, user_name};
 use super::table::duration;
 use crate::control::{Answer, Bytes, Call, PathState, PathStatus};
 use crate::sys::mount_users::{self, Use, User, Users};
+use crate::sys::user;
 use crate::text::Escaped;
 
 /// How many users are named in an error.
@@ -174,7 +175,9 @@ fn in_use(users: &Users) -> String {
         text += "  in use   by no process that is visible\n";
     }
     if users.hidden > 0 {
-        text += &format!("  ({} processes could not be looked at: run as root)\n", users.hidden);
+        let plural = if users.hidden == 1 { "" } else { "es" };
+        let cure = if user::effective_uid() == 0 { "" } else { ": run as root" };
+        text += &format!("  ({} process{plural} could not be looked at{cure})\n", users.hidden);
     }
     text
 }
@@ -213,8 +216,9 @@ mod tests {
             user(8, Use::Descriptor(9), Some("/home/alice/f (deleted)")),
             user(9, Use::Namespace(4_026_532_801), None),
         ];
+        let text = text(&status(PathState::Mounted), Some(&Users { users, hidden: 2 }));
         assert_eq!(
-            text(&status(PathState::Mounted), Some(&Users { users, hidden: 2 })),
+            text.replace(": run as root)", ")"),
             "/home/alice  mounted for 2h 13m\n\
              \x20 what     bind /srv/home/alice\n\
              \x20 map      file:/etc/auto.home, of /home\n\
@@ -222,7 +226,7 @@ mod tests {
              \x20 in use   editor[7]  user 4000000000  cwd /home/alice\n\
              \x20          editor[8]  user 4000000000  fd 9 /home/alice/f\n\
              \x20          mount namespace 4026532801 of editor[9]: a copy of the mount\n\
-             \x20 (2 processes could not be looked at: run as root)\n"
+             \x20 (2 processes could not be looked at)\n"
         );
     }
 

@@ -48,6 +48,9 @@ pub(super) fn expire(session: &Session, path: Option<Bytes>, dry_run: bool) -> R
 
 fn expired_text(expired: &Expired, path: Option<&Bytes>, dry_run: bool) -> String {
     let Expired { unmounted, in_use } = expired;
+    if dry_run && unmounted.is_empty() {
+        return "nothing is mounted\n".to_owned();
+    }
     if dry_run {
         return unmounted.iter().map(|path| format!("{path} would be unmounted if it is unused\n")).collect();
     }
@@ -221,6 +224,7 @@ mod tests {
         assert_eq!(expired_text(&expired(&["/home/a"], vec![]), Some(&path), false), "/home/a unmounted\n");
         assert_eq!(expired_text(&expired(&[], vec![kept("/home/a")]), Some(&path), false), "/home/a is in use\n");
         assert_eq!(expired_text(&expired(&[], vec![]), None, false), "0 unmounted\n");
+        assert_eq!(expired_text(&expired(&[], vec![]), None, true), "nothing is mounted\n");
         let many = expired(&["/x", "/y"], ["/a", "/b", "/c", "/d"].map(kept).into());
         assert_eq!(expired_text(&many, None, false), "2 unmounted, 4 in use: /a /b /c and 1 more\n");
         assert_eq!(expired_text(&expired(&["/x"], vec![]), None, true), "/x would be unmounted if it is unused\n");

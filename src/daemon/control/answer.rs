@@ -68,6 +68,7 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
             Ok(Answer::Status(status(worker)))
         }
         Call::Mounts => Ok(Answer::Mounts(mounts(worker))),
+        Call::Activity => Ok(Answer::Activity(look::activity(worker, asked.uid))),
         Call::Upgrade => match crate::daemon::upgrade::upgrade(worker).await {
             Ok(()) => Ok(Answer::Done),
             Err(message) => Err(ControlError::Failed { message }),

@@ -9,13 +9,15 @@ use tokio::time::timeout;
 use crate::control::history::Asked as Kind;
 use crate::control::plan::map_name;
 use crate::control::{
-    Answer, Bytes, ControlError, HistoryQuery, Metrics, PathState, PathStatus, PlanTree, SourceCounters,
+    Activity, Answer, Bytes, ControlError, HistoryQuery, InFlight, Metrics, PathState, PathStatus, PlanTree,
+    SourceCounters,
 };
 use crate::daemon::control::serve::Asked;
 use crate::daemon::history::Query;
 use crate::daemon::worker::Worker;
-use crate::engine::{self, EntryId, EntryPhase};
+use crate::engine::{self, EntryId, EntryPhase, MountState};
 use crate::source::{SourceId, Tally};
+use crate::sys::procfs;
 use crate::text::secrets::{masked, masked_text};
 
 /// How long the thread of the history may take: it has a low priority, and an answer may wait for something new.
@@ -61,6 +63,49 @@ fn source((id, tally): (SourceId, Tally)) -> SourceCounters {
         cache_hits: tally.cache_hits,
         microseconds: u64::try_from(tally.time.as_micros()).unwrap_or(u64::MAX),
     }
+}
+
+/// The most requests that are listed as unanswered.
+const LISTED: usize = 200;
+
+/// Returns what is being done now. Users see their own requests only.
+pub(super) fn activity(worker: &Worker, uid: u32) -> Activity {
+    let mut activity = Activity::default();
+    let mut open = worker.history.open();
+    open.retain(|(_, who, _)| uid == 0 || who.uid == uid);
+    activity.more = open.len().saturating_sub(LISTED) as u64;
+    activity.requests = open
+        .into_iter()
+        .take(LISTED)
+        .filter_map(|(at, who, age)| {
+            let mount = worker.mounts.get(at.mount)?;
+            Some(InFlight {
+                path: Bytes::from(&*mount.entry(&at.key)),
+                mount_point: Bytes(mount.map.mount_point.clone()),
+                age: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+                pid: who.tgid,
+                uid: who.uid,
+                comm: i32::try_from(who.tgid).map(procfs::name).unwrap_or_default(),
+            })
+        })
+        .collect();
+    worker.view(|engine| {
+        for view in engine.mounts() {
+            match view.state() {
+                MountState::Attaching if view.id.is_top() => activity.attaching += 1,
+                MountState::Leaving if view.id.is_top() => activity.detaching += 1,
+                _ => {}
+            }
+            for entry in view.entries() {
+                match entry.phase {
+                    EntryPhase::Resolving | EntryPhase::Mounting => activity.mounting += 1,
+                    EntryPhase::Unmounting | EntryPhase::Remounting => activity.unmounting += 1,
+                    EntryPhase::Failed(..) | EntryPhase::Waiting | EntryPhase::Mounted | EntryPhase::Checking => {}
+                }
+            }
+        }
+    });
+    activity
 }
 
 /// Returns the state of the entry at or above a path.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::control::{Outcome, Place};
+use crate::daemon::explain::below::deepest;
 use crate::daemon::jobs::resolve::Explained;
 use crate::exec::lanes::{Lane, Lanes};
 use crate::plan::{Action, FsMount, Plan};
@@ -66,12 +67,6 @@ pub(super) async fn verdict(explained: &Explained, path: &Path, own: Vec<PathBuf
         Ok(None) => Verdict::yes(what(wanted, path)),
         Err(late) => Verdict { place, ..Verdict::no(format!("the source cannot be looked at: {late}")) },
     }
-}
-
-/// Returns the part of a plan that an access to `path` leads to.
-fn deepest<'a>(plan: &'a Plan, path: &Path) -> &'a Plan {
-    let below = plan.offsets.iter().find(|offset| path.starts_with(&offset.at));
-    below.map_or(plan, |offset| deepest(offset, path))
 }
 
 /// Says what an access would do.

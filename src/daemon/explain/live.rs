@@ -8,13 +8,14 @@ use std::rc::Rc;
 use crate::control::{Bytes, Explain, Explanation, MountKind, Place, Problem, plan};
 use crate::daemon::explain::feasible::{self, Verdict};
 use crate::daemon::explain::origins::{Masked, origins};
-use crate::daemon::explain::shown;
+use crate::daemon::explain::{below, shown};
+use crate::daemon::jobs::question::Question;
 use crate::daemon::jobs::resolve::{self, Explained};
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::mounts::AutofsMount;
 use crate::daemon::problems;
 use crate::daemon::worker::Worker;
-use crate::engine::{EntryId, EntryPhase, Failure, Kind, Requester};
+use crate::engine::{EntryId, EntryPhase, Failure, Kind, MountId, Requester};
 use crate::plan::{Action, Plan};
 use crate::text::{Escaped, Position};
 
@@ -37,7 +38,7 @@ pub(crate) async fn explain(worker: &Rc<Worker>, wish: &Explain, who: Requester)
     let key = mount.key_of(&real).unwrap_or_default();
     let of_mount = |explanation: Explanation| Explanation {
         mount_point: Some(Bytes(mount.map.mount_point.clone())),
-        kind: Some(if mount.kind == Kind::Indirect { MountKind::Indirect } else { MountKind::Direct }),
+        kind: Some(kind_of(&mount, id)),
         maps: vec![Bytes(plan::map_name(&mount.map.spec))],
         line: place_of(worker, &mount.map),
         timeout: mount.map.timeout(),
@@ -50,24 +51,93 @@ pub(crate) async fn explain(worker: &Rc<Worker>, wish: &Explain, who: Requester)
         };
         return of_mount(nothing(verdict));
     }
-    let at = EntryId { mount: id, key: key.clone() };
-    let question = worker.state.borrow().question(&mount, key, who);
+    // An offset is served by the entry of its multi-mount.
+    let here = EntryId { mount: id, key: key.clone() };
+    let (at, mount) = below::entry_of_map(worker, id, mount, key);
+    let question = worker.state.borrow().question(&mount, at.key.clone(), who);
     let explained = resolve::explain(question.clone(), &real).await;
+    let now = match here == at {
+        true => now(worker, &at, explained.plan.as_deref()),
+        false => offset_now(worker, &here, &explained),
+    };
+    let verdict = verdict(worker, &mount, &at, &real, &explained, now).await;
+    let masked = Masked { secrets: wish.secrets };
+    if let Some(next) = below::in_submount(&question, &explained, &real).filter(|_| verdict.succeeds) {
+        return in_submount(worker, next, explained.place.as_ref(), &real, masked, wish).await;
+    }
     let mut notes = explained.notes.clone();
     notes.extend(differs(worker, &at, explained.plan.as_deref()));
-    let verdict = verdict(worker, &mount, &at, &real, &explained).await;
-    let masked = Masked { secrets: wish.secrets };
-    of_mount(Explanation {
+    let (line, kind) = (place_of(worker, &mount.map), kind_of(&mount, at.mount));
+    described(&question, &explained, verdict, (line, kind), &notes, masked, wish)
+}
+
+/// Describes an entry and what an access does.
+fn described(
+    question: &Question,
+    explained: &Explained,
+    verdict: Verdict,
+    (line, kind): (Option<Place>, MountKind),
+    notes: &[String],
+    masked: Masked,
+    wish: &Explain,
+) -> Explanation {
+    let map = &question.map;
+    Explanation {
+        mount_point: Some(Bytes(map.mount_point.clone())),
+        kind: Some(kind),
+        maps: vec![Bytes(plan::map_name(&map.spec))],
+        timeout: map.timeout(),
         key: Some(Bytes(question.name().to_vec())),
         outcome: explained.outcome,
-        options: origins(&mount.map, place_of(worker, &mount.map), &explained, masked),
+        options: origins(map, line.clone(), explained, masked),
+        line,
         place: explained.place.as_ref().map(Place::from),
         entry: explained.entry.as_deref().map(|entry| masked.bytes(entry)),
         plan: explained.plan.as_deref().map(|plan| masked.plan(plan)),
         notes: notes.iter().map(|note| masked.text(note)).collect(),
+        succeeds: verdict.succeeds,
         answer: masked.text(&verdict.answer),
-        ..nothing(verdict)
-    })
+        answer_place: verdict.place,
+        ..Explanation::of(&wish.path)
+    }
+}
+
+/// Explains a path below a submount that an access would make first. `line` is the place of the entry that makes it.
+async fn in_submount(
+    worker: &Rc<Worker>,
+    first: Question,
+    line: Option<&Position>,
+    real: &Path,
+    masked: Masked,
+    wish: &Explain,
+) -> Explanation {
+    let (mut question, mut line) = (first, line.map(Place::from));
+    let mut explained = resolve::explain(question.clone(), real).await;
+    while let Some(next) = below::in_submount(&question, &explained, real) {
+        (question, line) = (next, explained.place.as_ref().map(Place::from));
+        explained = resolve::explain(question.clone(), real).await;
+    }
+    let own: Vec<PathBuf> = worker.mounts.filter_map(|_, mount| Some(mount.path.to_path_buf()));
+    let lanes = worker.state.borrow().context.lanes.clone();
+    let verdict = feasible::verdict(&explained, real, own, &lanes).await;
+    let mut notes = explained.notes.clone();
+    notes.push(format!("an access makes the mount point {} first", Escaped(&question.map.mount_point)));
+    described(&question, &explained, verdict, (line, MountKind::Submount), &notes, masked, wish)
+}
+
+/// Says how an offset is now, if that decides. Its entry is that of the trigger, which has no key.
+fn offset_now(worker: &Rc<Worker>, here: &EntryId, explained: &Explained) -> Option<Verdict> {
+    let at = worker.mounts.get(here.mount)?.path.to_path_buf();
+    let part = explained.plan.as_deref().map(|plan| below::deepest(plan, &at)).filter(|part| part.at == at);
+    now(worker, here, part)
+}
+
+fn kind_of(mount: &AutofsMount, id: MountId) -> MountKind {
+    match mount.kind {
+        Kind::Indirect if !id.is_top() => MountKind::Submount,
+        Kind::Indirect => MountKind::Indirect,
+        Kind::Direct | Kind::Offset => MountKind::Direct,
+    }
 }
 
 /// Returns that a path belongs to a mount point that is not served.
@@ -120,13 +190,14 @@ fn place_of(worker: &Worker, map: &ConfiguredMap) -> Option<Place> {
     found.map(|(_, place)| Place::from(place))
 }
 
-/// Decides whether an access would succeed.
+/// Decides whether an access would succeed. `now` is what the present state says.
 async fn verdict(
     worker: &Rc<Worker>,
     mount: &AutofsMount,
     at: &EntryId,
     real: &Path,
     explained: &Explained,
+    now: Option<Verdict>,
 ) -> Verdict {
     let here = mount.entry(&at.key);
     if let Some(trouble) = &mount.trouble {
@@ -135,7 +206,7 @@ async fn verdict(
     if let Some(reason) = worker.view(|engine| engine.block_at(at, worker.life.now())) {
         return Verdict::no(reason);
     }
-    if let Some(verdict) = now(worker, at, explained) {
+    if let Some(verdict) = now {
         return verdict;
     }
     if let Some(below) = hiding(worker, mount, &here) {
@@ -148,8 +219,8 @@ async fn verdict(
 }
 
 /// Says how the entry is now, if that decides.
-fn now(worker: &Rc<Worker>, at: &EntryId, explained: &Explained) -> Option<Verdict> {
-    let differs = differs(worker, at, explained.plan.as_deref()).is_some();
+fn now(worker: &Rc<Worker>, at: &EntryId, plan: Option<&Plan>) -> Option<Verdict> {
+    let differs = differs(worker, at, plan).is_some();
     let tick = worker.life.now();
     worker.view(|engine| {
         let entry = engine.mount(at.mount)?.entries().find(|entry| *entry.key == at.key)?;

@@ -1,5 +1,6 @@
 //! Prediction of an access to a path: by the daemon, and from the files alone.
 
+mod below;
 mod feasible;
 pub(crate) mod live;
 pub(crate) mod offline;

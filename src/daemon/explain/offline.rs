@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::control::{Bytes, Explain, Explanation, MountKind, Place, Problem, plan};
+use crate::daemon::explain::below;
 use crate::daemon::explain::feasible::{self, Verdict};
 use crate::daemon::explain::origins::{Masked, origins};
 use crate::daemon::jobs::question::{Line, Question};
@@ -141,8 +142,14 @@ async fn read(wish: &Explain, who: Requester) -> Explanation {
         below: Vec::new(),
         line: Line::default(),
     };
-    let explained = resolve::explain(question.clone(), path).await;
+    let mut explained = resolve::explain(question.clone(), path).await;
     let hiding = candidates.iter().find(|c| !is_direct && c.at != at && c.at.starts_with(&at));
+    let (mut question, mut line) = (question, line.clone());
+    let mut kind = if is_direct { MountKind::Direct } else { MountKind::Indirect };
+    while let Some(next) = below::in_submount(&question, &explained, path).filter(|_| hiding.is_none()) {
+        (question, line, kind) = (next, explained.place.as_ref().map(Place::from), MountKind::Submount);
+        explained = resolve::explain(question.clone(), path).await;
+    }
     let verdict = match hiding {
         Some(below) => {
             let (below_at, place) = (Escaped::path(&below.at), Place::from(&below.entry.place));
@@ -154,18 +161,23 @@ async fn read(wish: &Explain, who: Requester) -> Explanation {
             feasible::verdict(&explained, path, own, &lanes).await
         }
     };
-    let masked = Masked { secrets: wish.secrets };
-    of_mount(Explanation {
+    let (masked, map) = (Masked { secrets: wish.secrets }, Rc::clone(&question.map));
+    Explanation {
+        mount_point: Some(Bytes(map.mount_point.clone())),
+        kind: Some(kind),
+        maps: vec![Bytes(plan::map_name(&map.spec))],
+        timeout: map.timeout(),
         key: Some(Bytes(question.name().to_vec())),
         outcome: explained.outcome,
         options: origins(&map, line.clone(), &explained, masked),
+        line,
         place: explained.place.as_ref().map(Place::from),
         entry: explained.entry.as_deref().map(|entry| masked.bytes(entry)),
         plan: explained.plan.as_deref().map(|plan| masked.plan(plan)),
         notes: explained.notes.iter().map(|note| masked.text(note)).collect(),
         answer: masked.text(&verdict.answer),
         ..nothing(verdict)
-    })
+    }
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {

@@ -209,6 +209,15 @@ impl History {
         }
     }
 
+    /// Returns the lookups that are not answered, with who waits and for how long, the oldest first.
+    pub(crate) fn open(&self) -> Vec<(EntryId, Requester, Duration)> {
+        let open = self.open.borrow();
+        let lookups = open.values().filter(|open| open.asked == Asked::Mount);
+        let mut open: Vec<_> = lookups.map(|open| (open.at.clone(), open.who, open.begun.elapsed())).collect();
+        open.sort_by_key(|(_, _, age)| std::cmp::Reverse(*age));
+        open
+    }
+
     /// Forgets all requests: a restore has invalidated their tokens.
     pub(crate) fn forget_requests(&self) {
         self.open.borrow_mut().clear();

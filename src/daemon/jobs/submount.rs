@@ -16,6 +16,7 @@ use crate::exec::dirs::{Links, Maker, Rules};
 use crate::exec::lanes::Lane;
 use crate::exec::{Trigger, mount_trigger};
 use crate::fault;
+use crate::map::MasterOptions;
 use crate::plan::Submount;
 use crate::source::{Mode, Pass, open_below};
 
@@ -31,10 +32,7 @@ pub(crate) fn configured_map(
     let mut state = means.state.borrow_mut();
     let environment = Arc::clone(&state.context.environment);
     let source = open_below(&submount.source, Mode::Indirect, &submount.prefix, &environment);
-    let mut options = submount.options.clone();
-    options.timeout = options.timeout.or(parent.options.timeout);
-    options.negative_timeout = options.negative_timeout.or(parent.options.negative_timeout);
-    options.browse = options.browse.or(parent.options.browse);
+    let options = options(submount, &parent.options);
     let number = state.maps.new_number();
     let mount_point = at.as_os_str().as_bytes().to_vec();
     let map = Rc::new(ConfiguredMap::new(
@@ -47,6 +45,15 @@ pub(crate) fn configured_map(
     state.maps.forget_unused();
     state.maps.by_number.insert(number, Rc::clone(&map));
     Some(map)
+}
+
+/// Returns the options of the map of a submount below a map with these options.
+pub(crate) fn options(submount: &Submount, above: &MasterOptions) -> MasterOptions {
+    let mut options = submount.options.clone();
+    options.timeout = options.timeout.or(above.timeout);
+    options.negative_timeout = options.negative_timeout.or(above.negative_timeout);
+    options.browse = options.browse.or(above.browse);
+    options
 }
 
 /// Returns what the engine is told of a submount.

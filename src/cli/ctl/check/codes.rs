@@ -24,7 +24,7 @@ const COLUMNS: usize = 80;
 
 /// A code and what it means.
 #[derive(Debug, Clone, Copy, Serialize)]
-struct Section {
+pub(super) struct Section {
     code: &'static str,
     /// In Markdown.
     text: &'static str,
@@ -56,17 +56,25 @@ pub(super) fn show(session: &Session, code: Option<&str>) -> Result<Exit, Client
         session.show(&All { codes: all() }, || all().join("\n") + "\n")?;
         return Ok(Exit::Yes);
     };
+    let section = find(code)?;
+    let code = section.code;
+    session.show(&section, || format!("{code}\n\n{}", rendered(section.text, session.width.unwrap_or(COLUMNS))))?;
+    Ok(Exit::Yes)
+}
+
+/// Returns the section about a code.
+///
+/// # Errors
+/// There is no such code.
+pub(super) fn find(code: &str) -> Result<Section, ClientError> {
     let code = code.trim_start_matches("error[").trim_start_matches("warning[").trim_end_matches(']');
-    let Some(section) = sections().find(|section| section.code == code) else {
+    sections().find(|section| section.code == code).ok_or_else(|| {
         let near = match known::nearest(code.as_bytes(), all().into_iter()) {
             Some(near) => format!("did you mean {near}?"),
             None => "autofsctl check --explain lists all".to_owned(),
         };
-        let message = format!("there is no code {}: {near}", Escaped(code.as_bytes()));
-        return Err(ClientError::Usage(message));
-    };
-    session.show(&section, || format!("{code}\n\n{}", rendered(section.text, session.width.unwrap_or(COLUMNS))))?;
-    Ok(Exit::Yes)
+        ClientError::Usage(format!("there is no code {}: {near}", Escaped(code.as_bytes())))
+    })
 }
 
 /// Returns a section for a terminal: paragraphs are wrapped, and examples are indented.

@@ -23,7 +23,7 @@ use clap::ValueEnum;
 use self::kind::Kind;
 use self::maps::Maps;
 use self::report::Report;
-use super::client::ClientError;
+use super::client::{self, ClientError};
 use super::exit::Exit;
 use super::{Session, output};
 use crate::cli::reading::{Reader, is_called_master};
@@ -70,6 +70,9 @@ enum Denied {
 pub(super) fn check(session: &Session, arguments: &Arguments) -> Result<Exit, ClientError> {
     if let Some(code) = &arguments.explain {
         return codes::show(session, code.as_deref());
+    }
+    for code in &arguments.allow {
+        codes::find(code)?;
     }
     let mut check = match Check::new() {
         Ok(check) => check,
@@ -177,7 +180,11 @@ impl Check {
             Ok(text) => text,
             Err(error) => {
                 let place = Position::whole(&file);
-                self.report.push(Diagnostic::error("check::unreadable", place, format!("cannot read it: {error}")));
+                self.report.push(Diagnostic::error(
+                    "check::unreadable",
+                    place,
+                    format!("cannot read it: {}", client::plain(&error)),
+                ));
                 return;
             }
         };

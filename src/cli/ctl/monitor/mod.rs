@@ -1,6 +1,10 @@
-//! `autofsctl monitor`: shows requests and events of the daemon as they happen.
+//! `autofsctl monitor`: shows requests and events of the daemon as they happen: on a terminal as a table that is kept up to
+//! date, elsewhere as lines.
 
-use std::io::{self, Write as _};
+mod screen;
+mod top;
+
+use std::io::{self, IsTerminal as _, Write as _};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,8 +27,23 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// Version of the JSON lines.
 const SCHEMA: u32 = 1;
 
-/// Shows what happens until the output is closed or the daemon has ended.
-pub(super) fn run(session: &Session) -> Result<Exit, ClientError> {
+/// Shows what happens until the user ends it, the output is closed, or the daemon has ended.
+pub(super) fn run(session: &Session, lines: bool) -> Result<Exit, ClientError> {
+    if !lines && !session.json && is_for_tables() {
+        return top::run(session);
+    }
+    follow(session)
+}
+
+/// Returns whether input and output are a terminal that understands escape sequences, and they are wanted.
+fn is_for_tables() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let understands = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+    io::stdin().is_terminal() && io::stdout().is_terminal() && understands && !is_set("NO_COLOR")
+}
+
+/// Shows a line for each request and event.
+fn follow(session: &Session) -> Result<Exit, ClientError> {
     let now = HistoryQuery { daemon: true, since: Some(0), ..HistoryQuery::default() };
     let mut position = ask(session, now)?.position;
     loop {
