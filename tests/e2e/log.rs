@@ -14,14 +14,19 @@ use super::common::{secs, visit, wait_for};
 #[case]
 fn one_line_for_each_failure() {
     site::master("/mnt/auto /etc/auto.one\n");
-    put("/etc/auto.one", "refused\nfails -fstype=slow :bad\ngood -fstype=tmpfs :good\n");
+    put(
+        "/etc/auto.one",
+        "refused\nfails -fstype=slow :bad\ngood -fstype=tmpfs :good\nnowhere nosuchhost:/x\nbroken /a\n",
+    );
     Rules { fail: vec!["bad".into()], ..Rules::default() }.set();
     let mut daemon = Daemon::start(["-f"]);
     daemon.ready(&["/mnt/auto"]);
     // The second lookup is answered from memory.
     visit::refuses("/mnt/auto/fails", Errno::ENOENT);
     visit::refuses("/mnt/auto/fails", Errno::ENOENT);
-    visit::refuses("/mnt/auto/unknown", Errno::ENOENT);
+    for key in ["unknown", "broken", "broken", "nowhere"] {
+        visit::refuses(format!("/mnt/auto/{key}"), Errno::ENOENT);
+    }
     // After this lookup the turn of those before it is over, so the next worker repeats none of them.
     visit::serves("/mnt/auto/good");
     let before = daemon.log();
@@ -29,6 +34,9 @@ fn one_line_for_each_failure() {
         "/etc/auto.one:1:1: key \"refused\" without an entry",
         "failed to mount /mnt/auto/fails: /sbin/mount.slow: exit status 32: mount.slow: bad: refused by the test (for process ",
         "key \"unknown\" not found in map source(s).",
+        "failed to mount /mnt/auto/broken: /etc/auto.one:5:",
+        "hostname lookup for nosuchhost failed: ",
+        "failed to mount /mnt/auto/nowhere: /etc/auto.one:4:9: no hosts available: no address is known for nosuchhost (for process ",
     ];
     let lines: Vec<&str> = before.lines().collect();
     assert_eq!(lines.len(), expected.len(), "{before}");

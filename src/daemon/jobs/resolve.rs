@@ -22,10 +22,16 @@ use crate::record::Record;
 use crate::source::{Answer, Found, Pass};
 use crate::text::{Diagnostic, Escaped};
 
-/// Logs "failed to mount" unless the outcome is `Found`. Scripts search for this text.
-pub(crate) fn log_unless_found(at: &Path, outcome: &Resolution) {
-    if !matches!(outcome, Resolution::Found(_)) {
-        info!(target: &target(at), "failed to mount {}", Escaped::path(at));
+/// Logs "failed to mount" if there is no entry, and returns why, if there is one that cannot be mounted: the caller knows who has
+/// asked. Scripts search for this text.
+pub(crate) fn log_unless_found<'a>(at: &Path, outcome: &'a Resolution) -> Option<&'a Reason> {
+    match outcome {
+        Resolution::Found(_) => None,
+        Resolution::NotFound => {
+            info!(target: &target(at), "failed to mount {}", Escaped::path(at));
+            None
+        }
+        Resolution::Invalid(reason) | Resolution::Unavailable(reason) => Some(reason),
     }
 }
 
@@ -53,8 +59,11 @@ fn with_below(found: Resolution, below: Vec<Resolution>) -> Resolution {
         Resolution::Found(plan) if !below.is_empty() => {
             let mut plan = Arc::unwrap_or_clone(plan);
             for found in below {
-                if let Resolution::Found(below) = found {
-                    plan.graft(below);
+                match found {
+                    Resolution::Found(below) => plan.graft(below),
+                    Resolution::NotFound => {}
+                    // The rest of the tree is mounted.
+                    Resolution::Invalid(why) | Resolution::Unavailable(why) => error!("{}", why.message),
                 }
             }
             Resolution::Found(Arc::new(plan))
@@ -82,7 +91,7 @@ async fn ask(question: &Question) -> Resolution {
         Answer::Found(found) => match find_out(question, found).await {
             Ok(facts) => facts,
             Err(why) => {
-                error!(target: &question.target(), "{}: {why}", Escaped::path(&question.at));
+                info!(target: &question.target(), "{}: {why}", Escaped::path(&question.at));
                 return Resolution::Unavailable(Record::new(why).into());
             }
         },
@@ -151,7 +160,7 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
             return Some(Resolution::NotFound);
         }
         Answer::Unavailable(reason) => {
-            error!(target: &at, "{}: {reason}", Escaped::path(&question.at));
+            info!(target: &at, "{}: {reason}", Escaped::path(&question.at));
             return Some(match reason.of_key() {
                 Some(record) => Resolution::Invalid(record.clone().into()),
                 None => Resolution::Unavailable(Record::of(&reason, Duration::ZERO).into()),
@@ -177,7 +186,7 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
         Some(match plan.and_then(|plan| impose(question, &found, plan)) {
             Ok(plan) => Resolution::Found(plan),
             Err(e) => {
-                error!(target: &at, "{e}");
+                info!(target: &at, "{e}");
                 Resolution::Invalid(Record::new(e.to_string()).into())
             }
         })
@@ -185,7 +194,7 @@ fn resolution(question: &Question, answer: Answer, facts: &Facts) -> Option<Reso
     match planned {
         Ok(resolution) => resolution,
         Err(e) => {
-            error!(target: &at, "{e}");
+            info!(target: &at, "{e}");
             Some(Resolution::Invalid(Record::new(e.to_string()).into()))
         }
     }

@@ -1,6 +1,7 @@
 //! Carries out the effects of the engine: each begins a job, whose outcome becomes an event.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::rc::Rc;
 
 use log::info;
@@ -10,7 +11,7 @@ use super::{Next, Together, Worker};
 use crate::daemon::attach::{appearance, top};
 use crate::daemon::jobs::{browse, check, detach, expire, mount, resolve, unmount};
 use crate::daemon::mailbox::Report;
-use crate::engine::{Effect, EntryPhase, EntryView, Event, MountId, Resolution};
+use crate::engine::{Effect, EntryPhase, EntryView, Event, MountId, Requester, Resolution};
 use crate::fault;
 use crate::text::Escaped;
 
@@ -63,14 +64,14 @@ impl Worker {
                 };
                 info!(target: &question.target(), "attempting to mount entry {}", Escaped::path(&question.at));
                 if let Some(outcome) = resolve::now(&question) {
-                    resolve::log_unless_found(&question.at, &outcome);
+                    self.log_failed(&question.at, &outcome, who);
                     self.history.resolved(&entry, question.line.take(), &outcome);
                     return Some(Event::Resolved { job, outcome });
                 }
                 spawn_local(async move {
                     let (at, line) = (question.at.clone(), question.line.clone());
                     let outcome = resolve::later(question).await;
-                    resolve::log_unless_found(&at, &outcome);
+                    worker.log_failed(&at, &outcome, who);
                     worker.history.resolved(&entry, line.take(), &outcome);
                     worker.event(Event::Resolved { job, outcome });
                 });
@@ -150,6 +151,14 @@ impl Worker {
             if let Some(extra) = browse::fill(&known, &self.tools()).await {
                 self.remove_extra(mount, extra);
             }
+        }
+    }
+
+    /// Logs why the lookup of an entry has failed, with the process that has asked.
+    fn log_failed(&self, at: &Path, outcome: &Resolution, who: Requester) {
+        if let Some(reason) = resolve::log_unless_found(at, outcome) {
+            // The message names the line of the map.
+            self.failures.log(at, reason, who, &self.requests.name_of(who.tgid), None);
         }
     }
 
