@@ -27,12 +27,18 @@ fn install() -> bool {
     true
 }
 
-/// The lookup process, if one runs.
-fn lookup_process(daemon: &Daemon) -> Option<i32> {
-    daemon.group().into_iter().find(|pid| {
+/// The lookup processes.
+fn lookup_processes(daemon: &Daemon) -> Vec<i32> {
+    let is_lookup = |pid: &i32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.windows(17).any(|word| word == b"--internal-lookup")
-    })
+    };
+    daemon.group().into_iter().filter(is_lookup).collect()
+}
+
+/// The lookup process, if one runs.
+fn lookup_process(daemon: &Daemon) -> Option<i32> {
+    lookup_processes(daemon).first().copied()
 }
 
 fn running(daemon: &Daemon) -> i32 {
@@ -113,6 +119,26 @@ fn a_lookup_process_may_be_killed_or_stopped_at_any_time() {
     visit::refuses("/mnt/sss/stopped", Errno::ENOENT);
     wait_for("another process", secs(10), || lookup_process(&daemon).is_none_or(|other| other != pid).then_some(()));
     visit::serves("/mnt/sss/after");
+    daemon.stop();
+}
+
+#[case]
+fn what_a_replaced_process_has_not_answered_is_asked_again() {
+    if !install() {
+        return;
+    }
+    put("/etc/autofs.toml", "[deadlines]\nlookup = 30\n");
+    let mut daemon = Daemon::serving(&["/mnt/sss"]);
+    let visitor = std::thread::spawn(|| visit::enter("/mnt/sss/wait"));
+    let is_asked = || fs::read_to_string(sss_library::ASKED).is_ok_and(|asked| asked.contains("wait"));
+    wait_for("the question", secs(5), || is_asked().then_some(()));
+    let pid = running(&daemon);
+    // The reload replaces the process, which goes on with the question.
+    daemon.signal(Signal::SIGHUP);
+    wait_for("another process", secs(5), || lookup_processes(&daemon).into_iter().find(|other| *other != pid));
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    put("/world/go", "");
+    visitor.join().unwrap().unwrap();
     daemon.stop();
 }
 

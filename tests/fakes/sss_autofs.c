@@ -86,6 +86,9 @@ static void misbehave(const char *key)
     }
     if (strncmp(key, "slow", 4) == 0)
         sleep(1);
+    if (strncmp(key, "wait", 4) == 0)
+        while (access("/world/go", F_OK) != 0)
+            usleep(10000);
 }
 
 int _sss_getautomntbyname_r(const char *key, char **value, void *context)

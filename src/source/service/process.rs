@@ -159,7 +159,8 @@ impl Lookups {
         if let Some(order) = order {
             let (orders, incoming) = mpsc::unbounded_channel();
             drop(orders.send(order));
-            let task = Task { service, settings: Arc::clone(&state.settings), orders: incoming };
+            let again = orders.downgrade();
+            let task = Task { service, settings: Arc::clone(&state.settings), orders: incoming, again };
             state.services.insert(service, orders);
             tokio::spawn(task.run());
         }
@@ -172,6 +173,8 @@ struct Task {
     service: DirectoryService,
     settings: Arc<Settings>,
     orders: mpsc::UnboundedReceiver<Order>,
+    /// Where a process that was replaced leaves what it has not answered.
+    again: mpsc::WeakUnboundedSender<Order>,
 }
 
 impl Task {
@@ -213,10 +216,11 @@ impl Task {
             tokio::select! {
                 biased;
                 order = self.orders.recv() => match order {
+                    Some(Order::Ask(pending)) if pending.is_suspect() => waiting.push_back(pending),
                     Some(Order::Ask(pending)) => process.ask(pending),
                     Some(Order::Renew(settings)) => {
                         self.settings = settings;
-                        tokio::spawn(process.retire());
+                        tokio::spawn(process.retire(self.again.clone()));
                         return waiting.into();
                     }
                     Some(Order::Rest(done)) if idle => {
@@ -310,7 +314,7 @@ impl Process {
     }
 
     /// Answers what was asked, then ends.
-    async fn retire(mut self) {
+    async fn retire(mut self, again: mpsc::WeakUnboundedSender<Order>) {
         while let Some(due) = self.requests.due() {
             let why = tokio::select! {
                 moved = self.turn() => match moved {
@@ -319,8 +323,13 @@ impl Process {
                 },
                 () = sleep_until(due) => "it hangs".to_owned(),
             };
-            let left = self.lost(&why).await;
-            left.into_iter().for_each(|pending| pending.fail("the lookup process has ended"));
+            for pending in self.lost(&why).await {
+                match again.upgrade() {
+                    // The task ends with its runtime.
+                    Some(orders) => drop(orders.send(Order::Ask(pending))),
+                    None => pending.fail("the lookup process has ended"),
+                }
+            }
             return;
         }
         self.end().await;

@@ -34,6 +34,11 @@ impl Pending {
         Self { map, question, deadline, replies, attempts: 0, has_begun: false }
     }
 
+    /// Returns whether it was given to a process that has died: it may be the reason.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.attempts > 0
+    }
+
     pub(super) fn fail(self, text: &str) {
         drop(self.replies.send(Reply::Failed(Trouble::Unavailable, text.to_owned())));
     }
