@@ -52,6 +52,28 @@ pub struct Native {
 pub struct Helpers {
     /// Names of variables of the daemon's own environment that programs get, beside PATH and LANG.
     pub environment: Vec<String>,
+    /// Types that are mounted with the credentials of the requester.
+    pub requester_credentials: Vec<CredentialType>,
+}
+
+/// A type of file systems whose helper can be told whose credentials to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CredentialType {
+    /// SMB.
+    Cifs,
+    /// SMB, version 3 or later.
+    Smb3,
+}
+
+impl CredentialType {
+    /// Returns the name of the type.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cifs => "cifs",
+            Self::Smb3 => "smb3",
+        }
+    }
 }
 
 /// Program maps.
@@ -130,6 +152,37 @@ pub struct Mount {
     pub method: Method,
     /// Where something stands below a multi-mount that has no mount of its own.
     pub placeholder: When,
+    /// Paths below which programs mount in a private directory, from which the mount is moved to its place.
+    pub staging: Vec<AbsolutePath>,
+    /// Seconds between two looks whether the servers of FUSE mounts are alive; 0: none.
+    pub fuse_check: FuseCheck,
+}
+
+/// An absolute path.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct AbsolutePath(pub PathBuf);
+
+impl TryFrom<String> for AbsolutePath {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        if text.starts_with('/') {
+            Ok(Self(text.into()))
+        } else {
+            Err("a relative path, expected the path of a mount point, as in \"/home\"")
+        }
+    }
+}
+
+/// The number of seconds between two looks at FUSE mounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct FuseCheck(pub u32);
+
+impl Default for FuseCheck {
+    fn default() -> Self {
+        Self(10)
+    }
 }
 
 /// When something is done.
@@ -216,6 +269,9 @@ pub struct Limits {
     /// Mounts from one server, so that a dead one cannot take all places.
     #[serde(deserialize_with = "count")]
     pub per_server: NonZeroU32,
+    /// Failed keys that are remembered.
+    #[serde(deserialize_with = "count")]
+    pub failed_keys: NonZeroU32,
 }
 
 impl Default for Limits {
@@ -228,6 +284,7 @@ impl Default for Limits {
             umounts: limit(32),
             programs: limit(64),
             per_server: limit(16),
+            failed_keys: limit(65_536),
         }
     }
 }
@@ -414,7 +471,7 @@ mod tests {
             ("[mount]\nmethod = \"magic\"", "2:10: unknown variant `magic`: expected `auto` or `command`"),
             (
                 "[mount]\nmehtod = 1",
-                "2:1: unknown field `mehtod`: did you mean method? expected `method` or `placeholder`",
+                "2:1: unknown field `mehtod`: did you mean method? expected one of `method`, `placeholder`, `staging`, `fuse_check`",
             ),
             (
                 "[amd]",

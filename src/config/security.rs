@@ -1,11 +1,17 @@
 //! `[security]` of autofs.toml: what is refused, and what is imposed on entries because of where they are from.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
 
-use serde::Deserialize;
+use serde::de::{self, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::map::{OptionList, Pattern, Provider, Pseudo};
 use crate::plan::Restriction;
+use crate::text::Escaped;
+
+use super::native::AbsolutePath;
 
 /// Section `[security]`. What is not said has the value that the profile gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -23,6 +29,10 @@ pub struct Security {
     pub mandatory_options: BTreeMap<Concerned, MandatoryOptions>,
     /// The types that entries may mount, by the provider of the entry.
     pub allowed_types: BTreeMap<Concerned, Vec<Pattern>>,
+    /// Attempts per second of a user at keys without an entry of their own; 0: any number.
+    pub attempts_per_second: u32,
+    /// Who may trigger mounts.
+    pub requesters: Vec<Requesters>,
 }
 
 /// Section `[security]` as it is written.
@@ -35,6 +45,8 @@ struct Written {
     writable_maps: Option<WritableMaps>,
     mandatory_options: Option<BTreeMap<Concerned, MandatoryOptions>>,
     allowed_types: Option<BTreeMap<Concerned, Vec<Pattern>>>,
+    attempts_per_second: Option<u32>,
+    requesters: Vec<Requesters>,
 }
 
 /// Values for all keys of `[security]`.
@@ -79,6 +91,62 @@ pub enum WritableMaps {
     Allow,
     /// It is not read and not run; what was read before stays in force.
     Refuse,
+}
+
+/// Who may trigger mounts at a path and below it. Root may in any case.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Requesters {
+    /// The path.
+    pub path: AbsolutePath,
+    /// Users.
+    #[serde(default)]
+    pub uids: Vec<Ids>,
+    /// Groups.
+    #[serde(default)]
+    pub gids: Vec<Ids>,
+}
+
+/// A number of a user or group, or a range of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ids {
+    first: u32,
+    last: u32,
+}
+
+impl Ids {
+    fn contains(self, id: u32) -> bool {
+        (self.first..=self.last).contains(&id)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ids {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(IdsVisitor)
+    }
+}
+
+struct IdsVisitor;
+
+impl Visitor<'_> for IdsVisitor {
+    type Value = Ids;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the number of a user or group as id(1) shows it, or a range as in \"1000-1999\"")
+    }
+
+    fn visit_i64<E: de::Error>(self, id: i64) -> Result<Ids, E> {
+        let id = u32::try_from(id).map_err(|_| E::invalid_value(Unexpected::Signed(id), &self))?;
+        Ok(Ids { first: id, last: id })
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Ids, E> {
+        let range = text.split_once('-').and_then(|(first, last)| {
+            let ids = Ids { first: first.trim().parse().ok()?, last: last.trim().parse().ok()? };
+            (ids.first <= ids.last).then_some(ids)
+        });
+        range.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
 }
 
 /// Provider of entries that a rule is about.
@@ -146,6 +214,9 @@ const STRICT_OPTIONS: &str = "nosuid,nodev";
 /// What they may mount.
 const STRICT_TYPES: [&str; 4] = ["nfs", "nfs4", "cifs", "smb3"];
 
+/// How many keys without an entry of their own a user may try each second.
+const STRICT_ATTEMPTS: u32 = 20;
+
 impl From<Written> for Security {
     fn from(written: Written) -> Self {
         let is_strict = written.profile == Profile::Strict;
@@ -169,6 +240,8 @@ impl From<Written> for Security {
             } else {
                 WritableMaps::Allow
             }),
+            attempts_per_second: written.attempts_per_second.unwrap_or(if is_strict { STRICT_ATTEMPTS } else { 0 }),
+            requesters: written.requesters,
             mandatory_options: written.mandatory_options.unwrap_or_else(|| of_others(is_strict.then(options))),
             allowed_types: written
                 .allowed_types
@@ -184,6 +257,22 @@ impl Security {
             options: rule(&self.mandatory_options, provider).map(|options| options.0.clone()).unwrap_or_default(),
             types: rule(&self.allowed_types, provider).cloned(),
         }
+    }
+}
+
+impl Security {
+    /// Returns why a user may not trigger a mount at `path`, if so. `groups` returns the supplementary groups.
+    pub fn refusal(&self, path: &Path, (uid, gid): (u32, u32), groups: impl FnOnce() -> Vec<u32>) -> Option<String> {
+        let rule = self.requesters.iter().filter(|rule| path.starts_with(&rule.path.0));
+        let rule = rule.max_by_key(|rule| rule.path.0.as_os_str().len()).filter(|_| uid != 0)?;
+        let has = |ids: &[Ids], id| ids.iter().any(|ids| ids.contains(id));
+        let is_listed = has(&rule.uids, uid)
+            || has(&rule.gids, gid)
+            || !rule.gids.is_empty() && groups().into_iter().any(|group| has(&rule.gids, group));
+        (!is_listed).then(|| {
+            let (path, rule) = (Escaped::path(path), Escaped::path(&rule.path.0));
+            format!("user {uid} may not trigger {path}: requesters of {rule} in [security] of autofs.toml")
+        })
     }
 }
 
@@ -228,12 +317,33 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_path_says_who_may_trigger_mounts() {
+        let security = parse(
+            "requesters = [{ path = \"/data\", uids = [7, \"1000-1999\"], gids = [100] }, { path = \"/data/own\", uids = [8] }]",
+        )
+        .unwrap();
+        let may = |path: &str, uid, gid, groups: &[u32]| {
+            security.refusal(Path::new(path), (uid, gid), || groups.to_vec()).is_none()
+        };
+        assert!(may("/data/x", 0, 0, &[]) && may("/data/x", 7, 7, &[]) && may("/data/x", 1500, 7, &[]));
+        assert!(may("/data/x", 9, 100, &[]) && may("/data/x", 9, 9, &[5, 100]));
+        assert!(!may("/data/x", 9, 9, &[5]) && !may("/data", 2000, 9, &[]));
+        assert!(may("/data/own/x", 8, 8, &[]) && !may("/data/own", 7, 7, &[100]));
+        assert!(may("/database", 9, 9, &[]));
+    }
+
+    #[test]
     fn errors_say_what_is_expected() {
         for (text, expected) in [
             ("mandatory_options = { nis = \"no suid\" }", "2:29: a blank in mount options"),
             ("mandatory_options = { nis = \"fstype=nfs\" }", "2:29: an option for the automounter"),
             ("mandatory_options = { yp = \"ro\" }", "2:23: unknown variant `yp`"),
             ("allowed_types = { others = [\"\"] }", "2:28: an empty pattern"),
+            ("requesters = [{ path = \"data\" }]", "2:24: a relative path: expected the path of a mount point"),
+            (
+                "requesters = [{ path = \"/d\", uids = [\"joe\"] }]",
+                "2:38: invalid value: string \"joe\": expected the number",
+            ),
             ("profile = \"paranoid\"", "2:11: unknown variant `paranoid`: expected `none` or `strict`"),
         ] {
             let error = parse(text).unwrap_err();

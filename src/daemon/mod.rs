@@ -1,10 +1,12 @@
 //! The worker: the event loop between kernel, engine and maps.
 
 mod attach;
+mod attempts;
 mod checkpoint;
 mod control;
 pub(crate) mod explain;
 mod failures;
+mod fuse_health;
 mod history;
 mod jobs;
 mod left;
@@ -169,6 +171,7 @@ async fn live(
     spawn_local(watch::watch(Rc::clone(&worker)));
     spawn_local(renames::watch(Rc::clone(&worker)));
     spawn_local(network::watch(Rc::clone(&worker)));
+    spawn_local(fuse_health::watch(Rc::clone(&worker)));
     spawn_local(restore::watch(Rc::clone(&worker)));
     spawn_local(retry_sources::retry(Rc::clone(&worker)));
     let has_died = matches!(predecessor, Some(Predecessor::Died(_) | Predecessor::Hung));

@@ -142,6 +142,10 @@ impl Requesters {
     }
 }
 
+fn native_names(types: &[native::CredentialType]) -> Vec<String> {
+    types.iter().map(|fstype| fstype.name().to_owned()).collect()
+}
+
 fn settings(configuration: &Configuration) -> exec::Settings {
     let settings = &configuration.conf.autofs;
     let deadlines = &configuration.native.deadlines;
@@ -155,6 +159,8 @@ fn settings(configuration: &Configuration) -> exec::Settings {
         grace: bounded(deadlines.helper_kill),
         verbose: settings.mount_verbose,
         environment: crate::source::variables(&configuration.native.helpers.environment),
+        requester_credentials: native_names(&configuration.native.helpers.requester_credentials),
+        staging: configuration.native.mount.staging.iter().map(|path| path.0.clone()).collect(),
         strict_sources: configuration.native.security.source_links == native::SourceLinks::Root,
         ..exec::Settings::default()
     }

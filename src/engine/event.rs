@@ -179,6 +179,8 @@ pub enum Resolution {
     Invalid(Reason),
     /// No map could be asked. Not remembered.
     Unavailable(Reason),
+    /// The requester has asked for too many keys: the maps are not asked. Not remembered.
+    Limited(Reason),
 }
 
 /// The autofs mounts that a plan has left below an entry.

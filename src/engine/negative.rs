@@ -16,8 +16,17 @@ pub enum Failure {
     Mount,
 }
 
+/// What is remembered of a failed key.
+#[derive(Debug, Clone)]
+pub(super) struct Record {
+    /// The user whose lookup has failed.
+    pub(super) user: u32,
+    pub(super) failure: Failure,
+    pub(super) reason: Option<Reason>,
+}
+
 #[derive(Debug)]
-struct Record {
+struct Kept {
     until: Tick,
     failure: Failure,
     reason: Option<Reason>,
@@ -35,40 +44,64 @@ pub(super) struct Failed<'a> {
     pub(super) until: Tick,
 }
 
-/// The failed keys, at most as many as the limit says; the oldest go first.
+/// The failed keys, at most as many as the limit says. Of the user who has most of them, the oldest goes first: so nobody can
+/// have the failures of others forgotten.
 #[derive(Debug)]
 pub(super) struct NegativeCache {
     limit: usize,
     serial: u64,
     /// Sorted by mount, so that the records of one mount are found without searching all others.
-    records: BTreeMap<EntryId, Record>,
-    queue: VecDeque<(u64, EntryId)>,
+    records: BTreeMap<EntryId, Kept>,
+    /// The failures of each user, the oldest first.
+    queues: BTreeMap<u32, VecDeque<(u64, EntryId)>>,
+    /// The length of all queues.
+    queued: usize,
 }
 
 impl NegativeCache {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, serial: 0, records: BTreeMap::new(), queue: VecDeque::new() }
+        Self { limit, serial: 0, records: BTreeMap::new(), queues: BTreeMap::new(), queued: 0 }
     }
 
     /// Remembers a failure for some seconds.
-    pub(super) fn insert(&mut self, now: Tick, at: EntryId, seconds: u64, failure: Failure, reason: Option<Reason>) {
-        while let Some((serial, oldest)) = self.queue.front() {
-            let record = self.records.get(oldest).filter(|record| record.serial == *serial);
-            if self.queue.len() < self.limit && record.is_some_and(|record| record.until > now) {
-                break;
-            }
-            if record.is_some() {
-                self.records.remove(oldest);
-            }
-            self.queue.pop_front();
+    pub(super) fn insert(&mut self, now: Tick, at: EntryId, seconds: u64, record: Record) {
+        let Record { user, failure, reason } = record;
+        while self.has_old(now, user) {
+            self.remove_oldest(user);
         }
         if seconds == 0 || self.limit == 0 {
             return;
         }
+        while self.queued >= self.limit {
+            let longest = self.queues.iter().max_by_key(|(_, queue)| queue.len()).map(|(user, _)| *user);
+            let Some(longest) = longest else { break };
+            self.remove_oldest(longest);
+        }
         self.serial += 1;
         let until = now.after(seconds.saturating_mul(1000));
-        self.records.insert(at.clone(), Record { until, failure, reason, serial: self.serial });
-        self.queue.push_back((self.serial, at));
+        self.records.insert(at.clone(), Kept { until, failure, reason, serial: self.serial });
+        self.queues.entry(user).or_default().push_back((self.serial, at));
+        self.queued += 1;
+    }
+
+    /// Returns whether the oldest failure of a user need not be remembered any more.
+    fn has_old(&self, now: Tick, user: u32) -> bool {
+        let Some((serial, oldest)) = self.queues.get(&user).and_then(VecDeque::front) else { return false };
+        !self.records.get(oldest).is_some_and(|record| record.serial == *serial && record.until > now)
+    }
+
+    /// Forgets the oldest failure of a user.
+    fn remove_oldest(&mut self, user: u32) {
+        let Some(queue) = self.queues.get_mut(&user) else { return };
+        if let Some((serial, oldest)) = queue.pop_front() {
+            self.queued -= 1;
+            if self.records.get(&oldest).is_some_and(|record| record.serial == serial) {
+                self.records.remove(&oldest);
+            }
+        }
+        if queue.is_empty() {
+            self.queues.remove(&user);
+        }
     }
 
     /// How and why a key is known to fail.
@@ -104,7 +137,8 @@ impl NegativeCache {
     /// Anything may be there now.
     pub(super) fn clear(&mut self) {
         self.records.clear();
-        self.queue.clear();
+        self.queues.clear();
+        self.queued = 0;
     }
 }
 
@@ -116,13 +150,17 @@ mod tests {
         EntryId { mount: MountId(1), key: key.as_bytes().into() }
     }
 
+    fn record(user: u32, failure: Failure) -> Record {
+        Record { user, failure, reason: None }
+    }
+
     #[test]
     fn a_failure_is_remembered_for_its_time() {
         let mut negatives = NegativeCache::new(8);
-        negatives.insert(Tick(0), at("a"), 2, Failure::NotFound, None);
+        negatives.insert(Tick(0), at("a"), 2, record(0, Failure::NotFound));
         assert_eq!(negatives.get(Tick(1999), &at("a")), Some((Failure::NotFound, None)));
         assert_eq!(negatives.get(Tick(2000), &at("a")), None);
-        negatives.insert(Tick(0), at("b"), 0, Failure::Mount, None);
+        negatives.insert(Tick(0), at("b"), 0, record(0, Failure::Mount));
         assert_eq!(negatives.get(Tick(0), &at("b")), None);
     }
 
@@ -130,10 +168,23 @@ mod tests {
     fn the_oldest_give_way() {
         let mut negatives = NegativeCache::new(2);
         for key in ["a", "b", "a", "c"] {
-            negatives.insert(Tick(0), at(key), 9, Failure::Invalid, None);
+            negatives.insert(Tick(0), at(key), 9, record(0, Failure::Invalid));
         }
         assert_eq!(negatives.get(Tick(1), &at("b")), None);
         assert!(negatives.get(Tick(1), &at("a")).is_some() && negatives.get(Tick(1), &at("c")).is_some());
-        assert!(negatives.queue.len() <= 2 && negatives.records.len() <= 2);
+        assert!(negatives.queued <= 2 && negatives.records.len() <= 2);
+    }
+
+    #[test]
+    fn a_user_with_many_failures_takes_no_place_of_others() {
+        let mut negatives = NegativeCache::new(8);
+        negatives.insert(Tick(0), at("mine"), 9, record(1, Failure::NotFound));
+        for n in 0..1000 {
+            negatives.insert(Tick(0), at(&format!("{n}")), 9, record(2, Failure::NotFound));
+        }
+        assert!(negatives.get(Tick(1), &at("mine")).is_some() && negatives.get(Tick(1), &at("999")).is_some());
+        assert_eq!((negatives.queued, negatives.records.len()), (8, 8));
+        negatives.insert(Tick(9_000), at("late"), 9, record(2, Failure::NotFound));
+        assert_eq!(negatives.queued, 2, "what is over is forgotten");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::negative::Record;
 use super::{
     Askers, Done, Effect, Engine, Entry, EntryId, Errno, Failure, JobId, Phase, Reason, Requester, Resolution,
     Shutdown, Token, Waiter,
@@ -170,6 +171,7 @@ impl Engine {
             Resolution::NotFound => self.fail(&at, Failure::NotFound, None),
             Resolution::Invalid(reason) => self.fail(&at, Failure::Invalid, Some(reason)),
             Resolution::Unavailable(reason) => self.refuse_all(&at, Errno::ENOENT, Some(&reason)),
+            Resolution::Limited(reason) => self.refuse_all(&at, Errno::EAGAIN, Some(&reason)),
         }
         self.settle(&at);
     }
@@ -246,9 +248,11 @@ impl Engine {
 
     /// Fails all lookups that wait at an entry, and remembers the failure for those that come next.
     fn fail(&mut self, at: &EntryId, failure: Failure, reason: Option<Reason>) {
+        let user = self.tree.entry(at).and_then(|entry| entry.waiting.first()).map_or(0, |waiter| waiter.who.uid);
         self.refuse_all(at, Errno::ENOENT, reason.as_ref());
         if let Some(mount) = self.tree.mount(at.mount) {
-            self.negative_cache.insert(self.now, at.clone(), mount.negative_timeout, failure, reason);
+            let record = Record { user, failure, reason };
+            self.negative_cache.insert(self.now, at.clone(), mount.negative_timeout, record);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The executor: mounts file systems and unmounts them, with a bound on everything that can wait.
 
+mod credentials;
 pub mod dirs;
 pub mod external;
 mod failure;

@@ -16,7 +16,7 @@ use super::program_run::{Call, Runner};
 use super::settings::{Method, Settings};
 use super::stage::Stage;
 use super::way::{self, Way};
-use super::{Failure, Place, dirs};
+use super::{Failure, Place, credentials, dirs};
 use crate::fault;
 use crate::plan::{Action, FsMount, Fsck, Plan};
 use crate::record::{Exit, Run};
@@ -307,6 +307,8 @@ fn prepare(plan: &Plan, place: &Arc<Place>) -> Result<Option<(Arc<Opened>, bool)
 /// Makes a mount as far as that goes without a program. `triggered`: the automounts on the way to the source have been
 /// triggered.
 fn attempt(mount: &FsMount, opened: &Opened, settings: &Settings, triggered: bool) -> Result<Attempt, Failure> {
+    let mount = credentials::of_requester(mount, opened.place.who, settings);
+    let mount = &*mount;
     let is_bind = mount.fstype == b"bind";
     let local = mount.source.starts_with(b"/") && memchr::memmem::find(&mount.fstype, b"cifs").is_none();
     let path = Path::new(OsStr::from_bytes(&mount.source));
@@ -320,10 +322,12 @@ fn attempt(mount: &FsMount, opened: &Opened, settings: &Settings, triggered: boo
         _ => {}
     }
     let exists = |program: &Path| path::stat(program).is_ok_and(|found| found.is_file());
-    // A program finds the place by its path, so where that may lead elsewhere, it mounts in a stage.
+    // A program finds the place by its path, so where that may lead elsewhere, it mounts in a stage. Where the configuration
+    // wants a stage, no process of the program can run into the trigger.
     let staged = |call: &dyn Fn(&Path, bool) -> Program| {
         let failed = |source| Failure::Place { path: opened.path.clone(), source };
-        let stage = if opened.is_guarded() { None } else { Some(Stage::new().map_err(failed)?) };
+        let in_place = !settings.is_staged(&opened.path) && opened.is_guarded();
+        let stage = if in_place { None } else { Some(Stage::new().map_err(failed)?) };
         let program = call(stage.as_ref().map_or(&opened.path, Stage::path), stage.is_some());
         Ok(Attempt::Run(Box::new(program), stage))
     };

@@ -11,6 +11,7 @@ use super::{Failure, dirs};
 use crate::engine::{Key, Kind, Requester};
 use crate::fault;
 use crate::sys::mount::{self, Target};
+use crate::sys::path::Magic;
 use crate::sys::{autofs, mount_id, mountinfo, path};
 
 /// An entry of one of our autofs mounts.
@@ -48,6 +49,17 @@ impl Place {
             }
             _ => false,
         }
+    }
+
+    /// Returns whether a server in user space (FUSE) serves what is mounted here, and has died. May wait for a server.
+    pub fn has_dead_server(self: &Arc<Self>) -> bool {
+        let Ok(opened) = Opened::new(self) else { return false };
+        if !opened.site().look().is_ok_and(|stands| stands == Stands::Mount) {
+            return false;
+        }
+        // Asking for the attributes of the file system asks the server, and resets no clock of the autofs mount.
+        let asked = opened.open_top().and_then(|top| Magic::of(&top));
+        asked.is_err_and(|e| matches!(e.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED)))
     }
 
     fn name(&self) -> &Path {

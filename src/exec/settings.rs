@@ -1,7 +1,7 @@
 //! How mounts are made, as the configuration and the packager want it.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// By what mounts are made.
@@ -30,6 +30,10 @@ pub struct Settings {
     /// Follow a symbolic link on the way to a bind source only if nobody but root can have made it: `[security]
     /// source_links` in autofs.toml.
     pub strict_sources: bool,
+    /// Types that are mounted with the credentials of the requester: `[helpers] requester_credentials`.
+    pub requester_credentials: Vec<String>,
+    /// Paths below which programs mount in a stage: `[mount] staging`.
+    pub staging: Vec<PathBuf>,
     /// Log how mounts are made as information, not as debugging: `mount_verbose`.
     pub verbose: bool,
     /// mount(8).
@@ -42,6 +46,13 @@ pub struct Settings {
     pub utab: PathBuf,
 }
 
+impl Settings {
+    /// Returns whether programs mount what belongs to `path` in a stage.
+    pub(super) fn is_staged(&self, path: &Path) -> bool {
+        self.staging.iter().any(|staged| path.starts_with(staged))
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -51,6 +62,8 @@ impl Default for Settings {
             grace: Duration::from_secs(2),
             environment: Vec::new(),
             strict_sources: false,
+            requester_credentials: Vec::new(),
+            staging: Vec::new(),
             verbose: false,
             mount: env!("AUTOFS_MOUNT").into(),
             umount: env!("AUTOFS_UMOUNT").into(),

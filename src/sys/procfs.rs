@@ -143,6 +143,13 @@ pub fn identity(pid: i32) -> Option<Identity> {
     })
 }
 
+/// Returns the supplementary groups of a process; none if there is no such process.
+pub fn groups(pid: i32) -> Vec<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let groups = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or_default();
+    groups.split_ascii_whitespace().filter_map(|group| group.parse().ok()).collect()
+}
+
 /// Returns the effective user id of a process.
 pub fn uid(pid: i32) -> Option<u32> {
     identity(pid).map(|identity| identity.uid.1)

@@ -10,6 +10,7 @@ pub mod console;
 pub mod daemon;
 pub mod dns_server;
 pub mod flood;
+pub mod fuse;
 pub mod lab;
 pub mod ldap_server;
 pub mod servers;
@@ -22,7 +23,7 @@ pub mod visit;
 pub mod world;
 pub mod ypserv;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Output, Stdio};
@@ -48,6 +49,10 @@ pub fn part(body: fn(&str)) -> Option<ExitCode> {
             world::build();
             body(&name.to_string_lossy());
             Some(ExitCode::SUCCESS)
+        }
+        Some(b"--fuse") => {
+            let word = |word: Option<OsString>| word.unwrap_or_default().to_string_lossy().into_owned();
+            Some(fuse::main(&word(args.next()), &word(args.next())))
         }
         Some(b"--visit") => Some(visit::main(&args.next().unwrap_or_default())),
         Some(b"--flood") => Some(flood::main(&args.next().unwrap_or_default())),

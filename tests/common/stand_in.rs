@@ -16,6 +16,7 @@ use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::getpgrp;
 use serde::{Deserialize, Serialize};
 
+use super::fuse;
 use super::world::PROGRAM;
 
 const CALLS: &str = "/world/calls";
@@ -30,6 +31,7 @@ const TYPES: &[&str] = &[
     "fuse.sshfs",
     "sshfs",
     "fuse.glusterfs",
+    fuse::TYPE,
     "glusterfs",
     "lustre",
     "ceph",
@@ -188,6 +190,9 @@ fn make(name: &str, arguments: &[String], rules: &Rules) -> Result<(), String> {
     }
     if rules.fail.contains(source) {
         return Err(format!("{source}: refused by the test"));
+    }
+    if call.fstype.as_deref() == Some(fuse::TYPE) {
+        return fuse::helper(source, target);
     }
     let none: Option<&str> = None;
     let done = if call.fstype.as_deref() == Some("bind") {

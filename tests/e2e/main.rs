@@ -50,6 +50,7 @@ mod secrets;
 mod security;
 mod servers;
 mod services;
+mod staging;
 mod steer;
 mod terminal;
 mod toml;

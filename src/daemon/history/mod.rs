@@ -122,7 +122,7 @@ impl History {
             Resolution::Found(_) => Step::Found,
             Resolution::NotFound => Step::NotFound,
             Resolution::Invalid(_) => Step::Invalid,
-            Resolution::Unavailable(_) => Step::Unavailable,
+            Resolution::Unavailable(_) | Resolution::Limited(_) => Step::Unavailable,
         };
         if let Some(attempt) = self.attempts.borrow_mut().get_mut(at) {
             attempt.line = line;

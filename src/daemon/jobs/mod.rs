@@ -11,6 +11,7 @@ pub(crate) mod copies;
 pub(crate) mod covered;
 pub(crate) mod detach;
 pub(crate) mod expire;
+pub(crate) mod fuse;
 pub(crate) mod mount;
 pub(crate) mod offsets;
 pub(crate) mod own_timeout;

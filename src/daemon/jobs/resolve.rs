@@ -32,6 +32,8 @@ pub(crate) fn log_unless_found<'a>(at: &Path, outcome: &'a Resolution) -> Option
             None
         }
         Resolution::Invalid(reason) | Resolution::Unavailable(reason) => Some(reason),
+        // The limit is logged once, not for each key.
+        Resolution::Limited(_) => None,
     }
 }
 
@@ -61,7 +63,8 @@ fn with_below(found: Resolution, below: Vec<Resolution>) -> Resolution {
             for found in below {
                 match found {
                     Resolution::Found(below) => plan.graft(below),
-                    Resolution::NotFound => {}
+                    // Only the key at the top is limited.
+                    Resolution::NotFound | Resolution::Limited(_) => {}
                     // The rest of the tree is mounted.
                     Resolution::Invalid(why) | Resolution::Unavailable(why) => error!("{}", why.message),
                 }
@@ -309,7 +312,9 @@ pub(crate) async fn explain(question: Question, path: &Path) -> Explained {
                         0 => "it stays mounted, as its entry says".to_owned(),
                         _ => format!("it is unmounted after {seconds} s without use, as its entry says"),
                     }));
-                    explained.unserved = unserved.or_else(|| unknown(&plan, &facts));
+                    let who = (question.who.uid, question.who.gid);
+                    let refusal = question.context.security.refusal(&question.at, who, Vec::new);
+                    explained.unserved = refusal.or(unserved).or_else(|| unknown(&plan, &facts));
                     return Explained { outcome: Outcome::Found, plan: Some(plan), ..explained };
                 }
                 Err(e) => explained.notes.push(e.to_string()),

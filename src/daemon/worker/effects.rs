@@ -9,7 +9,7 @@ use tokio::task::spawn_local;
 
 use super::{Next, Together, Worker};
 use crate::daemon::attach::{appearance, top};
-use crate::daemon::jobs::{browse, check, detach, expire, mount, resolve, unmount};
+use crate::daemon::jobs::{browse, check, detach, expire, fuse, mount, resolve, unmount};
 use crate::daemon::mailbox::Report;
 use crate::engine::{Effect, EntryPhase, EntryView, Event, MountId, Requester, Resolution};
 use crate::fault;
@@ -63,7 +63,7 @@ impl Worker {
                     return Some(Event::Resolved { job, outcome: Resolution::NotFound });
                 };
                 info!(target: &question.target(), "attempting to mount entry {}", Escaped::path(&question.at));
-                if let Some(outcome) = resolve::now(&question) {
+                if let Some(outcome) = self.limit(&question).or_else(|| resolve::now(&question)) {
                     self.log_failed(&question.at, &outcome, who);
                     self.history.resolved(&entry, question.line.take(), &outcome);
                     return Some(Event::Resolved { job, outcome });
@@ -88,6 +88,7 @@ impl Worker {
                 let making = self.mounts.begin_making();
                 spawn_local(async move {
                     let path = plan.at.clone();
+                    let may_be_served_here = fuse::may_be_served_here(&plan);
                     let outcome = mount::later(&worker.means(), &at, plan, who).await;
                     if let Err(reason) = &outcome {
                         let name = worker.requests.name_of(who.tgid);
@@ -95,6 +96,9 @@ impl Worker {
                         worker.failures.log(&path, reason, who, &name, line.as_ref());
                     }
                     worker.history.performed(&at, outcome.is_ok());
+                    if outcome.is_ok() && may_be_served_here {
+                        worker.served_in_user_space.notify_one();
+                    }
                     worker.event(Event::Performed { job, outcome });
                     worker.made(making);
                 });

@@ -5,6 +5,7 @@
 //! that provably cannot block: a request whose map is in memory and whose mount needs nothing that is not cached by
 //! the kernel is answered in the turn in which its packet was read.
 
+mod admission;
 mod effects;
 mod packets;
 
@@ -23,6 +24,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 
 use crate::daemon::attach::Attach;
+use crate::daemon::attempts::Attempts;
 use crate::daemon::checkpoint::sentinel::Sentinel;
 use crate::daemon::control::serve;
 use crate::daemon::failures::Failures;
@@ -73,6 +75,10 @@ pub(crate) struct Worker {
     /// The settings that were made at run time, for the next worker.
     pub(crate) settings: Settings,
     failures: Failures,
+    /// The keys that users have tried.
+    attempts: RefCell<Attempts>,
+    /// Told when a file system was mounted that a server in user space may serve.
+    pub(crate) served_in_user_space: Notify,
     /// The configuration and the maps.
     pub(crate) state: Rc<RefCell<State>>,
     /// The phases of its life.
@@ -133,6 +139,7 @@ impl Worker {
         let limits = Limits {
             request: u64::try_from(deadlines.request.as_millis()).unwrap_or(u64::MAX),
             unmount: u64::try_from(deadlines.umount.as_millis()).unwrap_or(u64::MAX),
+            negative_cache: usize::try_from(configuration.native.limits.failed_keys.get()).unwrap_or(usize::MAX),
             ..Limits::default()
         };
         let (next, nexts) = mpsc::unbounded_channel();
@@ -142,6 +149,8 @@ impl Worker {
             requests,
             settings: Settings::open(inheritance.history.as_fd())?,
             failures: Failures::default(),
+            attempts: RefCell::default(),
+            served_in_user_space: Notify::new(),
             history: History::new(Recorder::start(inheritance.history)?),
             state: Rc::new(RefCell::new(State::new(configuration, options, logger, &lanes, sources))),
             life: Rc::new(Life::begin()),
@@ -172,6 +181,7 @@ impl Worker {
         Attach { means: self.means(), life: Rc::clone(&self.life), mailbox: self.mailbox() }
     }
 
+    /// Returns what jobs work with.
     pub(crate) fn means(&self) -> Means {
         Means { mounts: Rc::clone(&self.mounts), state: Rc::clone(&self.state), tools: self.tools() }
     }
@@ -193,6 +203,8 @@ impl Worker {
         if changed {
             let tools = self.tools.borrow().configured(&state.configuration);
             self.tools.replace(tools);
+            // Whether FUSE mounts are looked at may have changed.
+            self.served_in_user_space.notify_one();
         }
         changed
     }
@@ -226,6 +238,8 @@ impl Worker {
         self.standing.notify_one();
         // What could not be read at the start is tried again from now on.
         self.incomplete.notify_one();
+        // Mounts of an earlier worker or daemon.
+        self.served_in_user_space.notify_one();
         if let Some(how) = stop {
             self.event(Event::Stop(how));
         }
@@ -303,14 +317,19 @@ impl Worker {
             }
             engine.deadline() != before
         };
-        if !self.requests.is_reading() {
-            self.mounts.close_roots();
-        }
-        self.history.end_turn(|at| self.engine.borrow().negative_for(at));
+        self.end_turn();
         if changed {
             self.timer.notify_one();
         }
         self.begin_together(together);
+    }
+
+    /// Closes unused roots, and hands answered requests to the history.
+    fn end_turn(&self) {
+        if !self.requests.is_reading() {
+            self.mounts.close_roots();
+        }
+        self.history.end_turn(|at| self.engine.borrow().negative_for(at));
     }
 }
 

@@ -162,6 +162,9 @@ impl Receiver for Rc<Worker> {
                 };
                 self.history.begin(&event);
                 self.log_request(&event);
+                if self.refuse_requester(&event) {
+                    return;
+                }
                 self.event(event);
                 if let Some((token, pid)) = asks {
                     self.requests.keep_name(token, pid);

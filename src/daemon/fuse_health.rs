@@ -1,0 +1,69 @@
+//! Notices that the server of a FUSE mount has died. The kernel does not tell: every access fails with ENOTCONN until the file
+//! system is unmounted.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::spawn_local;
+
+use crate::control::history::EventKind;
+use crate::daemon::jobs::fuse;
+use crate::daemon::worker::Worker;
+use crate::engine::{EntryId, EntryPhase, Event};
+
+/// Servers that are waited for at most.
+const HANGING: usize = 8;
+
+/// Looks at FUSE mounts as long as the worker runs. Without such mounts it sleeps.
+pub(crate) async fn watch(worker: Rc<Worker>) {
+    let asked: Rc<RefCell<HashSet<EntryId>>> = Rc::default();
+    loop {
+        let period = worker.state.borrow().configuration.native.mount.fuse_check.0;
+        let entries = if period == 0 { Vec::new() } else { mounted(&worker) };
+        if entries.is_empty() {
+            worker.served_in_user_space.notified().await;
+            continue;
+        }
+        tokio::time::sleep(Duration::from_secs(period.into())).await;
+        if worker.is_stopping() {
+            return;
+        }
+        if worker.life.shown_rest().is_some() {
+            // Nothing is unmounted while a checkpoint is awaited.
+            continue;
+        }
+        for at in mounted(&worker) {
+            // A server that hangs keeps its own thread, and nobody else.
+            let has_room = asked.borrow().len() < HANGING;
+            if has_room && asked.borrow_mut().insert(at.clone()) {
+                let (worker, asked) = (Rc::clone(&worker), Rc::clone(&asked));
+                spawn_local(async move {
+                    let died = fuse::check(&worker.means(), &at).await;
+                    asked.borrow_mut().remove(&at);
+                    if let Some(message) = died {
+                        worker.history.event(EventKind::Trouble, message);
+                        worker.event(Event::Unmount { at });
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// Returns the mounted entries that may be served by a process of this machine.
+fn mounted(worker: &Worker) -> Vec<EntryId> {
+    worker.view(|engine| {
+        let mut found = Vec::new();
+        for mount in engine.mounts() {
+            for entry in mount.entries() {
+                let is_served = entry.plan.is_some_and(|plan| fuse::may_be_served_here(plan));
+                if entry.phase == EntryPhase::Mounted && is_served {
+                    found.push(EntryId { mount: mount.id, key: entry.key.clone() });
+                }
+            }
+        }
+        found
+    })
+}
