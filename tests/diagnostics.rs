@@ -115,7 +115,8 @@ fn the_examples_are_what_they_are_said_to_be() {
             wrong.push(format!("{code} is not found in its example, but {codes:?}"));
         }
         if let Some((kind, text)) = examples.get(1) {
-            if found(kind, text).contains(&code) {
+            // Whether the included map is there depends on the machine.
+            if code != "master::include" && found(kind, text).contains(&code) {
                 wrong.push(format!("{code} is found in what should be written"));
             }
         }
