@@ -16,7 +16,7 @@ use crate::link::{Doing, Message, ServiceState};
 use crate::source::News;
 
 /// How long changes gather before they are compared.
-const GATHER: Duration = Duration::from_millis(100);
+const GATHER: Duration = Duration::from_millis(5);
 
 /// How many differences are events of their own. The others are counted in one.
 const NAMED: usize = 20;
