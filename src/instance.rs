@@ -17,7 +17,7 @@ pub fn is_name(text: &[u8]) -> bool {
     !text.is_empty() && text.len() <= LONGEST && text.iter().all(is_plain) && !text.starts_with(b".")
 }
 
-/// What to write in place of something that is no name.
+/// Help for an invalid name.
 pub const EXPECTED: &str = "letters, digits, \"_\", \"-\" and \".\", not first a \".\", at most 64 of them";
 
 /// Sets the name of this process. Later calls change nothing.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 const AUTOFSCTL: &str = env!("CARGO_BIN_EXE_autofsctl");
 
-/// What the completed command prints.
+/// First line that the completed command prints.
 const PRINTED: &str = "#compdef autofsctl";
 
 /// How long a shell may take. Only a test that fails takes so long.
@@ -38,7 +38,7 @@ fn completes(shell: &str, arguments: &str, load: &str) {
     if !is_there("script") || !is_there(shell) {
         return;
     }
-    if !Path::new("/dev/ptmx").exists() {
+    if fs::File::open("/dev/ptmx").is_err() {
         eprintln!("ignored: needs /dev/ptmx");
         return;
     }

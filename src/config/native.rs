@@ -113,7 +113,7 @@ impl Wildcards {
     }
 }
 
-/// Where maps of directory services are stored.
+/// Section `[cache]`: storage for maps of directory services.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cache {

@@ -13,7 +13,7 @@ use crate::text::Escaped;
 
 use super::native::AbsolutePath;
 
-/// Section `[security]`. What is not said has the value that the profile gives it.
+/// Section `[security]`. The profile gives a value to each key that is not set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(from = "Written")]
 pub struct Security {
@@ -31,7 +31,7 @@ pub struct Security {
     pub allowed_types: BTreeMap<Concerned, Vec<Pattern>>,
     /// Attempts per second of a user at keys without an entry of their own; 0: any number.
     pub attempts_per_second: u32,
-    /// Who may trigger mounts.
+    /// Users and groups that may trigger mounts.
     pub requesters: Vec<Requesters>,
 }
 
@@ -93,7 +93,7 @@ pub enum WritableMaps {
     Refuse,
 }
 
-/// Who may trigger mounts at a path and below it. Root may in any case.
+/// Users and groups that may trigger mounts at a path and below it. Root always may.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Requesters {
@@ -208,10 +208,10 @@ impl TryFrom<String> for MandatoryOptions {
     }
 }
 
-/// What the profile `strict` imposes on entries that are not from a local file of root.
+/// Options that the profile `strict` adds to entries that are not from a local file of root.
 const STRICT_OPTIONS: &str = "nosuid,nodev";
 
-/// What they may mount.
+/// Types that such entries may mount.
 const STRICT_TYPES: [&str; 4] = ["nfs", "nfs4", "cifs", "smb3"];
 
 /// How many keys without an entry of their own a user may try each second.

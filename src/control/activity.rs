@@ -1,4 +1,4 @@
-//! What the daemon is doing at this moment.
+//! Current work of the daemon.
 
 use serde::{Deserialize, Serialize};
 

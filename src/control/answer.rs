@@ -224,7 +224,7 @@ pub struct MountPoint {
     pub stale: Option<StaleMap>,
 }
 
-/// What is served of a map while its service does not answer.
+/// Older content of a map that is served while its service does not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StaleMap {
     /// When the service has answered last, in seconds since 1970.

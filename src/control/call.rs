@@ -142,7 +142,7 @@ impl Call {
             Self::Upgrade | Self::Detach | Self::Clean => true,
             Self::Reload(_) | Self::Expire(_) | Self::Flush(_) | Self::Block(_) | Self::Unblock { .. } => true,
             Self::SetLogLevel(_) | Self::Explain(_) => true,
-            // Of the requests, users see their own.
+            // Users see their own requests only.
             Self::History(_) | Self::Metrics | Self::StatusOf { .. } | Self::Activity => false,
             Self::Ping | Self::Status | Self::Mounts | Self::GetInfo | Self::GetInterfaceDescription { .. } => false,
         }

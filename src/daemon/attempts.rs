@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// A user who has paused may try as many keys at once as in so many seconds.
+/// Number of seconds whose keys a user may try at once after a pause.
 const BURST: u32 = 5;
 
 /// Users whose attempts are counted at most. More of them are counted together.
@@ -17,7 +17,7 @@ const LOGGED: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(crate) struct Attempts(HashMap<u32, Bucket>);
 
-/// What is left for a user.
+/// Number of keys that a user may still try.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     /// Attempts, in thousandths.

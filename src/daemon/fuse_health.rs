@@ -31,11 +31,11 @@ pub(crate) async fn watch(worker: Rc<Worker>) {
             return;
         }
         if worker.life.shown_rest().is_some() {
-            // Nothing is unmounted while a checkpoint is awaited.
+            // No mount is unmounted while the daemon waits for a checkpoint.
             continue;
         }
         for at in mounted(&worker) {
-            // A server that hangs keeps its own thread, and nobody else.
+            // A server that hangs keeps one thread busy and delays no other check.
             let has_room = asked.borrow().len() < HANGING;
             if has_room && asked.borrow_mut().insert(at.clone()) {
                 let (worker, asked) = (Rc::clone(&worker), Rc::clone(&asked));

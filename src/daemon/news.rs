@@ -24,7 +24,7 @@ const NAMED: usize = 20;
 /// The problems at the last comparison: for each path, what kind of event it is, and why it is not served.
 type Known = BTreeMap<Bytes, (EventKind, String)>;
 
-/// Compares as long as the worker runs. `quietly`: an earlier worker has told what is wrong at the start.
+/// Compares as long as the worker runs. `quietly`: an earlier worker has reported the problems at the start.
 pub(crate) async fn watch(worker: Rc<Worker>, quietly: bool) {
     let mut known: Option<Known> = quietly.then(Known::new);
     let mut is_first = quietly;

@@ -26,7 +26,7 @@ pub(crate) struct Requirements(Rc<RefCell<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// What the waiting entries require, by their paths.
+    /// Paths that the waiting entries require, by the path of the entry.
     waiting: HashMap<PathBuf, Vec<PathBuf>>,
     /// The ways that are being walked, each once for all who wait for it.
     walks: HashMap<PathBuf, watch::Receiver<Option<Reached>>>,
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(begin("/m/c", &["/m/a"]).err().as_deref(), Some(circle));
         assert!(begin("/m/d", &["/m/a"]).is_ok(), "it may wait for others");
         drop(b);
-        assert!(begin("/m/c", &["/m/a"]).is_ok(), "who has ended waits for nobody");
+        assert!(begin("/m/c", &["/m/a"]).is_ok(), "an entry that has ended waits for none");
         drop(a);
         assert!(all.0.borrow().waiting.is_empty());
     }

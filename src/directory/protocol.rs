@@ -41,7 +41,7 @@ pub enum Question {
     Lookup(Vec<u8>),
     /// All entries.
     Entries,
-    /// Where the map is, in words. It is looked for anew.
+    /// Place of the map, in words. It is looked up again.
     Probe,
     /// Bytes that are others after every change of the map. They come as an entry, if the service has such.
     Version,

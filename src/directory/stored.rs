@@ -17,7 +17,7 @@ const VERSION: u32 = 1;
 /// A map as a service has said it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stored {
-    /// Which map of which servers it is, see [`identity`].
+    /// Identity of the map and its servers, see [`identity`].
     pub of: Vec<u8>,
     /// When the service said it last, in seconds since 1970.
     pub at: u64,
@@ -134,7 +134,7 @@ pub fn file_name(service: &str, identity: &[u8]) -> String {
     format!("{service}-{:016x}.map", checksum(identity))
 }
 
-/// FNV-1a: finds what a disk or an editor has changed, not what somebody has forged.
+/// Computes FNV-1a. It detects changes by a disk or an editor, not a forgery.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, &byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

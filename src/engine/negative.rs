@@ -16,7 +16,7 @@ pub enum Failure {
     Mount,
 }
 
-/// What is remembered of a failed key.
+/// Failure of a key.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
     /// The user whose lookup has failed.
@@ -44,8 +44,8 @@ pub(super) struct Failed<'a> {
     pub(super) until: Tick,
 }
 
-/// The failed keys, at most as many as the limit says. Of the user who has most of them, the oldest goes first: so nobody can
-/// have the failures of others forgotten.
+/// The failed keys, at most as many as the limit says. The user with most of them loses the oldest one first, so no user can push
+/// out the failures of others.
 #[derive(Debug)]
 pub(super) struct NegativeCache {
     limit: usize,

@@ -35,7 +35,7 @@ impl Engine {
         let path = self.tree.mount(at.mount)?.path_of(&at.key);
         let tree = &self.tree;
         self.dependents.retain(|at, _| tree.entry(at).is_some_and(Entry::occupied));
-        // What is mounted below the entry is unmounted with it.
+        // Mounts below the entry are unmounted with it.
         let mut outside = self.dependents.values().filter(|plan| !plan.at.starts_with(&path));
         let requiring = outside.find(|plan| plan.requires.iter().any(|required| required.starts_with(&path)))?;
         Some(requiring.at.clone())

@@ -52,8 +52,8 @@ const WIDEST: usize = 1024;
 /// Programs at a time: they take no thread.
 const PROGRAMS: usize = 512;
 
-/// Threads for short work without a lane: starting programs.
-const SPARE_THREADS: usize = 8;
+/// Threads for work without a lane: starting programs, reading mount tables, looking at FUSE mounts, the map cache.
+const SPARE_THREADS: usize = 32;
 
 /// The work is not done in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

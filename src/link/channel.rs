@@ -22,7 +22,7 @@ pub enum Message {
     Upgrade,
     /// No reload is running or wished for any more. A keeper of a program without this message ignores it.
     Reloaded,
-    /// What the daemon does now. A keeper of a program without this message ignores it.
+    /// State of the daemon. A keeper of a program without this message ignores it.
     State(ServiceState),
 }
 

@@ -1,8 +1,8 @@
-//! What the daemon does, in one line, for the service manager.
+//! State of the daemon in one line, for the service manager.
 
 use std::fmt;
 
-/// What the daemon does now.
+/// Work of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doing {
     /// It reads configuration and maps for the first time.
@@ -20,7 +20,7 @@ pub enum Doing {
 /// The state of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceState {
-    /// What it does.
+    /// Work of the daemon.
     pub doing: Doing,
     /// Number of mount points.
     pub mount_points: u16,

@@ -2,9 +2,8 @@
 //!
 //! The libraries of directory services block, and what servers send is parsed by them. So they run in a process of their own:
 //! if one hangs, crashes or leaks, the worker kills that process and starts another one. The process has no capabilities, no
-//! descriptors but a socket to the worker, and an environment made from nothing. It runs as nobody where the service can be asked by
-//! anybody. It ends when the worker closes the
-//! socket.
+//! descriptors but a socket to the worker, and an environment made from nothing. It runs as the user nobody if the service answers
+//! every user. It ends when the worker closes the socket.
 
 mod hesiod;
 mod ldap;

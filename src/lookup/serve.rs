@@ -74,7 +74,7 @@ pub(super) fn run(open: impl FnOnce(Settings) -> Option<Box<dyn Service>>) -> io
                     let service = service.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
                     // The credentials have been read; no server was asked yet.
                     if !service.needs_root() {
-                        // Where there is no such user, it stays root without capabilities.
+                        // If there is no such user, it stays root without capabilities.
                         let _ = children::become_nobody();
                     }
                     children::drop_capabilities()?;

@@ -1,6 +1,6 @@
 //! `/etc/fstab` as a direct map: its lines with `x-systemd.automount` or `x-autofs.automount`. Each becomes a line of a Sun map.
 //!
-//! What the options `x-systemd.*` say is kept, as far as it is about automounting (systemd.mount(5)).
+//! The options `x-systemd.*` that concern automounting are kept (systemd.mount(5)).
 
 use std::ops::Range;
 use std::path::Path;

@@ -1,12 +1,12 @@
-//! Where entries are from, as far as it decides what they may do.
+//! Providers of entries, which decide about the restrictions of an entry.
 
 use serde::Deserialize;
 
-/// Who provides an entry of a map.
+/// Provider of an entry of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provider {
-    /// A local file of root, to which nobody else can write.
+    /// A local file of root that no other user can write to.
     #[default]
     File,
     /// Another file: its owner is not root, its group or everybody can write to it, or it is on a server.

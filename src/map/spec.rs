@@ -90,7 +90,7 @@ pub enum Format {
     Hesiod,
     /// TOML, of files only.
     Toml,
-    /// That of fstab(5), of files only, as a direct map.
+    /// The format of fstab(5), for files only, as a direct map.
     Fstab,
 }
 

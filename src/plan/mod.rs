@@ -45,7 +45,7 @@ pub struct Plan {
     pub strict: bool,
     /// For an entry: seconds without use after which it is unmounted, if not those of its mount point; 0: never.
     pub timeout: Option<u64>,
-    /// Of an entry: paths that are reached first, so that what is mounted there is mounted before it.
+    /// For an entry: paths that are accessed first, so that their file systems are mounted before it.
     pub requires: Vec<PathBuf>,
 }
 

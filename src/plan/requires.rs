@@ -10,7 +10,7 @@ use crate::text::{Diagnostic, Escaped};
 
 /// Returns the paths that are to be reached before an entry is mounted, in their order, each once.
 ///
-/// What the mount point requires holds for all its entries, except for those through which that path leads.
+/// A path that the mount point requires is required by all its entries, except by those through which it leads.
 ///
 /// # Errors
 /// One of them is no absolute path, or the entry requires itself.

@@ -1,4 +1,4 @@
-//! What is imposed on an entry because of where it is from: options that every mount gets, and the types that may be mounted.
+//! Restrictions of an entry by its provider: options that every mount gets, and the types that may be mounted.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::{Action, External, FsMount, Leads, MountedBy, Plan};
 use crate::map::{OptionList, Pattern, Provider};
 use crate::text::{Diagnostic, Escaped, Position};
 
-/// What is imposed on the entries of a provider.
+/// Restrictions of the entries of a provider.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Restriction {
     /// Options of every mount. They replace what contradicts them.
@@ -41,7 +41,7 @@ impl Restriction {
     /// Imposes it on a plan. Mounts of a forbidden type are left out where another one is tried as well.
     ///
     /// # Errors
-    /// Nothing is left of some part of the plan.
+    /// All mounts of some part of the plan are forbidden.
     pub fn impose(&self, plan: Arc<Plan>) -> Result<Arc<Plan>, Forbidden> {
         if self.is_none() {
             return Ok(plan);
@@ -77,7 +77,7 @@ impl Restriction {
             }
             None => None,
         };
-        // What leads to a file system outside is no mount of its own.
+        // A way to a file system outside is no mount of its own.
         let ways = if external.is_some() {
             lead.ways
         } else {

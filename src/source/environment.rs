@@ -49,7 +49,7 @@ pub struct Notices {
     kept: Option<Mutex<Vec<Diagnostic>>>,
     /// Told when a source answers that was late, or that could not be read.
     answered: Notify,
-    /// What is counted of each source. Servers share it for their news.
+    /// Counters of each source. Servers report their news here, too.
     pub tallies: Arc<Tallies>,
 }
 

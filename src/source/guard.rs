@@ -16,7 +16,7 @@ const MAX_LINKS: usize = 40;
 /// Write permission of the group and of all.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// A directory in which new entries belong to those who make them: others cannot replace what is root's.
+/// Mode bit of a directory in which only the owner of an entry can replace it.
 const STICKY: u32 = 0o1000;
 
 /// Fails if others than root can change the file at `path`, or put another one in its place: by the file, by a directory on
@@ -35,7 +35,7 @@ pub(super) fn check(path: &Arc<Path>) -> Result<(), SourceError> {
     }
 }
 
-/// Returns whether a file belongs to root and nobody else can write to it.
+/// Returns whether a file belongs to root and no other user can write to it.
 pub(super) fn is_of_root(stat: &Stat) -> bool {
     stat.uid == 0 && stat.mode & OTHERS_WRITE == 0
 }

@@ -215,7 +215,7 @@ pub struct Found {
     pub options: Option<Arc<MasterOptions>>,
     /// The entry is what a server of the hosts map exports: its mounts get `nosuid,nodev`.
     pub hosts_map: bool,
-    /// Who provides the entry.
+    /// Provider of the entry.
     pub provider: Provider,
     /// The key has no entry of its own. A service that is asked for each key does not say so.
     pub by_wildcard: bool,

@@ -1,4 +1,4 @@
-//! What is counted of each source of maps, and the news of sources and servers: which have stopped to answer, and which answer
+//! Counters of each source of maps, and the news of sources and servers: which have stopped to answer, and which answer
 //! again.
 
 use std::collections::{HashMap, VecDeque};

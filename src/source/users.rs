@@ -48,7 +48,7 @@ impl Account {
     /// Returns the id. A number is its own id. Blocks.
     ///
     /// # Errors
-    /// Returns the errors of the database, and that nobody has this name, as half a sentence.
+    /// Returns half a sentence: an error of the database, or that no user has this name.
     pub fn id(&self) -> Result<u32, String> {
         self.number().map_or_else(|| self.found(&look_up_id(self)), Ok)
     }

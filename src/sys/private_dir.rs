@@ -1,4 +1,4 @@
-//! A directory of files that nobody else may write, each replaced as a whole.
+//! A directory of files that no other user may write. Each file is replaced as a whole.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -12,7 +12,7 @@ use super::path;
 /// Permission bits that let others write.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// An open directory that belongs to this user, and that nobody else may write.
+/// An open directory that belongs to this user, and that no other user may write.
 #[derive(Debug)]
 pub struct PrivateDir(OwnedFd);
 
@@ -31,7 +31,7 @@ fn denied(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned())
 }
 
-/// Returns an error if a file or directory belongs to somebody else, or others may write it.
+/// Returns an error if a file or directory belongs to another user, or other users may write it.
 fn check_owner(stat: &path::Stat) -> io::Result<()> {
     if stat.uid != rustix::process::geteuid().as_raw() {
         return Err(denied("it belongs to another user"));
@@ -91,7 +91,7 @@ impl PrivateDir {
     /// Those of openat(2), write(2), fsync(2) and renameat(2). The old content stays.
     pub fn replace(&self, name: &Path, bytes: &[u8]) -> io::Result<()> {
         let aside = Path::new(".new");
-        // What an earlier process has not finished.
+        // Files that an earlier process has not finished.
         self.remove(aside)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file: File = fs::openat(&self.0, aside, flags, Mode::RUSR | Mode::WUSR)?.into();

@@ -196,7 +196,7 @@ async fn in_confined_thread<T: Send + 'static>(start: impl FnOnce() -> T + Send 
     let (sender, started) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("spawn".to_owned()).spawn(move || {
         let _context = runtime.enter();
-        // Where this is not possible, it runs as any other program.
+        // If this is not possible, the program runs like any other.
         let _ = landlock::keep_signals_inside();
         let _ = sender.send(start());
     })?;

@@ -32,7 +32,7 @@ pub fn size() -> Option<(usize, usize)> {
     (done == 0 && size.ws_col > 0).then_some((usize::from(size.ws_col), usize::from(size.ws_row)))
 }
 
-/// What has ended a wait for the user.
+/// End of a wait for the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input {
     /// A key.

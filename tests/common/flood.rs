@@ -14,7 +14,7 @@ use super::world::PROGRAM;
 /// Connections that are kept open. One that the server closes is opened again.
 const CONNECTIONS: usize = 1000;
 
-/// What a connection begins with, in turn.
+/// First bytes of the connections, in turn.
 const WORDS: [&[u8]; 3] = [b"", b"{\"method\":\"org.autofs-rs.Control.Sta", b"\xff\x01 neither JSON\n nor a call {{{"];
 
 /// The process that floods, until it is dropped.

@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use super::world::put;
 
-/// Where the server listens.
+/// Address of the server.
 const ADDRESS: &str = "127.0.0.1:389";
 
 /// Below which entry the maps are.
 const BASE: &str = "dc=ex";
 
-/// What comes of a request.
+/// Reaction to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// An answer.

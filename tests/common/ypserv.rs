@@ -47,7 +47,7 @@ struct Shared {
 pub struct Nis {
     shared: Arc<Shared>,
     server: Option<(Arc<AtomicBool>, Vec<JoinHandle<()>>)>,
-    /// Sockets that nobody reads from.
+    /// Sockets that are not read.
     holes: Vec<(UdpSocket, TcpListener)>,
 }
 

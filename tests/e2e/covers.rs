@@ -110,7 +110,7 @@ fn a_parent_over_a_restart() {
     daemon.stop();
 }
 
-/// Nothing that a daemon has mounted is left below what was mounted over its parent.
+/// Checks that no autofs mount is left below the file systems that were mounted over its parent.
 #[track_caller]
 fn nothing_is_left_below(covers: usize) {
     for _ in 0..covers {
@@ -158,7 +158,7 @@ fn covered_mounts_on_a_shared_mount_are_unmounted() {
     assert!(fs::exists("/mnt/disk/one/file").unwrap());
 }
 
-/// What covers them is mounted on the root of the mount that they are on, twice, and one of them is a bind mount.
+/// Two file systems cover them, on the root of the mount that they are on; one is a bind mount.
 #[case]
 fn mounts_below_several_covers_are_unmounted() {
     below_a_disk();
@@ -172,7 +172,7 @@ fn mounts_below_several_covers_are_unmounted() {
     nothing_is_left_below(2);
 }
 
-/// What a killed daemon has left is unmounted by the next one, unless something is mounted on it.
+/// The next daemon unmounts the mounts of a killed one, except those that something is mounted on.
 #[case]
 fn covered_mounts_of_a_killed_daemon_are_unmounted() {
     below_a_disk();

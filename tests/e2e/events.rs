@@ -1,4 +1,4 @@
-//! What has happened to the daemon: events of the history, and the line that systemctl shows.
+//! Events of the daemon in the history, and the line that systemctl shows.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -52,7 +52,7 @@ fn of_what_is_not_served_and_is_again() {
     kill(Pid::from_raw(worker), Signal::SIGKILL).unwrap();
     wait_for("another worker", secs(10), || (daemon.worker() != worker).then_some(()));
     happens("worker_died", &["the worker has died (signal 9)"]);
-    // It knows what is not served.
+    // It counts the mount points that are not served.
     wait_for("the next worker", secs(10), || {
         let status = json(&["status"]);
         let problems = status["problems"].as_array()?;

@@ -72,7 +72,7 @@ fn the_map_of_a_submount_is_asked_before_it_is_mounted() {
     for field in ["succeeds", "answer", "mount_point", "kind", "key", "place", "line", "timeout"] {
         assert_eq!(offline[field], inner[field], "{field}: {offline}");
     }
-    // What the submount does is the same.
+    // The submount itself acts the same way.
     visit::serves("/mnt/auto/nested/alice");
     visit::refuses("/mnt/auto/nested/gone", nix::errno::Errno::ENOENT);
     let mounted = json(&["explain", "/mnt/auto/nested/alice"]);

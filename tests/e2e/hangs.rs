@@ -231,7 +231,7 @@ fn the_configuration() {
     everything_else_works(Daemon::serving(&["/mnt/good"]), "/etc/auto.master");
 }
 
-/// Nobody writes to the pipes that stand in the place of the files.
+/// Named pipes without a writer replace the files.
 #[case(seconds: 120)]
 fn the_configuration_is_a_pipe() {
     site("");

@@ -17,7 +17,7 @@ use super::hangs::{call, everything_else_works, site};
 /// The file system.
 const AT: &str = "/mnt/hung";
 
-/// What linux/fuse.h calls FUSE_ROOT_ID, and the only file.
+/// Node ids of the root (FUSE_ROOT_ID of linux/fuse.h) and of the only file.
 const ROOT: u64 = 1;
 const MAP: u64 = 2;
 
@@ -44,7 +44,7 @@ fn attributes(node: u64) -> Vec<u8> {
     [longs, words].concat()
 }
 
-/// What is answered to a request. `None`: nothing.
+/// Returns the answer to a request; `None` if there is none.
 fn answer(operation: u32, node: u64) -> Option<Result<Vec<u8>, Errno>> {
     let longs = |all: &[u64]| all.iter().flat_map(|n| n.to_ne_bytes()).collect::<Vec<u8>>();
     Some(match operation {

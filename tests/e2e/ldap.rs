@@ -42,7 +42,7 @@ fn install() -> Option<Directory> {
 
 const POINTS: &[&str] = &["/mnt/browse", "/mnt/direct/d", "/mnt/any", "/mnt/file"];
 
-/// Waits until keys that nobody has asked for before are served. The keys are in the map only because of its wildcard.
+/// Waits until keys that were never looked up before are served. The keys are in the map only because of its wildcard.
 fn serves_new_keys(name: &str, within: Duration) {
     let mut keys = (0..).map(|n| format!("/mnt/any/{name}{n}"));
     wait_for("new keys", within, || visit::enter(keys.next()?).ok());
@@ -58,7 +58,7 @@ fn maps_of_all_kinds() {
     }
     wait_for("the keys", secs(5), || (visit::list("/mnt/browse") == ["a", "b"]).then_some(()));
     visit::refuses("/mnt/browse/none", Errno::ENOENT);
-    // Nothing in a key is part of a filter.
+    // No character of a key is part of a filter.
     visit::refuses("/mnt/browse/*)(automountKey=a", Errno::ENOENT);
     // A change counts at the next access.
     ldap.set("auto.m", "none-yet", ENTRY);
@@ -194,7 +194,7 @@ fn sources_are_probed() {
     assert!(text.contains("\"verdict\":\"failed\"") || text.contains("\"verdict\": \"failed\""), "{text}");
 }
 
-/// Whatever happens to the server: lookups end at their deadline, other maps are not delayed, what it said before is served, no
+/// With each fault of the server, lookups end at their deadline, other maps are not delayed, its earlier answers are served, no
 /// mount point goes, and it is used again when it is back.
 #[case]
 fn a_server_in_trouble_costs_its_new_keys_only() {

@@ -57,7 +57,7 @@ mod toml;
 mod traps;
 mod users;
 
-// What mount points and entries need beside their mounts.
+// Properties and requirements of mount points and entries.
 mod fstab;
 mod instances;
 mod requires;

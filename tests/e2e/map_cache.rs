@@ -81,7 +81,7 @@ fn yesterdays_maps_serve_until_the_service_is_back() {
     let explained = output(Command::new("autofsctl").args(["explain", "/mnt/browse/a"]), secs(10)).unwrap();
     let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
     assert!(explained.contains("this is what it said before"), "{explained}");
-    // What the server has now is there without a reload.
+    // The new content of the server is served without a reload.
     nis.set("auto.m", "new", ENTRY);
     nis.set("auto.direct", "/mnt/direct/new", ENTRY);
     nis.set("auto.more", "/mnt/later", "auto.k");

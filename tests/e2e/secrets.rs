@@ -1,4 +1,4 @@
-//! Passwords of maps: nobody is told, except root who asks for them.
+//! Passwords of maps are shown to nobody but root, and only with `--secrets`.
 
 use std::process::{Command, Stdio};
 
@@ -41,7 +41,7 @@ fn are_said_nowhere() {
         let stream = std::fs::File::create(stream).unwrap();
         monitors.push(Command::new("autofsctl").args(options).stdin(Stdio::null()).stdout(stream).spawn().unwrap());
     }
-    // What they ask for at first is where they begin.
+    // Their first request tells the position at which they begin.
     std::thread::sleep(secs(1));
     for key in ["echo", "pass", "passwd"] {
         visit::refuses(format!("/mnt/auto/{key}"), Errno::ENOENT);

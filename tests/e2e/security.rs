@@ -26,7 +26,7 @@ fn mode(path: &str, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// A map, its directory and a program, each of which others can write to for a while.
+/// A map, its directory and a program are writable by others in turn.
 #[case]
 fn what_others_can_change_is_not_used() {
     security("writable_maps = \"refuse\"");
@@ -45,7 +45,7 @@ fn what_others_can_change_is_not_used() {
     daemon.says(why);
     let checked = said("autofsctl", &["check"]);
     assert!(checked.contains(why), "{checked}");
-    // What was read before stays in force.
+    // The earlier content stays in force.
     nix::mount::umount("/mnt/auto/a").unwrap();
     visit::serves("/mnt/auto/a");
     mode("/etc/maps", 0o755);
@@ -140,7 +140,7 @@ fn a_user_who_walks_through_names_is_slowed_down() {
     assert!(times(Errno::ENOENT) >= 5 && times(Errno::EAGAIN) > 0, "{codes:?}");
     assert_eq!(times(Errno::ENOENT) + times(Errno::EAGAIN), 40, "{codes:?}");
     daemon.says("user 1000 tries more than 1 keys per second without an entry of their own");
-    // Nothing is remembered of what was refused, and others do not notice.
+    // A refusal is not remembered, and other users are not affected.
     let refused = codes.iter().position(|code| *code == Errno::EAGAIN as i32).unwrap();
     visit::refuses(&keys[refused], Errno::ENOENT);
     assert_eq!(errno_as("/mnt/auto/own", 1000), None);

@@ -1,4 +1,4 @@
-//! What autofsctl shows on a terminal, which script(1) plays.
+//! Output of autofsctl on a terminal, which script(1) plays.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,7 +12,7 @@ use super::common::suite::case;
 use super::common::world::put;
 use super::common::{output, secs, site, visit, wait_for};
 
-/// What the terminal has been sent.
+/// Bytes that were sent to the terminal.
 const SENT: &str = "/world/typescript";
 
 /// Begins a screen that is drawn.

@@ -1,4 +1,4 @@
-//! What varlinkctl, journalctl and systemctl show of the daemon.
+//! Views of the daemon by varlinkctl, journalctl and systemctl.
 
 use nix::errno::Errno;
 

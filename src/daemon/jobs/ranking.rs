@@ -1,4 +1,4 @@
-//! What is known of the servers of an entry, and the order in which they would be tried: for `explain`.
+//! State of the servers of an entry, and the order in which they would be tried, for `explain`.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ const MOST: usize = 8;
 pub(super) struct Ranking {
     /// In sentences.
     pub(super) notes: Vec<String>,
-    /// That nothing at the path can be mounted, as no server serves.
+    /// Reason why the path cannot be mounted: no server serves it.
     pub(super) unserved: Option<String>,
 }
 

@@ -108,7 +108,7 @@ fn remove_all(mut left: Vec<(Arc<Path>, Made)>) -> Vec<(Arc<Path>, Made)> {
     }
 }
 
-/// What is known of the copies of an unmounted autofs mount in other mount namespaces.
+/// State of the copies of an unmounted autofs mount in other mount namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Copies {
     /// They are catatonic.

@@ -19,7 +19,7 @@ pub(crate) struct Context {
     pub(crate) settings: Settings,
     /// Keys that wildcards do not serve.
     pub(crate) wildcards: native::Wildcards,
-    /// What is imposed on entries.
+    /// Restrictions of entries.
     pub(crate) security: native::Security,
     /// The sections of autofs.conf for maps in am-utils format.
     pub(crate) amd: AmdConf,

@@ -37,7 +37,7 @@ pub struct Servers {
     exporting: Breakers<Arc<[u8]>>,
     /// Shared with the questions, which go on when nothing waits for them any more.
     serving: Arc<Breakers<(IpAddr, Wanted)>>,
-    /// Where it is told which servers are silent, and which answer again.
+    /// Receiver of the news that a server is silent, or answers again.
     tallies: Arc<Tallies>,
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use log::{debug, warn};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use crate::blocking;
@@ -29,10 +30,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Entries that were asked for by key, at most, in one file.
 const KEYS_MAX: usize = 10_000;
 
+/// Reads under way, at most: a disk that hangs takes no more threads than these.
+const READS: usize = 8;
+
 /// A map that has not changed is written again after so many seconds, so that the file tells how old it is at most.
 const HOUR: u64 = 3600;
 
-/// Where the maps are.
+/// Storage of the maps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The directory.
@@ -44,7 +48,7 @@ pub struct Place {
 /// A map: its service, and what tells it from others there.
 pub(super) type Name = (&'static str, Vec<u8>);
 
-/// What a service has said of a map since its file was written.
+/// Answers of a service about a map since its file was written.
 #[derive(Debug, PartialEq, Eq)]
 enum Change {
     /// There is no such map any more.
@@ -60,9 +64,16 @@ impl Default for Change {
 }
 
 /// The map cache.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct MapCache {
     shared: Arc<Shared>,
+    reads: Arc<Semaphore>,
+}
+
+impl Default for MapCache {
+    fn default() -> Self {
+        Self { shared: Arc::default(), reads: Arc::new(Semaphore::new(READS)) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +89,7 @@ struct State {
     changes: HashMap<Name, Change>,
     /// A task is going to write the changes.
     scheduled: bool,
-    /// That it cannot be written has been said.
+    /// Whether it was reported that the file cannot be written.
     said: bool,
 }
 
@@ -97,11 +108,19 @@ impl MapCache {
         lock(&self.shared.state).place.is_some()
     }
 
-    /// Reads a map.
+    /// Reads a map. Returns `None` if it is not stored, or the directory does not answer in time.
     pub(super) async fn load(&self, name: Name) -> Option<Stored> {
         let place = lock(&self.shared.state).place.clone()?;
-        let read = timeout(PATIENCE, blocking::run(move || read(&place, &name))).await;
-        read.ok().flatten()
+        let reading = async {
+            let read_permit = Arc::clone(&self.reads).acquire_owned().await.ok()?;
+            blocking::run(move || {
+                // As long as the thread is in use, also when its result is not awaited any more.
+                let _read_permit = read_permit;
+                read(&place, &name)
+            })
+            .await
+        };
+        timeout(PATIENCE, reading).await.ok().flatten()
     }
 
     /// Notes all entries of a map.
@@ -142,7 +161,7 @@ impl MapCache {
         }
     }
 
-    /// Writes what is not written yet. Returns after some time in any case.
+    /// Writes the pending answers. Returns after a limited time.
     pub(super) async fn flush(&self) {
         let _ = timeout(PATIENCE, self.shared.write()).await;
     }
@@ -287,6 +306,18 @@ mod tests {
         cache
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn reads_that_hang_take_no_further_thread() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = on(&dir);
+        cache.note_all(name("m"), b"a :/a\n".to_vec());
+        cache.flush().await;
+        let hanging = Arc::clone(&cache.reads).acquire_many_owned(u32::try_from(READS).unwrap()).await.unwrap();
+        assert_eq!(cache.load(name("m")).await, None);
+        drop(hanging);
+        assert!(cache.load(name("m")).await.is_some());
+    }
+
     #[tokio::test]
     async fn what_was_said_is_there_for_the_next_process() {
         let dir = tempfile::tempdir().unwrap();
@@ -302,7 +333,7 @@ mod tests {
         assert_eq!(whole.whole.as_deref(), Some(&b"a :/a\nb :/b\n"[..]));
         let keys = BTreeMap::from([(b"a".to_vec(), None), (b"c".to_vec(), Some(b":/c".to_vec()))]);
         assert_eq!(whole.keys, keys);
-        // What another process said of other keys stays.
+        // Answers of another process about other keys are kept.
         next.note_key(name("k"), b"y", Some(b":/y"));
         next.flush().await;
         let keys: Vec<Vec<u8>> = next.load(name("k")).await.unwrap().keys.into_keys().collect();

@@ -27,7 +27,7 @@ pub(in crate::source) struct MasterMaps {
     last: Mutex<HashMap<(DirectoryService, Map), Last>>,
 }
 
-/// What was read of a master map last.
+/// Last content of a master map.
 #[derive(Debug)]
 struct Last {
     lines: Lines,
@@ -37,7 +37,7 @@ struct Last {
     version: Option<Vec<u8>>,
 }
 
-/// What reading a master map has given.
+/// Result of reading a master map.
 enum Read {
     /// It has not changed.
     Unchanged(Lines),

@@ -11,7 +11,7 @@ use crate::map::SourceKind;
 /// A map that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probed {
-    /// Where it is.
+    /// Place of the map.
     pub detail: String,
     /// The number of its keys. `None`: they cannot be listed.
     pub keys: Option<usize>,

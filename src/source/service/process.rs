@@ -173,7 +173,7 @@ struct Task {
     service: DirectoryService,
     settings: Arc<Settings>,
     orders: mpsc::UnboundedReceiver<Order>,
-    /// Where a process that was replaced leaves what it has not answered.
+    /// Open questions of a process that was replaced.
     again: mpsc::WeakUnboundedSender<Order>,
 }
 

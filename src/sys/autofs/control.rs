@@ -149,7 +149,7 @@ impl Control {
             self.device_path(AUTOFS_DEV_IOCTL_OPENMOUNT_CMD, None, path.as_os_str().as_bytes(), |head| {
                 head.__bindgen_anon_1.openmount = args_openmount { devid: dev };
             })?;
-        // SAFETY: OPENMOUNT has succeeded, so ioctlfd is a new descriptor that nobody else owns.
+        // SAFETY: OPENMOUNT has succeeded, so ioctlfd is a new descriptor without another owner.
         Ok(unsafe { OwnedFd::from_raw_fd(head.ioctlfd) })
     }
 

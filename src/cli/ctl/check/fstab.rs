@@ -8,7 +8,7 @@ use crate::source::configuration;
 use crate::sys::path;
 use crate::text::{Diagnostic, Escaped};
 
-/// What exists if systemd is the init system (sd_booted(3)).
+/// Directory that exists if systemd is the init system (sd_booted(3)).
 const BOOTED: &str = "/run/systemd/system";
 
 /// Warns of lines that systemd automounts, if it is the init system.

@@ -1,4 +1,4 @@
-//! What a file is: a master map, a map or a configuration file.
+//! Kinds of files: master maps, maps and configuration files.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use crate::map::toml;
 
-/// What a file is read as.
+/// Kind as which a file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Kind {
     /// A master map

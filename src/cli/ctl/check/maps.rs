@@ -43,7 +43,7 @@ pub(super) struct Maps<'a> {
     examined: HashSet<Arc<Path>>,
     /// The indirect mount points, and where the master map names them.
     mount_points: Vec<(Vec<u8>, Position)>,
-    /// What entries require.
+    /// Paths that entries require.
     requirements: Requirements,
     /// Whether a file is looked at without the master map that names it.
     is_alone: bool,
@@ -240,7 +240,7 @@ impl<'a> Maps<'a> {
         let restriction = self.configuration.native.security.restriction(found.provider);
         let plan = restriction.impose(plan?).map_err(|forbidden| forbidden.diagnostic(found.provider, &found.place))?;
         let served = if is_wildcard && wanted.mode == Mode::Indirect { &wanted.at } else { &plan.at };
-        // What the mount point requires below itself holds for all keys but that one.
+        // A path below the mount point is required by all its keys but the one that leads to that path.
         let above = OptionList::parse(&options.mount_options);
         let is_own = |path: &&PathBuf| {
             let word = [b"requires=", path.as_os_str().as_bytes()].concat();

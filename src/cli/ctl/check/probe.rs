@@ -16,7 +16,7 @@ use crate::source::service::{DirectoryService, Probed};
 use crate::sys::path;
 use crate::text::Escaped;
 
-/// What a source says.
+/// Answer of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Verdict {
@@ -41,7 +41,7 @@ pub(super) struct Probe {
     #[serde(skip_serializing_if = "Option::is_none")]
     keys: Option<usize>,
     milliseconds: u64,
-    /// Where the map was found, or why it was not.
+    /// Place at which the map was found, or the reason why it was not.
     detail: String,
 }
 

@@ -18,7 +18,7 @@ pub(super) struct Report {
     /// The diagnostics as they are logged.
     told: HashSet<(Severity, String)>,
     files: BTreeSet<PathBuf>,
-    /// What the sources have said, if they were asked.
+    /// Answers of the sources, if they were asked.
     probes: Option<Vec<Probe>>,
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::text::{Diagnostic, Escaped, Position};
 
-/// What the entries of all maps require.
+/// Paths that the entries of all maps require.
 #[derive(Debug, Default)]
 pub(super) struct Requirements {
     /// By the path of the entry; that of a wildcard is the mount point.

@@ -1,4 +1,4 @@
-//! What `autofsctl monitor` shows on a terminal, as lines that fit into it.
+//! Lines of `autofsctl monitor` that fit into a terminal.
 
 use super::super::history::{duration, process, row};
 use super::super::output;
@@ -6,7 +6,7 @@ use super::super::table::{self, Align, Table};
 use crate::control::history::{Request, Requester};
 use crate::control::{Activity, InFlight, Metrics, MountKind, Status};
 
-/// What is known of the daemon.
+/// State of the daemon.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) status: Option<Status>,
@@ -39,7 +39,7 @@ pub(super) fn lines(seen: &Seen, columns: usize, rows: usize, bold: bool) -> Vec
     let mut lines = vec![heading(seen)];
     let count = sections.len();
     for (n, section) in sections.iter_mut().enumerate() {
-        // What a section does not need is left to the next ones.
+        // Lines that a section does not need are left to the next ones.
         let share = room / (count - n);
         if section.len() > share {
             let hidden = section.len() - share.saturating_sub(1);

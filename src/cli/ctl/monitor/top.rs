@@ -58,7 +58,7 @@ fn ends(screen: &Screen) -> Result<bool, ClientError> {
     }
 }
 
-/// What is known of the daemon, and how to know more.
+/// State of the daemon, and the connection that updates it.
 struct Watched<'a> {
     session: &'a Session,
     seen: Seen,
