@@ -7,7 +7,8 @@ use autofs::engine::{Key, Kind, Wanted};
 use autofs::map::{MasterOptions, SourceSpec};
 use autofs::plan::{Action, Plan, Submount};
 
-/// The keys that are looked up: a plain mount, two multi-mounts, a submount, and one below an offset. Some have timeouts of their own.
+/// The keys that are looked up: a plain mount, two multi-mounts, a submount, and one below an offset. Some have timeouts of their own,
+/// and one requires another.
 pub(crate) const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 pub(crate) fn wanted(path: impl Into<PathBuf>, kind: Kind, timeout: u64) -> Wanted {
@@ -62,5 +63,7 @@ pub(crate) fn plan_of(path: &Path, key: &Key) -> Arc<Plan> {
         b"e" => Some(0),
         _ => None,
     };
-    Arc::new(Plan { timeout, ..Arc::unwrap_or_clone(plan(path.to_owned(), action, offsets)) })
+    // An entry that stays mounted as long as "a" is, in another mount or in its own.
+    let requires = if *key.0 == *b"a" { vec!["/n/b/x".into()] } else { Vec::new() };
+    Arc::new(Plan { timeout, requires, ..Arc::unwrap_or_clone(plan(path.to_owned(), action, offsets)) })
 }

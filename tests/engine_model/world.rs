@@ -391,10 +391,11 @@ impl World {
                 let path = self.kernel.path(&(number, at.key.clone()));
                 Resolution::Found(plan_of(&path, &at.key))
             }
-            _ => match self.last_token % 3 {
+            _ => match self.last_token % 4 {
                 0 => Resolution::NotFound,
                 1 => Resolution::Invalid(reason()),
-                _ => Resolution::Unavailable(reason()),
+                2 => Resolution::Unavailable(reason()),
+                _ => Resolution::Limited(reason()),
             },
         }
     }
