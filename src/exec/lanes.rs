@@ -141,12 +141,20 @@ impl Lanes {
         deadline: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Late> {
-        let claim = Claim::new(&self.busy, (lane, place.to_owned())).ok_or(Late::Earlier)?;
+        let claim = self.claim(lane, place)?;
         let work = self.run(lane, move || {
             let _claim = claim;
             work()
         });
         tokio::time::timeout(deadline, work).await.map_err(|_| Late::Deadline)
+    }
+
+    /// Claims a place for one piece of work, as [`run_at`](Self::run_at) does.
+    ///
+    /// # Errors
+    /// [`Late::Earlier`].
+    pub(super) fn claim(&self, lane: Lane, place: &Path) -> Result<Claim, Late> {
+        Claim::new(&self.busy, (lane, place.to_owned())).ok_or(Late::Earlier)
     }
 
     /// Waits until one more program may run, for `server` if it is about one.
@@ -172,7 +180,8 @@ impl Lanes {
 }
 
 /// A place at which work is being done.
-struct Claim {
+#[derive(Debug)]
+pub(super) struct Claim {
     all: Arc<Mutex<HashSet<(Lane, PathBuf)>>>,
     this: (Lane, PathBuf),
 }

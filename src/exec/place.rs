@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Failure, dirs};
 use crate::engine::{Key, Kind, Requester};
 use crate::fault;
-use crate::sys::mount::{self, Target};
+use crate::sys::mount::{self, Target, UnmountDir};
 use crate::sys::path::Magic;
 use crate::sys::{autofs, mount_id, mountinfo, path};
 
@@ -234,6 +234,11 @@ impl Opened {
     /// Opens what is mounted on top.
     pub(super) fn open_top(&self) -> io::Result<OwnedFd> {
         path::open_at_nofollow(self.dir.as_fd(), &self.name)
+    }
+
+    /// Returns the directory that holds the mount point, for an unmount, and the name in it.
+    pub(super) fn into_unmount_dir(self) -> (UnmountDir, PathBuf) {
+        (UnmountDir::new(self.dir), self.name)
     }
 
     /// Returns whether a program that walks to [`path`](Self::path) is sure to arrive here. May wait.

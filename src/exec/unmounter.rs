@@ -5,19 +5,21 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use log::debug;
 
-use super::lanes::{Lane, Lanes};
+use super::lanes::{Claim, Lane, Lanes, Late};
 use super::place::{Opened, Stands};
 use super::program_run::{Call, Runner};
 use super::settings::{Method, Settings};
 use super::way;
 use super::{Failure, Place};
 use crate::engine::Kind;
+use crate::mutex::lock;
 use crate::record::{Exit, Run};
+use crate::sys::mount::UnmountDir;
 use crate::sys::process::Program;
 use crate::sys::{mount, mount_id, path};
 use crate::text::Escaped;
@@ -43,11 +45,10 @@ impl Unmounter {
     /// # Errors
     /// [`Failure::is_busy`]: it is in use, or was not unmounted in time.
     pub async fn unmount(&self, place: &Arc<Place>, lazy: bool) -> Result<(), Failure> {
-        let step = {
-            let (place, settings) = (Arc::clone(place), Arc::clone(&self.runner.settings));
-            move || step(&place, &settings, lazy)
-        };
-        if self.block(place, step).await? { Ok(()) } else { self.by_program(place, lazy).await }
+        match self.by_call(place, lazy, |_| ()).await? {
+            Attempt::Unmounted(()) | Attempt::Gone => Ok(()),
+            Attempt::NeedsProgram => self.by_program(place, lazy).await,
+        }
     }
 
     /// Does [`unmount`](Self::unmount) and [`clear`](Self::clear), in one step where no program is needed. Leftovers of
@@ -56,13 +57,10 @@ impl Unmounter {
     /// # Errors
     /// Those of [`unmount`](Self::unmount).
     pub async fn remove(&self, place: &Arc<Place>, lazy: bool, keep: bool) -> Result<(), Failure> {
-        let step = {
-            let (place, settings) = (Arc::clone(place), Arc::clone(&self.runner.settings));
-            move || Ok(step(&place, &settings, lazy)?.then(|| clear(&place, keep)))
-        };
-        let cleared = match self.block(place, step).await? {
-            Some(cleared) => cleared,
-            None => {
+        let cleared = match self.by_call(place, lazy, move |place| clear(place, keep)).await? {
+            Attempt::Unmounted(cleared) => cleared,
+            Attempt::Gone => self.clear(place, keep).await,
+            Attempt::NeedsProgram => {
                 self.by_program(place, lazy).await?;
                 self.clear(place, keep).await
             }
@@ -71,6 +69,54 @@ impl Unmounter {
             debug!(target: &place.label, "cannot clear up after {}: {e}", Escaped::path(&place.path()));
         }
         Ok(())
+    }
+
+    /// Unmounts it by system call, and then does `finish` in the same step. Returns without waiting for the call when the
+    /// mount has left the mount table (Linux 6.8): the kernel may then wait for a server, and nothing here depends on that.
+    async fn by_call<T: Send + 'static>(
+        &self,
+        place: &Arc<Place>,
+        lazy: bool,
+        finish: impl FnOnce(&Arc<Place>) -> T + Send + 'static,
+    ) -> Result<Attempt<T>, Failure> {
+        let (lanes, settings) = (&self.runner.lanes, Arc::clone(&self.runner.settings));
+        let path = place.path();
+        let late = |late| Failure::Late { path: path.clone(), late };
+        let call = Arc::new(UnmountCall::new(lanes.claim(Lane::Umount, &path).map_err(late)?));
+        let ends = tokio::time::Instant::now() + settings.umount_deadline;
+        let work = {
+            let (place, call) = (Arc::clone(place), Arc::clone(&call));
+            lanes.run(Lane::Umount, move || {
+                let done = step(&place, &settings, lazy, &call);
+                // What is there now may belong to a later mount.
+                let claimed = call.end();
+                Ok(match done? {
+                    true if claimed.is_some() => Attempt::Unmounted(finish(&place)),
+                    true => Attempt::Gone,
+                    false => Attempt::NeedsProgram,
+                })
+            })
+        };
+        tokio::pin!(work);
+        let mut pause = LOOK_AGAIN.0;
+        loop {
+            let look_at = (tokio::time::Instant::now() + pause).min(ends);
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep_until(look_at) => {}
+            }
+            if call.is_gone() {
+                let closing = Arc::clone(&call);
+                let close = lanes.run(Lane::Umount, move || closing.give_up());
+                if let Ok(true) = tokio::time::timeout_at(ends, close).await {
+                    return Ok(Attempt::Gone);
+                }
+            }
+            if look_at == ends {
+                return Err(late(Late::Deadline));
+            }
+            pause = (pause * 2).min(LOOK_AGAIN.1);
+        }
     }
 
     /// Unmounts it with umount(8). Returns when nothing is mounted there any more, even if the program still runs, so that
@@ -146,46 +192,98 @@ impl Unmounter {
     }
 }
 
+/// The result of an attempt to unmount by system call.
+#[derive(Debug)]
+enum Attempt<T> {
+    /// It is unmounted, and this is what the step after it has returned.
+    Unmounted(T),
+    /// It has left the mount table, and the system call goes on.
+    Gone,
+    /// umount(8) has to do it.
+    NeedsProgram,
+}
+
+/// A system call that unmounts, as the thread that makes it and the task that waits for it see it.
+#[derive(Debug)]
+struct UnmountCall {
+    /// `None` when the task does not wait for the call any more, or the call has ended.
+    claim: Mutex<Option<Claim>>,
+    /// What is being unmounted: the unique id of the mount, and the directory that holds it.
+    mount: OnceLock<(Option<u64>, UnmountDir)>,
+}
+
+impl UnmountCall {
+    fn new(claim: Claim) -> Self {
+        Self { claim: Mutex::new(Some(claim)), mount: OnceLock::new() }
+    }
+
+    /// Unmounts what is mounted on top at `opened`, which has this unique id (`None` before Linux 6.8).
+    fn unmount(&self, opened: Opened, id: Option<u64>) -> io::Result<()> {
+        let (dir, name) = opened.into_unmount_dir();
+        let (_, dir) = self.mount.get_or_init(|| (id, dir));
+        dir.unmount(&name)
+    }
+
+    /// Returns whether what is being unmounted has left the mount table. Never waits.
+    fn is_gone(&self) -> bool {
+        let id = self.mount.get().and_then(|(id, _)| *id);
+        id.is_some_and(|id| mount_id::place(id) == mount_id::Place::Gone)
+    }
+
+    /// Gives the call up: closes the directory, and frees the place for later work. Returns `false` if the call has ended or the
+    /// directory stays open. May wait.
+    fn give_up(&self) -> bool {
+        let claim = lock(&self.claim).take();
+        claim.is_some() && self.mount.get().is_some_and(|(_, dir)| dir.close().is_ok())
+    }
+
+    /// Ends the call. Returns the claim to the place, or `None` if the call was given up.
+    fn end(&self) -> Option<Claim> {
+        lock(&self.claim).take()
+    }
+}
+
 fn is_mounted(opened: &Opened) -> Result<bool, Failure> {
     let stands = opened.site().look().map_err(|source| Failure::Place { path: opened.path.clone(), source })?;
     Ok(stands == Stands::Mount)
 }
 
 /// Unmounts by system call. Returns false if umount(8) has to do it.
-fn step(place: &Arc<Place>, settings: &Settings, lazy: bool) -> Result<bool, Failure> {
+fn step(place: &Arc<Place>, settings: &Settings, lazy: bool, call: &UnmountCall) -> Result<bool, Failure> {
     let opened = Opened::new(place)?;
     if !is_mounted(&opened)? {
         return Ok(true);
     }
-    let by_program =
-        settings.method == Method::Command || in_utab(settings, &opened.path) || !lazy && has_helper(settings, &opened);
+    let top = opened.open_top();
+    let has_helper = || !lazy && top.as_ref().is_ok_and(|top| has_helper(settings, top.as_fd()));
+    let by_program = settings.method == Method::Command || in_utab(settings, &opened.path) || has_helper();
     // umount(8) takes a path, and where that may lead elsewhere it would unmount something else.
     if by_program && opened.is_guarded() {
         return Ok(false);
     }
-    let target = opened.site().target;
+    let path = opened.path.clone();
     let done = if lazy {
-        opened.open_top().and_then(|top| mount::detach(top.as_fd()))
+        top.and_then(|top| mount::detach(top.as_fd()))
     } else {
-        mount::unmount(target.dir, target.name, false)
+        // An open root would keep the mount busy.
+        let id = top.ok().and_then(|top| mount_id::unique_id(top.as_fd()));
+        call.unmount(opened, id)
     };
     match done {
         Ok(()) => {}
         // It was unmounted meanwhile.
         Err(e) if mount::is_not_mounted(&e) => {}
-        Err(source) => return Err(Failure::Kernel { path: opened.path, source }),
+        Err(source) => return Err(Failure::Kernel { path, source }),
     }
     if is_mounted(&Opened::new(place)?)? {
-        return Err(Failure::Kernel { path: opened.path, source: io::ErrorKind::ResourceBusy.into() });
+        return Err(Failure::Kernel { path, source: io::ErrorKind::ResourceBusy.into() });
     }
     Ok(true)
 }
 
 /// Returns whether there is an `umount.TYPE` for the mounted file system. umount.nfs tells the server, before NFS version 4.
-fn has_helper(settings: &Settings, opened: &Opened) -> bool {
-    let Some(fs_type) = opened.open_top().ok().and_then(|top| mount_id::fs_type_or_table(top.as_fd())) else {
-        return false;
-    };
+fn has_helper(settings: &Settings, top: BorrowedFd<'_>) -> bool {
+    let Some(fs_type) = mount_id::fs_type_or_table(top) else { return false };
     let program = settings.sbin.join(way::program_name("umount.", &fs_type));
     fs_type != b"nfs4" && path::stat(&program).is_ok_and(|found| found.is_file())
 }

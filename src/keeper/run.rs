@@ -80,13 +80,33 @@ pub(super) trait Waiting {
     fn interval(&self) -> Option<Duration>;
 }
 
-/// A worker that was found to hang and was killed.
+/// How long a worker may take to end after it has said that the daemon has ended. Its last threads may wait inside the kernel.
+const LAST: Duration = Duration::from_secs(2);
+
+/// A worker that was killed because it hangs or does not retire.
 #[derive(Debug, Clone, Copy)]
 struct GivenUp {
     /// When the next worker is started without waiting for its end any longer.
     at: Instant,
-    /// Whether it had been stopped by a signal.
-    stopped: bool,
+    why: WhyGivenUp,
+}
+
+/// Why a worker was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WhyGivenUp {
+    /// Its loop made no progress.
+    Hung,
+    /// It had been stopped by a signal.
+    Stopped,
+    /// It did not retire in time.
+    Retiring,
+}
+
+impl WhyGivenUp {
+    /// Returns how the next worker is told of it.
+    fn predecessor(self) -> Predecessor {
+        if self == Self::Retiring { Predecessor::Retired } else { Predecessor::Hung }
+    }
 }
 
 /// The keeper.
@@ -124,7 +144,7 @@ pub(super) struct Keeper {
     previous: Option<OwnedFd>,
     served: bool,
     ever_served: bool,
-    ending: Option<u8>,
+    ending: Option<(u8, Instant)>,
     /// The signal that ends the daemon, once it was received. It is sent to each new worker again.
     stop: Option<Signal>,
 }
@@ -204,9 +224,12 @@ impl Keeper {
             if std::mem::take(&mut self.upgrade) {
                 self.become_new();
             }
-            if self.retire_by.is_some_and(|by| by <= Instant::now()) {
-                self.retire_by = None;
-                self.worker.map(|worker| children::kill(worker, Signal::Kill));
+            if self.retire_by.take_if(|by| *by <= Instant::now()).is_some() {
+                self.give_up(WhyGivenUp::Retiring);
+            }
+            if let Some((code, _)) = self.ending.filter(|(_, by)| *by <= Instant::now()) {
+                warn!("the daemon has ended, and threads of its worker still wait in the kernel");
+                return Ok(code);
             }
             if self.worker.is_none() && self.due.is_some_and(|due| due <= Instant::now()) {
                 self.due = None;
@@ -216,14 +239,12 @@ impl Keeper {
             }
             if let Some(given_up) = self.given_up.take_if(|given_up| given_up.at <= Instant::now()) {
                 error!("the killed worker has not ended; another one is started");
-                self.predecessor = Some(Predecessor::Hung);
-                self.succeed(given_up.stopped);
+                self.predecessor = Some(given_up.why.predecessor());
+                self.succeed(given_up.why != WhyGivenUp::Hung);
             }
             self.say_alive(waiting);
-            let wake = [self.due, self.retire_by, self.given_up.map(|given_up| given_up.at), self.alive_at]
-                .into_iter()
-                .flatten()
-                .min();
+            let (given_up, ending) = (self.given_up.map(|given_up| given_up.at), self.ending.map(|(_, by)| by));
+            let wake = [self.due, self.retire_by, given_up, ending, self.alive_at].into_iter().flatten().min();
             let timeout = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
             let polled = [self.signals.as_fd(), self.socket.as_fd(), self.pulse.as_fd()];
             let Ok([signals, messages, pulse]) = fds::poll(polled, timeout) else { continue };
@@ -263,7 +284,8 @@ impl Keeper {
     /// Kills the worker if it hangs.
     fn watch(&mut self) {
         let turn = self.pulse.look();
-        let Some(worker) = self.worker.filter(|_| self.given_up.is_none() && self.retire_by.is_none()) else { return };
+        let leaves = self.given_up.is_some() || self.retire_by.is_some() || self.ending.is_some();
+        let Some(worker) = self.worker.filter(|_| !leaves) else { return };
         let Some(state) = procfs::state(worker) else { return };
         let seen = Seen {
             turn,
@@ -277,9 +299,16 @@ impl Keeper {
             Verdict::Busy => self.pulse.look_again(watchdog::PAUSE),
             Verdict::Hung => {
                 error!("the worker hangs (state {}); it is killed", char::from(state.letter));
-                let _ = children::kill(worker, Signal::Kill);
-                self.given_up = Some(GivenUp { at: Instant::now() + KILLED, stopped: seen.stopped });
+                self.give_up(if seen.stopped { WhyGivenUp::Stopped } else { WhyGivenUp::Hung });
             }
+        }
+    }
+
+    /// Kills the worker. It may end late, if one of its threads waits inside the kernel.
+    fn give_up(&mut self, why: WhyGivenUp) {
+        if let Some(worker) = self.worker {
+            let _ = children::kill(worker, Signal::Kill);
+            self.given_up = Some(GivenUp { at: Instant::now() + KILLED, why });
         }
     }
 
@@ -338,7 +367,8 @@ impl Keeper {
 
     /// Returns whether this program may be replaced: it has served, so the program before it is not needed any more.
     fn may_be_replaced(&self) -> bool {
-        self.ever_served && self.previous.is_none() && self.stop.is_none() && self.retire_by.is_none()
+        let leaves = self.retire_by.is_some() || self.given_up.is_some();
+        self.ever_served && self.previous.is_none() && self.stop.is_none() && !leaves
     }
 
     /// Executes the program before this one again, because this one does not serve.
@@ -408,7 +438,7 @@ impl Keeper {
                 self.previous = None;
                 waiting.started();
             }
-            (Some(Message::Ending(code)), None) => self.ending = Some(code),
+            (Some(Message::Ending(code)), None) => self.ending = Some((code, Instant::now() + LAST)),
             (Some(Message::Upgrade), None) => self.upgrade = true,
             (Some(Message::Reloaded), None) => waiting.reloaded(),
             (Some(Message::State(state)), None) => waiting.state(state),
@@ -449,29 +479,29 @@ impl Keeper {
             }
             while self.receive(waiting) {}
             self.worker = None;
-            if let Some(code) = self.ending {
+            if let Some((code, _)) = self.ending {
                 return Some(code);
             }
             if !self.ever_served && matches!(exit, Exit::Status(_)) {
                 return Some(START_FAILED);
             }
-            let retired = self.retire_by.take();
-            match retired {
-                Some(_) => info!("another program goes on"),
+            let given_up = self.given_up.take().map(|given_up| given_up.why);
+            let retired = self.retire_by.take().is_some() || given_up == Some(WhyGivenUp::Retiring);
+            match given_up {
+                _ if retired => info!("another program goes on"),
                 // The log has said already that it hangs and is killed.
-                None if self.given_up.is_some() => info!("the worker has ended ({exit}); another one goes on"),
+                Some(_) => info!("the worker has ended ({exit}); another one goes on"),
                 None => fields::with(vec![("MESSAGE_ID", fields::WORKER_DIED.to_owned())], || {
                     error!("the worker has died ({exit}); another one goes on");
                 }),
             }
-            self.predecessor = Some(match retired {
-                Some(_) => Predecessor::Retired,
-                None if self.given_up.is_some() => Predecessor::Hung,
+            self.predecessor = Some(match given_up {
+                _ if retired => Predecessor::Retired,
+                Some(why) => why.predecessor(),
                 None => Predecessor::Died(exit),
             });
             // A worker that was stopped from outside and then killed by the watchdog counts as killed from outside.
-            let hung = self.given_up.take().is_some_and(|given_up| !given_up.stopped);
-            self.succeed(retired.is_some() || exit.is_kill() && !hung);
+            self.succeed(retired || exit.is_kill() && given_up != Some(WhyGivenUp::Hung));
         }
         None
     }
@@ -579,7 +609,7 @@ mod tests {
             assert_eq!((starter.0, keeper.ever_served, keeper.ending), (1, true, None));
             link.send(Message::Ending(7)).unwrap();
             drain(keeper, starter);
-            assert_eq!(keeper.ending, Some(7));
+            assert_eq!(keeper.ending.map(|(code, _)| code), Some(7));
         });
     }
 

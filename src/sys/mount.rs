@@ -242,6 +242,42 @@ pub fn unmount(dir: BorrowedFd<'_>, name: &Path, lazy: bool) -> io::Result<()> {
     Ok(rustix::mount::unmount(target.by_proc(), flags | UnmountFlags::NOFOLLOW)?)
 }
 
+/// The open directory from which a mount is unmounted by [`unmount`], for a call that may not return.
+///
+/// umount2(2) may wait for a server when the mount has left the mount table already. The open directory then keeps the mount
+/// busy that it is on, which is the next one to be unmounted.
+#[derive(Debug)]
+pub struct UnmountDir(OwnedFd);
+
+impl UnmountDir {
+    /// Makes one of the open directory that holds the mount point.
+    pub fn new(dir: OwnedFd) -> Self {
+        Self(dir)
+    }
+
+    /// Unmounts as [`unmount`], not lazily.
+    ///
+    /// # Errors
+    /// Those of umount2(2); see [`is_not_mounted`].
+    pub fn unmount(&self, name: &Path) -> io::Result<()> {
+        unmount(self.0.as_fd(), name, false)
+    }
+
+    /// Closes the directory while another thread is in [`unmount`](Self::unmount). The descriptor's number stays taken, by a file
+    /// without entries: a call that has not read its path yet fails, and never finds another directory. May wait, if
+    /// the directory is the last user of a mount.
+    ///
+    /// # Errors
+    /// Those of memfd_create(2) and dup3(2).
+    pub fn close(&self) -> io::Result<()> {
+        let empty = rustix::fs::memfd_create("empty", rustix::fs::MemfdFlags::CLOEXEC)?;
+        // SAFETY: the number belongs to this value as long as it lives, and stays open. It is used for paths only, so that
+        // nothing depends on what it is open on.
+        let result = unsafe { libc::dup3(empty.as_raw_fd(), self.0.as_raw_fd(), libc::O_CLOEXEC) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
 /// Detaches the mount whose root `top` is open on: it disappears now and ends when it is no longer in use.
 ///
 /// # Errors

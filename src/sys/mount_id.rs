@@ -59,7 +59,7 @@ struct Answer {
 }
 
 /// Returns the mount id that no other mount ever gets, or `None` before Linux 6.8.
-fn unique_id(fd: BorrowedFd<'_>) -> Option<u64> {
+pub fn unique_id(fd: BorrowedFd<'_>) -> Option<u64> {
     let wanted = StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE);
     let found = statx(fd, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, wanted).ok()?;
     (found.stx_mask & STATX_MNT_ID_UNIQUE != 0).then_some(found.stx_mnt_id)

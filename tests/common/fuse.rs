@@ -13,6 +13,14 @@ use super::world::PROGRAM;
 /// The type that it has in maps.
 pub const TYPE: &str = "fuse.real";
 
+/// Source that is mounted as a file system on a device, whose server never answers that it is unmounted.
+pub const HELD: &str = "held";
+
+/// Returns what this machine lacks to mount [`HELD`].
+pub fn lacking_held() -> Option<&'static str> {
+    File::options().write(true).open("/dev/loop-control").err().map(|_| "needs loop devices")
+}
+
 /// The pids of the servers that were started, a line each.
 pub const SERVERS: &str = "/world/servers";
 
@@ -37,8 +45,17 @@ pub fn helper(source: &str, target: &str) -> Result<(), String> {
 pub fn main(source: &str, target: &str) -> ExitCode {
     let mut device = File::options().read(true).write(true).open("/dev/fuse").unwrap();
     let data = format!("fd={},rootmode=40000,user_id=0,group_id=0,allow_other", device.as_raw_fd());
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some(source), Path::new(target), Some("fuse"), flags, Some(data.as_str())).unwrap();
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_RDONLY;
+    let is_held = source == HELD;
+    if is_held {
+        let disk = losetup(&["--find", "--show", "--read-only", PROGRAM]);
+        let mounted = mount(Some(disk.as_str()), Path::new(target), Some("fuseblk"), flags, Some(data.as_str()));
+        // While it is mounted, that is done by the unmount.
+        losetup(&["--detach", &disk]);
+        mounted.unwrap();
+    } else {
+        mount(Some(source), Path::new(target), Some("fuse"), flags, Some(data.as_str())).unwrap();
+    }
     // Before, it is in the daemon's process group, whose members do not wait for the mount that they make.
     nix::unistd::setsid().unwrap();
     let mut list = File::options().append(true).create(true).open(SERVERS).unwrap();
@@ -49,11 +66,18 @@ pub fn main(source: &str, target: &str) -> ExitCode {
     nix::unistd::dup2_stdout(null).unwrap();
     let mut request = vec![0; 1 << 17];
     while let Ok(length) = device.read(&mut request) {
-        if let Some(answer) = answer(&request[..length]) {
+        let is_destroy = request[4] == 38;
+        if let Some(answer) = answer(&request[..length]).filter(|_| !(is_held && is_destroy)) {
             _ = device.write(&answer);
         }
     }
     ExitCode::SUCCESS
+}
+
+fn losetup(arguments: &[&str]) -> String {
+    let output = Command::new("losetup").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// Answers a request, linux/fuse.h.

@@ -6,6 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::common::daemon::Daemon;
+use super::common::stand_in::Rules;
 use super::common::suite::case;
 use super::common::world::put;
 use super::common::{fuse, secs, site, table, visit, wait_for};
@@ -65,4 +66,36 @@ fn a_dead_fuse_server_is_noticed() {
     visit::serves("/mnt/short/k");
     wait_for("the mount to expire", secs(30), || (!table::served("/mnt/short/k")).then_some(()));
     daemon.stop();
+}
+
+/// umount2(2) waits for the server when the mount has left the mount table. Without more, its open directory would keep the mount
+/// above busy.
+#[case(lacking: fuse::lacking_held)]
+fn an_unmount_that_waits_for_a_server_keeps_no_other_mount() {
+    put("/etc/autofs.toml", "[deadlines]\numount = 20\n");
+    site::master("/mnt/auto /etc/auto.one\n/- /etc/auto.direct\n");
+    put("/etc/auto.one", format!("k / -fstype=slow :top /b -fstype={} :{}\n", fuse::TYPE, fuse::HELD));
+    put("/etc/auto.direct", format!("/mnt/direct -fstype={} :{}\n", fuse::TYPE, fuse::HELD));
+    Rules { content: vec![("top".into(), "b".into())], ..Rules::default() }.set();
+    let mut daemon = Daemon::serving(&["/mnt/auto", "/mnt/direct"]);
+    // The second time, the threads of the first time still wait.
+    for round in 1..=2 {
+        visit::serves("/mnt/auto/k/b");
+        visit::serves("/mnt/direct");
+        assert_eq!(fuse::servers().len(), 2 * round);
+        if round == 1 {
+            daemon.signal(Signal::SIGUSR1);
+            wait_for("the unmount", secs(10), || (!table::served("/mnt/auto/k")).then_some(()));
+            wait_for("the unmount", secs(10), || (!table::served("/mnt/direct")).then_some(()));
+        }
+    }
+    eprintln!(
+        "{} LOG {}",
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(),
+        daemon.log()
+    );
+    daemon.stop();
+    for server in fuse::servers() {
+        killed(server);
+    }
 }
