@@ -143,7 +143,7 @@ async fn live(
         OnExit::Detach => Shutdown::Detach,
     };
     let again = inheritance.before > 0;
-    let predecessor = inheritance.predecessor;
+    let (predecessor, failed) = (inheritance.predecessor, inheritance.failed);
     let (worker, channels) = match Worker::new(inheritance, configuration, options, logger, &sources, container) {
         Ok(new) => new,
         Err(e) => {
@@ -151,6 +151,13 @@ async fn live(
             return START_FAILED;
         }
     };
+    if failed {
+        worker.requests.read_ahead(&worker.mounts);
+    }
+    if again {
+        worker.refuse_overdue().await;
+        spawn_local(Rc::clone(&worker).refuse_overdue_at_start());
+    }
     let (kind, message) = beginning(predecessor);
     worker.history.event(kind, message);
     steer::restore(&worker, predecessor);

@@ -151,6 +151,7 @@ impl Alone {
             before: 0,
             spared: false,
             predecessor: None,
+            failed: false,
             program: "/nonexistent/automount".into(),
         };
         let configuration =

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 
 use super::handover::{Files, Handover, OutgoingHandover};
-use super::watchdog::{self, Seen, Verdict, Watchdog};
+use super::watchdog::{self, GivenUp, Seen, Verdict, Watchdog, WhyGivenUp};
 use crate::link::channel::SIZE;
 use crate::link::{Inheritance, Link, Message, Predecessor, Pulse, START_FAILED, ServiceState};
 use crate::link::{history, journal};
@@ -82,32 +82,6 @@ pub(super) trait Waiting {
 
 /// How long a worker may take to end after it has said that the daemon has ended. Its last threads may wait inside the kernel.
 const LAST: Duration = Duration::from_secs(2);
-
-/// A worker that was killed because it hangs or does not retire.
-#[derive(Debug, Clone, Copy)]
-struct GivenUp {
-    /// When the next worker is started without waiting for its end any longer.
-    at: Instant,
-    why: WhyGivenUp,
-}
-
-/// Why a worker was killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WhyGivenUp {
-    /// Its loop made no progress.
-    Hung,
-    /// It had been stopped by a signal.
-    Stopped,
-    /// It did not retire in time.
-    Retiring,
-}
-
-impl WhyGivenUp {
-    /// Returns how the next worker is told of it.
-    fn predecessor(self) -> Predecessor {
-        if self == Self::Retiring { Predecessor::Retired } else { Predecessor::Hung }
-    }
-}
 
 /// The keeper.
 pub(super) struct Keeper {
@@ -403,8 +377,8 @@ impl Keeper {
         let history = fds::duplicate(self.history.as_fd())?;
         let program = self.files.program.clone();
         let pulse = Arc::clone(&self.pulse);
-        let (spared, predecessor) = (self.spared, self.predecessor);
-        Ok(Inheritance { pipes, journal, history, pulse, link, before, spared, predecessor, program })
+        let (spared, predecessor, failed) = (self.spared, self.predecessor, self.failures > 0);
+        Ok(Inheritance { pipes, journal, history, pulse, link, before, spared, predecessor, failed, program })
     }
 
     fn postpone(&mut self) {
@@ -514,7 +488,10 @@ impl Keeper {
         // Otherwise the next worker would do a second time what these processes are doing. FUSE servers have left the group
         // by now.
         children::kill_own_group(PATIENCE);
-        if self.served {
+        // A worker that was killed from outside did nothing wrong. With a pause, a killer with a rhythm of its own would meet
+        // each worker at its birth, and none would ever serve.
+        if self.served || spared {
+            self.failures += u32::from(!self.served);
             self.due = Some(Instant::now());
         } else {
             self.postpone();
@@ -583,6 +560,20 @@ mod tests {
             link.send(Message::Started).unwrap();
             drain(keeper, starter);
             assert!(keeper.may_be_replaced());
+        });
+    }
+
+    #[test]
+    fn a_worker_that_was_killed_from_outside_is_replaced_at_once() {
+        with_keeper(|keeper, _| {
+            for count in 1..20 {
+                keeper.begun = Instant::now();
+                keeper.succeed(true);
+                assert!(keeper.due.is_some_and(|due| due <= Instant::now()));
+                assert_eq!(keeper.failures, count, "the next one is told that none has served");
+            }
+            keeper.succeed(false);
+            assert!(keeper.due.is_some_and(|due| due > Instant::now()));
         });
     }
 

@@ -1,6 +1,8 @@
-//! Deciding whether a worker hangs, from what is seen of it every few seconds.
+//! Deciding whether a worker hangs, from what is seen of it every few seconds, and why a worker was killed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use crate::link::Predecessor;
 
 /// Between two looks at a worker that is in the same turn of its loop as before.
 pub(super) const PAUSE: Duration = Duration::from_secs(5);
@@ -36,6 +38,32 @@ pub(super) enum Verdict {
     Busy,
     /// Kill it.
     Hung,
+}
+
+/// A worker that was killed because it hangs or does not retire.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GivenUp {
+    /// When the next worker is started without waiting for its end any longer.
+    pub(super) at: Instant,
+    pub(super) why: WhyGivenUp,
+}
+
+/// Why a worker was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhyGivenUp {
+    /// Its loop made no progress.
+    Hung,
+    /// It had been stopped by a signal.
+    Stopped,
+    /// It did not retire in time.
+    Retiring,
+}
+
+impl WhyGivenUp {
+    /// Returns how the next worker is told of it.
+    pub(super) fn predecessor(self) -> Predecessor {
+        if self == Self::Retiring { Predecessor::Retired } else { Predecessor::Hung }
+    }
 }
 
 /// The turn that was seen last, since when, and how often.

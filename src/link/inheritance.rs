@@ -27,6 +27,8 @@ pub struct Inheritance {
     pub spared: bool,
     /// How the worker before has ended.
     pub predecessor: Option<Predecessor>,
+    /// Whether the worker before has died before it served.
+    pub failed: bool,
     /// The path of the program, which may have been replaced since the daemon was started.
     pub program: PathBuf,
 }

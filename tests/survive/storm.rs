@@ -15,7 +15,7 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use super::common::daemon::Daemon;
 use super::common::site;
 use super::common::stand_in::{Rules, calls};
-use super::common::suite::case;
+use super::common::suite::{case, needs};
 use super::common::world::{figure, put};
 use super::common::{secs, table, visit, wait_for};
 use super::processes::{descriptors, kill_worker, memory, strike, worker, worker_now};
@@ -283,5 +283,28 @@ fn a_deadline_holds_over_the_deaths_of_workers() {
     });
     figure(&format!("a deadline of 6 s held after {:.1} s", asked.elapsed().as_secs_f64()));
     assert_eq!(status.code(), Some(Errno::ETIMEDOUT as i32));
+    daemon.kill();
+}
+
+/// Neither a lookup that a worker had begun with nor one that still waits in the pipe waits for ever for a worker that serves.
+#[case(seconds: 90, lacking: needs::debug_build)]
+fn a_deadline_holds_while_no_worker_serves() {
+    site::one_map("slow -fstype=slow :slow\n* -fstype=tmpfs :&\n");
+    put("/etc/autofs.toml", "[deadlines]\nrequest = 3\n");
+    Rules { delay: vec![("slow".into(), 60_000)], ..Rules::default() }.set();
+    let mut command = Daemon::command();
+    // All workers but the first one die before they have read a map.
+    command.args(["-f", "-v"]).env("AUTOFS_FAULT", "start:1:100000:2");
+    let mut daemon = Daemon::spawn(command);
+    daemon.ready(&["/mnt/auto"]);
+    let mut begun = visit::process("/mnt/auto/slow", 0);
+    wait_for("the mount program", secs(10), || daemon.log().contains("attempting to mount entry").then_some(()));
+    strike(worker(&daemon));
+    let mut unread = visit::process("/mnt/auto/k", 0);
+    for visitor in [&mut begun, &mut unread] {
+        let status = wait_for("an answer", secs(30), || visitor.try_wait().unwrap());
+        assert_eq!(status.code(), Some(Errno::ETIMEDOUT as i32));
+    }
+    daemon.says("a lookup in /mnt/auto has waited for");
     daemon.kill();
 }

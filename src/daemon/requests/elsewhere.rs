@@ -121,7 +121,8 @@ impl Requests {
         }
     }
 
-    fn take(&self, pipe: &Pipe) -> io::Result<Read> {
+    /// Reads a packet of a pipe.
+    pub(super) fn take(&self, pipe: &Pipe) -> io::Result<Read> {
         self.journal.borrow_mut().read(pipe.number, pipe.fd())
     }
 }

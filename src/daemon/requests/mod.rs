@@ -5,6 +5,7 @@
 
 mod answer;
 mod elsewhere;
+mod overdue;
 mod park;
 mod read;
 mod route;

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::{Level, debug, warn};
 use tokio::sync::mpsc;
@@ -26,6 +27,9 @@ use crate::link::journal::Slot;
 use crate::logging::target;
 use crate::sys::procfs::{self, Identity};
 use crate::text::Escaped;
+
+/// Interval between two looks at overdue lookups while the worker starts.
+const OVERDUE: Duration = Duration::from_millis(500);
 
 impl Worker {
     /// Handles an autofs mount that was unmounted by others.
@@ -129,6 +133,21 @@ impl Worker {
                 uid.0, uid.1, gid.0, gid.1
             );
             pid = parent;
+        }
+    }
+
+    /// Fails lookups that have waited too long for a worker that serves.
+    pub(crate) async fn refuse_overdue(self: &Rc<Self>) {
+        let limit = self.state.borrow().configuration.native.deadlines.request.as_millis();
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+        self.requests.refuse_overdue(&self.mounts, &self.tools(), limit, self).await;
+    }
+
+    /// Does [`refuse_overdue`](Self::refuse_overdue) at intervals until this worker serves.
+    pub(crate) async fn refuse_overdue_at_start(self: Rc<Self>) {
+        while !self.life.has_started() {
+            tokio::time::sleep(OVERDUE).await;
+            self.refuse_overdue().await;
         }
     }
 

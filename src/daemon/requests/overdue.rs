@@ -1,0 +1,104 @@
+//! Answers, while a worker starts, requests that have waited too long for one that serves.
+//!
+//! Workers may die one after the other before they serve. Without this, requests would wait until one of them lives longer.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, warn};
+use tokio::task::spawn_local;
+
+use super::Requests;
+use super::answer::Pending;
+use super::read::Receiver;
+use crate::blocking;
+use crate::daemon::mounts::Mounts;
+use crate::daemon::tools::Tools;
+use crate::engine::Errno;
+use crate::link::journal::{Read, Slot};
+use crate::sys::mountinfo;
+use crate::sys::packet::Packet;
+use crate::text::Escaped;
+
+/// How long the start waits at most until the kernel has taken the answers.
+const ANSWERED: Duration = Duration::from_secs(1);
+
+impl Requests {
+    /// Reads what waits in the pipes into the journal, so that its age counts from now on, also for later workers. The packets are
+    /// parked.
+    pub(crate) fn read_ahead(&self, mounts: &Mounts) {
+        for pipe in mounts.pipes() {
+            while self.journal.borrow().has_room(pipe.number) {
+                let Ok(Read::Packet(slot)) = self.take(&pipe) else { break };
+                self.parked.borrow_mut().push((slot, pipe.number));
+            }
+        }
+    }
+
+    /// Fails parked lookups that have waited for `limit` milliseconds or longer with ETIMEDOUT. Those whose mount is not in the
+    /// mount table stay parked.
+    pub(crate) async fn refuse_overdue(
+        self: &Rc<Self>,
+        mounts: &Mounts,
+        tools: &Tools,
+        limit: u64,
+        receiver: &impl Receiver,
+    ) {
+        let overdue = self.take_overdue(limit);
+        if overdue.is_empty() {
+            return;
+        }
+        let table = blocking::run(mountinfo::read).await.unwrap_or_default();
+        let (mut left, mut answers) = (Vec::new(), Vec::new());
+        for (slot, pipe) in overdue {
+            match self.refusal(slot, &table, mounts) {
+                Some(pending) => {
+                    answers.push(spawn_local(Rc::clone(self).retry_until_answered(tools.clone(), pending)))
+                }
+                None => left.push((slot, pipe)),
+            }
+        }
+        let all = async {
+            for answer in answers {
+                let _ = answer.await;
+            }
+        };
+        let _ = tokio::time::timeout(ANSWERED, all).await;
+        if !left.is_empty() {
+            self.parked.borrow_mut().extend(left);
+            self.serve_parked(mounts, receiver);
+        }
+    }
+
+    /// Takes the lookups that have waited for `limit` milliseconds or longer from the parked packets.
+    fn take_overdue(&self, limit: u64) -> Vec<(Slot, u32)> {
+        let journal = self.journal.borrow();
+        let is_overdue = |slot| {
+            journal.waited(slot) >= limit && matches!(Packet::decode(&journal.packet(slot)), Ok(Packet::Missing(_)))
+        };
+        let (overdue, parked) = self.parked.take().into_iter().partition(|(slot, _)| is_overdue(*slot));
+        self.parked.replace(parked);
+        overdue
+    }
+
+    /// Returns the answer to the request in a slot, or `None` if its mount is not in the mount table.
+    fn refusal(&self, slot: Slot, table: &[u8], mounts: &Mounts) -> Option<Pending> {
+        let (bytes, waited) = (self.journal.borrow().packet(slot), self.journal.borrow().waited(slot));
+        let packet = Packet::decode(&bytes).ok()?;
+        let request = packet.request();
+        let line = mountinfo::parse(table).find(|line| line.dev == request.dev && line.autofs().is_some())?;
+        let (seconds, name) = (waited / 1000, Escaped(request.name));
+        let (at, pid) = (Escaped::path(line.path()), request.who.pid);
+        warn!("a lookup in {at} has waited for {seconds} s while no worker served: it fails");
+        debug!("the lookup of \"{name}\" in {at} was made by process {pid}");
+        Some(Pending {
+            path: Arc::from(line.path()),
+            dev: request.dev,
+            token: request.token,
+            error: Some(Errno::ETIMEDOUT),
+            slot: Some(slot),
+            lost: self.lost(mounts, Some(slot)),
+        })
+    }
+}
