@@ -13,6 +13,7 @@ pub mod error;
 pub mod explain;
 pub mod history;
 pub mod interface;
+pub mod maps;
 pub mod metrics;
 pub mod path_status;
 pub mod plan;

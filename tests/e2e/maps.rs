@@ -1,8 +1,9 @@
 //! File maps, edited while they are in use.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use autofs::cli::ctl::client::ask;
 use autofs::control::{Answer, Bytes, Call, Explain, SOCKET};
@@ -13,7 +14,7 @@ use super::common::daemon::Daemon;
 use super::common::site;
 use super::common::suite::case;
 use super::common::world::put;
-use super::common::{secs, table, visit, wait_for};
+use super::common::{output, secs, table, visit, wait_for};
 
 fn source(path: &str) -> String {
     table::at(path).into_iter().find(|m| m.fstype != "autofs").map(|m| m.source).unwrap_or_default()
@@ -225,4 +226,63 @@ fn a_map_without_end() {
     daemon.says("/dev/zero");
     daemon.says("/etc/auto.fifo");
     daemon.stop();
+}
+
+/// Returns the exit status of `autofsctl maps` with these arguments, and the words of each line that it prints.
+fn listed(arguments: &str) -> (Option<i32>, Vec<String>) {
+    let mut command = Command::new("autofsctl");
+    let said = output(command.arg("maps").args(arguments.split_whitespace()), secs(20)).expect("an answer");
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    (said.status.code(), String::from_utf8(said.stdout).unwrap().lines().map(words).collect())
+}
+
+/// No daemon runs: files are read by the caller.
+#[case]
+fn maps_are_listed_and_expanded() {
+    site::master(
+        "/mnt/auto /etc/auto.one -soft\n/mnt/prog program:/etc/prog\n/mnt/none /etc/auto.none\n/- /etc/auto.direct\n",
+    );
+    put(
+        "/etc/auto.one",
+        "k -fstype=nfs4 192.0.2.9:/x/&\nm / -fstype=tmpfs :r /b -fstype=tmpfs,password=SECRET :b\n* :/all/&\nbad -ro\n",
+    );
+    put("/etc/auto.direct", "/mnt/d -fstype=tmpfs :d\n");
+    put("/etc/prog", "#!/bin/sh\ntouch /tmp/ran\necho :/src\n");
+    fs::set_permissions("/etc/prog", fs::Permissions::from_mode(0o755)).unwrap();
+    let (status, rows) = listed("");
+    assert_eq!(status, Some(0));
+    assert_eq!(
+        rows,
+        [
+            "MAP MOUNT POINT KEYS LINE",
+            "/etc/auto.one /mnt/auto 4 /etc/auto.master:1:1",
+            "program:/etc/prog /mnt/prog - /etc/auto.master:2:1 it is asked for each key",
+            "/etc/auto.none /mnt/none - /etc/auto.master:3:1 file map /etc/auto.none missing or not readable",
+            "/etc/auto.direct /- 1 /etc/auto.master:4:1",
+        ]
+    );
+    assert!(!fs::exists("/tmp/ran").unwrap(), "no program was named");
+    for name in ["/mnt/auto", "/etc/auto.one", "auto.one"] {
+        let (status, rows) = listed(name);
+        assert_eq!(status, Some(0), "{name}");
+        assert_eq!(rows[2], "k /etc/auto.one:1:3 -fstype=nfs4 192.0.2.9:/x/&");
+        assert!(rows[3].contains("password=***") && rows[5].starts_with("* /etc/auto.one:3:3"), "{rows:?}");
+    }
+    let (_, rows) = listed("auto.one --expand");
+    assert_eq!(
+        rows[1..],
+        [
+            "PATH TYPE SOURCE OPTIONS",
+            "/mnt/auto/k nfs4 192.0.2.9:/x/k soft",
+            "/mnt/auto/m tmpfs r soft",
+            "/mnt/auto/m/b tmpfs b soft,password=***",
+            "bad - -ro",
+            "* - :/all/&",
+            "bad: /etc/auto.one:4:5: no location in the entry: write host:/path, or :/path for a local one",
+        ]
+    );
+    assert!(listed("auto.one --expand --secrets").1[4].ends_with("password=SECRET"));
+    assert_eq!(listed("/-").1[2], "/mnt/d /etc/auto.direct:1:8 -fstype=tmpfs :d");
+    assert_eq!(listed("none"), (Some(1), vec!["no line of the master map names none".to_owned()]));
+    assert_eq!(listed("/mnt/none").0, Some(1));
 }

@@ -10,6 +10,7 @@ mod explain;
 mod health;
 mod history;
 mod left;
+mod maps;
 mod metrics;
 mod migrate;
 mod monitor;
@@ -87,6 +88,8 @@ enum Verb {
     },
     /// List all mounted entries
     Mounts,
+    /// List the maps, or the entries of MAP, as the files and services have them now
+    Maps(maps::Arguments),
     /// Read configuration and maps again, and show what has changed
     Reload {
         /// Only show what would change
@@ -337,6 +340,7 @@ impl Session {
             Verb::Status { path: None, .. } => status::all(self),
             Verb::Status { path: Some(path), no_users } => status::one(self, &absolute(&path)?, !no_users),
             Verb::Mounts => mounts::list(self),
+            Verb::Maps(arguments) => maps::list(self, arguments),
             Verb::Reload { dry_run, no_wait } => reload::reload(self, Reload { dry_run, no_wait }),
             Verb::Upgrade => {
                 self.ask(Call::Upgrade)?;

@@ -55,7 +55,7 @@ pub(crate) async fn explain(worker: &Rc<Worker>, wish: &Explain, who: Requester)
     let here = EntryId { mount: id, key: key.clone() };
     let (at, mount) = below::entry_of_map(worker, id, mount, key);
     let question = worker.state.borrow().question(&mount, at.key.clone(), who);
-    let explained = resolve::explain(question.clone(), &real).await;
+    let explained = resolve::explain(question.clone(), Some(&real)).await;
     let now = match here == at {
         true => now(worker, &at, explained.plan.as_deref()),
         false => offset_now(worker, &here, &explained),
@@ -112,10 +112,10 @@ async fn in_submount(
     wish: &Explain,
 ) -> Explanation {
     let (mut question, mut line) = (first, line.map(Place::from));
-    let mut explained = resolve::explain(question.clone(), real).await;
+    let mut explained = resolve::explain(question.clone(), Some(real)).await;
     while let Some(next) = below::in_submount(&question, &explained, real) {
         (question, line) = (next, explained.place.as_ref().map(Place::from));
-        explained = resolve::explain(question.clone(), real).await;
+        explained = resolve::explain(question.clone(), Some(real)).await;
     }
     let own: Vec<PathBuf> = worker.mounts.filter_map(|_, mount| Some(mount.path.to_path_buf()));
     let lanes = worker.state.borrow().context.lanes.clone();

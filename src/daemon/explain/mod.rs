@@ -1,8 +1,9 @@
-//! Prediction of an access to a path: by the daemon, and from the files alone.
+//! Prediction of an access to a path: by the daemon, and from the files alone. Lists of maps.
 
 mod below;
 mod feasible;
 pub(crate) mod live;
+pub(crate) mod maps;
 pub(crate) mod offline;
 mod origins;
 

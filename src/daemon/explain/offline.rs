@@ -51,24 +51,53 @@ struct Candidate<'a> {
     entries: Option<Arc<Entries>>,
 }
 
+/// The configuration and the master map, as they are now.
+pub(super) struct Prepared {
+    pub(super) configuration: Configuration,
+    pub(super) options: Options,
+    lanes: Arc<Lanes>,
+    pub(super) context: Rc<Context>,
+    pub(super) master: Master,
+    /// The name of the master map.
+    pub(super) name: Vec<u8>,
+}
+
+impl Prepared {
+    /// Reads them.
+    pub(super) async fn read() -> Self {
+        let (files, notices) = Sources::configuration();
+        let configuration = Configuration::read(&files, None, deadline()).await.configuration;
+        let sources = Rc::new(Sources::new(files, notices, &configuration.native.limits));
+        sources.lookups.renew(service::settings(&configuration.conf.autofs));
+        let (options, lanes) = (Options::default(), Arc::new(Lanes::new(&configuration.native.limits)));
+        let context = Rc::new(Context::new(&configuration, &options, &lanes, &sources));
+        let (name, underscore) = master::name(None, &configuration.conf.autofs);
+        let reading = Reading {
+            files: Arc::clone(&sources.master),
+            names: Arc::clone(&configuration.names),
+            amd: configuration.conf.amd.clone(),
+            mount_points: configuration.native.mount_points.clone(),
+            replaces: false,
+            deadline: deadline(),
+        };
+        let master = Master::read(&name, underscore, reading).await;
+        Self { configuration, options, lanes, context, master, name }
+    }
+
+    /// Returns whether the master map could be read.
+    pub(super) fn has_master(&self) -> bool {
+        !matches!(self.master.status, Status::NotFound | Status::Unavailable)
+    }
+}
+
+/// Returns by when the configuration, or a map, must have been read.
+pub(super) fn deadline() -> Instant {
+    Instant::now() + DEADLINE
+}
+
 async fn read(wish: &Explain, who: Requester) -> Explanation {
-    let deadline = || Instant::now() + DEADLINE;
-    let (files, notices) = Sources::configuration();
-    let configuration = Configuration::read(&files, None, deadline()).await.configuration;
-    let sources = Rc::new(Sources::new(files, notices, &configuration.native.limits));
-    sources.lookups.renew(service::settings(&configuration.conf.autofs));
-    let (options, lanes) = (Options::default(), Arc::new(Lanes::new(&configuration.native.limits)));
-    let context = Rc::new(Context::new(&configuration, &options, &lanes, &sources));
-    let (name, underscore) = master::name(None, &configuration.conf.autofs);
-    let reading = Reading {
-        files: Arc::clone(&sources.master),
-        names: Arc::clone(&configuration.names),
-        amd: configuration.conf.amd.clone(),
-        mount_points: configuration.native.mount_points.clone(),
-        replaces: false,
-        deadline: deadline(),
-    };
-    let master = Master::read(&name, underscore, reading).await;
+    let prepared = Prepared::read().await;
+    let Prepared { configuration, options, lanes, context, master, name } = &prepared;
     let path = wish.path.as_path();
     let nothing = |verdict: Verdict| Explanation {
         succeeds: verdict.succeeds,
@@ -76,8 +105,8 @@ async fn read(wish: &Explain, who: Requester) -> Explanation {
         answer_place: verdict.place,
         ..Explanation::of(&wish.path)
     };
-    if matches!(master.status, Status::NotFound | Status::Unavailable) {
-        return nothing(Verdict::no(format!("the master map {} cannot be read", Escaped(&name))));
+    if !prepared.has_master() {
+        return nothing(Verdict::no(format!("the master map {} cannot be read", Escaped(name))));
     }
     let mut candidates = Vec::new();
     let mut problems: Vec<Problem> = master.diagnostics.iter().filter_map(problem_of).collect();
@@ -111,7 +140,7 @@ async fn read(wish: &Explain, who: Requester) -> Explanation {
     let Some(found) = found else { return nothing(Verdict::no("not below any mount point")) };
     let is_direct = found.entries.is_some();
     let line = Some(Place::from(&found.entry.place));
-    let map_options = effective(&found.entry.options, &configuration.conf.autofs, &options);
+    let map_options = effective(&found.entry.options, &configuration.conf.autofs, options);
     let mode = if is_direct { Mode::Direct } else { Mode::Indirect };
     let source = open(&found.entry.source, mode, &context.environment);
     let names = Arc::clone(&configuration.names);
@@ -133,7 +162,7 @@ async fn read(wish: &Explain, who: Requester) -> Explanation {
     let at = key.as_ref().map_or(found.at.clone(), |key| found.at.join(OsStr::from_bytes(key)));
     let question = Question {
         map: Rc::clone(&map),
-        context: Rc::clone(&context),
+        context: Rc::clone(context),
         at: at.clone(),
         written: None,
         kind: if is_direct { Kind::Direct } else { Kind::Indirect },
@@ -142,13 +171,13 @@ async fn read(wish: &Explain, who: Requester) -> Explanation {
         below: Vec::new(),
         line: Line::default(),
     };
-    let mut explained = resolve::explain(question.clone(), path).await;
+    let mut explained = resolve::explain(question.clone(), Some(path)).await;
     let hiding = candidates.iter().find(|c| !is_direct && c.at != at && c.at.starts_with(&at));
     let (mut question, mut line) = (question, line.clone());
     let mut kind = if is_direct { MountKind::Direct } else { MountKind::Indirect };
     while let Some(next) = below::in_submount(&question, &explained, path).filter(|_| hiding.is_none()) {
         (question, line, kind) = (next, explained.place.as_ref().map(Place::from), MountKind::Submount);
-        explained = resolve::explain(question.clone(), path).await;
+        explained = resolve::explain(question.clone(), Some(path)).await;
     }
     let verdict = match hiding {
         Some(below) => {
@@ -158,7 +187,7 @@ async fn read(wish: &Explain, who: Requester) -> Explanation {
         }
         None => {
             let own = candidates.iter().map(|candidate| candidate.at.clone()).collect();
-            feasible::verdict(&explained, path, own, &lanes).await
+            feasible::verdict(&explained, path, own, lanes).await
         }
     };
     let (masked, map) = (Masked { secrets: wish.secrets }, Rc::clone(&question.map));
@@ -180,6 +209,6 @@ async fn read(wish: &Explain, who: Requester) -> Explanation {
     }
 }
 
-fn path_of(bytes: &[u8]) -> PathBuf {
+pub(super) fn path_of(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(bytes))
 }

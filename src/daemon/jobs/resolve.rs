@@ -242,8 +242,9 @@ fn no_user(question: &Question) -> Vec<String> {
     notes
 }
 
-/// Answers with the reasons, as for an access to `path`, which is at or below the key. Nothing is mounted, nothing goes to the log.
-pub(crate) async fn explain(question: Question, path: &Path) -> Explained {
+/// Answers with the reasons, as for an access to `path`, which is at or below the key. Without a path, servers are not asked.
+/// Nothing is mounted, nothing goes to the log.
+pub(crate) async fn explain(question: Question, path: Option<&Path>) -> Explained {
     let source = &question.map.source;
     let mut explained = Explained {
         outcome: Outcome::NotFound,
@@ -306,7 +307,10 @@ pub(crate) async fn explain(question: Question, path: &Path) -> Explained {
             match plan.and_then(|plan| impose(&question, &found, plan)) {
                 Ok(plan) => {
                     explained.notes.extend(imposed(&question, &found));
-                    let Ranking { notes, unserved } = rank(&question, &plan, path).await;
+                    let Ranking { notes, unserved } = match path {
+                        Some(path) => rank(&question, &plan, path).await,
+                        None => Ranking::default(),
+                    };
                     explained.notes.extend(notes);
                     explained.notes.extend(plan.timeout.map(|seconds| match seconds {
                         0 => "it stays mounted, as its entry says".to_owned(),
