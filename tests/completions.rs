@@ -9,12 +9,15 @@
     clippy::unwrap_used,
     reason = "a test fails by a panic"
 )]
+#![allow(unreachable_pub, reason = "a module is shared between the suites")]
 
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
+
+use libtest_mimic::Arguments;
 
 const AUTOFSCTL: &str = env!("CARGO_BIN_EXE_autofsctl");
 
@@ -24,24 +27,36 @@ const PRINTED: &str = "#compdef autofsctl";
 /// How long a shell may take. Only a test that fails takes so long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Returns whether a program can be run; says that the test is ignored if not.
-fn is_there(program: &str) -> bool {
-    let is_there = Command::new(program).arg("--version").stdin(Stdio::null()).output().is_ok();
-    if !is_there {
-        eprintln!("ignored: needs {program}");
-    }
-    is_there
+#[path = "common/trial.rs"]
+mod trial;
+
+fn main() -> ExitCode {
+    let test = |shell: &str, run: fn()| {
+        let terminals = || fs::File::open("/dev/ptmx").err().map(|_| "needs /dev/ptmx".to_owned());
+        let lacking = trial::lacking(&["script", shell]).or_else(terminals);
+        trial::trial(shell, lacking.as_deref(), move || {
+            run();
+            Ok(())
+        })
+    };
+    let tests = vec![test("bash", bash), test("zsh", zsh), test("fish", fish)];
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+}
+
+fn bash() {
+    completes("bash", "--norc --noprofile -i", "eval \"$(autofsctl completions bash)\"");
+}
+
+fn zsh() {
+    completes("zsh", "-f -i", "autoload -Uz compinit && compinit -D -u && eval \"$(autofsctl completions zsh)\"");
+}
+
+fn fish() {
+    completes("fish", "--no-config -i", "autofsctl completions fish | source");
 }
 
 /// Starts a shell, lets it load the completions, and types a command line with tabs until the completed command has run.
 fn completes(shell: &str, arguments: &str, load: &str) {
-    if !is_there("script") || !is_there(shell) {
-        return;
-    }
-    if fs::File::open("/dev/ptmx").is_err() {
-        eprintln!("ignored: needs /dev/ptmx");
-        return;
-    }
     let directory = tempfile::tempdir().unwrap();
     let sent = directory.path().join("sent");
     let programs = Path::new(AUTOFSCTL).parent().unwrap().to_str().unwrap();
@@ -88,19 +103,4 @@ fn completes(shell: &str, arguments: &str, load: &str) {
     let _ = script.kill();
     let _ = script.wait();
     assert!(completed, "{shell} has not completed the command:\n{shown}");
-}
-
-#[test]
-fn bash() {
-    completes("bash", "--norc --noprofile -i", "eval \"$(autofsctl completions bash)\"");
-}
-
-#[test]
-fn zsh() {
-    completes("zsh", "-f -i", "autoload -Uz compinit && compinit -D -u && eval \"$(autofsctl completions zsh)\"");
-}
-
-#[test]
-fn fish() {
-    completes("fish", "--no-config -i", "autofsctl completions fish | source");
 }

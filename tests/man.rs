@@ -7,14 +7,16 @@
     clippy::unwrap_used,
     reason = "a test fails by a panic"
 )]
+#![allow(unreachable_pub, reason = "a module is shared between the suites")]
 
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 use autofs::config::{AutofsConf, Native, defaults};
 use autofs::map::toml::master::{MOUNT_POINTS, read as read_master};
 use autofs::options;
+use libtest_mimic::Arguments;
 
 macro_rules! page {
     ($name:literal) => {
@@ -33,7 +35,31 @@ const PAGES: &[(&str, &str)] = &[
     ("autofs_ldap_auth.conf.5", page!("autofs_ldap_auth.conf.5")),
 ];
 
-#[test]
+#[path = "common/trial.rs"]
+mod trial;
+
+fn main() -> ExitCode {
+    let test = |name: &str, lacking: Option<String>, run: fn()| {
+        trial::trial(name, lacking.as_deref(), move || {
+            run();
+            Ok(())
+        })
+    };
+    let tests = vec![
+        test("automount_8_has_every_option", None, automount_8_has_every_option),
+        test("autofs_conf_5_has_every_setting_and_its_default", None, autofs_conf_5_has_every_setting_and_its_default),
+        test("autofs_toml_5_has_every_key_and_its_default", None, autofs_toml_5_has_every_key_and_its_default),
+        test("autofs_toml_5_has_every_key_of_a_mount_point", None, autofs_toml_5_has_every_key_of_a_mount_point),
+        test("autofsctl_8_has_every_command_and_option", None, autofsctl_8_has_every_command_and_option),
+        test("pages_refer_to_pages_that_exist", None, pages_refer_to_pages_that_exist),
+        test("pages_are_good_mdoc", trial::lacking(&["groff"]), pages_are_good_mdoc),
+        test("pages_fit_into_80_columns", lacking_man(), pages_fit_into_80_columns),
+        test("pages_pass_the_checks_of_mandoc", trial::lacking(&["mandoc"]), pages_pass_the_checks_of_mandoc),
+        test("lines_of_pages_have_at_most_80_bytes", None, lines_of_pages_have_at_most_80_bytes),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+}
+
 fn automount_8_has_every_option() {
     let page = page!("automount.8");
     for option in options::TABLE {
@@ -44,7 +70,6 @@ fn automount_8_has_every_option() {
     }
 }
 
-#[test]
 fn autofs_conf_5_has_every_setting_and_its_default() {
     let (page, amd) = page!("autofs.conf.5").split_once(".Sh SECTION AMD AND MOUNT POINTS\n").unwrap();
     let mut settings = page.lines().filter_map(|line| line.strip_prefix(".It Ic ")).collect::<Vec<_>>();
@@ -73,7 +98,6 @@ fn autofs_conf_5_has_every_setting_and_its_default() {
     }
 }
 
-#[test]
 fn autofs_toml_5_has_every_key_and_its_default() {
     let read = |text: &str| Native::parse(text.as_bytes(), &Arc::from(Path::new("autofs.toml")));
     let parse = |text: &str| read(text).map(|(native, _)| native);
@@ -95,7 +119,6 @@ fn autofs_toml_5_has_every_key_and_its_default() {
     }
 }
 
-#[test]
 fn autofs_toml_5_has_every_key_of_a_mount_point() {
     let page = page!("autofs.toml.5");
     let (_, page) = page.split_once(".Sh MASTER MAPS IN TOML\n").unwrap();
@@ -111,7 +134,6 @@ fn autofs_toml_5_has_every_key_of_a_mount_point() {
     assert_eq!((items.len(), said), (3, vec![]));
 }
 
-#[test]
 fn autofsctl_8_has_every_command_and_option() {
     let page = page!("autofsctl.8");
     let help = Command::new(env!("CARGO_BIN_EXE_autofsctl")).arg("--help").output().unwrap();
@@ -129,7 +151,6 @@ fn autofsctl_8_has_every_command_and_option() {
     }
 }
 
-#[test]
 fn pages_refer_to_pages_that_exist() {
     let elsewhere = [
         "df.1",
@@ -154,43 +175,48 @@ fn pages_refer_to_pages_that_exist() {
     }
 }
 
-/// groff reports no warnings. Ignored if groff is not installed.
-#[test]
+/// groff reports no warnings.
 fn pages_are_good_mdoc() {
     for (name, _) in PAGES {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man").join(name);
-        let Ok(output) = Command::new("groff").args(["-mdoc", "-Tutf8", "-ww", "-z"]).arg(path).output() else {
-            eprintln!("ignored: needs groff");
-            return;
-        };
-        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{name}");
+        let (_, said) = printed("groff", &["-mdoc", "-Tutf8", "-ww", "-z"], &page_file(name));
+        assert_eq!(said, "", "{name}");
     }
 }
 
-/// Returns what a program prints, or nothing, after a word about it, if the machine does not have the program.
-fn printed(program: &str, args: &[&str], page: &Path) -> Option<(String, String)> {
+/// As mandoc wants it, which not every machine has.
+fn lines_of_pages_have_at_most_80_bytes() {
+    for (name, page) in PAGES {
+        let long: Vec<&str> = page.lines().filter(|line| line.len() > 80 && !line.starts_with('.')).collect();
+        assert_eq!(long, [""; 0], "{name}");
+    }
+}
+
+fn page_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man").join(name)
+}
+
+/// Returns what this machine lacks if its man(1) is the stand-in of minimal images.
+fn lacking_man() -> Option<String> {
+    trial::lacking(&["man"]).or_else(|| {
+        let (shown, _) = printed("man", &["-l"], &page_file("automount.8"));
+        (shown.lines().count() < 20).then(|| "needs man-db".to_owned())
+    })
+}
+
+/// Returns what a program prints about a page.
+fn printed(program: &str, args: &[&str], page: &Path) -> (String, String) {
     let mut command = Command::new(program);
     // Wide enough for the text and no wider; no pager, and no colours.
     command.env("MANWIDTH", "80").env("LC_ALL", "C.UTF-8").env("MANPAGER", "cat").env("TERM", "dumb");
-    let Ok(output) = command.args(args).arg(page).output() else {
-        eprintln!("ignored: needs {program}");
-        return None;
-    };
+    let output = command.args(args).arg(page).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Some((text(output.stdout), text(output.stderr)))
+    (text(output.stdout), text(output.stderr))
 }
 
-/// Lines that `man -l` shows fit into 80 columns. Ignored if man-db is not installed.
-#[test]
+/// Lines that `man -l` shows fit into 80 columns.
 fn pages_fit_into_80_columns() {
     for (name, _) in PAGES {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man").join(name);
-        let Some((shown, said)) = printed("man", &["-l", "--warnings"], &path) else { return };
-        if shown.lines().count() < 20 {
-            // The stand-in of minimal images.
-            eprintln!("ignored: needs man-db");
-            return;
-        }
+        let (shown, said) = printed("man", &["-l", "--warnings"], &page_file(name));
         assert_eq!(said, "", "{name}");
         let plain = |line: &str| {
             // Bold is printed as a character over itself.
@@ -209,12 +235,10 @@ fn pages_fit_into_80_columns() {
     }
 }
 
-/// mandoc finds nothing to complain about. Ignored if it is not installed.
-#[test]
+/// mandoc finds nothing to complain about.
 fn pages_pass_the_checks_of_mandoc() {
     for (name, _) in PAGES {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man").join(name);
-        let Some((said, _)) = printed("mandoc", &["-Tlint"], &path) else { return };
+        let (said, _) = printed("mandoc", &["-Tlint"], &page_file(name));
         // Other pages need not be installed.
         let said: Vec<&str> = said.lines().filter(|line| !line.contains("referenced manual not found")).collect();
         assert_eq!(said, [""; 0], "{name}");

@@ -19,6 +19,7 @@ pub mod sss_library;
 pub mod stand_in;
 pub mod suite;
 pub mod table;
+pub mod trial;
 pub mod visit;
 pub mod world;
 pub mod ypserv;

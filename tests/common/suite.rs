@@ -8,6 +8,7 @@ use libtest_mimic::{Arguments, Trial};
 #[allow(unused_imports, reason = "two suites take their tests from a table")]
 pub use autofs_test_case::case;
 
+pub use super::trial::trial;
 use super::{daemon, secs};
 
 /// One test.
@@ -73,12 +74,6 @@ pub fn cases() -> Vec<&'static Case> {
 pub fn body(name: &str) {
     let case = cases().into_iter().find(|case| case.name() == name);
     (case.unwrap_or_else(|| panic!("there is no test {name}")).run)();
-}
-
-/// A test for the harness. It is listed as ignored, with the reason behind its name, if this machine lacks something.
-pub fn trial(name: &str, lacking: Option<&str>, run: impl FnOnce() -> Result<(), String> + Send + 'static) -> Trial {
-    let title = lacking.map_or_else(|| name.to_owned(), |why| format!("{name} ({why})"));
-    Trial::test(title, move || Ok(run()?)).with_ignored_flag(lacking.is_some())
 }
 
 /// The harness' arguments. Two tests run at once unless `--test-threads` says otherwise: most of the time they wait.
