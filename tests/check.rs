@@ -87,6 +87,21 @@ fn options_are_known_and_have_their_values() {
     one("a -ro,-soft srv1:/x", 7, &["a dash inside of the list", "write soft"]);
 }
 
+/// What `check` prints ends up in logs of CI systems.
+#[test]
+fn passwords_are_masked() {
+    let dir = tempfile::tempdir().unwrap();
+    let map = dir.path().join("auto.x");
+    let text = "a -fstpe=cifs,password=GEHEIM ://h/s\nb password=GEHEIM h:/x\nc -fstype=sshfs joe:GEHEIM@host /x\n";
+    fs::write(&map, text).unwrap();
+    for form in [&["check"][..], &["--json", "check"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_autofsctl")).args(form).arg(&map).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains("password=***") && said.contains("options::unknown"), "{said}");
+        assert!(!said.contains("GEHEIM"), "{said}");
+    }
+}
+
 #[test]
 fn words_in_the_place_of_a_location_each_have_their_message() {
     one("a rw,soft srv1:/x", 3, &["options begin with a dash: -rw,soft"]);

@@ -1,10 +1,12 @@
 //! Errors and warnings about input, with position and suggestion.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Escaped;
+use super::secrets::{masked_in_place, masked_message};
 
 /// A position in an input. Lines and columns count from 1, columns in bytes; 0 means unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,8 +79,8 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// Creates an error with `code` at `place`. Escapes what cannot be printed: a message may quote the input, and the
-    /// readers of TOML quote it as it is.
+    /// Creates an error with `code` at `place`. Escapes what cannot be printed and masks passwords: a message may quote the
+    /// input, and the readers of TOML quote it as it is.
     pub fn error(code: &'static str, place: Position, message: impl Into<String>) -> Self {
         let message = printable(message.into());
         Self { severity: Severity::Error, code, place, length: 0, message, help: None, about: None, excerpt: None }
@@ -117,18 +119,21 @@ impl Diagnostic {
         self
     }
 
-    /// Adds the line of the position, unless the line is too long to show.
+    /// Adds the line of the position with masked passwords, unless the line is too long to show.
     #[must_use]
     pub fn excerpt(mut self, line: &[u8]) -> Self {
-        self.excerpt = (line.len() <= EXCERPT_MAX).then(|| line.into());
+        self.excerpt = (line.len() <= EXCERPT_MAX).then(|| masked_in_place(line).into());
         self
     }
 }
 
-/// Escapes control and invisible characters of `text`.
+/// Escapes control and invisible characters of `text`, and masks passwords.
 fn printable(text: String) -> String {
     let escaped = Escaped(text.as_bytes()).to_string();
-    if escaped.len() == text.len() { text } else { escaped }
+    match masked_message(&escaped) {
+        Cow::Borrowed(_) if escaped.len() == text.len() => text,
+        masked => masked.into_owned(),
+    }
 }
 
 /// Formats one line for a log: `/etc/auto.master:1:28: invalid timeout "5m": write --timeout=300`.

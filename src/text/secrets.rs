@@ -5,17 +5,22 @@ use std::borrow::Cow;
 /// Text that is shown in place of a secret.
 pub const MASK: &[u8] = b"***";
 
-/// Options with a secret, or the name of a file with one, as their value.
-const NAMES: &[&[u8]] =
-    &[b"password", b"password2", b"passwd", b"pass", b"passphrase", b"secret", b"credentials", b"cred", b"token"];
+/// Options with a secret as their value.
+const NAMES: &[&[u8]] = &[b"password", b"password2", b"passwd", b"pass", b"passphrase", b"secret", b"token"];
+
+/// Options with the name of a file with a secret as their value.
+const FILES: &[&[u8]] = &[b"credentials", b"cred"];
 
 /// Options whose value may be a user name, a percent sign and a password.
 const USERS: &[&[u8]] = &[b"user", b"username"];
 
 /// Returns the text with each secret replaced by `***`: the values of `password=` and similar options, what follows the
-/// percent sign in `username=NAME%PASSWORD`, and the password in `//NAME:PASSWORD@HOST`.
+/// percent sign in `username=NAME%PASSWORD`, and the password in `//NAME:PASSWORD@HOST` and `NAME:PASSWORD@HOST`.
 pub fn masked(text: &[u8]) -> Cow<'_, [u8]> {
-    let found = secrets(text);
+    replaced_at(text, secrets(text, true))
+}
+
+fn replaced_at(text: &[u8], found: Vec<(usize, usize)>) -> Cow<'_, [u8]> {
     if found.is_empty() {
         return Cow::Borrowed(text);
     }
@@ -29,9 +34,31 @@ pub fn masked(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(masked)
 }
 
+/// Masks the passwords of a line of input with a `*` for each byte, so that columns stay as they are. Names of files are shown.
+pub fn masked_in_place(text: &[u8]) -> Cow<'_, [u8]> {
+    let found = secrets(text, false);
+    if found.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let mut masked = text.to_vec();
+    for (start, end) in found {
+        masked.get_mut(start..end).unwrap_or_default().fill(b'*');
+    }
+    Cow::Owned(masked)
+}
+
+/// Masks the passwords of a message about input. Names of files are shown.
+pub fn masked_message(text: &str) -> Cow<'_, str> {
+    text_of(text, replaced_at(text.as_bytes(), secrets(text.as_bytes(), false)))
+}
+
 /// [`masked`] for text that is UTF-8.
 pub fn masked_text(text: &str) -> Cow<'_, str> {
-    match masked(text.as_bytes()) {
+    text_of(text, masked(text.as_bytes()))
+}
+
+fn text_of<'a>(text: &'a str, masked: Cow<'a, [u8]>) -> Cow<'a, str> {
+    match masked {
         Cow::Borrowed(_) => Cow::Borrowed(text),
         Cow::Owned(masked) => Cow::Owned(String::from_utf8_lossy(&masked).into_owned()),
     }
@@ -41,7 +68,7 @@ pub fn masked_text(text: &str) -> Cow<'_, str> {
 pub fn masked_as_in(text: &[u8], commands: &[Vec<u8>]) -> Vec<u8> {
     let mut text = masked(text).into_owned();
     for word in commands {
-        for (start, end) in secrets(word) {
+        for (start, end) in secrets(word, true) {
             let secret = word.get(start..end).unwrap_or_default();
             // A shorter one would be found in words that have nothing to do with it.
             if secret.len() > 3 {
@@ -63,8 +90,8 @@ fn replaced(text: &[u8], secret: &[u8]) -> Vec<u8> {
     new
 }
 
-/// Returns where secrets are, in order.
-fn secrets(text: &[u8]) -> Vec<(usize, usize)> {
+/// Returns where secrets are, in order, with `files` also the names of files with secrets.
+fn secrets(text: &[u8], files: bool) -> Vec<(usize, usize)> {
     let mut found: Vec<(usize, usize)> = Vec::new();
     for equals in memchr::memchr_iter(b'=', text) {
         let before = text.get(..equals).unwrap_or_default();
@@ -73,7 +100,7 @@ fn secrets(text: &[u8]) -> Vec<(usize, usize)> {
         let is_in = |names: &[&[u8]]| names.iter().any(|known| known.eq_ignore_ascii_case(name));
         let quote = start.checked_sub(1).and_then(|at| text.get(at)).copied().filter(is_quote);
         let (value, end) = value(text, equals + 1, quote);
-        if is_in(NAMES) && end > value {
+        if (is_in(NAMES) || files && is_in(FILES)) && end > value {
             found.push((value, end));
         } else if is_in(USERS) {
             let percent = text.get(value..end).and_then(|value| memchr::memchr(b'%', value));
@@ -88,9 +115,32 @@ fn secrets(text: &[u8]) -> Vec<(usize, usize)> {
             found.push((slashes + 3 + colon, slashes + 2 + login.len()));
         }
     }
+    for word in words(text) {
+        let (start, word) = word;
+        let Some(at) = memchr::memrchr(b'@', word) else { continue };
+        let login = word.get(..at).unwrap_or_default();
+        // A colon at the beginning marks what is local.
+        let skipped = login.iter().take_while(|b| **b == b':').count();
+        let colon = memchr::memchr(b':', login.get(skipped..).unwrap_or_default()).map(|colon| skipped + colon);
+        let Some(colon) = colon.filter(|_| !login.contains(&b'/')) else { continue };
+        // `:=` is an assignment in am-utils format.
+        if login.get(colon + 1).is_some_and(|b| *b != b'=') {
+            found.push((start + colon + 1, start + at));
+        }
+    }
     found.sort_unstable();
     found.dedup_by(|next, kept| next.0 < kept.1);
     found
+}
+
+/// Returns the words between blanks and commas, with their positions.
+fn words(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut start = 0;
+    text.split(|b| matches!(b, b' ' | b'\t' | b'\n' | b',' | b'"' | b'\'')).map(move |word| {
+        let at = start;
+        start += word.len() + 1;
+        (at, word)
+    })
 }
 
 fn is_quote(b: &u8) -> bool {
@@ -127,10 +177,18 @@ mod tests {
             ("https://joe:a@b@host/x password=q", "https://joe:***@host/x password=***"),
             ("passive=1,bypass=2,pass=,user=joe", "passive=1,bypass=2,pass=,user=joe"),
             ("//host/a:b@c", "//host/a:b@c"),
+            ("-fstype=sshfs joe:Geheim7@host:/x", "-fstype=sshfs joe:***@host:/x"),
+            (":sshfs#joe@host:/x host:/a:b@c rhost:=joe@host", ":sshfs#joe@host:/x host:/a:b@c rhost:=joe@host"),
             ("secret=x", "secret=***"),
         ] {
             assert_eq!(masked_text(text), shown, "{text}");
         }
+    }
+
+    #[test]
+    fn columns_stay_as_they_are() {
+        assert_eq!(*masked_in_place(b"a -password=Geheim7 x"), *b"a -password=******* x");
+        assert_eq!(*masked_in_place(b"a -ro x:/y"), *b"a -ro x:/y");
     }
 
     #[test]
