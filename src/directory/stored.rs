@@ -110,9 +110,9 @@ pub fn signed(content: &[u8]) -> Vec<u8> {
     with_sum([MAGIC, &VERSION.to_le_bytes(), content].concat())
 }
 
-/// Returns what tells a map from all others: its service, name and use, and for LDAP where it is searched. A map that was stored from
-/// other servers does not serve in its place.
-pub fn identity(service: &str, map: &Map, settings: &Settings) -> Vec<u8> {
+/// Returns what tells a map from all others: its service, name and use, for LDAP where it is searched, and for NIS the `domain`. A
+/// map that was stored from other servers does not serve in its place.
+pub fn identity(service: &str, map: &Map, settings: &Settings, domain: &[u8]) -> Vec<u8> {
     let mut writer = Writer::again(Vec::new());
     let scope = match map.scope {
         Scope::Indirect => 0,
@@ -125,6 +125,9 @@ pub fn identity(service: &str, map: &Map, settings: &Settings) -> Vec<u8> {
         let of_search =
             Settings { uris: uris.clone(), bases: bases.clone(), schema: schema.clone(), ..Settings::default() };
         of_search.write(&mut writer);
+    }
+    if service == "nis" {
+        writer.bytes(domain);
     }
     writer.into_inner()
 }
@@ -186,7 +189,7 @@ mod tests {
         let settings = Settings { uris: vec![b"ldap://a".to_vec()], ..Settings::default() };
         let timeout = Settings { timeout: Some(3), ..settings.clone() };
         let other = Settings { uris: vec![b"ldap://b".to_vec()], ..Settings::default() };
-        let of = |service, map, settings| file_name(service, &identity(service, &map, settings));
+        let of = |service, map, settings| file_name(service, &identity(service, &map, settings, b"d"));
         let one = of("ldap", map(Scope::Indirect, b"m"), &settings);
         assert_eq!(one, of("ldap", map(Scope::Indirect, b"m"), &timeout));
         for another in [
@@ -198,5 +201,7 @@ mod tests {
             assert_ne!(one, another);
         }
         assert_eq!(of("nis", map(Scope::Master, b"m"), &settings), of("nis", map(Scope::Master, b"m"), &other));
+        let of_domain = |domain: &[u8]| identity("nis", &map(Scope::Indirect, b"m"), &settings, domain);
+        assert_ne!(of_domain(b"d"), of_domain(b"e"));
     }
 }

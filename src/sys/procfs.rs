@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
@@ -99,7 +100,10 @@ pub fn group_reader(pgrp: i32, inode: Option<u64>) -> Option<i32> {
 
 /// The name of a process's program, as `ps` shows it; empty if there is no such process.
 pub fn name(pid: i32) -> String {
-    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+    // At most 16 bytes: one read(2), without asking for the size before.
+    let mut text = [0; 64];
+    let length = File::open(format!("/proc/{pid}/comm")).and_then(|mut file| file.read(&mut text)).unwrap_or(0);
+    String::from_utf8_lossy(text.get(..length).unwrap_or_default()).trim_end().to_owned()
 }
 
 /// Returns the parent of a process. It is 0 for a process whose parent is in a pid namespace that is not visible here.

@@ -93,6 +93,9 @@ fn replaced(text: &[u8], secret: &[u8]) -> Vec<u8> {
 /// Returns where secrets are, in order, with `files` also the names of files with secrets.
 fn secrets(text: &[u8], files: bool) -> Vec<(usize, usize)> {
     let mut found: Vec<(usize, usize)> = Vec::new();
+    if memchr::memchr2(b'=', b'@', text).is_none() {
+        return found;
+    }
     for equals in memchr::memchr_iter(b'=', text) {
         let before = text.get(..equals).unwrap_or_default();
         let start = before.iter().rposition(|b| !b.is_ascii_alphanumeric() && *b != b'_').map_or(0, |at| at + 1);

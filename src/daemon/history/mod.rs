@@ -20,7 +20,6 @@ use crate::control::history::{Asked, EventKind};
 use crate::daemon::mounts::Mounts;
 use crate::engine::{EntryId, Errno, Event, Reason, Requester, Resolution, Token};
 use crate::plan::Plan;
-use crate::sys::procfs;
 use crate::text::Position;
 
 pub(crate) use query::Query;
@@ -55,7 +54,7 @@ struct Open {
     who: Requester,
     begun: Instant,
     /// The name of the process, if it was read while the request waited.
-    name: Option<String>,
+    name: Option<Rc<str>>,
 }
 
 #[derive(Debug)]
@@ -104,7 +103,7 @@ impl History {
     /// killed before the answer.
     pub(crate) fn keep_requester(&self, token: Token, name: impl FnOnce() -> Rc<str>) {
         if let Some(open) = self.open.borrow_mut().get_mut(&token) {
-            open.name = Some(name().to_string());
+            open.name = Some(name());
             self.recorder.look_at(token, open.who.tgid);
         }
     }
@@ -159,7 +158,15 @@ impl History {
     }
 
     /// Records the answer to the request with this token. Does nothing if the token is unknown.
-    pub(crate) fn answered(&self, mounts: &Mounts, token: Token, error: Option<Errno>, reason: Option<Reason>) {
+    ///
+    /// `name` returns the name of a process.
+    pub(crate) fn answered(
+        &self,
+        mounts: &Mounts,
+        token: Token,
+        (error, reason): (Option<Errno>, Option<Reason>),
+        name: impl FnOnce(u32) -> Rc<str>,
+    ) {
         let Some(open) = self.open.borrow_mut().remove(&token) else { return };
         let Some(mount) = mounts.get(open.at.mount) else { return };
         let attempts = self.attempts.borrow();
@@ -178,8 +185,8 @@ impl History {
             who: open.who,
             // A process may end soon after the answer, before the thread looks at it.
             name: match (open.name, attempt) {
-                (Some(name), _) => name,
-                (None, Some(_)) => i32::try_from(open.who.tgid).map(procfs::name).unwrap_or_default(),
+                (Some(name), _) => name.to_string(),
+                (None, Some(_)) => name(open.who.tgid).to_string(),
                 (None, None) => String::new(),
             },
             error,

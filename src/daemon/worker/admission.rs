@@ -28,7 +28,8 @@ impl Worker {
         let reason: Reason = Record::new(message).into();
         self.failures.log(&path, &reason, *who, &self.requests.name_of(who.tgid), None);
         self.requests.answer(&self.mounts, &self.tools.borrow(), at.mount, *token, Some(Errno::EACCES));
-        self.history.answered(&self.mounts, *token, Some(Errno::EACCES), Some(reason));
+        let name = |pid| self.requests.name_of(pid);
+        self.history.answered(&self.mounts, *token, (Some(Errno::EACCES), Some(reason)), name);
         self.end_turn();
         true
     }

@@ -52,7 +52,7 @@ impl Worker {
         match effect {
             Effect::Reply { mount, token, error, reason } => {
                 self.requests.answer(&self.mounts, &self.tools.borrow(), mount, token, error);
-                self.history.answered(&self.mounts, token, error, reason);
+                self.history.answered(&self.mounts, token, (error, reason), |pid| self.requests.name_of(pid));
             }
             Effect::Resolve { job, at, who } => {
                 self.history.resolving(&at);

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream as StdStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -21,6 +22,7 @@ use crate::blocking;
 use crate::directory::stored::{self, Stored};
 use crate::directory::{Frames, Map, Question, Reply, Request, Settings};
 use crate::lookup;
+use crate::sys::user;
 
 /// The program that is started as a lookup process: this one.
 pub const PROGRAM: &str = "/proc/self/exe";
@@ -123,7 +125,8 @@ impl Lookups {
     }
 
     fn name(&self, service: DirectoryService, map: &Map) -> Name {
-        (service.name(), stored::identity(service.name(), map, &self.lock().settings))
+        let domain = user::nis_domain().unwrap_or_default();
+        (service.name(), stored::identity(service.name(), map, &self.lock().settings, domain.as_bytes()))
     }
 
     /// Ends idle processes now, and waits until they have ended.
