@@ -38,6 +38,16 @@ pub struct Known {
     pub come: Vec<u64>,
 }
 
+impl Known {
+    /// Adds what has changed later.
+    #[must_use]
+    pub fn with(mut self, later: Self) -> Self {
+        self.gone += later.gone;
+        self.come.extend(later.come);
+        self
+    }
+}
+
 /// The source of notifications.
 #[derive(Debug)]
 pub struct MountEvents(Way);
@@ -123,10 +133,7 @@ fn drain_fanotify(fd: BorrowedFd<'_>) -> io::Result<Changes> {
             Ok(0) | Err(Os::EAGAIN) => break,
             Ok(count) => {
                 let new = events(buffer.get(..count).unwrap_or_default());
-                known = known.zip(new).map(|(before, new)| Known {
-                    gone: before.gone + new.gone,
-                    come: [before.come, new.come].concat(),
-                });
+                known = known.zip(new).map(|(before, new)| before.with(new));
             }
             Err(Os::EINTR) => continue,
             Err(e) => return Err(e.into()),

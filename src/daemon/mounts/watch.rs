@@ -7,12 +7,24 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
+use tokio::sync::Notify;
+
 use crate::sys::mount_events::{Changes, MountEvents};
+
+/// After so many mounts of our own, their reports are taken from the kernel, which compares each new report with up to 128 that
+/// wait there.
+const OWN_MOUNTS: u32 = 16;
 
 /// The notifications of mounts and unmounts.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     events: RefCell<Option<Rc<MountEvents>>>,
+    /// What was taken from the kernel before the next report.
+    taken: RefCell<Option<io::Result<Changes>>>,
+    /// Told when something was taken, as the descriptor is not readable any more then.
+    pub(crate) has_taken: Notify,
+    /// Mounts of our own since then.
+    mounted: Cell<u32>,
     /// Unmounts of our own that were not reported yet.
     expected: Cell<usize>,
     /// The reports that may concern our mounts, until it is known whether they do.
@@ -42,6 +54,7 @@ impl Watch {
     /// Returns the errors of [`MountEvents::open`]. Then nothing is ever certain.
     pub(crate) fn open(&self) -> io::Result<Rc<MountEvents>> {
         self.events.take();
+        self.taken.take();
         let events = Rc::new(MountEvents::open()?);
         self.events.replace(Some(Rc::clone(&events)));
         Ok(events)
@@ -59,7 +72,8 @@ impl Watch {
     /// Returns what has happened since the last call. It is in doubt until [`dispel`](Self::dispel) or
     /// [`compared`](Self::compared) is called.
     pub(crate) fn report(&self) -> Report {
-        let changes = self.events.borrow().as_ref().map(|events| events.drain());
+        self.take();
+        let changes = self.taken.take();
         let by_us = self.expected.take();
         match changes {
             Some(Ok(Changes::Known(known))) if known.gone <= by_us => match known.come {
@@ -68,6 +82,28 @@ impl Watch {
             },
             _ => Report::Unknown(self.doubt()),
         }
+    }
+
+    /// Notes that we have mounted something.
+    pub(crate) fn mounted(&self) {
+        self.mounted.set(self.mounted.get() + 1);
+        if self.mounted.get() >= OWN_MOUNTS {
+            self.take();
+            self.has_taken.notify_one();
+        }
+    }
+
+    /// Takes the reports from the kernel.
+    fn take(&self) {
+        self.mounted.set(0);
+        let events = self.events.borrow();
+        let Some(new) = events.as_ref().map(|events| events.drain()) else { return };
+        let mut taken = self.taken.borrow_mut();
+        *taken = Some(match (taken.take(), new) {
+            (None, new) => new,
+            (Some(Ok(Changes::Known(before))), Ok(Changes::Known(new))) => Ok(Changes::Known(before.with(new))),
+            _ => Ok(Changes::Unknown),
+        });
     }
 
     fn doubt(&self) -> Doubt {
@@ -119,6 +155,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::mount_events::Known;
 
     #[test]
     fn it_is_certain_only_while_it_watches_and_everything_was_examined() {
@@ -149,6 +186,18 @@ mod tests {
         assert_eq!(*watch.doubts.borrow(), [after]);
         watch.compared(watch.last_doubt());
         assert!(watch.doubts.borrow().is_empty());
+    }
+
+    #[test]
+    fn what_was_taken_early_is_in_the_next_report() {
+        let watch = Watch::default();
+        watch.taken.replace(Some(Ok(Changes::Known(Known { gone: 0, come: vec![7] }))));
+        for _ in 0..OWN_MOUNTS {
+            watch.mounted();
+        }
+        assert!(matches!(watch.report(), Report::Come(_, come) if come == [7]));
+        watch.taken.replace(Some(Ok(Changes::Unknown)));
+        assert!(matches!(watch.report(), Report::Unknown(_)));
     }
 
     #[test]

@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) fn watch(worker: Rc<Worker>) -> impl Future<Output = ()> {
     let mut events = worker.mounts.watch.open();
     async move {
-        let life = Rc::clone(&worker.life);
+        let (life, watch) = (Rc::clone(&worker.life), &worker.mounts.watch);
         let mut restores = life.restores();
         loop {
             let now = life.restores();
@@ -50,6 +50,7 @@ pub(crate) fn watch(worker: Rc<Worker>) -> impl Future<Output = ()> {
                 ready = waiting.readable() => if ready.is_err() {
                     return;
                 },
+                () = watch.has_taken.notified() => {}
                 () = life.restored.notified() => {}
             }
             // Not registered in the reactor meanwhile, because each unmount of our own would wake it up.

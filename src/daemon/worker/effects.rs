@@ -83,6 +83,7 @@ impl Worker {
                     mount::now(&self.mounts, &self.tools.borrow(), &at, &plan, who, &mut together.left)
                 {
                     self.history.performed(&at, outcome.is_ok());
+                    self.mounts.watch.mounted();
                     return Some(Event::Performed { job, outcome });
                 }
                 let making = self.mounts.begin_making();
@@ -96,6 +97,7 @@ impl Worker {
                         worker.failures.log(&path, reason, who, &name, line.as_ref());
                     }
                     worker.history.performed(&at, outcome.is_ok());
+                    worker.mounts.watch.mounted();
                     if outcome.is_ok() && may_be_served_here {
                         worker.served_in_user_space.notify_one();
                     }
