@@ -202,7 +202,8 @@ impl Keeper {
                 self.give_up(WhyGivenUp::Retiring);
             }
             if let Some((code, _)) = self.ending.filter(|(_, by)| *by <= Instant::now()) {
-                warn!("the daemon has ended, and threads of its worker still wait in the kernel");
+                warn!("the daemon has ended, but its worker has not: it is killed");
+                self.worker.map(|worker| children::kill(worker, Signal::Kill));
                 return Ok(code);
             }
             if self.worker.is_none() && self.due.is_some_and(|due| due <= Instant::now()) {

@@ -121,7 +121,8 @@ fn with_list_keys_can_be_browsed_and_direct() {
     program("[ $# = 0 ] && { cat /tmp/keys; exit; }; echo \"-fstype=tmpfs :k\"");
     put("/tmp/keys", "one\ntwo\n/mnt/direct/three\n");
     let mut daemon = Daemon::serving(&["/mnt/auto", "/mnt/direct/three"]);
-    assert_eq!(visit::list("/mnt/auto"), ["one", "two"]);
+    // The directories come just after the mount point.
+    wait_for("the keys", secs(10), || (visit::list("/mnt/auto") == ["one", "two"]).then_some(()));
     visit::serves("/mnt/auto/two");
     visit::serves("/mnt/auto/unlisted");
     visit::serves("/mnt/direct/three");
