@@ -87,7 +87,7 @@ fn options_are_known_and_have_their_values() {
     one("a -ro,-soft srv1:/x", 7, &["a dash inside of the list", "write soft"]);
 }
 
-/// What `check` prints ends up in logs of CI systems.
+/// The output of `check` ends up in logs of CI systems.
 #[test]
 fn passwords_are_masked() {
     let dir = tempfile::tempdir().unwrap();

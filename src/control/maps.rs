@@ -46,7 +46,7 @@ pub struct ListedEntry {
     pub place: Option<Place>,
     /// The entry as written.
     pub entry: Bytes,
-    /// What an access would mount, with variables, defaults and options of the master map. Not for wildcards.
+    /// The mounts that an access would make, with variables, defaults and options of the master map. Not for wildcards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanTree>,
     /// Errors and warnings about the plan.

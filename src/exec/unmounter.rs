@@ -88,7 +88,7 @@ impl Unmounter {
             let (place, call) = (Arc::clone(place), Arc::clone(&call));
             lanes.run(Lane::Umount, move || {
                 let done = step(&place, &settings, lazy, &call);
-                // What is there now may belong to a later mount.
+                // A later mount may be there now.
                 let claimed = call.end();
                 Ok(match done? {
                     true if claimed.is_some() => Attempt::Unmounted(finish(&place)),
@@ -208,7 +208,7 @@ enum Attempt<T> {
 struct UnmountCall {
     /// `None` when the task does not wait for the call any more, or the call has ended.
     claim: Mutex<Option<Claim>>,
-    /// What is being unmounted: the unique id of the mount, and the directory that holds it.
+    /// The unique id of the mount that is being unmounted, and the directory that holds it.
     mount: OnceLock<(Option<u64>, UnmountDir)>,
 }
 
@@ -217,14 +217,14 @@ impl UnmountCall {
         Self { claim: Mutex::new(Some(claim)), mount: OnceLock::new() }
     }
 
-    /// Unmounts what is mounted on top at `opened`, which has this unique id (`None` before Linux 6.8).
+    /// Unmounts the top mount at `opened`, which has this unique id (`None` before Linux 6.8).
     fn unmount(&self, opened: Opened, id: Option<u64>) -> io::Result<()> {
         let (dir, name) = opened.into_unmount_dir();
         let (_, dir) = self.mount.get_or_init(|| (id, dir));
         dir.unmount(&name)
     }
 
-    /// Returns whether what is being unmounted has left the mount table. Never waits.
+    /// Returns whether the mount has left the mount table. Never waits.
     fn is_gone(&self) -> bool {
         let id = self.mount.get().and_then(|(id, _)| *id);
         id.is_some_and(|id| mount_id::place(id) == mount_id::Place::Gone)

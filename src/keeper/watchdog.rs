@@ -1,4 +1,4 @@
-//! Deciding whether a worker hangs, from what is seen of it every few seconds, and why a worker was killed.
+//! Decides whether a worker hangs, by looking at it every few seconds, and notes why a worker was killed.
 
 use std::time::{Duration, Instant};
 

@@ -122,7 +122,7 @@ fn secrets(text: &[u8], files: bool) -> Vec<(usize, usize)> {
         let (start, word) = word;
         let Some(at) = memchr::memrchr(b'@', word) else { continue };
         let login = word.get(..at).unwrap_or_default();
-        // A colon at the beginning marks what is local.
+        // A colon at the beginning marks a local location.
         let skipped = login.iter().take_while(|b| **b == b':').count();
         let colon = memchr::memchr(b':', login.get(skipped..).unwrap_or_default()).map(|colon| skipped + colon);
         let Some(colon) = colon.filter(|_| !login.contains(&b'/')) else { continue };

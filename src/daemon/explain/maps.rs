@@ -20,12 +20,12 @@ use crate::map::{MasterEntry, SourceKind};
 use crate::source::{Answer, Entries, Mode, Pass, open};
 use crate::text::Escaped;
 
-/// What is to be listed.
+/// The arguments of a list.
 #[derive(Debug)]
 pub(crate) struct Wish {
     /// A map or a mount point, whose entries are listed. `None`: the maps alone.
     pub(crate) map: Option<Vec<u8>>,
-    /// Whether entries are shown with what they mount.
+    /// Whether the mounts of the entries are shown.
     pub(crate) expand: bool,
     /// Whether passwords are shown.
     pub(crate) secrets: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Wish {
 /// Lists the maps of the master map, or the entries of those that the wish names. Programs run only if they are named.
 ///
 /// # Errors
-/// The kernel refuses what is needed to wait for files, or the master map cannot be read.
+/// Returns an error if the kernel provides no event loop, or the master map cannot be read.
 pub(crate) fn list(wish: &Wish) -> io::Result<MapList> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let list = runtime.block_on(async {
@@ -140,7 +140,7 @@ fn raw_entries(map: &ConfiguredMap, entries: &Entries, direct: bool) -> Vec<(Vec
     rows
 }
 
-/// Adds what an access to an entry would mount.
+/// Adds the mounts that an access to an entry would make.
 async fn expand(
     prepared: &Prepared,
     map: &Rc<ConfiguredMap>,

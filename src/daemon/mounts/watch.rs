@@ -19,7 +19,7 @@ const OWN_MOUNTS: u32 = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     events: RefCell<Option<Rc<MountEvents>>>,
-    /// What was taken from the kernel before the next report.
+    /// Changes that were read from the kernel since the last report.
     taken: RefCell<Option<io::Result<Changes>>>,
     /// Told when something was taken, as the descriptor is not readable any more then.
     pub(crate) has_taken: Notify,
