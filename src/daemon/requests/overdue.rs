@@ -36,8 +36,8 @@ impl Requests {
         }
     }
 
-    /// Fails parked lookups that have waited for `limit` milliseconds or longer with ETIMEDOUT. Those whose mount is not in the
-    /// mount table stay parked.
+    /// Fails parked lookups that have waited for `limit` milliseconds or longer with ETIMEDOUT, and such expire requests of earlier
+    /// workers with ESTALE, since lookups may wait for them. Those whose mount is not in the mount table stay parked.
     pub(crate) async fn refuse_overdue(
         self: &Rc<Self>,
         mounts: &Mounts,
@@ -52,7 +52,7 @@ impl Requests {
         let table = blocking::run(mountinfo::read).await.unwrap_or_default();
         let (mut left, mut answers) = (Vec::new(), Vec::new());
         for (slot, pipe) in overdue {
-            match self.refusal(slot, &table, mounts) {
+            match self.refusal(slot, &table, mounts, tools.control.has_device()) {
                 Some(pending) => {
                     answers.push(spawn_local(Rc::clone(self).retry_until_answered(tools.clone(), pending)))
                 }
@@ -71,32 +71,38 @@ impl Requests {
         }
     }
 
-    /// Takes the lookups that have waited for `limit` milliseconds or longer from the parked packets.
+    /// Takes the packets that have waited for `limit` milliseconds or longer from the parked ones.
     fn take_overdue(&self, limit: u64) -> Vec<(Slot, u32)> {
         let journal = self.journal.borrow();
-        let is_overdue = |slot| {
-            journal.waited(slot) >= limit && matches!(Packet::decode(&journal.packet(slot)), Ok(Packet::Missing(_)))
-        };
+        let is_overdue = |slot| journal.waited(slot) >= limit;
         let (overdue, parked) = self.parked.take().into_iter().partition(|(slot, _)| is_overdue(*slot));
         self.parked.replace(parked);
         overdue
     }
 
-    /// Returns the answer to the request in a slot, or `None` if its mount is not in the mount table.
-    fn refusal(&self, slot: Slot, table: &[u8], mounts: &Mounts) -> Option<Pending> {
+    /// Returns the answer to the request in a slot, or `None` if its mount is not in the mount table. Without `has_device`, FAIL
+    /// carries no errno.
+    fn refusal(&self, slot: Slot, table: &[u8], mounts: &Mounts, has_device: bool) -> Option<Pending> {
         let (bytes, waited) = (self.journal.borrow().packet(slot), self.journal.borrow().waited(slot));
         let packet = Packet::decode(&bytes).ok()?;
         let request = packet.request();
         let line = mountinfo::parse(table).find(|line| line.dev == request.dev && line.autofs().is_some())?;
         let (seconds, name) = (waited / 1000, Escaped(request.name));
         let (at, pid) = (Escaped::path(line.path()), request.who.pid);
-        warn!("a lookup in {at} has waited for {seconds} s while no worker served: it fails");
-        debug!("the lookup of \"{name}\" in {at} was made by process {pid}");
+        let error = match packet {
+            Packet::Missing(_) => {
+                warn!("a lookup in {at} has waited for {seconds} s while no worker served: it fails");
+                debug!("the lookup of \"{name}\" in {at} was made by process {pid}");
+                Some(Errno::ETIMEDOUT)
+            }
+            // As in `route`: lookups start again.
+            Packet::Expire(_) => has_device.then_some(Errno::ESTALE),
+        };
         Some(Pending {
             path: Arc::from(line.path()),
             dev: request.dev,
             token: request.token,
-            error: Some(Errno::ETIMEDOUT),
+            error,
             slot: Some(slot),
             lost: self.lost(mounts, Some(slot)),
         })
