@@ -24,9 +24,9 @@ pub enum Class {
 
 impl Configuration {
     /// Parses the content of `hesiod.conf`: lines `lhs=...`, `rhs=...`, `classes=...`. Returns `None` without an `rhs`, which
-    /// has no default.
+    /// has no default. Records in the class `IN` are found also where only `HS` is named, as libhesiod finds them.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let (mut left, mut right, mut classes) = (".ns".to_owned(), None, vec![Class::Internet, Class::Hesiod]);
+        let (mut left, mut right, mut classes) = (String::new(), None, vec![Class::Internet, Class::Hesiod]);
         for line in text.split(|&b| b == b'\n').map(<[u8]>::trim_ascii) {
             let Some(at) = memchr::memchr(b'=', line).filter(|_| !line.starts_with(b"#")) else { continue };
             let (name, value) = (line.get(..at)?.trim_ascii(), line.get(at + 1..)?.trim_ascii());
@@ -41,6 +41,9 @@ impl Configuration {
                         _ => None,
                     };
                     classes = text.split(',').filter_map(class).collect();
+                    if classes == [Class::Hesiod] {
+                        classes.push(Class::Internet);
+                    }
                 }
                 _ => {}
             }
@@ -51,13 +54,16 @@ impl Configuration {
     /// Returns the name under which the record of a key is, or `None` if no name can have such a key.
     pub fn name(&self, key: &[u8]) -> Option<String> {
         const LABEL_MAX: usize = 63;
+        const NAME_MAX: usize = 253;
         let is_plain = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-' || *b == b'_';
         let dot =
             |part: &str| if part.is_empty() || part.starts_with('.') { part.to_owned() } else { format!(".{part}") };
-        if key.is_empty() || key.len() > LABEL_MAX || !key.iter().all(is_plain) {
+        let is_label = |label: &[u8]| (1..=LABEL_MAX).contains(&label.len()) && label.iter().all(is_plain);
+        if !key.split(|&b| b == b'.').all(is_label) {
             return None;
         }
-        Some(format!("{}.filsys{}{}", std::str::from_utf8(key).ok()?, dot(&self.left), dot(&self.right)))
+        let name = format!("{}.filsys{}{}", std::str::from_utf8(key).ok()?, dot(&self.left), dot(&self.right));
+        (name.len() <= NAME_MAX).then_some(name)
     }
 }
 
@@ -123,11 +129,14 @@ mod tests {
         let conf = Configuration::parse(b"# x\nlhs=.ns\nrhs = .ex\nclasses=HS,in\n").unwrap();
         assert_eq!(conf.classes, [Class::Hesiod, Class::Internet]);
         assert_eq!(conf.name(b"alice").as_deref(), Some("alice.filsys.ns.ex"));
-        for key in [&b""[..], b"a.b", b"a b", &[b'x'; 64]] {
+        assert_eq!(conf.name(b"a.b").as_deref(), Some("a.b.filsys.ns.ex"));
+        for key in [&b""[..], b".a", b"a.", b"a..b", b"a b", &[b'x'; 64], &b"x.".repeat(126)] {
             assert_eq!(conf.name(key), None);
         }
+        assert_eq!(Configuration::parse(b"rhs=.ex\nclasses=HS").unwrap().classes, [Class::Hesiod, Class::Internet]);
+        assert_eq!(Configuration::parse(b"rhs=.ex\nclasses=IN").unwrap().classes, [Class::Internet]);
         assert_eq!(Configuration::parse(b"lhs=.ns\n"), None);
-        assert_eq!(Configuration::parse(b"rhs=ex").unwrap().name(b"a").unwrap(), "a.filsys.ns.ex");
+        assert_eq!(Configuration::parse(b"rhs=ex").unwrap().name(b"a").unwrap(), "a.filsys.ex");
     }
 
     #[test]

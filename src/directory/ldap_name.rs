@@ -1,10 +1,13 @@
-//! The names of LDAP maps: `NAME`, `attr=NAME`, a DN, each with a server in front or without.
+//! The names of LDAP maps: `NAME`, `attr=NAME`, a DN, each with a server in front or without; the server may be a socket of this
+//! machine.
 
 /// Name of an LDAP map.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LdapName {
     /// `host` or `host:port`, if the name says which server has the map.
     pub server: Option<Vec<u8>>,
+    /// The server is a socket of this machine: `server` is its path, percent-encoded, or empty for the default one.
+    pub is_local: bool,
     /// Server that is asked.
     pub target: Target,
 }
@@ -20,23 +23,43 @@ pub enum Target {
 
 impl LdapName {
     /// Parses what stands behind `ldap:` or `ldaps:`: `//SERVER/DN`, `//SERVER/NAME`, `SERVER:DN`, `SERVER:NAME`, `DN`,
-    /// `attr=NAME` or `NAME`.
+    /// `attr=NAME`, `NAME`, or `ldapi://SOCKET/` and a DN or name.
     pub fn parse(text: &[u8]) -> Self {
+        if let Some(rest) = Self::behind_local(text) {
+            let length = memchr::memchr(b'/', rest).unwrap_or(rest.len());
+            return Self {
+                server: rest.get(..length).map(<[u8]>::to_vec),
+                is_local: true,
+                target: Target::parse(rest.get(length + 1..).unwrap_or_default()),
+            };
+        }
         if let Some(rest) = text.strip_prefix(b"//") {
             let (server, rest) = match memchr::memchr(b'/', rest) {
                 Some(at) => (rest.get(..at).unwrap_or_default(), rest.get(at + 1..).unwrap_or_default()),
                 None => (rest, &[][..]),
             };
             let server = Some(server.to_vec()).filter(|server| !server.is_empty());
-            return Self { server, target: Target::parse(rest) };
+            return Self { server, is_local: false, target: Target::parse(rest) };
         }
         match server_length(text) {
             Some(length) => Self {
                 server: text.get(..length).map(<[u8]>::to_vec),
+                is_local: false,
                 target: Target::parse(text.get(length + 1..).unwrap_or_default()),
             },
-            None => Self { server: None, target: Target::parse(text) },
+            None => Self { server: None, is_local: false, target: Target::parse(text) },
         }
+    }
+
+    /// Returns whether the name says that the map is behind a socket of this machine, whose server asks who calls.
+    pub fn names_local(text: &[u8]) -> bool {
+        Self::behind_local(text).is_some()
+    }
+
+    fn behind_local(text: &[u8]) -> Option<&[u8]> {
+        const SCHEME: &[u8] = b"ldapi://";
+        let (scheme, rest) = text.split_at_checked(SCHEME.len())?;
+        scheme.eq_ignore_ascii_case(SCHEME).then_some(rest)
     }
 }
 
@@ -101,8 +124,18 @@ mod tests {
             ("cn=a:b,dc=ex", None, dn("cn=a:b,dc=ex")),
             (":x", None, name(":x")),
         ] {
-            let expected = LdapName { server: server.map(|s| s.as_bytes().to_vec()), target };
+            let expected = LdapName { server: server.map(|s| s.as_bytes().to_vec()), is_local: false, target };
             assert_eq!(LdapName::parse(text.as_bytes()), expected, "{text}");
+            assert!(!LdapName::names_local(text.as_bytes()));
+        }
+        for (text, server, target) in [
+            ("ldapi://%2Frun%2Fx/auto.m", "%2Frun%2Fx", name("auto.m")),
+            ("LDAPI:///cn=auto.m,dc=ex", "", dn("cn=auto.m,dc=ex")),
+            ("ldapi://%2Frun%2Fx", "%2Frun%2Fx", name("")),
+        ] {
+            let expected = LdapName { server: Some(server.into()), is_local: true, target };
+            assert_eq!(LdapName::parse(text.as_bytes()), expected, "{text}");
+            assert!(LdapName::names_local(text.as_bytes()));
         }
     }
 

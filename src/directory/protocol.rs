@@ -297,7 +297,16 @@ mod tests {
         (lists, any::<bool>(), number(), number(), bytes()).prop_map(
             |(lists, own, timeout, network_timeout, auth_file)| {
                 let schema = own.then(|| Schema::known().remove(1));
-                Settings { uris: lists.0, bases: lists.1, schema, timeout, network_timeout, auth_file, debug: timeout }
+                Settings {
+                    uris: lists.0,
+                    bases: lists.1,
+                    schema,
+                    timeout,
+                    network_timeout,
+                    auth_file,
+                    has_local_maps: timeout.is_some(),
+                    debug: timeout,
+                }
             },
         )
     }

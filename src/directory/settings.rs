@@ -18,6 +18,8 @@ pub struct Settings {
     pub network_timeout: Option<u32>,
     /// `auth_conf_file`.
     pub auth_file: Vec<u8>,
+    /// Some map names a server behind a socket of this machine, which asks who calls.
+    pub has_local_maps: bool,
     /// The bit mask for debug output of the LDAP library.
     pub debug: Option<u32>,
 }
@@ -34,6 +36,7 @@ impl Settings {
             }
         };
         writer.optional(self.timeout).optional(self.network_timeout).bytes(&self.auth_file).optional(self.debug);
+        writer.u8(self.has_local_maps.into());
     }
 
     /// Reads settings.
@@ -55,6 +58,7 @@ impl Settings {
         };
         let (timeout, network_timeout) = (reader.optional()?, reader.optional()?);
         let (auth_file, debug) = (reader.bytes()?, reader.optional()?);
-        Ok(Self { uris, bases, schema, timeout, network_timeout, auth_file, debug })
+        let has_local_maps = reader.u8()? != 0;
+        Ok(Self { uris, bases, schema, timeout, network_timeout, auth_file, has_local_maps, debug })
     }
 }

@@ -3,7 +3,7 @@
 //! The libraries of directory services block, and what servers send is parsed by them. So they run in a process of their own:
 //! if one hangs, crashes or leaks, the worker kills that process and starts another one. The process has no capabilities, no
 //! descriptors but a socket to the worker, and an environment made from nothing. It runs as the user nobody if the service answers
-//! every user. It ends when the worker closes the socket.
+//! every user. That for NIS keeps one capability, to call from ports below 1024. It ends when the worker closes the socket.
 
 mod hesiod;
 mod ldap;
@@ -64,6 +64,11 @@ trait Service: Send + Sync {
     /// Returns whether it must be asked by root: for a file that only root can read, or a server that asks who calls.
     fn needs_root(&self) -> bool;
 
+    /// Returns whether servers ask for calls from ports below 1024.
+    fn needs_reserved_ports(&self) -> bool {
+        false
+    }
+
     /// Checks what can be checked without asking a server.
     fn ready(&self, map: &Map) -> Result<(), Failure>;
 
@@ -87,7 +92,7 @@ fn open(service: &OsStr, settings: Settings) -> Option<Box<dyn Service>> {
     match service.as_encoded_bytes() {
         b"ldap" => Some(Box::new(ldap::LdapService::new(settings))),
         b"hesiod" => Some(Box::new(hesiod::HesiodService::new())),
-        b"nis" => Some(Box::new(nis::NisService::new())),
+        b"nis" => Some(Box::new(nis::NisService::default())),
         b"sss" => Some(Box::new(sss::SssService::default())),
         _ => None,
     }

@@ -73,11 +73,12 @@ pub(super) fn run(open: impl FnOnce(Settings) -> Option<Box<dyn Service>>) -> io
                     let service = open.take().and_then(|open| open(settings));
                     let service = service.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
                     // The credentials have been read; no server was asked yet.
+                    let keep = service.needs_reserved_ports();
                     if !service.needs_root() {
                         // If there is no such user, it stays root without capabilities.
-                        let _ = children::become_nobody();
+                        let _ = children::become_nobody(keep);
                     }
-                    children::drop_capabilities()?;
+                    children::drop_capabilities(keep)?;
                     let (socket, writing) = (socket.try_clone()?, Mutex::default());
                     let (queue, arrived) = (Mutex::default(), Condvar::new());
                     server = Some(Arc::new(Server { service, socket, writing, queue, arrived }));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::amd::{self, Around, Question};
 use super::spec::Format;
 use super::{Body, Entry, OptionList, Scope, expand, sun, variables};
+use crate::directory::hesiod;
 use crate::text::{Diagnostic, Position};
 
 /// An entry as a source has it.
@@ -109,7 +110,13 @@ pub fn entry(
             })
         }
         Format::Amd => unsupported("am-utils"),
-        Format::Hesiod => unsupported("Hesiod"),
+        Format::Hesiod => match hesiod::entry(std::slice::from_ref(text)) {
+            Ok(text) => {
+                let expanded = expand(&text, key, &|name| scope.lookup(name), slashify_colons);
+                sun::parse(&expanded, place, warnings).map_err(Box::new)
+            }
+            Err(why) => Err(Box::new(Diagnostic::error("map::format", place.clone(), why))),
+        },
     }
 }
 

@@ -18,6 +18,19 @@ pub use message::{Call, Credentials, Refusal, ReplyError, Unix, reply};
 pub use record::{RecordTooLong, Records, mark};
 pub use xdr::{Reader, Writer, XdrError};
 
+/// Ports below 1024 that may be used: the lower ones are those of services.
+const RESERVED: std::ops::Range<u16> = 700..1023;
+
+/// Returns some of the ports that only root may call from, beginning at one that `number` selects. Some servers answer only calls from
+/// such ports; a few of them may be in use.
+pub fn reserved_ports(number: u64) -> impl Iterator<Item = u16> {
+    /// Ports that are tried, at most.
+    const TRIES: u16 = 8;
+    let width = RESERVED.end - RESERVED.start;
+    let first = u16::try_from(number % u64::from(width)).unwrap_or(0);
+    (0..TRIES).map(move |n| RESERVED.start + (first + n) % width)
+}
+
 /// The procedure that every program has, without arguments and results.
 pub const NULL: u32 = 0;
 

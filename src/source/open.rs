@@ -58,7 +58,9 @@ impl Opener<'_> {
             (Some(Format::Hesiod), Some(SourceKind::Hesiod)) | (None, Some(SourceKind::Hesiod)) => {
                 self.service(spec, SourceKind::Hesiod, DirectoryService::Hesiod)
             }
-            (Some(Format::Hesiod), _) => unsupported("Hesiod records outside of the DNS"),
+            (Some(Format::Hesiod), None | Some(SourceKind::File | SourceKind::Dir | SourceKind::Hosts)) => {
+                unsupported("Hesiod records in files")
+            }
             (_, Some(SourceKind::Hesiod)) => unsupported("Hesiod maps in other formats"),
             (_, Some(SourceKind::File)) => self.file(spec, Origin::Typed),
             (_, None) if spec.name.starts_with(b"//") => self.service(spec, SourceKind::Ldap, DirectoryService::Ldap),
@@ -100,7 +102,7 @@ impl Opener<'_> {
     fn service(self, spec: &SourceSpec, kind: SourceKind, service: DirectoryService) -> Arc<dyn MapSource> {
         let bounds = Bounds { width: 256, late_max: 64, retry_after: Duration::from_secs(2) };
         self.in_format(spec, |opener| {
-            let map = ServiceMap::new(service, kind, &spec.name, opener.mode, opener.environment);
+            let map = ServiceMap::new(service, kind, spec, opener.mode, opener.environment);
             Arc::new(Bounded::new(Arc::new(map), bounds, &opener.environment.notices))
         })
     }

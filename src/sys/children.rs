@@ -188,34 +188,43 @@ pub fn adopt_orphans() -> io::Result<()> {
     Ok(prctl::set_child_subreaper(true)?)
 }
 
-/// Becomes the user and the group "nobody" (65534) without other groups. To be called while there is one thread, and before
-/// [`drop_capabilities`].
+/// Becomes the user and the group "nobody" (65534) without other groups; with `keep` the capabilities that the process has stay
+/// permitted. To be called while there is one thread, and before [`drop_capabilities`].
 ///
 /// # Errors
 /// Returns the errors of setgroups(2), setresgid(2) and setresuid(2): a user namespace may not have this user. Then the process stays
 /// what it was, possibly without groups.
-pub fn become_nobody() -> io::Result<()> {
+pub fn become_nobody(keep: bool) -> io::Result<()> {
     const NOBODY: u32 = 65_534;
     let (user, group) = (nix::unistd::Uid::from_raw(NOBODY), nix::unistd::Gid::from_raw(NOBODY));
+    prctl::set_keepcaps(keep)?;
     nix::unistd::setgroups(&[])?;
     nix::unistd::setresgid(group, group, group)?;
     Ok(nix::unistd::setresuid(user, user, user)?)
 }
 
-/// Gives all capabilities up, and those of programs that this process may start. What belongs to the user of the process can
+/// Gives all capabilities up, with `ports` all but the one for ports below 1024, if the process has it; and those of programs that this process may start. What belongs to the user of the process can
 /// still be used.
 ///
 /// # Errors
 /// Returns the errors of capset(2) and prctl(2).
-pub fn drop_capabilities() -> io::Result<()> {
+pub fn drop_capabilities(ports: bool) -> io::Result<()> {
     /// `_LINUX_CAPABILITY_VERSION_3` of linux/capability.h: two words for each set.
     const VERSION: u32 = 0x2008_0522;
     let header = [VERSION, 0];
-    let none = [0_u32; 6];
+    /// `CAP_NET_BIND_SERVICE`.
+    const PORTS: u32 = 1 << 10;
     prctl::set_no_new_privs()?;
-    // SAFETY: both structures of linux/capability.h consist of 32-bit words, as many as these.
-    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
-    Ok(Os::result(result).map(drop)?)
+    // Effective, permitted, inheritable; then the higher capabilities.
+    let set = |kept: u32| {
+        let words = [kept, kept, 0, 0, 0, 0];
+        // SAFETY: both structures of linux/capability.h consist of 32-bit words, as many as these.
+        Os::result(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), words.as_ptr()) }).map(drop)
+    };
+    if ports && set(PORTS).is_ok() {
+        return Ok(());
+    }
+    Ok(set(0)?)
 }
 
 /// Sets the name that `ps` shows for this thread: at most 15 bytes of it.

@@ -1,11 +1,16 @@
-//! Unix sockets with a path.
+//! Unix sockets with a path, and connections from a chosen port.
 
 use std::io;
+use std::net::{SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno as Os;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, UnixAddr, bind, connect, getsockopt, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
 
 /// State of the process that listens on a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +37,22 @@ pub fn listener(path: &Path) -> io::Result<Listener> {
         Err(Os::EAGAIN) => Ok(Listener::Busy),
         Err(_) => Ok(Listener::None),
     }
+}
+
+/// Connects over TCP from the port `from`. Ports below 1024 need CAP_NET_BIND_SERVICE.
+///
+/// # Errors
+/// Returns the errors of bind(2) and connect(2); EINPROGRESS if that takes longer than `within`.
+pub fn connect_from(from: u16, to: SocketAddrV4, within: Duration) -> io::Result<TcpStream> {
+    let socket: OwnedFd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(socket.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, from))?;
+    let seconds = i64::try_from(within.as_secs()).unwrap_or(i64::MAX);
+    // Zero would mean no limit.
+    let limit = TimeVal::new(seconds as _, within.subsec_micros().max(1) as _);
+    // connect(2) observes it, too.
+    setsockopt(&socket, sockopt::SendTimeout, &limit)?;
+    connect(socket.as_raw_fd(), &SockaddrIn::from(to))?;
+    Ok(socket.into())
 }
 
 /// Returns whether a connection has failed because the socket is not a stream socket.

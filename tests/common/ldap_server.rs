@@ -14,6 +14,9 @@ use super::world::put;
 /// Address of the server.
 const ADDRESS: &str = "127.0.0.1:389";
 
+/// Address of another server.
+pub const OTHER: &str = "127.0.0.2:389";
+
 /// Below which entry the maps are.
 const BASE: &str = "dc=ex";
 
@@ -45,6 +48,7 @@ struct Shared {
 #[derive(Debug)]
 pub struct Directory {
     shared: Arc<Shared>,
+    address: &'static str,
     server: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
 }
 
@@ -64,6 +68,11 @@ pub fn install() -> Directory {
              ldap_uri = \"ldap://127.0.0.1\"\nsearch_base = \"{BASE}\"\n"
         ),
     );
+    at(ADDRESS)
+}
+
+/// Creates a directory without maps, whose server does not run yet and is in no configuration.
+pub fn at(address: &'static str) -> Directory {
     let shared = Shared {
         maps: Mutex::default(),
         mode: Mutex::new(Mode::Answer),
@@ -71,7 +80,7 @@ pub fn install() -> Directory {
         sent: AtomicUsize::new(0),
         changes: AtomicUsize::new(0),
     };
-    Directory { shared: Arc::new(shared), server: None }
+    Directory { shared: Arc::new(shared), address, server: None }
 }
 
 impl Directory {
@@ -99,7 +108,7 @@ impl Directory {
 
     /// Starts the server.
     pub fn start(&mut self) {
-        let listener = TcpListener::bind(ADDRESS).unwrap();
+        let listener = TcpListener::bind(self.address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let (stop, shared) = (Arc::<AtomicBool>::default(), Arc::clone(&self.shared));
         let stopped = Arc::clone(&stop);

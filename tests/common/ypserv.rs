@@ -40,6 +40,8 @@ struct Shared {
     order: Mutex<u32>,
     /// How many maps were sent as a whole.
     sent: AtomicUsize,
+    /// Maps are for callers from ports below 1024 only, as `makedbm -s` and securenets have it.
+    secure: AtomicBool,
 }
 
 /// The machine's NIS, with a server that can be stopped.
@@ -79,6 +81,11 @@ impl Nis {
     /// How many maps were sent as a whole.
     pub fn sent(&self) -> usize {
         self.shared.sent.load(Ordering::Relaxed)
+    }
+
+    /// Gives maps only to callers from ports below 1024 from now on.
+    pub fn secure(&self) {
+        self.shared.secure.store(true, Ordering::Relaxed);
     }
 
     /// Starts the server, on other ports than before. ypbind does not learn of it unless this is the first start.
@@ -123,7 +130,7 @@ fn serve(socket: UdpSocket, shared: &Arc<Shared>, stop: &Arc<AtomicBool>) -> Joi
         let mut buffer = vec![0; 65_536];
         while !stop.load(Ordering::Relaxed) {
             let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
-            for reply in shared.replies(&buffer[..length]) {
+            for reply in shared.replies(&buffer[..length], from) {
                 let _: std::io::Result<usize> = socket.send_to(&reply, from);
             }
         }
@@ -136,14 +143,14 @@ fn serve_tcp(listener: TcpListener, shared: &Arc<Shared>, stop: &Arc<AtomicBool>
     thread::spawn(move || {
         while !stop.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(5));
-            let Ok((mut stream, _)): std::io::Result<(_, SocketAddr)> = listener.accept() else { continue };
+            let Ok((mut stream, from)): std::io::Result<(_, SocketAddr)> = listener.accept() else { continue };
             stream.set_nonblocking(false).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
             let (mut records, mut piece) = (Records::new(4096), [0; 4096]);
             while let Ok(length @ 1..) = stream.read(&mut piece) {
                 records.push(&piece[..length]);
                 let Some(message) = records.message().unwrap() else { continue };
-                for reply in shared.replies(&message) {
+                for reply in shared.replies(&message, from) {
                     let _: std::io::Result<()> = stream.write_all(&mark(&reply));
                 }
                 break;
@@ -154,7 +161,7 @@ fn serve_tcp(listener: TcpListener, shared: &Arc<Shared>, stop: &Arc<AtomicBool>
 
 impl Shared {
     /// The packets that answer a call.
-    fn replies(&self, call: &[u8]) -> Vec<Vec<u8>> {
+    fn replies(&self, call: &[u8], from: SocketAddr) -> Vec<Vec<u8>> {
         let mut call = Reader::new(call);
         let [xid, _call, _rpc, program, _version, procedure] = std::array::from_fn(|_| call.number().unwrap());
         for _ in 0..2 {
@@ -172,6 +179,10 @@ impl Shared {
                 0 => _ = results.number(2).number(2),
                 port => _ = results.number(1).number(0x7f00_0001).number(u32::from(port) << 16),
             },
+            // YP_YPERR.
+            _ if self.secure.load(Ordering::Relaxed) && from.port() >= 1024 => {
+                results.number(u32::from_be_bytes((-6_i32).to_be_bytes()));
+            }
             _ => {
                 let key = self.ypserv(procedure, call, &mut results);
                 match key.as_deref() {

@@ -105,6 +105,56 @@ fn a_reload_without_a_change_reads_no_map_again() {
     daemon.stop();
 }
 
+/// Sets `ldap_uri`.
+fn ask_servers(uris: &str) {
+    let conf = fs::read_to_string("/etc/autofs.conf").unwrap();
+    let lines = conf.lines().filter(|line| !line.starts_with("ldap_uri")).collect::<Vec<_>>().join("\n");
+    put("/etc/autofs.conf", format!("{lines}\nldap_uri = \"{uris}\"\n"));
+}
+
+#[case]
+fn a_map_that_one_server_lacks_comes_from_another() {
+    let Some(mut ldap) = install() else { return };
+    let mut other = ldap_server::at(ldap_server::OTHER);
+    other.set("auto.other", "a", ENTRY);
+    ask_servers("ldap://127.0.0.2 ldap://127.0.0.1");
+    site::master("/mnt/m ldap:auto.other\n/mnt/any ldap:auto.any\n/- ldap:auto.direct\n");
+    ldap.start();
+    other.start();
+    let daemon = Daemon::serving(&["/mnt/m", "/mnt/any", "/mnt/direct/d"]);
+    for path in ["/mnt/m/a", "/mnt/any/x", "/mnt/any/y", "/mnt/direct/d"] {
+        visit::serves(path);
+    }
+    visit::refuses("/mnt/m/b", Errno::ENOENT);
+    daemon.stop();
+}
+
+#[case]
+fn a_server_behind_a_socket_that_a_map_names_is_asked_by_root() {
+    let Some(mut ldap) = install() else { return };
+    ldap.start();
+    let socket = std::os::unix::net::UnixListener::bind("/run/ldapi").unwrap();
+    let (sender, callers) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = socket.accept() {
+            let peer = nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials).unwrap();
+            _ = sender.send(peer.uid());
+        }
+    });
+    site::master("/mnt/any ldap:auto.any\n/mnt/local ldap:ldapi://%2Frun%2Fldapi/auto.m\n");
+    let mut daemon = Daemon::serving(&["/mnt/any"]);
+    visit::refuses("/mnt/local/a", Errno::ENOENT);
+    assert_eq!(callers.recv_timeout(secs(5)), Ok(0));
+    // It stays so after a reload.
+    daemon.signal(Signal::SIGHUP);
+    daemon.says("re-reading map");
+    visit::serves("/mnt/any/other");
+    while callers.try_recv().is_ok() {}
+    visit::refuses("/mnt/local/b", Errno::ENOENT);
+    assert_eq!(callers.recv_timeout(secs(5)), Ok(0));
+    daemon.stop();
+}
+
 /// The line of `/proc/PID/status` of the lookup process.
 fn of_lookup_process(daemon: &Daemon, line: &str) -> String {
     wait_for("a lookup process", secs(5), || {

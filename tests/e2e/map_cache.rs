@@ -102,6 +102,23 @@ fn yesterdays_maps_serve_until_the_service_is_back() {
 }
 
 #[case]
+fn another_domain_does_not_get_yesterdays_maps() {
+    let Some(mut nis) = install("") else { return };
+    yesterday(&mut nis);
+    fs::write("/proc/sys/kernel/domainname", "other").unwrap();
+    let daemon = Daemon::serving(&["/mnt/keys"]);
+    visit::refuses("/mnt/keys/k", Errno::ENOENT);
+    assert!(table::autofs("/mnt/direct/d").is_none());
+    assert!(table::autofs("/mnt/more").is_none());
+    daemon.stop();
+    // Back in its domain, the machine has them still.
+    fs::write("/proc/sys/kernel/domainname", "lab").unwrap();
+    let daemon = Daemon::serving(POINTS);
+    visit::serves("/mnt/keys/k");
+    daemon.stop();
+}
+
+#[case]
 fn a_server_that_swallows_questions_delays_yesterdays_maps_by_seconds_only() {
     let Some(mut nis) = install("") else { return };
     yesterday(&mut nis);

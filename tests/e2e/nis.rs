@@ -125,6 +125,36 @@ fn sources_are_probed() {
 }
 
 #[case]
+fn calls_come_from_reserved_ports() {
+    let Some(mut nis) = ypserv::install() else { return };
+    site::master("/mnt/keys yp:auto.m\n/mnt/browse yp:auto.m browse\n");
+    nis.set("auto.m", "a", ENTRY);
+    nis.set("auto.m", "b", ENTRY);
+    nis.secure();
+    nis.start();
+    let daemon = Daemon::serving(&["/mnt/keys", "/mnt/browse"]);
+    visit::serves("/mnt/keys/a");
+    // All entries come over TCP.
+    wait_for("the keys", secs(5), || (visit::list("/mnt/browse") == ["a", "b"]).then_some(()));
+    assert!(nis.sent() > 0);
+    daemon.stop();
+}
+
+#[case]
+fn entries_may_be_hesiod_records() {
+    let Some(mut nis) = ypserv::install() else { return };
+    site::master("/mnt/m yp,hesiod:auto.m\n");
+    nis.set("auto.m", "a", "TMPFS a$b r /mnt/x 1");
+    nis.set("auto.m", "gone", "ERR this locker is gone");
+    nis.start();
+    let daemon = Daemon::serving(&["/mnt/m"]);
+    visit::serves("/mnt/m/a");
+    visit::refuses("/mnt/m/gone", Errno::ENOENT);
+    daemon.says("this locker is gone");
+    daemon.stop();
+}
+
+#[case]
 fn a_lying_server_costs_its_own_keys() {
     let Some(mut nis) = ypserv::install() else { return };
     put("/etc/autofs.toml", "[deadlines]\nlookup = 2\n");

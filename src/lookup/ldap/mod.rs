@@ -60,6 +60,8 @@ struct Session {
 struct Place {
     dn: Vec<u8>,
     schema: Schema,
+    /// The server that has the map, if those before it lack it.
+    only: Option<Uri>,
 }
 
 impl LdapService {
@@ -116,18 +118,33 @@ impl LdapService {
         timeout.min(deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Does some work with a connection to a server that has the map. If the connection is lost, it goes on with another one,
-    /// or with another server.
+    /// Returns the servers that may have a map.
+    fn servers_of(&self, map: &Map) -> Result<Vec<Uri>, Failure> {
+        self.servers.of(&LdapName::parse(&map.name), map.secure).map_err(Failure::unavailable)
+    }
+
+    /// Does some work with a connection to a server that has the map.
     fn with<T>(
         &self,
         map: &Map,
+        place: &Place,
+        deadline: Instant,
+        work: impl FnMut(&mut Connection) -> Result<T, LdapError>,
+    ) -> Result<T, Failure> {
+        let uris = place.only.clone().map_or_else(|| self.servers_of(map), |uri| Ok(vec![uri]))?;
+        self.with_one_of(&uris, deadline, work)
+    }
+
+    /// Does some work with a connection to one of these servers. If the connection is lost, it goes on with another one, or with
+    /// another server.
+    fn with_one_of<T>(
+        &self,
+        uris: &[Uri],
         deadline: Instant,
         mut work: impl FnMut(&mut Connection) -> Result<T, LdapError>,
     ) -> Result<T, Failure> {
         let (library, auth) = (self.library()?, self.auth()?);
-        let name = LdapName::parse(&map.name);
-        let uris = self.servers.of(name.server.as_deref(), map.secure).map_err(Failure::unavailable)?;
-        while let Some(mut session) = self.take(&uris) {
+        while let Some(mut session) = self.take(uris) {
             match work(&mut session.connection) {
                 // Idle connections may have been closed by the server.
                 Err(error) if error.is_lost() && !error.is_timeout() => self.forget(&session.uri),
@@ -142,7 +159,7 @@ impl LdapService {
             }
         }
         let mut failure = Failure::unavailable("no LDAP server is configured");
-        for uri in self.servers.order(&uris, self.network_timeout(deadline)) {
+        for uri in self.servers.order(uris, self.network_timeout(deadline)) {
             if Instant::now() >= deadline {
                 break;
             }
@@ -211,7 +228,15 @@ impl LdapService {
             return Ok(Some(place.clone()));
         }
         let name = LdapName::parse(&map.name);
-        let place = self.with(map, deadline, |connection| self.find(connection, &name.target, deadline))?;
+        let uris = self.servers_of(map)?;
+        let find =
+            |uris: &[Uri]| self.with_one_of(uris, deadline, |connection| self.find(connection, &name.target, deadline));
+        let mut place = find(&uris)?;
+        if place.is_none() && uris.len() > 1 {
+            // Another server may have it. One that fails here says nothing about those that have answered.
+            let found = |uri: &Uri| Some(Place { only: Some(uri.clone()), ..find(std::slice::from_ref(uri)).ok()?? });
+            place = uris.iter().find_map(found);
+        }
         if let Some(place) = &place {
             lock(&self.places).insert(map.clone(), place.clone());
         }
@@ -254,7 +279,7 @@ impl LdapService {
         let wildcard = map.scope == Scope::Indirect;
         let filter = filter::entry(&place.schema, key, wildcard);
         let attributes: [&[u8]; 2] = [&place.schema.key, &place.schema.value];
-        let found = self.with(map, deadline, |connection| {
+        let found = self.with(map, place, deadline, |connection| {
             let within = self.timeout(deadline);
             let base = Some(place.dn.as_slice());
             let search = Search { base, only_base: false, filter: &filter, attributes: &attributes, within };
@@ -330,7 +355,7 @@ fn best_place(schemas: &[Schema], name: Option<&[u8]>, found: Vec<ldap::Entry>) 
     };
     let ranked = found.into_iter().filter_map(|entry| Some((rank(&entry)?, entry)));
     let (rank, entry) = ranked.min_by_key(|(rank, _)| *rank)?;
-    Some(Place { dn: entry.dn, schema: schemas.get(rank)?.clone() })
+    Some(Place { dn: entry.dn, schema: schemas.get(rank)?.clone(), only: None })
 }
 
 /// The keys of an entry.
@@ -351,8 +376,9 @@ impl Service for LdapService {
         let is_local = |uri: &Vec<u8>| uri.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"ldapi:"));
         let is_plain =
             |auth: &Auth| matches!(auth.method, Method::Anonymous | Method::Simple) && auth.certificate.is_none();
-        // Without servers in autofs.conf, ldap.conf may name a local one, or the map itself.
+        // Without servers in autofs.conf, ldap.conf may name a local one.
         self.settings.uris.is_empty()
+            || self.settings.has_local_maps
             || self.settings.uris.iter().any(is_local)
             || !self.auth.as_ref().is_ok_and(is_plain)
     }
@@ -375,7 +401,7 @@ impl Service for LdapService {
         use crate::text::Escaped;
         self.ready(map)?;
         lock(&self.places).remove(map);
-        let Some(Place { dn, schema }) = self.place(map, deadline)? else {
+        let Some(Place { dn, schema, .. }) = self.place(map, deadline)? else {
             let bases = self.settings.bases.iter().map(|base| Escaped(base).to_string()).collect::<Vec<_>>();
             let bases = if bases.is_empty() { "the base of ldap.conf".to_owned() } else { bases.join(", ") };
             let schemas = self.settings.schema.clone().map_or_else(Schema::known, |schema| vec![schema]);
@@ -407,7 +433,7 @@ impl Service for LdapService {
     fn version(&self, map: &Map, deadline: Instant) -> Result<Option<Vec<u8>>, Failure> {
         self.ready(map)?;
         let Some(place) = self.place(map, deadline)? else { return Ok(None) };
-        self.with(map, deadline, |connection| version::of(connection, &place.dn, self.timeout(deadline)))
+        self.with(map, &place, deadline, |connection| version::of(connection, &place.dn, self.timeout(deadline)))
     }
 
     fn lookup(&self, map: &Map, key: &[u8], deadline: Instant) -> Result<Option<Entry>, Failure> {
@@ -419,10 +445,11 @@ impl Service for LdapService {
     fn entries(&self, map: &Map, deadline: Instant, each: &mut dyn FnMut(Pair)) -> Result<bool, Failure> {
         self.ready(map)?;
         let Some(place) = self.place(map, deadline)? else { return Err(Failure::no_map(map)) };
-        let found = self.with(map, deadline, |connection| match self.search_all(connection, &place, deadline) {
-            Err(error) if error.is_no_object() => Ok(None),
-            result => result.map(Some),
-        })?;
+        let found =
+            self.with(map, &place, deadline, |connection| match self.search_all(connection, &place, deadline) {
+                Err(error) if error.is_no_object() => Ok(None),
+                result => result.map(Some),
+            })?;
         let Some(found) = found else {
             lock(&self.places).remove(map);
             return Err(Failure::no_map(map));

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::race::{self, Uri};
-use crate::directory::{dn, dns};
+use crate::directory::{LdapName, dn, dns};
 use crate::sys::resolver::{self, Class, Record, ResolveError};
 
 /// First pause for a server that does not answer. It doubles each time, up to [`AWAY_MAX`].
@@ -54,9 +54,13 @@ impl Servers {
     ///
     /// # Errors
     /// The DNS does not know the servers of a domain.
-    pub(super) fn of(&self, server: Option<&[u8]>, secure: bool) -> Result<Vec<Uri>, String> {
-        let scheme: &[u8] = if secure { b"ldaps" } else { b"ldap" };
-        if let Some(server) = server {
+    pub(super) fn of(&self, name: &LdapName, secure: bool) -> Result<Vec<Uri>, String> {
+        let scheme: &[u8] = match (name.is_local, secure) {
+            (true, _) => b"ldapi",
+            (false, true) => b"ldaps",
+            (false, false) => b"ldap",
+        };
+        if let Some(server) = name.server.as_deref() {
             return Ok(vec![Some([scheme, b"://", server, b"/"].concat())]);
         }
         let (mut uris, mut error) = (Vec::new(), None);
@@ -165,9 +169,11 @@ mod tests {
     #[test]
     fn servers_of_names_and_settings() {
         let servers = Servers::new(vec![b"ldap://a  ldaps://b/".to_vec(), b"ldapi://%2Frun%2Fx".to_vec()]);
-        assert_eq!(servers.of(None, false).unwrap(), [uri("ldap://a"), uri("ldaps://b/"), uri("ldapi://%2Frun%2Fx")]);
-        assert_eq!(servers.of(Some(b"h:1"), true).unwrap(), [uri("ldaps://h:1/")]);
-        assert_eq!(Servers::new(Vec::new()).of(None, false).unwrap(), [None]);
+        let of = |servers: &Servers, name: &str, secure| servers.of(&LdapName::parse(name.as_bytes()), secure).unwrap();
+        assert_eq!(of(&servers, "m", false), [uri("ldap://a"), uri("ldaps://b/"), uri("ldapi://%2Frun%2Fx")]);
+        assert_eq!(of(&servers, "//h:1/m", true), [uri("ldaps://h:1/")]);
+        assert_eq!(of(&servers, "ldapi://%2Fs/m", true), [uri("ldapi://%2Fs/")]);
+        assert_eq!(of(&Servers::new(Vec::new()), "m", false), [None]);
         assert_eq!(domain(b"ldap:///dc=a,dc=b"), Some(("ldap", "a.b".to_owned())));
         assert_eq!(domain(b"ldap://x/dc=a,dc=b"), None);
     }

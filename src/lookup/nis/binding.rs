@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::call::{self, CallError};
+use super::call::{self, CallError, Port};
 use crate::rpc::rpcbind::Transport;
 use crate::rpc::{Call, yp};
 use crate::sys::path;
@@ -28,6 +28,8 @@ pub(super) struct Binding {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The domain that the server serves.
+    domain: Vec<u8>,
     /// The server that answered last, on UDP.
     server: Option<SocketAddrV4>,
     /// The server was silent: when it is asked again.
@@ -45,16 +47,16 @@ impl Binding {
     /// # Errors
     /// A text that says what does not answer.
     pub(super) fn call(&self, domain: &[u8], call: &Call, deadline: Instant) -> Result<Vec<u8>, String> {
-        self.enter()?;
+        self.enter(domain)?;
         let mut why = None;
         let mut candidates = Candidates { domain, at: 0, known: self.lock().server, tried: Vec::new(), silent: false };
         while let Some(server) = candidates.next(deadline, &mut why) {
             // Leaves time for the remaining candidates.
             let now = Instant::now();
             let until = now + deadline.saturating_duration_since(now) * 2 / 3;
-            match call::by_udp(server, call, until) {
+            match call::by_udp(server, call, Port::Reserved, until) {
                 Ok(results) => {
-                    *self.lock() = State { server: Some(server), silent_until: None };
+                    *self.lock() = State { domain: domain.to_vec(), server: Some(server), silent_until: None };
                     return Ok(results);
                 }
                 Err(error) => {
@@ -83,12 +85,16 @@ impl Binding {
         let ypserv = call::service(yp::PROGRAM, Transport::Tcp);
         // A server without an entry in rpcbind may serve both on the same port.
         let port = call::port(*server.ip(), ypserv, deadline.min(Instant::now() + LOCAL)).ok().flatten();
-        call::by_tcp(SocketAddrV4::new(*server.ip(), port.unwrap_or(server.port())), call, limit, deadline)
+        let server = SocketAddrV4::new(*server.ip(), port.unwrap_or(server.port()));
+        call::by_tcp(server, call, Port::Reserved, limit, deadline)
     }
 
-    /// Lets a call through, unless the server was silent a moment ago.
-    fn enter(&self) -> Result<(), String> {
+    /// Lets a call through, unless the server was silent a moment ago. Forgets the server of another domain.
+    fn enter(&self, domain: &[u8]) -> Result<(), String> {
         let mut state = self.lock();
+        if state.domain != domain {
+            *state = State { domain: domain.to_vec(), ..State::default() };
+        }
         let now = Instant::now();
         match state.silent_until {
             Some(until) if until > now => Err("the NIS server does not answer".to_owned()),
@@ -165,7 +171,8 @@ fn ask_ypbind(domain: &[u8], deadline: Instant) -> Result<Option<SocketAddrV4>, 
     let port = call::port(Ipv4Addr::LOCALHOST, ypbind, deadline)
         .map_err(|error| format!("rpcbind {error}: start rpcbind and ypbind"))?;
     let port = port.ok_or("ypbind is not running")?;
-    let results = call::by_udp(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), &yp::bind(domain), deadline)
-        .map_err(|error| format!("ypbind {error}"))?;
+    let ypbind = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+    let results =
+        call::by_udp(ypbind, &yp::bind(domain), Port::Any, deadline).map_err(|error| format!("ypbind {error}"))?;
     Ok(yp::binding(&results).map_err(|error| format!("ypbind has sent an invalid reply: {error}"))?.map(address))
 }

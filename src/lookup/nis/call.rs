@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::rpc::rpcbind::{self, Service, Transport};
 use crate::rpc::{self, Call, Records, Refusal, ReplyError};
+use crate::sys::socket;
 
 /// After this time a call over UDP is sent again; each time twice as long, up to the second value.
 const SEND_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
@@ -57,14 +58,33 @@ fn transaction(server: SocketAddrV4) -> u32 {
     u32::from_ne_bytes([a, b, c, d])
 }
 
+/// The ports from which a call is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Port {
+    /// Any port.
+    Any,
+    /// One below 1024 if there is one: servers give some maps only to callers that must be root.
+    Reserved,
+}
+
+impl Port {
+    /// Returns the port numbers to try in turn; 0 is any.
+    fn numbers(self) -> impl Iterator<Item = u16> {
+        let number = RandomState::new().hash_one(());
+        (self == Self::Reserved).then(|| rpc::reserved_ports(number)).into_iter().flatten().chain([0])
+    }
+}
+
 /// Makes a call over UDP. Returns its encoded results by the deadline.
 ///
 /// # Errors
 /// See [`CallError`].
-pub(super) fn by_udp(server: SocketAddrV4, call: &Call, deadline: Instant) -> Result<Vec<u8>, CallError> {
+pub(super) fn by_udp(server: SocketAddrV4, call: &Call, from: Port, deadline: Instant) -> Result<Vec<u8>, CallError> {
     let xid = transaction(server);
     let message = call.encode(xid);
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let bind = |port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
+    let socket =
+        from.numbers().filter(|port| *port != 0).find_map(|port| bind(port).ok()).map_or_else(|| bind(0), Ok)?;
     // A connected socket receives from this server alone, and its errors.
     socket.connect(server)?;
     let (mut pause, mut buffer, mut strays) = (SEND_AGAIN.0, vec![0; DATAGRAM], 0);
@@ -93,13 +113,35 @@ pub(super) fn by_udp(server: SocketAddrV4, call: &Call, deadline: Instant) -> Re
     }
 }
 
+/// Connects over TCP.
+fn connect(server: SocketAddrV4, from: Port, deadline: Instant) -> Result<TcpStream, CallError> {
+    for port in from.numbers().filter(|port| *port != 0) {
+        match socket::connect_from(port, server, left(deadline)?) {
+            // It is in use, also by an earlier connection to this server, or only root may use it.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable | io::ErrorKind::PermissionDenied
+                ) => {}
+            connected => return Ok(connected?),
+        }
+    }
+    Ok(TcpStream::connect_timeout(&SocketAddr::V4(server), left(deadline)?)?)
+}
+
 /// Makes a call over TCP. Returns its encoded results, at most `limit` bytes, by the deadline.
 ///
 /// # Errors
 /// See [`CallError`].
-pub(super) fn by_tcp(server: SocketAddrV4, call: &Call, limit: usize, deadline: Instant) -> Result<Vec<u8>, CallError> {
+pub(super) fn by_tcp(
+    server: SocketAddrV4,
+    call: &Call,
+    from: Port,
+    limit: usize,
+    deadline: Instant,
+) -> Result<Vec<u8>, CallError> {
     let xid = transaction(server);
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::V4(server), left(deadline)?)?;
+    let mut stream = connect(server, from, deadline)?;
     stream.set_write_timeout(Some(left(deadline)?))?;
     stream.write_all(&rpc::mark(&call.encode(xid)))?;
     let (mut records, mut piece) = (Records::new(limit), vec![0; DATAGRAM]);
@@ -128,7 +170,7 @@ pub(super) fn by_tcp(server: SocketAddrV4, call: &Call, limit: usize, deadline: 
 /// rpcbind does not answer.
 pub(super) fn port(host: Ipv4Addr, service: Service, deadline: Instant) -> Result<Option<u16>, CallError> {
     let rpcbind = SocketAddrV4::new(host, rpcbind::PORT);
-    let results = by_udp(rpcbind, &rpcbind::get_port(service), deadline)?;
+    let results = by_udp(rpcbind, &rpcbind::get_port(service), Port::Any, deadline)?;
     rpcbind::port(&results).map_err(|_| CallError::Nonsense)
 }
 

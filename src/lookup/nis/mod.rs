@@ -24,14 +24,12 @@ const ONE_BY_ONE_MAX: usize = 1 << 17;
 const SETTLED: u64 = 5;
 
 /// The service.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct NisService {
-    /// The name of the domain, or why there is none.
-    domain: Result<Vec<u8>, String>,
     binding: Binding,
 }
 
-/// Returns the NIS domain of this machine.
+/// Returns the NIS domain that this machine has now, or why there is none.
 fn domain() -> Result<Vec<u8>, String> {
     let name = user::nis_domain().map_err(|error| format!("the NIS domain is unknown: {error}"))?.into_vec();
     match name.as_slice() {
@@ -56,18 +54,13 @@ fn counts(key: &[u8], scope: Scope) -> bool {
 }
 
 impl NisService {
-    /// Records the domain of this machine.
-    pub(super) fn new() -> Self {
-        Self { domain: domain(), binding: Binding::default() }
-    }
-
     /// Has `ask` ask for a map by its name and, if there is none, by the name with `.` in place of `_`.
     fn named<T>(
         &self,
         map: &Map,
         ask: impl Fn(yp::Map<'_>) -> Result<Result<T, YpError>, Failure>,
     ) -> Result<Option<T>, Failure> {
-        let domain = self.domain.as_ref().map_err(Failure::unusable)?;
+        let domain = &domain().map_err(Failure::unusable)?;
         let mut result = ask(yp::Map { domain, name: &map.name })?;
         if matches!(result, Err(YpError::NoMap)) && map.name.contains(&b'_') {
             let name: Vec<u8> = map.name.iter().map(|&byte| if byte == b'_' { b'.' } else { byte }).collect();
@@ -121,12 +114,16 @@ impl Service for NisService {
         false
     }
 
+    fn needs_reserved_ports(&self) -> bool {
+        true
+    }
+
     fn ready(&self, _: &Map) -> Result<(), Failure> {
-        self.domain.as_ref().map(drop).map_err(Failure::unusable)
+        domain().map(drop).map_err(Failure::unusable)
     }
 
     fn probe(&self, map: &Map, deadline: Instant) -> Result<String, Failure> {
-        let domain = crate::text::Escaped(self.domain.as_ref().map_err(Failure::unusable)?).to_string();
+        let domain = crate::text::Escaped(&domain().map_err(Failure::unusable)?).to_string();
         let order = self.named(map, |map| {
             let results = self.binding.call(map.domain, &map.order(), deadline).map_err(Failure::unavailable)?;
             Ok(yp::order(&results))

@@ -28,12 +28,6 @@ const REPLY_MAX: usize = DATAGRAM;
 /// By how much TCP starts later where UDP is tried first, RFC 8305.
 pub(super) const STAGGER: Duration = Duration::from_millis(250);
 
-/// Ports below 1024 that may be used: the lower ones are those of services.
-const RESERVED: std::ops::Range<u16> = 700..1023;
-
-/// How many of them are tried.
-const RESERVED_TRIES: u16 = 8;
-
 /// Why a call has no results.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
@@ -185,10 +179,7 @@ impl Line {
     /// The ports to call from, in the order in which they are tried; 0 is any.
     fn ports(self) -> impl Iterator<Item = u16> {
         let number = RandomState::new().hash_one(());
-        let width = RESERVED.end - RESERVED.start;
-        let first = u16::try_from(number % u64::from(width)).unwrap_or(0);
-        let tries = if self.reserved { RESERVED_TRIES } else { 0 };
-        (0..tries).map(move |n| RESERVED.start + (first + n) % width).chain([0])
+        self.reserved.then(|| rpc::reserved_ports(number)).into_iter().flatten().chain([0])
     }
 
     fn any(self) -> IpAddr {

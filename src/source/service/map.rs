@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::{DirectoryService, Lookups};
 use crate::directory::protocol::Trouble;
 use crate::directory::{Map, Pair, Question, Reply, Scope};
-use crate::map::{Format, Provider, RawEntry, SourceKind};
+use crate::map::{Format, Provider, RawEntry, SourceKind, SourceSpec};
 use crate::mutex::lock;
 use crate::source::{
     Answer, Ask, Description, Entries, Environment, Found, Freshness, Index, MapSource, Mode, Notices, Pass,
@@ -52,6 +52,8 @@ struct Shared {
     service: DirectoryService,
     map: Map,
     mode: Mode,
+    /// The language of entries: Sun's, or Hesiod's.
+    format: Format,
     lookups: Arc<Lookups>,
     notices: Arc<Notices>,
     /// Stands for the map in diagnostics: `type:name`.
@@ -82,14 +84,21 @@ struct State {
 }
 
 impl ServiceMap {
-    /// The map `name` of a service, written with the type `kind`. Nothing is asked yet.
+    /// The map of a service that `spec` names, written with the type `kind`. Nothing is asked yet.
     pub(in crate::source) fn new(
         service: DirectoryService,
         kind: SourceKind,
-        name: &[u8],
+        spec: &SourceSpec,
         mode: Mode,
         environment: &Arc<Environment>,
     ) -> Self {
+        let name = spec.name.as_slice();
+        let format = match (service, spec.format) {
+            // The lookup process for Hesiod has read the records.
+            (DirectoryService::Hesiod, _) => Format::Sun,
+            (_, Some(Format::Hesiod)) => Format::Hesiod,
+            _ => Format::Sun,
+        };
         let scope = match mode {
             Mode::Indirect | Mode::Amd => Scope::Indirect,
             Mode::Direct => Scope::Direct,
@@ -99,6 +108,7 @@ impl ServiceMap {
             service,
             map: Map { secure: kind == SourceKind::Ldaps, scope, name: name.to_vec() },
             mode,
+            format,
             lookups: Arc::clone(&environment.lookups),
             notices: Arc::clone(&environment.notices),
             place: place(kind, name),
@@ -116,7 +126,7 @@ impl Shared {
 
     fn found(&self, text: Vec<u8>, holds: Option<u32>) -> Found {
         let fresh_for = holds.map(|seconds| Duration::from_secs(seconds.into()));
-        let entry = RawEntry::Text { format: Format::Sun, text };
+        let entry = RawEntry::Text { format: self.format, text };
         Found { fresh_for, provider: self.provider(), ..Found::new(entry, self.place.clone()) }
     }
 

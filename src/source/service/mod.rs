@@ -81,6 +81,7 @@ pub fn settings(configured: &Configured) -> Settings {
         timeout: seconds(configured.ldap_timeout),
         network_timeout: seconds(configured.ldap_network_timeout),
         auth_file: configured.auth_conf_file.clone().unwrap_or_default(),
+        has_local_maps: false,
         debug: None,
     }
 }

@@ -20,7 +20,7 @@ use super::map_cache::{MapCache, Name, Place};
 use super::requests::{Pending, Requests};
 use crate::blocking;
 use crate::directory::stored::{self, Stored};
-use crate::directory::{Frames, Map, Question, Reply, Request, Settings};
+use crate::directory::{Frames, LdapName, Map, Question, Reply, Request, Settings};
 use crate::lookup;
 use crate::sys::user;
 
@@ -80,7 +80,8 @@ impl Lookups {
     /// files that libraries have read are read again.
     pub fn renew(&self, settings: Settings) {
         let mut state = self.lock();
-        state.settings = Arc::new(settings);
+        let has_local_maps = settings.has_local_maps || state.settings.has_local_maps;
+        state.settings = Arc::new(Settings { has_local_maps, ..settings });
         let settings = Arc::clone(&state.settings);
         state.services.retain(|_, orders| orders.send(Order::Renew(Arc::clone(&settings))).is_ok());
     }
@@ -152,8 +153,16 @@ impl Lookups {
         deadline: Instant,
     ) -> mpsc::UnboundedReceiver<Reply> {
         let (sender, replies) = mpsc::unbounded_channel();
-        let order = Order::Ask(Pending::new(map, question, deadline, sender));
         let mut state = self.lock();
+        let is_local = service == DirectoryService::Ldap && LdapName::names_local(&map.name);
+        if is_local && !state.settings.has_local_maps {
+            // A process that runs already has another user.
+            state.settings = Arc::new(Settings { has_local_maps: true, ..Settings::clone(&state.settings) });
+            let renew = Order::Renew(Arc::clone(&state.settings));
+            // If the task has ended, the next one begins with these settings.
+            let _ = state.services.get(&service).map(|orders| orders.send(renew));
+        }
+        let order = Order::Ask(Pending::new(map, question, deadline, sender));
         let order = match state.services.get(&service) {
             None => Some(order),
             // The task ends with its runtime.
