@@ -289,6 +289,39 @@ fn commands_in_documents_are_run_or_say_why_not() {
     assert!(RUN.iter().all(|name| tests.contains(&format!("run(\"{name}\""))));
 }
 
+/// Commands in other blocks would neither be run nor be marked as not run.
+#[test]
+fn commands_stand_in_console_blocks() {
+    const SHELLS: [&str; 8] = ["sh", "bash", "zsh", "fish", "shell", "shell-session", "bash-session", "terminal"];
+    for document in files(".md") {
+        let text = read(&document);
+        // The language of the block of this line, and how far the block is indented.
+        let mut block: Option<(&str, usize)> = None;
+        for (line, number) in text.lines().zip(1..) {
+            let place = format!("{}:{number}", document.display());
+            let indent = line.len() - line.trim_start().len();
+            match (line.trim().strip_prefix("```"), block) {
+                (Some(_), Some(_)) => block = None,
+                (Some(language), None) => {
+                    assert!(!SHELLS.contains(&language), "{place}: a block of commands is a console block");
+                    block = Some((language, indent));
+                }
+                (None, Some(("console", _))) => {}
+                // The output of programs, with a `$` further to the right, is no command.
+                (None, Some((_, left))) => {
+                    let is_command = line.get(left..).is_some_and(|line| line.starts_with("$ "));
+                    assert!(!is_command, "{place}: a command in another block than a console block");
+                }
+                (None, None) => {
+                    let is_command = indent >= 4 && line.trim_start().starts_with("$ ");
+                    assert!(!is_command, "{place}: a command outside of a console block");
+                }
+            }
+        }
+        assert_eq!(block, None, "{}: a block without an end", document.display());
+    }
+}
+
 #[test]
 fn output_is_compared_with_what_a_document_shows() {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
