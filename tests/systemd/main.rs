@@ -18,6 +18,7 @@
 mod common;
 
 mod crash;
+mod instances;
 mod life;
 mod look;
 mod lookups;

@@ -12,7 +12,7 @@ use crate::service::{self, UNIT, Users, ctl, is_active, property};
 pub const PROGRAM: &str = "/usr/sbin/automount";
 
 /// Another file under the same name, as dpkg(1) and rpm(8) do it.
-fn replace(content: &[u8]) {
+pub fn replace(content: &[u8]) {
     let new = format!("{PROGRAM}.new");
     fs::write(&new, content).unwrap();
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
