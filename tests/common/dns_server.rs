@@ -20,12 +20,25 @@ pub enum Class {
     Hesiod = 4,
 }
 
+/// Reaction to queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// An answer.
+    #[default]
+    Answer,
+    /// Nothing.
+    Silent,
+    /// Bytes that are no answer.
+    Garbage,
+}
+
 type Records = BTreeMap<(String, u16), Vec<String>>;
 
 /// The DNS, with a server that can be stopped.
 #[derive(Debug, Default)]
 pub struct Dns {
     records: Arc<Mutex<Records>>,
+    mode: Arc<Mutex<Mode>>,
     server: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
 }
 
@@ -43,17 +56,26 @@ impl Dns {
         self.records.lock().unwrap().entry((name, class as u16)).or_default().push(text.to_owned());
     }
 
+    /// Sets what comes of queries from now on.
+    pub fn set_mode(&self, mode: Mode) {
+        *self.mode.lock().unwrap() = mode;
+    }
+
     /// Starts the server.
     pub fn start(&mut self) {
         let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        let (stop, records) = (Arc::<AtomicBool>::default(), Arc::clone(&self.records));
+        let (stop, records, mode) = (Arc::<AtomicBool>::default(), Arc::clone(&self.records), Arc::clone(&self.mode));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
             let mut buffer = [0; 512];
             while !stopped.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
-                let answer = answer(&buffer[..length], &records.lock().unwrap());
+                let answer = match *mode.lock().unwrap() {
+                    Mode::Answer => answer(&buffer[..length], &records.lock().unwrap()),
+                    Mode::Silent => continue,
+                    Mode::Garbage => [&buffer[..2], b"no answer at all"].concat(),
+                };
                 let _: std::io::Result<usize> = socket.send_to(&answer, from);
             }
         });

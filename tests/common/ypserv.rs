@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use autofs::rpc::{Reader, Records, Writer, mark};
 
@@ -28,6 +28,20 @@ const ALL: u32 = 8;
 
 type Maps = BTreeMap<String, BTreeMap<String, String>>;
 
+/// Reaction of ypserv to calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// A reply.
+    #[default]
+    Answer,
+    /// A reply after a pause, which ends early when the mode changes.
+    Slow(Duration),
+    /// Nothing.
+    Silent,
+    /// Bytes that are no reply.
+    Garbage,
+}
+
 /// What all servers know.
 #[derive(Debug, Default)]
 struct Shared {
@@ -42,6 +56,7 @@ struct Shared {
     sent: AtomicUsize,
     /// Maps are for callers from ports below 1024 only, as `makedbm -s` and securenets have it.
     secure: AtomicBool,
+    mode: Mutex<Mode>,
 }
 
 /// The machine's NIS, with a server that can be stopped.
@@ -86,6 +101,11 @@ impl Nis {
     /// Gives maps only to callers from ports below 1024 from now on.
     pub fn secure(&self) {
         self.shared.secure.store(true, Ordering::Relaxed);
+    }
+
+    /// Sets what comes of calls from now on.
+    pub fn set_mode(&self, mode: Mode) {
+        *self.shared.mode.lock().unwrap() = mode;
     }
 
     /// Starts the server, on other ports than before. ypbind does not learn of it unless this is the first start.
@@ -169,6 +189,18 @@ impl Shared {
             call.bytes(400).unwrap();
         }
         let mut results = Writer::default();
+        let mode = *self.mode.lock().unwrap();
+        match mode {
+            Mode::Silent if program == YPSERV => return Vec::new(),
+            Mode::Garbage if program == YPSERV => return vec![b"no reply".to_vec()],
+            Mode::Slow(pause) if program == YPSERV => {
+                let end = Instant::now() + pause;
+                while Instant::now() < end && *self.mode.lock().unwrap() == mode {
+                    thread::sleep(Duration::from_millis(10));
+                }
+            }
+            _ => {}
+        }
         match program {
             RPCBIND => {
                 let [program, _version, protocol] = std::array::from_fn(|_| call.number().unwrap());

@@ -1,6 +1,7 @@
 //! NIS, with a [stand-in](ypserv) for its servers.
 
 use std::process::Command;
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -8,7 +9,7 @@ use nix::sys::signal::Signal;
 use super::common::daemon::Daemon;
 use super::common::suite::case;
 use super::common::world::put;
-use super::common::ypserv;
+use super::common::ypserv::{self, Mode};
 use super::common::{output, secs, site, table, visit, wait_for};
 
 const ENTRY: &str = "-fstype=tmpfs,size=64k :k";
@@ -151,6 +152,63 @@ fn entries_may_be_hesiod_records() {
     visit::serves("/mnt/m/a");
     visit::refuses("/mnt/m/gone", Errno::ENOENT);
     daemon.says("this locker is gone");
+    daemon.stop();
+}
+
+/// With each fault of the server, lookups end at their deadline, other maps are not delayed, its earlier answers are served, no mount
+/// point goes, and it is used again when it is back.
+#[case]
+fn a_server_in_trouble_costs_its_new_keys_only() {
+    let Some(mut nis) = ypserv::install() else { return };
+    put("/etc/nsswitch.conf", "automount: files nis\n");
+    put("/etc/autofs.toml", "[deadlines]\nlookup = 2\n");
+    put("/etc/auto.file", "* -fstype=tmpfs,size=64k :f&\n");
+    site::master("/mnt/any nis:auto.any\n/mnt/file /etc/auto.file\n/- nis:auto.direct\n+auto.more\n");
+    for (map, key) in
+        [("auto.any", "named"), ("auto.any", "*"), ("auto.direct", "/mnt/direct/d"), ("auto.more", "/mnt/more")]
+    {
+        nis.set(map, key, if map == "auto.more" { "auto.any" } else { ENTRY });
+    }
+    nis.start();
+    let points = ["/mnt/any", "/mnt/file", "/mnt/direct/d", "/mnt/more"];
+    let mut daemon = Daemon::serving(&points);
+    for path in ["/mnt/any/named", "/mnt/direct/d", "/mnt/more/named"] {
+        visit::serves(path);
+    }
+    for (number, trouble) in
+        [None, Some(Mode::Silent), Some(Mode::Slow(secs(5))), Some(Mode::Slow(secs(60))), Some(Mode::Garbage)]
+            .into_iter()
+            .enumerate()
+    {
+        match trouble {
+            None => nis.stop(),
+            Some(mode) => nis.set_mode(mode),
+        }
+        let visitor = std::thread::spawn(move || {
+            let begun = Instant::now();
+            (visit::enter(format!("/mnt/any/during{number}")), begun.elapsed())
+        });
+        visit::serves(format!("/mnt/file/{number}"));
+        let (answer, took) = visitor.join().unwrap();
+        assert_eq!(answer.unwrap_err().raw_os_error(), Some(Errno::ENOENT as i32), "{trouble:?}");
+        // The deadline, and what a busy machine adds.
+        assert!(took < secs(2 + 10), "{trouble:?}: {took:?}");
+        daemon.signal(Signal::SIGHUP);
+        daemon.signal(Signal::SIGUSR1);
+        wait_for("nothing mounted", secs(10), || (!table::served("/mnt/any/named")).then_some(()));
+        for path in ["/mnt/any/named", "/mnt/direct/d", "/mnt/more/named"] {
+            visit::serves(path);
+        }
+        for point in points {
+            assert!(table::autofs(point).is_some(), "{trouble:?}: {point} is gone");
+        }
+        match trouble {
+            None => nis.start(),
+            Some(_) => nis.set_mode(Mode::Answer),
+        }
+        let mut keys = (0..).map(|n| format!("/mnt/any/after{number}-{n}"));
+        wait_for("new keys", secs(10), || visit::enter(keys.next()?).ok());
+    }
     daemon.stop();
 }
 
