@@ -297,3 +297,34 @@ fn from_source_beside_debians_autofs_and_back() {
     users.live();
     users.end();
 }
+
+/// Changes by systemctl edit, dpkg-divert and dpkg-statoverride, and a missing file of options, outlive the switch, an upgrade
+/// and a downgrade. A frontend that would ask has no terminal, and dpkg is told to ask.
+#[case(lacking: lacking, seconds: 120)]
+fn local_changes_and_missing_answers_are_no_obstacle() {
+    debian();
+    fs::remove_file("/etc/default/autofs").unwrap();
+    put("/etc/systemd/system/autofs.service.d/override.conf", "[Service]\nEnvironment=SITE=here\n");
+    ctl(&["daemon-reload"]);
+    run("dpkg-statoverride", &["--update", "--add", "root", "adm", "0750", PROGRAM]);
+    let page = "/usr/share/man/man8/automount.8.gz";
+    run("dpkg-divert", &["--local", "--add", "--no-rename", "--divert", "/usr/share/man/man8/theirs.8.gz", page]);
+    put(page, "of the site\n");
+    let mut users = Users::begin();
+    let ids = service::ids();
+    for file in [BUILT, &package("2.0", |_| ()), BUILT] {
+        let mut command = Command::new("dpkg");
+        command.args(["--force-confask", "--install", file]).env("DEBIAN_FRONTEND", "readline");
+        let said = output(command.stdin(std::process::Stdio::null()), secs(60)).expect("an end of dpkg");
+        assert!(said.status.success(), "{file}: {}", String::from_utf8_lossy(&[said.stdout, said.stderr].concat()));
+        is_state("enabled", "active");
+        assert!(!fs::exists("/etc/default/autofs").unwrap(), "{file}");
+        assert!(property("Environment").contains("SITE=here"), "{file}");
+        assert_eq!(fs::metadata(PROGRAM).unwrap().permissions().mode() & 0o7777, 0o750, "{file}");
+        assert_eq!(fs::read_to_string(page).unwrap(), "of the site\n", "{file}");
+        assert_eq!(service::ids(), ids, "{file}");
+        serves(file.rsplit('/').next().unwrap());
+    }
+    users.live();
+    users.end();
+}
