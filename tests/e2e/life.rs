@@ -349,3 +349,17 @@ fn the_control_socket_is_the_first_ones() {
     assert!(set_level());
     first.stop();
 }
+
+/// As when a lookup has just failed.
+#[case]
+fn a_mount_point_that_is_in_use_for_a_moment_goes_at_the_end() {
+    site::any_key();
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    let mut inside = Command::new("sleep").arg("60").current_dir("/mnt/auto").spawn().unwrap();
+    daemon.signal(Signal::SIGTERM);
+    std::thread::sleep(Duration::from_millis(50));
+    inside.kill().unwrap();
+    inside.wait().unwrap();
+    assert!(daemon.end(secs(20)).success());
+    assert!(table::autofs("/mnt/auto").is_none());
+}

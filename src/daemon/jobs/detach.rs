@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use log::{debug, error, info, warn};
 
@@ -21,10 +22,14 @@ use crate::sys::{mount, path};
 use crate::text::Escaped;
 
 /// Deadline for setting the remaining autofs mounts catatonic at shutdown.
-const LEAVE_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Number of parallel unmounts. Each takes mostly an RCU grace period, which unmounts at the same time share.
 const PARALLEL: usize = 16;
+
+/// At the end of the daemon, how long each share of the unmounts is tried again, and the pause between two attempts. A process whose
+/// lookup has just failed keeps the mount busy for a moment.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(10));
 
 /// The result for each autofs mount: an error says why it is still mounted.
 pub(crate) type Outcomes = Vec<(MountId, Result<(), Reason>)>;
@@ -46,8 +51,15 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
     for jobs in jobs.chunks(share).map(<[_]>::to_vec) {
         let (lanes, control) = (Arc::clone(&tools.lanes), Arc::clone(&tools.control));
         let unmount = move || {
+            let end = Instant::now() + if at_exit { AGAIN.0 } else { Duration::ZERO };
             let unmount = |(id, path, known, lazy): (MountId, Arc<Path>, Option<(Kind, u32)>, bool)| {
-                let unmount = |known| umount_trigger(&control, &path, known, lazy, at_exit);
+                let unmount = |known| loop {
+                    let result = umount_trigger(&control, &path, known, lazy, at_exit);
+                    if result.is_ok() || Instant::now() >= end {
+                        break result;
+                    }
+                    std::thread::sleep(AGAIN.1);
+                };
                 let result = known.map_or(Ok(Copies::Silent), unmount);
                 (id, path, result)
             };
