@@ -79,6 +79,10 @@ fn options_are_known_and_have_their_values() {
     one("a -proto=tpc srv1:/x", 4, &["did you mean proto=tcp?"]);
     one("a -fstype=tmpfs,size=10x :tmpfs", 17, &["is no size"]);
     one("a -fstype=nfs4,vers=3 srv1:/x", 16, &["contradict", "-fstype=nfs,vers=3"]);
+    one("a -fstype=nfs,fstype=nfs4 srv1:/x", 15, &["fstype stands here twice"]);
+    one("a -udp,vers=4 srv1:/x", 4, &["not spoken over UDP", "vers=3"]);
+    one("a -fstype=nfs4,proto=udp srv1:/x", 16, &["not spoken over UDP"]);
+    one("a -fstype=iso9660,loop :/nonexistent.iso", 3, &["there is no file /nonexistent.iso"]);
     one("a -ro,rw srv1:/x", 7, &["contradict", "remove ro"]);
     one("a -ro;soft srv1:/x", 4, &["write ro,soft"]);
     one("a -fstype:nfs srv1:/x", 4, &["write fstype=nfs"]);
@@ -110,6 +114,7 @@ fn words_in_the_place_of_a_location_each_have_their_message() {
     one("a srv1, srv2:/x", 3, &["a blank in a list of hosts", "srv1,srv2:/x"]);
     one("a p1 srv1:/e1 p2 srv1:/e2", 3, &["p1 has no host", "begin with a slash: /p1"]);
     one("my project :/srv/my project", 4, &["quote the key: \"KEY project\""]);
+    one("my project :/srv/my", 4, &["write /project; or,", "quote the key: \"KEY project\""]);
     one("a / :/srv/g src :/srv/g-src", 13, &["src has no host", "/src"]);
     one("a srv1:/my docs srv2:/x", 12, &["a blank in the path", "\"srv1:/my docs\""]);
     one("a = srv1:/x", 3, &["separates nothing"]);
@@ -197,6 +202,13 @@ fn lines_of_a_master_map() {
         ("+dir /etc/auto.master.d", "did you mean +dir:/PATH, without a blank?"),
         ("/etc/a.map file:/etc/a.map", "/etc/a.map is there and is no directory"),
         ("/a program:/etc/bad.sh", "there is no program /nonexistent/sh to run the map"),
+        ("/etc/a.map /etc/missing", "map::unusable: file map /etc/missing missing or not readable: a line begins with"),
+        ("/a srv1:/export", "a location stands in a map, behind its key"),
+        ("srv1:/export /mnt/a nfs rw 0 0", "the location stands in that map, behind its key"),
+        ("/a prog:/etc/run.sh", "did you mean program:?"),
+        ("/a multi /etc/a.map /etc/b.map", "several maps are written multi MAP -- MAP"),
+        ("/usr file:/etc/a.map", "master::covers: /usr is a directory of the system"),
+        ("/srv/../a file:/etc/a.map", "master::dots: /srv/../a has . or .. in it"),
         ("/a file:/etc/a.map nobrwose", "did you mean nobrowse?"),
         ("/a file:/etc/a.map -sfot,ro", "options::unknown: unknown option \"sfot\": did you mean soft?"),
         ("/a file:/etc/a.map –timeout=60", "write --timeout=60"),
@@ -217,6 +229,83 @@ fn lines_of_a_master_map() {
     assert_eq!(check(&files), [""; 0], "the first key is no wildcard");
     let found = check(&[("/etc/auto.master", "/a ldap:auto.a\n")]);
     assert!(!found.iter().any(|line| line.contains("unknown map type")), "{found:#?}");
+}
+
+/// Checks one file of configuration. Returns `LINE:COLUMN code: message: help` for each finding.
+fn configuration(name: &str, text: &str) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(name);
+    fs::write(&file, text).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let found = found_in(&file).into_iter();
+    let found = found.filter(|line| !line.contains("login::permissions"));
+    found.map(|line| line.split_once(&format!("{name}:")).unwrap().1.to_owned()).collect()
+}
+
+#[test]
+fn lines_of_nsswitch_conf() {
+    for (text, expected) in [
+        ("automount: file ldap", "1:12 nsswitch::service"),
+        ("automount: files ladp", "did you mean ldap?"),
+        ("automount: file ldap", "did you mean files?"),
+        ("automount: files sssd", "did you mean sss?"),
+        ("automount: LDAP files", "did you mean ldap?"),
+        ("automount: files,sss", "write blanks between the services: files sss"),
+        ("passwd: files\nautomout: files", "2:1 nsswitch::keyword"),
+        ("automount files sss", "1:1 nsswitch::keyword"),
+        (" automount: sss", "1:2 nsswitch::keyword"),
+        ("autofs: files", "write automount: and the services"),
+    ] {
+        let found = configuration("nsswitch.conf", &format!("{text}\n"));
+        assert!(found.iter().any(|line| line.contains(expected)), "{text}: {found:#?}");
+    }
+    let text = "# automount files\npasswd: files\nnetgroup: nis\nautomount: sss files\n";
+    assert_eq!(configuration("nsswitch.conf", text), [""; 0]);
+}
+
+#[test]
+fn logins_of_ldap_servers() {
+    for (attributes, expected) in [
+        ("usetls=\"yess\"", "1:24 login::syntax: invalid usetls \"yess\": expected yes or no"),
+        ("usetls=\"no\"\n authrequired=\"yes\" authtype=\"PLAINX\" user=\"u\" secret=\"GEHEIM\"", "2:21 login::syntax"),
+        ("authrequired=\"yes\" authtype=\"PLAINX\" user=\"u\" secret=\"GEHEIM\"", "did you mean PLAIN?"),
+        ("authrequired=\"yes\" authtype=\"PLAIN\" user=\"u\"", "PLAIN needs the attributes user and secret"),
+        ("usetls=no", "a value is not in quotes"),
+        ("secret=\"GEHEIM&x\"", "write & as &amp;"),
+        ("use_tls=\"no\"", "1:24 login::attribute: unknown attribute \"use_tls\" is ignored: did you mean usetls?"),
+        ("authtype=\"EXTERNAL\"", "login::unused: authtype is ignored without authrequired"),
+    ] {
+        let found = configuration("autofs_ldap_auth.conf", &format!("<autofs_ldap_sasl_conf {attributes} />\n"));
+        assert!(found.iter().any(|line| line.contains(expected)), "{attributes}: {found:#?}");
+        assert!(!found.concat().contains("GEHEIM"), "{attributes}: {found:#?}");
+    }
+    let works = "<?xml version=\"1.0\" ?>\n<!-- a comment -->\n<autofs_ldap_sasl_conf\n\tusetls=\"no\"\n\t\
+                 tlsrequired=\"no\"\n\tauthrequired=\"no\"\n/>\n";
+    assert_eq!(configuration("autofs_ldap_auth.conf", works), [""; 0]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("autofs_ldap_auth.conf");
+    fs::write(&file, works).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let found = found_in(&file);
+    assert!(found.concat().contains("login::permissions: the file is not used"), "{found:#?}");
+}
+
+#[test]
+fn types_and_options_of_other_formats() {
+    let toml = "[entries]\na = { source = \"srv1:/x\", type = \"nsf\" }\n\
+                b = { source = \"srv1:/x\", options = [\"rw\", \"sfot\"] }\nc = { source = \"srv1:/x\", options = [\"soft\"] }\n";
+    let amd = "a type:=nfs;rhost:=h;rfs:=/x;opts:=rw,sfot\nb type:=nfs;rhost:=h;rfs:=/x;opts:=rw,soft\n";
+    for (format, text, expected) in [
+        ("toml", toml, &["did you mean the type nfs?", "did you mean soft?"][..]),
+        ("amd", amd, &["did you mean soft?"]),
+    ] {
+        let master = format!("/mnt/vl file,{format}:/etc/vl.map\n");
+        let found = check(&[("/etc/auto.master", &master), ("/etc/vl.map", text)]);
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for (line, expected) in found.iter().zip(expected) {
+            assert!(line.contains(expected), "{line}");
+        }
+    }
 }
 
 /// What the vectors and the example maps have on purpose that a check warns of.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::map::SourceKind;
+use crate::map::{SourceKind, known};
 use crate::text::{Diagnostic, Escaped, Position};
 
 /// The services in the order in which they are asked.
@@ -108,6 +108,28 @@ fn service(word: &[u8]) -> Option<SourceKind> {
     })
 }
 
+/// Returns what to write instead of the name of a service that does not exist.
+fn help_for(word: &[u8]) -> String {
+    const SERVICES: &str = "files nis yp nisplus ldap hesiod sss";
+    let all = "services for automount are files, nis, yp, nisplus, ldap, hesiod and sss";
+    let lower = word.to_ascii_lowercase();
+    let parts: Vec<&[u8]> = lower.split(|b| b",;|".contains(b)).filter(|part| !part.is_empty()).collect();
+    if parts.len() > 1 && parts.iter().all(|part| service(part).is_some()) {
+        return format!("write blanks between the services: {}", Escaped(&parts.join(&b' ')));
+    }
+    let near = match &*lower {
+        b"file" | b"compat" | b"local" => Some("files"),
+        b"sssd" => Some("sss"),
+        b"nis+" => Some("nisplus"),
+        _ if lower != word => SERVICES.split(' ').find(|name| name.as_bytes() == lower),
+        _ => known::nearest(&lower, SERVICES.split(' ')),
+    };
+    match near {
+        Some(near) => format!("did you mean {near}? {all}"),
+        None => all.to_owned(),
+    }
+}
+
 /// The parser of the `automount:` line.
 struct Line<'a> {
     text: &'a [u8],
@@ -147,7 +169,7 @@ impl<'a> Line<'a> {
                 None => {
                     let message = format!("ignored unsupported autofs nsswitch source \"{}\"", Escaped::start_of(word));
                     let d = Diagnostic::warning("nsswitch::service", self.place(start), message).length(word.len());
-                    let d = d.help("services for automount are files, nis, yp, nisplus, ldap, hesiod and sss");
+                    let d = d.help(help_for(word));
                     warnings.push(d.excerpt(self.text));
                 }
             }

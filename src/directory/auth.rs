@@ -133,6 +133,11 @@ impl Auth {
     }
 }
 
+/// Returns the names of the attributes in the text of the file; none if it cannot be read.
+pub fn attribute_names(text: &[u8]) -> Vec<Vec<u8>> {
+    attributes(text).unwrap_or_default().into_iter().map(|(name, _)| name).collect()
+}
+
 /// Returns whether a SASL mechanism needs user and password.
 pub fn asks_for_password(mechanism: &[u8]) -> bool {
     let upper = mechanism.to_ascii_uppercase();

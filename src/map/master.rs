@@ -126,8 +126,13 @@ fn mount_point(line: &Line<'_>) -> Result<Vec<u8>, Diagnostic> {
     if let Some(at) = raw.iter().position(u8::is_ascii_control) {
         return error(at, "control character in a mount point", "mount points are plain text");
     }
-    checked_mount_point(&unquote(raw)).or_else(|(message, help)| error(0, message, help))
+    let is_location = raw.first() != Some(&b'/') && raw.windows(2).any(|pair| pair == b":/");
+    let help_for = |help| if is_location { LOCATION_FIRST } else { help };
+    checked_mount_point(&unquote(raw)).or_else(|(message, help)| error(0, message, help_for(help)))
 }
+
+/// Help for a line of fstab in a master map.
+const LOCATION_FIRST: &str = "write the mount point and its map; the location stands in that map, behind its key";
 
 /// Returns the path of a mount point without slashes at the end. The error has a message, and what to write.
 pub(super) fn checked_mount_point(path: &[u8]) -> Result<Vec<u8>, (&'static str, &'static str)> {

@@ -51,12 +51,18 @@ fn part(plain: Word<'_>, around: &Around<'_>) -> Flaw {
     let shown = Escaped::start_of(plain.raw);
     let message = format!("{shown} has no host; parts of a multi-mount begin with a slash: /{shown}");
     let may_be_key = around.before.is_empty() && !around.in_part;
-    let help = if may_be_key && memchr::memmem::find(around.rest, plain.raw).is_some() {
+    let is_second_word = around.option.is_none() && !look_like_hosts(plain.raw);
+    let help = if may_be_key && (is_second_word || memchr::memmem::find(around.rest, plain.raw).is_some()) {
         format!("write /{shown}; or, if {shown} belongs to the key, quote the key: \"KEY {shown}\"")
     } else {
         format!("write /{shown}")
     };
     Flaw { code: "sun::part", ..Flaw::new(0, message, help) }
+}
+
+/// Returns whether a word is written like the name of a host in a domain.
+fn look_like_hosts(word: &[u8]) -> bool {
+    memchr::memchr2(b'.', b'(', word).is_some()
 }
 
 /// Options that are taken for a location: without a dash, or after a blank in their list.

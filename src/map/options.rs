@@ -313,6 +313,11 @@ fn mount_option(raw: &[u8], part: Range<usize>, options: &mut Vec<u8>) -> Result
             return Ok(Some(Flaw::new("master::option", part, message, help)));
         }
         let message = format!("\"{shown}\" is no option");
+        if raw.starts_with(b"/") {
+            let help =
+                "several maps are written multi MAP -- MAP; a blank in the mount point or the map is written \"\\ \"";
+            return Err(Flaw::new("master::option", part, message, help));
+        }
         let help = "options are words as ro, soft or timeo=5; a blank in the mount point or the map is written \"\\ \"";
         return Err(Flaw::new("master::option", part, message, help));
     }

@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(completed(&["--color", "="]), ["auto", "always", "never"]);
         assert_eq!(completed(&["--color", "=", "n", "ping"]), ["ping"]);
         assert_eq!(completed(&["quiesce", "--mode", "l"]), ["live"]);
-        assert_eq!(completed(&["check", "--as", "a"]), ["amd", "autofs.conf", "autofs.toml"]);
+        assert_eq!(completed(&["check", "--as", "a"]), ["amd", "autofs.conf", "autofs.toml", "autofs_ldap_auth.conf"]);
         assert_eq!(completed(&["check", "--explain", "map::sh"]), ["map::shadowed"]);
         assert_eq!(completed(&["check", "--allow", "text::cr"]), ["text::crlf"]);
     }

@@ -32,6 +32,9 @@ pub(super) enum Kind {
     /// The configuration file nsswitch.conf
     #[value(name = "nsswitch.conf", alias = "nsswitch")]
     NsswitchConf,
+    /// The logins of LDAP servers, autofs_ldap_auth.conf
+    #[value(name = "autofs_ldap_auth.conf", alias = "auth")]
+    LdapAuth,
 }
 
 impl Kind {
@@ -43,6 +46,8 @@ impl Kind {
             Self::Fstab
         } else if name == b"nsswitch.conf" {
             Self::NsswitchConf
+        } else if name == b"autofs_ldap_auth.conf" {
+            Self::LdapAuth
         } else if name.ends_with(b".conf") {
             Self::AutofsConf
         } else if is_toml && (toml::is_map(text) || toml::master::is_master(text)) {
@@ -64,6 +69,7 @@ mod tests {
         let of = |name: &str, text: &str| Kind::of(Path::new(name), text.as_bytes());
         assert_eq!(of("/etc/nsswitch.conf", ""), Kind::NsswitchConf);
         assert_eq!(of("/etc/autofs.conf", ""), Kind::AutofsConf);
+        assert_eq!(of("/etc/autofs_ldap_auth.conf", ""), Kind::LdapAuth);
         assert_eq!(of("/etc/fstab", ""), Kind::Fstab);
         assert_eq!(of("/etc/autofs.toml", "[limits]\nmounts = 5\n"), Kind::AutofsToml);
         assert_eq!(of("/etc/home.toml", "[entries]\na = \"h:/a\"\n"), Kind::Toml);

@@ -13,7 +13,7 @@ use crate::cli::reading::Reader;
 use crate::map::{
     Body, Format, Macros, MasterOptions, OptionList, Scope, SourceKind, SourceSpec, Table, User, amd, reader,
 };
-use crate::plan::{self, Action, Host, Plan};
+use crate::plan::{self, Action, External, Host, MountedBy, Plan};
 use crate::source::configuration::{self, Configuration};
 use crate::source::{self, Answer, Entries, Found, MapSource, Mode};
 use crate::sys::path;
@@ -75,6 +75,7 @@ impl<'a> Maps<'a> {
             table.indirect.iter().map(|entry| (entry.mount_point.clone(), entry.place.clone())).collect();
         self.report.extend(lint::nested(&self.mount_points));
         self.report.extend(lint::in_the_way(&self.mount_points));
+        self.report.extend(lint::unusual(&self.mount_points));
         for entry in table.indirect.iter().chain(&table.direct) {
             self.report.extend(permissions::owner(entry));
             self.want(Wanted {
@@ -134,7 +135,16 @@ impl<'a> Maps<'a> {
                     }
                 }
                 Err(error) => {
-                    self.report.push(Diagnostic::error("map::unusable", wanted.place.clone(), error.to_string()));
+                    let d = Diagnostic::error("map::unusable", wanted.place.clone(), error.to_string());
+                    let is_file = |path| path::stat(path).is_ok_and(|stat| stat.is_file());
+                    let is_swapped = wanted.mode == Mode::Indirect
+                        && !self.mount_points.iter().any(|(point, _)| {
+                            let point = Path::new(OsStr::from_bytes(point));
+                            wanted.at != point && wanted.at.starts_with(point)
+                        })
+                        && is_file(&wanted.at);
+                    let help = "a line begins with the mount point, and the map follows";
+                    self.report.push(if is_swapped { d.help(help) } else { d });
                 }
             }
         }
@@ -248,12 +258,40 @@ impl<'a> Maps<'a> {
         };
         let requires: Vec<PathBuf> = plan.requires.iter().filter(is_own).cloned().collect();
         self.requirements.note(served, &requires, &found.place);
+        if !matches!(wanted.spec.format, None | Some(Format::Sun)) {
+            self.options(&plan.action, &found.place);
+            for offset in &plan.offsets {
+                self.options(&offset.action, &found.place);
+            }
+        }
         // What a wildcard names depends on the key.
         if !is_wildcard {
             self.sources(&plan, &found.place);
             self.submounts(&plan, &found.place);
         }
         Ok(())
+    }
+
+    /// Warns of misspelt types and options of entries that are not in Sun format.
+    fn options(&mut self, action: &Action, place: &Position) {
+        match action {
+            Action::Mount(mounts) => {
+                let first = mounts.first();
+                self.report.extend(first.into_iter().flat_map(|m| lint::planned(&m.fstype, &m.options, place)));
+            }
+            Action::Leads(leads) => {
+                for lead in leads {
+                    if let Some(External { by: MountedBy::Mounts(mounts), .. }) = &lead.external {
+                        let first = mounts.first();
+                        self.report.extend(first.into_iter().flat_map(|m| lint::planned(&m.fstype, &m.options, place)));
+                    }
+                    for way in &lead.ways {
+                        self.options(way, place);
+                    }
+                }
+            }
+            Action::Nothing | Action::Symlink(_) | Action::Autofs(_) => {}
+        }
     }
 
     /// Warns of directories and files of this machine that are not there.
@@ -266,6 +304,12 @@ impl<'a> Maps<'a> {
         let source = Path::new(OsStr::from_bytes(&mount.source));
         if mount.fstype == b"bind" && !mount.source.starts_with(b"//") && self.is_missing(source) {
             let message = format!("there is no directory {} on this machine", Escaped::path(source));
+            let help = "until it is there, an access fails";
+            self.report.push(Diagnostic::warning("plan::no-source", place.clone(), message).help(help));
+        }
+        let has_loop = mount.options.split(|&b| b == b',').any(|option| option == b"loop");
+        if has_loop && source.is_absolute() && mount.fstype != b"bind" && self.is_missing(source) {
+            let message = format!("there is no file {} on this machine", Escaped::path(source));
             let help = "until it is there, an access fails";
             self.report.push(Diagnostic::warning("plan::no-source", place.clone(), message).help(help));
         }

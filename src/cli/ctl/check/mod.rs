@@ -5,6 +5,7 @@ mod drop_ins;
 mod fstab;
 mod kind;
 mod lint;
+mod login;
 mod maps;
 mod permissions;
 mod probe;
@@ -12,9 +13,11 @@ mod report;
 mod requirements;
 mod service;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,7 +31,7 @@ use super::exit::Exit;
 use super::{Session, output};
 use crate::cli::reading::{Reader, is_called_master};
 use crate::config::{AutofsConf, Native};
-use crate::map::{Format, toml};
+use crate::map::{Format, known, toml};
 use crate::source::configuration::{self, Configuration};
 use crate::source::master::{self, Status};
 use crate::source::{Mode, Names};
@@ -161,6 +164,13 @@ impl Check {
                 self.report.extend(service::options(Path::new(file)));
             }
         }
+        if let Some(file) = configuration.conf.autofs.auth_conf_file.as_deref() {
+            let file = Path::new(OsStr::from_bytes(file));
+            if let Ok(text) = configuration::read(file) {
+                self.count(file);
+                self.report.extend(login::file(file, &text));
+            }
+        }
         if let Some(directory) = &configuration.native.cache.directory {
             self.report.extend(permissions::cache(directory, Path::new(configuration::AUTOFS_TOML)));
         }
@@ -199,6 +209,8 @@ impl Check {
                 Names::parse(&text, &shared).map_or_else(|error| vec![error], |(_, diagnostics)| diagnostics)
             }
             Kind::AutofsConf => AutofsConf::read(Some((&shared, &text)), None, |_| None).1,
+            Kind::LdapAuth if kind.is_some() => login::content(&text, &shared),
+            Kind::LdapAuth => login::file(&file, &text),
             Kind::AutofsToml => Native::parse(&text, &shared).map_or_else(|errors| errors, |(_, said)| said),
             Kind::Toml if toml::master::is_master(&text) => {
                 let name = [b"file,toml:", file.as_os_str().as_encoded_bytes()].concat();
@@ -261,10 +273,11 @@ impl Check {
         }
     }
 
-    /// Warns of a second line for automount in nsswitch.conf.
+    /// Warns of a second line for automount in nsswitch.conf, and of one whose keyword is misspelt.
     fn services(&mut self, file: &Path) {
         let Ok(text) = configuration::read(file) else { return };
         let file: Arc<Path> = file.into();
+        self.report.extend(text.split(|&b| b == b'\n').zip(1..).filter_map(|(line, n)| keyword(line, n, &file)));
         let is_automount = |line: &[u8]| line.get(..10).is_some_and(|word| word.eq_ignore_ascii_case(b"automount:"));
         let mut numbers = text.split(|&b| b == b'\n').zip(1..).filter(|(line, _)| is_automount(line));
         let Some((_, first)) = numbers.next() else { return };
@@ -281,6 +294,26 @@ impl Check {
             self.report.count(file);
         }
     }
+}
+
+/// Warns of a line of nsswitch.conf that is nearly one for automount.
+fn keyword(line: &[u8], number: u32, file: &Arc<Path>) -> Option<Diagnostic> {
+    let indent = line.iter().take_while(|b| b.is_ascii_whitespace()).count();
+    let text = line.get(indent..)?;
+    let length = text.iter().take_while(|b| b.is_ascii_alphanumeric() || b"_-".contains(b)).count();
+    let (word, rest) = text.split_at_checked(length)?;
+    let lower = word.to_ascii_lowercase();
+    let is_same = lower == b"automount";
+    let is_near = matches!(&*lower, b"autofs" | b"auto.master" | b"automounter")
+        || known::nearest(&lower, std::iter::once("automount")).is_some();
+    let has_colon = rest.starts_with(b":");
+    if !(is_near || is_same && (!has_colon || indent > 0)) {
+        return None;
+    }
+    let message = format!("the line is ignored: it does not begin with \"automount:\", but with \"{}\"", Escaped(word));
+    let help = if is_same && has_colon { "remove the blank before it" } else { "write automount: and the services" };
+    let place = Position::new(file, number, u32::try_from(indent + 1).ok()?);
+    Some(Diagnostic::warning("nsswitch::keyword", place, message).help(help).length(length).excerpt(line))
 }
 
 /// Returns whether a map looks like a direct one: its first key is a path.

@@ -51,6 +51,31 @@ pub(in super::super) fn nested(mount_points: &[(Vec<u8>, Position)]) -> Vec<Diag
     found
 }
 
+/// Directories without which a system does not work.
+const SYSTEM: [&[u8]; 14] = [
+    b"/bin", b"/boot", b"/dev", b"/etc", b"/lib", b"/lib64", b"/proc", b"/root", b"/run", b"/sbin", b"/sys", b"/tmp",
+    b"/usr", b"/var",
+];
+
+/// Warns of mount points of the master map that cover a directory of the system, or that are written with dots.
+pub(in super::super) fn unusual(mount_points: &[(Vec<u8>, Position)]) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for (point, place) in mount_points {
+        let shown = Escaped::start_of(point);
+        if SYSTEM.contains(&&**point) {
+            let message = format!("{shown} is a directory of the system, and is covered");
+            let d = Diagnostic::warning("master::covers", place.clone(), message);
+            found.push(d.help(format!("name a directory below it, as {shown}/auto")));
+        }
+        if point.split(|&b| b == b'/').any(|name| matches!(name, b"." | b"..")) {
+            let message = format!("{shown} has . or .. in it");
+            let d = Diagnostic::warning("master::dots", place.clone(), message);
+            found.push(d.help("write the path as the kernel shows it, without . and .."));
+        }
+    }
+    found
+}
+
 /// Warns of mount points of the master map that exist and are no directories. Those below others are left out, because a look would
 /// mount what is there.
 pub(in super::super) fn in_the_way(mount_points: &[(Vec<u8>, Position)]) -> Vec<Diagnostic> {

@@ -20,8 +20,9 @@ use crate::map::{MasterOptions, key as map_key};
 use crate::source::Mode;
 use crate::text::{Diagnostic, Escaped, Line, Position, lines};
 
-pub(super) use hidden::{in_the_way, nested};
+pub(super) use hidden::{in_the_way, nested, unusual};
 pub(super) use master::line as master;
+pub(super) use option::planned;
 pub(super) use text::whole;
 
 /// A map file, and what is known about it from elsewhere.

@@ -8,7 +8,7 @@ use crate::map::known::options::{self, Value};
 use crate::map::known::{self, types};
 use crate::map::words::Word;
 use crate::sys::fstypes;
-use crate::text::{Diagnostic, Escaped, Line};
+use crate::text::{Diagnostic, Escaped, Line, Position};
 
 /// One option of a list.
 struct Item<'a> {
@@ -47,6 +47,16 @@ pub(in super::super) fn master(line: &Line<'_>, words: &[Range<usize>], found: &
     list(&items, &group, |part, (code, message, help)| {
         found.push(warning(line, Part::Entry(part), code, message, help))
     });
+}
+
+/// Examines the type and the options of a mount, where only those are warned of that look like others.
+pub(in super::super) fn planned(fstype: &[u8], options: &[u8], place: &Position) -> Vec<Diagnostic> {
+    let kind = Item { part: 0..0, name: b"fstype", value: Some(fstype) };
+    let items = items(options, 0);
+    let found = file_system(&kind).into_iter().chain(items.iter().filter_map(|item| one(item, fstype)));
+    let plain = |help: String| help.replace("-fstype=", "the type ");
+    let misspelt = found.filter(|(_, _, help)| help.starts_with("did you mean"));
+    misspelt.map(|(code, message, help)| Diagnostic::warning(code, place.clone(), message).help(plain(help))).collect()
 }
 
 /// A word of options that is wrong as a whole.
@@ -112,7 +122,20 @@ fn list(items: &[Item<'_>], group: &Group<'_>, mut found: impl FnMut(Range<usize
                 ("options::contradiction", format!("{first} and {last} contradict each other"), help),
             );
         }
+        if item.name == b"fstype" && seen.contains(&item.name) {
+            let message = "fstype stands here twice".to_owned();
+            found(item.part.clone(), ("options::contradiction", message, "remove one of the two".to_owned()));
+        }
         seen.push(item.name);
+    }
+    let is_4 = |i: &Item<'_>| {
+        matches!(i.name, b"vers" | b"nfsvers") && i.value.is_some_and(|v| v.starts_with(b"4"))
+            || matches!(i.name, b"v4" | b"v4.0" | b"v4.1" | b"v4.2")
+    };
+    let over_udp = items.iter().find(|i| i.name == b"udp" || i.name == b"proto" && i.value == Some(b"udp"));
+    if let Some(udp) = over_udp.filter(|_| group.is_nfs() && (group.fstype() == b"nfs4" || items.iter().any(is_4))) {
+        let message = "version 4 of NFS is not spoken over UDP".to_owned();
+        found(udp.part.clone(), ("options::contradiction", message, "remove it, or write vers=3".to_owned()));
     }
     let version =
         items.iter().find(|i| matches!(i.name, b"vers" | b"nfsvers") && matches!(i.value, Some(b"2" | b"3" | b"3.0")));
