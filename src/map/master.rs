@@ -205,9 +205,18 @@ fn one_source(words: &mut Words<'_>, format: Option<Format>) -> Result<(SourceSp
     let start = words.at;
     let word = words.word().ok_or_else(|| no_map(start..words.text.len()))?;
     let raw = words.get(&word);
-    let bad = |part, e: ParseError| Flaw::new("master::map", part, e.to_string(), e.help());
     let head_len = memchr::memchr(b':', raw).unwrap_or(raw.len());
-    let head = raw.get(..head_len).unwrap_or(raw);
+    let (head, tail) = raw.split_at_checked(head_len).unwrap_or((raw, b""));
+    let is_location = tail.starts_with(b":/") && !tail.starts_with(b"://");
+    let bad = |part, e: ParseError| {
+        let help = match (&e, e.help()) {
+            (ParseError::Type(_), help) if is_location && !help.starts_with("did you mean") => {
+                format!("a location stands in a map, behind its key; {help}")
+            }
+            (_, help) => help,
+        };
+        Flaw::new("master::map", part, e.to_string(), help)
+    };
     let Some(typed) = SourceSpec::parse_type(head) else {
         let name = unquote(raw);
         if name.is_empty() || raw == b"--" {

@@ -155,7 +155,7 @@ impl ParseError {
             Self::Type(word) => match nearest(&word.to_ascii_lowercase(), TYPES) {
                 Some(near) => format!("did you mean {near}:? map types are {TYPES}"),
                 None if word.eq_ignore_ascii_case("prog") => format!("did you mean program:? map types are {TYPES}"),
-                None => format!("a location stands in a map, behind its key; map types are {TYPES}"),
+                None => format!("map types are {TYPES}"),
             },
             Self::Format(_) => "map formats are sun, amd, hesiod, toml and fstab".to_owned(),
             Self::NoMap(_) => "write a path or a map name behind the type".to_owned(),
