@@ -208,7 +208,6 @@ fn lines_of_a_master_map() {
         ("/a prog:/etc/run.sh", "did you mean program:?"),
         ("/a multi /etc/a.map /etc/b.map", "several maps are written multi MAP -- MAP"),
         ("/usr file:/etc/a.map", "master::covers: /usr is a directory of the system"),
-        ("/srv/../a file:/etc/a.map", "master::dots: /srv/../a has . or .. in it"),
         ("/a file:/etc/a.map nobrwose", "did you mean nobrowse?"),
         ("/a file:/etc/a.map -sfot,ro", "options::unknown: unknown option \"sfot\": did you mean soft?"),
         ("/a file:/etc/a.map –timeout=60", "write --timeout=60"),

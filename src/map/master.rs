@@ -134,17 +134,27 @@ fn mount_point(line: &Line<'_>) -> Result<Vec<u8>, Diagnostic> {
 /// Help for a line of fstab in a master map.
 const LOCATION_FIRST: &str = "write the mount point and its map; the location stands in that map, behind its key";
 
-/// Returns the path of a mount point without slashes at the end. The error has a message, and what to write.
+/// Returns the path of a mount point as the mount table shows it: without `.`, `..`, repeated slashes and slashes at the end. The
+/// error has a message, and a suggestion.
 pub(super) fn checked_mount_point(path: &[u8]) -> Result<Vec<u8>, (&'static str, &'static str)> {
-    let trimmed = path.iter().rposition(|&b| b != b'/').and_then(|last| path.get(..=last)).unwrap_or_default();
     if path.iter().any(u8::is_ascii_control) {
         return Err(("control character in a mount point", "mount points are plain text"));
     }
-    match trimmed.first() {
-        Some(b'/') => Ok(trimmed.to_vec()),
-        None if path.starts_with(b"/") => Err(("cannot mount on the root directory", "name a directory below it")),
-        _ => Err(("a mount point starts with \"/\"", "write an absolute path, or /- for a direct map")),
+    if !path.starts_with(b"/") {
+        return Err(("a mount point starts with \"/\"", "write an absolute path, or /- for a direct map"));
     }
+    let mut names: Vec<&[u8]> = Vec::new();
+    for name in path.split(|&b| b == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    if names.is_empty() {
+        return Err(("cannot mount on the root directory", "name a directory below it"));
+    }
+    Ok(names.iter().flat_map(|name| [b"/", *name]).collect::<Vec<_>>().concat())
 }
 
 /// The map and the options behind it; for a `multi` map all its parts.
@@ -458,6 +468,15 @@ mod tests {
     }
 
     #[test]
+    fn mount_points_are_as_the_mount_table_shows_them() {
+        let clean = |path: &str| checked_mount_point(path.as_bytes()).map(|path| String::from_utf8(path).unwrap());
+        for path in ["/a/b", "/a//b/", "//a/./b", "/./a/b/.", "/a/c/../b", "/../a/b"] {
+            assert_eq!(clean(path).as_deref(), Ok("/a/b"), "{path}");
+        }
+        assert!(["/", "/.", "///", "/a/.."].iter().all(|path| clean(path).unwrap_err().0.contains("root directory")));
+    }
+
+    #[test]
     fn a_bad_line_says_what_and_where() {
         let cases = [
             (
@@ -629,7 +648,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_printed_is_read_back(
-            point in "/[a-z /\\\\]{0,9}[a-z]", name in "/[a-z ]{0,9}[a-z]", options in some_options()
+            point in "(/[a-z \\\\]{1,4}){0,2}/[a-z \\\\]{0,4}[a-z]", name in "/[a-z ]{0,9}[a-z]", options in some_options()
         ) {
             let source = SourceSpec {
                 kind: Some(SourceKind::File), format: Some(Format::Sun), name: name.into_bytes(), parts: Vec::new(),

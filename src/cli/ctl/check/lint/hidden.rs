@@ -57,7 +57,7 @@ const SYSTEM: [&[u8]; 14] = [
     b"/usr", b"/var",
 ];
 
-/// Warns of mount points of the master map that cover a directory of the system, or that are written with dots.
+/// Warns of mount points of the master map that cover a directory of the system.
 pub(in super::super) fn unusual(mount_points: &[(Vec<u8>, Position)]) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for (point, place) in mount_points {
@@ -66,11 +66,6 @@ pub(in super::super) fn unusual(mount_points: &[(Vec<u8>, Position)]) -> Vec<Dia
             let message = format!("{shown} is a directory of the system, and is covered");
             let d = Diagnostic::warning("master::covers", place.clone(), message);
             found.push(d.help(format!("name a directory below it, as {shown}/auto")));
-        }
-        if point.split(|&b| b == b'/').any(|name| matches!(name, b"." | b"..")) {
-            let message = format!("{shown} has . or .. in it");
-            let d = Diagnostic::warning("master::dots", place.clone(), message);
-            found.push(d.help("write the path as the kernel shows it, without . and .."));
         }
     }
     found
