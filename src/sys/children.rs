@@ -203,8 +203,8 @@ pub fn become_nobody(keep: bool) -> io::Result<()> {
     Ok(nix::unistd::setresuid(user, user, user)?)
 }
 
-/// Gives all capabilities up, with `ports` all but the one for ports below 1024, if the process has it; and those of programs that this process may start. What belongs to the user of the process can
-/// still be used.
+/// Gives all capabilities up, and those of programs that this process may start. With `ports`, the one for ports below 1024 is
+/// kept, if the process has it. Files and processes of its user stay accessible.
 ///
 /// # Errors
 /// Returns the errors of capset(2) and prctl(2).
