@@ -1,4 +1,4 @@
-//! The real paths of mount points that are configured by way of symbolic links.
+//! The real paths of mount points that are configured by way of symbolic links, or with dots and repeated slashes.
 //!
 //! The mount table shows paths without symbolic links, and an autofs mount is found again by its path in the mount table.
 //! So a mount point like `/home/alice`, where `/home` is a link to `var/home`, is known by its real path everywhere; only
@@ -7,13 +7,15 @@
 use std::cell::RefCell;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::dirs;
+use crate::map::clean_path;
 use crate::mutex::lock;
 use crate::sys::path::Magic;
 use crate::sys::{mountinfo, path};
@@ -54,12 +56,15 @@ impl RealPaths {
     /// Finds the real paths of these mount points too. Returns the written paths of those that links lead to. May wait.
     pub fn add(&self, more: ForEach<'_>) -> HashSet<Arc<Path>> {
         let (walk, mut linked) = (RefCell::new(Walk::default()), HashSet::new());
-        more(&mut |at| {
+        more(&mut |written| {
+            let clean = clean_path(written.as_os_str().as_bytes());
+            let at = Path::new(OsStr::from_bytes(&clean));
             let real = walk.borrow_mut().real(at);
             let real = real.as_deref().unwrap_or(at);
-            self.known(|known| known.set(at, real));
-            if real != at {
-                linked.insert(at.into());
+            self.known(|known| known.set(written, real));
+            // Paths are equal if they differ in slashes only.
+            if real.as_os_str() != written.as_os_str() {
+                linked.insert(written.into());
             }
         });
         linked
@@ -109,7 +114,7 @@ impl Known {
         if self.real.get(at).is_some_and(|old| **old != *real) {
             self.remove(at);
         }
-        if at != real && !self.real.contains_key(at) {
+        if at.as_os_str() != real.as_os_str() && !self.real.contains_key(at) {
             let (at, real): (Arc<Path>, Arc<Path>) = (at.into(), real.into());
             self.written.entry(Arc::clone(&real)).or_default().push(Arc::clone(&at));
             self.real.insert(at, real);
@@ -271,6 +276,21 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn dots_and_repeated_slashes_are_left_out() {
+        let paths = RealPaths::default();
+        let configured =
+            ["/nonexistent/./a//b", "/nonexistent/x/../c", "/nonexistent/d"].map(|path| Arc::from(Path::new(path)));
+        paths.learn(&|each| configured.iter().for_each(|path| each(path)));
+        let real = configured.each_ref().map(|path| paths.real(path));
+        assert_eq!(
+            real.map(|path| path.to_str().unwrap().to_owned()),
+            ["/nonexistent/a/b", "/nonexistent/c", "/nonexistent/d"]
+        );
+        let written = paths.written(Path::new("/nonexistent/a/b")).unwrap();
+        assert_eq!(written.as_os_str(), "/nonexistent/./a//b");
+    }
 
     #[test]
     fn what_is_configured_by_way_of_a_link_is_known_by_its_real_path() {

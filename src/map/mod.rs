@@ -4,6 +4,7 @@
 //! of [`plan`](crate::plan).
 
 pub mod amd;
+pub mod clean_path;
 pub mod entry;
 pub mod expand;
 pub mod fstab;
@@ -27,6 +28,7 @@ pub mod table;
 pub mod toml;
 pub(crate) mod words;
 
+pub use clean_path::clean_path;
 pub use entry::{Body, Entry, Location, Part};
 pub use expand::{Expanded, Lookup, expand, path_colons, variables, variables_at};
 pub use key::{KeyError, unescape};

@@ -9,6 +9,7 @@ use autofs::cli::ctl::client::ask;
 use autofs::control::{Answer, Bytes, Call, Explain, SOCKET};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::Signal;
 
 use super::common::daemon::Daemon;
 use super::common::site;
@@ -285,4 +286,25 @@ fn maps_are_listed_and_expanded() {
     assert_eq!(listed("/-").1[2], "/mnt/d /etc/auto.direct:1:8 -fstype=tmpfs :d");
     assert_eq!(listed("none"), (Some(1), vec!["no line of the master map names none".to_owned()]));
     assert_eq!(listed("/mnt/none").0, Some(1));
+}
+
+/// The kernel shows such a path without them.
+#[case]
+fn mount_points_and_direct_keys_with_dots() {
+    site::master("/mnt/./auto//x /etc/auto.one\n/- /etc/auto.direct\n");
+    put("/etc/auto.one", "k -fstype=tmpfs :k\n");
+    put("/etc/auto.direct", "/mnt/./d//x -fstype=tmpfs :d\n/mnt/e/../f -fstype=tmpfs :f\n");
+    let mut daemon = Daemon::serving(&["/mnt/auto/x", "/mnt/d/x", "/mnt/f"]);
+    for path in ["/mnt/auto/x/k", "/mnt/d/x", "/mnt/f"] {
+        visit::serves(path);
+        assert_eq!(table::at(path).len(), if path.ends_with('k') { 1 } else { 2 }, "{path}");
+    }
+    daemon.signal(Signal::SIGHUP);
+    wait_for("all to be served", secs(10), || {
+        let said = output(Command::new("autofsctl").arg("health"), secs(10));
+        said.is_some_and(|said| said.status.success()).then_some(())
+    });
+    assert_eq!(table::at("/mnt/d/x").len(), 2);
+    daemon.stop();
+    assert!(["/mnt/auto/x", "/mnt/d/x", "/mnt/f"].iter().all(|path| table::at(path).is_empty()));
 }
