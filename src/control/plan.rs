@@ -57,7 +57,7 @@ impl From<&Plan> for PlanTree {
 }
 
 /// Returns the attempts that an action makes, in order.
-fn attempts(action: &Action) -> Vec<Attempt> {
+pub(crate) fn attempts(action: &Action) -> Vec<Attempt> {
     let attempt = |fstype: &[u8], source: &[u8], options: &[u8]| Attempt {
         fstype: fstype.into(),
         source: source.into(),

@@ -238,9 +238,11 @@ impl Receiver for Told {
         self.0.borrow_mut().push(format!("packet of {pipe}"));
     }
 
-    fn restored(&self, _: Slot) {
+    fn restored(&self, _: Option<Slot>) {
         self.0.borrow_mut().push("restored".to_owned());
     }
+
+    fn served(&self) {}
 
     fn abandoned(&self, pipe: &Pipe) {
         self.0.borrow_mut().push(format!("{} abandoned", pipe.number));

@@ -1,7 +1,7 @@
 //! Escapes untrusted bytes for output, so that keys, paths and options cannot forge log lines, move the cursor or change the
 //! direction of the text.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -24,22 +24,23 @@ impl<'a> Escaped<'a> {
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            for c in chunk.valid().chars() {
-                if c.is_control() || is_invisible(c) {
-                    let mut bytes = [0; 4];
-                    for b in c.encode_utf8(&mut bytes).bytes() {
-                        write!(f, "\\x{b:02x}")?;
-                    }
-                } else {
-                    f.write_char(c)?;
-                }
+            let mut rest = chunk.valid();
+            while let Some((at, c)) = rest.char_indices().find(|(_, c)| c.is_control() || is_invisible(*c)) {
+                let (shown, from) = rest.split_at(at);
+                let (escaped, after) = from.split_at(c.len_utf8());
+                f.write_str(shown)?;
+                hexadecimal(f, escaped.as_bytes())?;
+                rest = after;
             }
-            for b in chunk.invalid() {
-                write!(f, "\\x{b:02x}")?;
-            }
+            f.write_str(rest)?;
+            hexadecimal(f, chunk.invalid())?;
         }
         Ok(())
     }
+}
+
+fn hexadecimal(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|b| write!(f, "\\x{b:02x}"))
 }
 
 /// Returns whether a character is invisible: byte order marks, joiners, and characters that change the text direction.

@@ -112,6 +112,8 @@ impl History {
     pub(crate) fn resolving(&self, at: &EntryId) {
         let number = self.last.get() + 1;
         self.last.set(number);
+        // An earlier attempt of this turn may be over.
+        self.over.borrow_mut().retain(|over| over != at);
         self.attempts.borrow_mut().insert(at.clone(), Attempt { number, steps: Vec::new(), line: None });
     }
 

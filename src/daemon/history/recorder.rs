@@ -205,7 +205,7 @@ impl Writer {
     fn serve(&mut self, message: Message) -> bool {
         self.queued.fetch_sub(1, Ordering::Relaxed);
         match message {
-            Message::Answered(answered) => self.record(&answered),
+            Message::Answered(answered) => self.record(answered),
             Message::LookAt(token, tgid) => {
                 let who = self.look_at(tgid);
                 self.requesters.insert(token, who);
@@ -227,14 +227,14 @@ impl Writer {
     }
 
     /// Records requests that were answered in the same turn.
-    fn record(&mut self, all: &[Answered]) {
+    fn record(&mut self, all: Vec<Answered>) {
         // Requests of one user that were answered by the same attempt are one entry.
         let mut joined: HashMap<(u64, u32), u64> = HashMap::new();
         for answered in all {
             let who = self.requesters.remove(&answered.token);
             let (uid, time) = (answered.who.uid, super::now());
-            self.counters.count(answered);
-            let failure = (answered.error.is_some() && answered.asked == Asked::Mount).then(|| (path(answered), uid));
+            self.counters.count(&answered);
+            let failure = (answered.error.is_some() && answered.asked == Asked::Mount).then(|| (path(&answered), uid));
             let earlier = match answered.attempt {
                 Some(attempt) => joined.get(&(attempt, uid)),
                 None => failure.as_ref().and_then(|failure| self.failures.get(failure)),
@@ -247,6 +247,7 @@ impl Writer {
                 who.comm.clone_from(&answered.name);
             }
             (who.pid, who.tgid, who.uid, who.gid) = (answered.who.pid, answered.who.tgid, uid, answered.who.gid);
+            let attempt = answered.attempt;
             let mut request = answered.record(who);
             stored::encode(&request, &mut self.text);
             if self.text.len() > query::LONGEST {
@@ -255,7 +256,7 @@ impl Writer {
             }
             match self.rings.requests.append(&self.text, time) {
                 Ok(serial) => {
-                    if let Some(attempt) = answered.attempt {
+                    if let Some(attempt) = attempt {
                         joined.insert((attempt, uid), serial);
                     }
                     if let Some(failure) = failure {

@@ -1,11 +1,15 @@
 //! An answered request, as the reactor hands it over, and as it is recorded.
 
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::control::Bytes;
 use crate::control::history::{self, Asked, ProgramRun, Request};
-use crate::control::{Bytes, PlanTree};
+use crate::control::plan::{self, Attempt};
 use crate::engine::{Errno, Reason, Requester, Token};
 use crate::plan::Plan;
 use crate::record::Run;
@@ -17,6 +21,9 @@ const ATTEMPTS: usize = 4;
 
 /// How much of the text of an entry is kept.
 const ENTRY: usize = 1024;
+
+/// Bytes that the text of a step usually has at most.
+const TEXT: usize = 64;
 
 /// A request that was answered.
 #[derive(Debug)]
@@ -58,31 +65,47 @@ pub(crate) enum Step {
 
 impl Step {
     fn text(&self, map: &Bytes) -> String {
+        let mut text = String::with_capacity(TEXT);
+        let of_map = |text: &mut String, what| append(text, format_args!("map {map}: {what}"));
         match self {
-            Self::Found => format!("map {map}: found"),
-            Self::NotFound => format!("map {map}: not found"),
-            Self::Invalid => format!("map {map}: nothing can be mounted by the entry"),
-            Self::Unavailable => format!("map {map}: no answer that could be used"),
-            Self::Mount(plan) => format!("mount {}", attempts(plan)),
-            Self::Mounted => "mounted".to_owned(),
-            Self::Failed => "failed".to_owned(),
+            Self::Found => of_map(&mut text, "found"),
+            Self::NotFound => of_map(&mut text, "not found"),
+            Self::Invalid => of_map(&mut text, "nothing can be mounted by the entry"),
+            Self::Unavailable => of_map(&mut text, "no answer that could be used"),
+            Self::Mount(plan) => {
+                text.push_str("mount");
+                append_attempts(&mut text, plan);
+            }
+            Self::Mounted => text.push_str("mounted"),
+            Self::Failed => text.push_str("failed"),
+        }
+        match masked_text(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(masked) => masked,
         }
     }
 }
 
-/// Names what a plan mounts.
-fn attempts(plan: &Plan) -> String {
-    let attempts = PlanTree::from(plan).attempts;
-    let shown = attempts.iter().take(ATTEMPTS).map(|attempt| {
-        let words = [&attempt.fstype, &attempt.source, &attempt.options];
-        let words: Vec<_> = words.iter().filter(|word| !word.0.is_empty()).map(|word| masked(&word.0)).collect();
-        words.iter().map(|word| Escaped(word).to_string()).collect::<Vec<_>>().join(" ")
-    });
-    let mut text = shown.collect::<Vec<_>>().join(", or ");
-    if attempts.len() > ATTEMPTS {
-        text += &format!(", or {} others", attempts.len() - ATTEMPTS);
+/// Appends what a plan mounts.
+fn append_attempts(text: &mut String, plan: &Plan) {
+    let attempts = plan::attempts(&plan.action);
+    for (place, Attempt { fstype, source, options }) in attempts.iter().take(ATTEMPTS).enumerate() {
+        text.push_str(if place == 0 { "" } else { ", or" });
+        for word in [fstype, source, options].into_iter().filter(|word| !word.0.is_empty()) {
+            append(text, format_args!(" {}", Escaped(&masked(&word.0))));
+        }
     }
-    if attempts.is_empty() { "the triggers below it".to_owned() } else { text }
+    match attempts.len().checked_sub(ATTEMPTS) {
+        None if attempts.is_empty() => text.push_str(" the triggers below it"),
+        None | Some(0) => {}
+        Some(others) => append(text, format_args!(", or {others} others")),
+    }
+}
+
+/// Appends to a text.
+fn append(text: &mut String, what: fmt::Arguments<'_>) {
+    // Writing to a string does not fail.
+    let _ = text.write_fmt(what);
 }
 
 /// Returns the record of a program that was run, without secrets.
@@ -101,12 +124,13 @@ fn microseconds(duration: Duration) -> u64 {
 
 impl Answered {
     /// Returns the request as it is recorded.
-    pub(super) fn record(&self, who: history::Requester) -> Request {
-        let map = Bytes(self.map.clone());
+    pub(super) fn record(self, who: history::Requester) -> Request {
+        let map = Bytes(self.map);
         let runs = self.reason.iter().flat_map(|reason| reason.runs.iter());
-        let commands: Vec<Vec<u8>> = runs.clone().flat_map(|run| run.command.iter().cloned()).collect();
-        let reason = self.reason.as_ref().map(|reason| masked_as_in(reason.message.as_bytes(), &commands));
-        let reason = reason.map(|reason| String::from_utf8_lossy(&reason).into_owned());
+        let reason = self.reason.as_ref().map(|reason| {
+            let commands: Vec<Vec<u8>> = runs.clone().flat_map(|run| run.command.iter().cloned()).collect();
+            String::from_utf8_lossy(&masked_as_in(reason.message.as_bytes(), &commands)).into_owned()
+        });
         let known = match self.error {
             Some(_) if self.steps.iter().any(|(_, step)| matches!(step, Step::NotFound)) => Some("no map has this key"),
             Some(Errno::ENOENT) if self.attempt.is_none() => Some("this key has failed shortly before"),
@@ -115,10 +139,9 @@ impl Answered {
             Some(Errno::EBUSY) => Some("it is in use"),
             _ => None,
         };
-        let step = |(after, step): &(Duration, Step)| history::Step {
-            after: microseconds(*after),
-            what: masked_text(&step.text(&map)).into_owned(),
-        };
+        let step =
+            |(after, step): &(Duration, Step)| history::Step { after: microseconds(*after), what: step.text(&map) };
+        let (place, entry) = self.line.unzip();
         Request {
             id: 0,
             asked: self.asked,
@@ -126,13 +149,15 @@ impl Answered {
             took: microseconds(self.took),
             count: 0,
             last: 0,
-            path: Bytes::from(&*self.path),
-            mount_point: Bytes(self.mount_point.clone()),
-            map: map.clone(),
-            place: self.line.as_ref().map(|(place, _)| Bytes(place.to_string().into_bytes())),
-            entry: self.line.as_ref().map(|(_, entry)| {
-                let entry = masked(entry);
-                Bytes(entry.get(..ENTRY).unwrap_or(&entry).to_vec())
+            path: Bytes(self.path.into_os_string().into_vec()),
+            mount_point: Bytes(self.mount_point),
+            place: place.map(|place| Bytes(place.to_string().into_bytes())),
+            entry: entry.map(|mut entry| {
+                if let Cow::Owned(masked) = masked(&entry) {
+                    entry = masked;
+                }
+                entry.truncate(ENTRY);
+                Bytes(entry)
             }),
             who,
             errno: self.error.map(|error| error.name().to_owned()),
@@ -140,6 +165,7 @@ impl Answered {
             negative_until: self.negative_for.map(|ms| super::now().saturating_add(ms)),
             steps: self.steps.iter().map(step).collect(),
             runs: runs.map(run).collect(),
+            map,
         }
     }
 }

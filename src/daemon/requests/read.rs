@@ -8,6 +8,7 @@ use super::Requests;
 use crate::daemon::mounts::Mounts;
 use crate::daemon::mounts::pipes::Pipe;
 use crate::link::journal::{Read, Slot};
+use crate::source;
 
 /// Receives what is read from a pipe.
 pub(crate) trait Receiver {
@@ -15,7 +16,10 @@ pub(crate) trait Receiver {
     fn packet(&self, slot: Slot, pipe: u32);
 
     /// Reacts to a restore of this process. The packet in `fresh` was read after the restore.
-    fn restored(&self, fresh: Slot);
+    fn restored(&self, fresh: Option<Slot>);
+
+    /// Does what can wait until the packets that were read together are served.
+    fn served(&self);
 
     /// Reacts to a pipe without writers: the last copies of its mounts were unmounted, by us or from outside, or set catatonic.
     fn abandoned(&self, pipe: &Pipe);
@@ -27,7 +31,7 @@ pub(crate) async fn serve(requests: Rc<Requests>, mounts: Rc<Mounts>, pipe: Rc<P
         let Some(registration) = pipe.registration() else { return };
         let Ok(mut ready) = registration.readable().await else { return };
         let closed = ready.ready().is_read_closed();
-        match read_all(&requests, &mounts, &pipe, &receiver) {
+        match serve_all(&requests, &mounts, &pipe, &receiver) {
             Halt::Empty if closed => {
                 drop(ready);
                 if let Err(e) = pipe.register_again(registration) {
@@ -54,30 +58,57 @@ enum Halt {
     End,
 }
 
+/// Maximum number of packets that are read before the first of them is served. What they have in common is done once, such as the
+/// look at the map file.
+const TOGETHER: usize = 16;
+
 /// Serves all packets that are now in a pipe.
-fn read_all(requests: &Requests, mounts: &Mounts, pipe: &Pipe, receiver: &impl Receiver) -> Halt {
-    requests.reading.set(true);
-    let halt = loop {
-        match requests.read(pipe) {
-            None => break Halt::Full,
-            Some(Ok(Read::Packet(slot))) => {
-                // Checked after the read, so that this packet certainly comes from after the restore.
-                if pipe.was_restored() {
-                    receiver.restored(slot);
+fn serve_all(requests: &Requests, mounts: &Mounts, pipe: &Pipe, receiver: &impl Receiver) -> Halt {
+    let mut slots = Vec::new();
+    loop {
+        let halt = read_together(requests, pipe, receiver, &mut slots);
+        requests.reading.set(true);
+        source::look_once(|| {
+            for (place, slot) in slots.drain(..).enumerate() {
+                // A restore since they were read has invalidated all that are left.
+                if place > 0 && pipe.was_restored() {
+                    return receiver.restored(None);
                 }
                 receiver.packet(slot, pipe.number);
             }
-            Some(Ok(Read::Nothing)) => break Halt::Empty,
-            Some(Ok(Read::End)) => break Halt::End,
+        });
+        slots.clear();
+        requests.reading.set(false);
+        receiver.served();
+        mounts.close_roots();
+        if let Some(halt) = halt {
+            return halt;
+        }
+    }
+}
+
+/// Reads packets that are now in a pipe. Returns why it has stopped, or `None` if there may be more.
+fn read_together(requests: &Requests, pipe: &Pipe, receiver: &impl Receiver, slots: &mut Vec<Slot>) -> Option<Halt> {
+    while slots.len() < TOGETHER {
+        match requests.read(pipe) {
+            None => return Some(Halt::Full),
+            Some(Ok(Read::Packet(slot))) => {
+                // Checked after the read, so that this packet certainly comes from after the restore.
+                if pipe.was_restored() {
+                    slots.clear();
+                    receiver.restored(Some(slot));
+                }
+                slots.push(slot);
+            }
+            Some(Ok(Read::Nothing)) => return Some(Halt::Empty),
+            Some(Ok(Read::End)) => return Some(Halt::End),
             Some(Err(e)) => {
                 error!("cannot read control pipe {}: {e}", pipe.number);
-                break Halt::Empty;
+                return Some(Halt::Empty);
             }
         }
-    };
-    requests.reading.set(false);
-    mounts.close_roots();
-    halt
+    }
+    None
 }
 
 impl Requests {

@@ -324,11 +324,13 @@ impl Worker {
         self.begin_together(together);
     }
 
-    /// Closes unused roots, and hands answered requests to the history.
+    /// Closes unused roots, and hands answered requests to the history. Does nothing while packets are served that were read
+    /// together.
     fn end_turn(&self) {
-        if !self.requests.is_reading() {
-            self.mounts.close_roots();
+        if self.requests.is_reading() {
+            return;
         }
+        self.mounts.close_roots();
         self.history.end_turn(|at| self.engine.borrow().negative_for(at));
     }
 }

@@ -193,8 +193,12 @@ impl Receiver for Rc<Worker> {
         }
     }
 
-    fn restored(&self, fresh: Slot) {
-        Worker::restored(self, Some(fresh));
+    fn restored(&self, fresh: Option<Slot>) {
+        Worker::restored(self, fresh);
+    }
+
+    fn served(&self) {
+        self.end_turn();
     }
 
     fn abandoned(&self, pipe: &Pipe) {

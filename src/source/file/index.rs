@@ -22,7 +22,7 @@ use crate::text::{Diagnostic, Position, Severity};
 const DIAGNOSTICS_MAX: usize = 50;
 
 /// The line number is noted every so many bytes, so that the place of an entry costs no walk from the start.
-const MARK_EVERY: usize = 4096;
+const MARK_EVERY: usize = 1 << 10;
 
 /// The keys of one map file.
 pub struct Index {

@@ -19,6 +19,7 @@ use log::{debug, info};
 pub use index::Index;
 pub use stamp::Stamp;
 
+use super::look::Looked;
 use super::{
     Answer, Ask, DEPTH_MAX, Description, Entries, Environment, Flight, Found, Freshness, MapSource, Mode, Pass,
     SourceError, SourceId, Users, Waiting, guard, open,
@@ -63,6 +64,7 @@ struct File {
     trail: Trail,
     environment: Arc<Environment>,
     state: Mutex<Arc<State>>,
+    looked: Looked,
     reading: Flight,
 }
 
@@ -112,8 +114,9 @@ impl FileMap {
         environment: &Arc<Environment>,
     ) -> Self {
         let id = SourceId { kind: "file", name: path.as_os_str().as_bytes().into() };
-        let (state, reading, environment) = (Mutex::default(), Flight::default(), Arc::clone(environment));
-        Self { file: Arc::new(File { id, path, mode, origin, format, trail, environment, state, reading }) }
+        let (state, looked, reading) = (Mutex::default(), Looked::default(), Flight::default());
+        let environment = Arc::clone(environment);
+        Self { file: Arc::new(File { id, path, mode, origin, format, trail, environment, state, looked, reading }) }
     }
 
     /// Returns whether the file was a program when it was looked at last.
@@ -134,8 +137,11 @@ impl MapSource for FileMap {
 
     fn cached(&self, key: &[u8]) -> Option<Answer> {
         let state = self.file.state();
-        if state.seen.may_differ(&self.file.path) {
-            return None;
+        if !self.file.looked.is_enough() {
+            if state.seen.may_differ(&self.file.path) {
+                return None;
+            }
+            self.file.looked.note();
         }
         state.answer(key, |source| source.cached(key), &|| self.file.users().cached_name(key)).ok().flatten()
     }
