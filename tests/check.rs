@@ -161,6 +161,27 @@ fn keys_variables_and_quotes() {
 }
 
 #[test]
+fn characters_that_mean_nothing_in_maps() {
+    one("a srv1:/x;", 10, &["part of the path", "write srv1:/x"]);
+    one("a srv1:/x srv1:/x", 11, &["a second time"]);
+    one("a|b srv1:/x", 1, &["no pattern"]);
+    one("[ab] srv1:/x", 1, &["no pattern"]);
+    one("a? srv1:/x", 1, &["no pattern"]);
+    one("'a' srv1:/x", 1, &["write \"a\""]);
+    one("a=srv1:/x", 1, &["write a srv1:/x"]);
+    one("a 10.0.0.256:/x", 3, &["is no address"]);
+    one("a fe80::1:/x", 3, &["write [fe80::1]:/x"]);
+    one("a nfs4:srv1:/x", 3, &["write -fstype=nfs4 srv1:/x"]);
+    one("a NFS://srv1/x", 3, &["a URL", "write srv1:/x"]);
+    one("a -fstype=cifs ://srv1", 16, &["write ://srv1/SHARE"]);
+    one("a -fstype=cifs,vers=3.5 ://srv1/s", 16, &["vers=3.5 is not known"]);
+    one("a -fstype=cifs,file_mode=0999 ://srv1/s", 16, &["no octal number"]);
+    one("a -port=99999 srv1:/x", 4, &["no port"]);
+    one("a -fstype=ext4 :sda1", 16, &["write :/dev/sda1"]);
+    one("#include /etc/auto.other\na srv1:/x", 1, &["write +/etc/auto.other"]);
+}
+
+#[test]
 fn several_lines_and_files() {
     let master = "/mnt/vl file:/etc/vl.map\n/- file:/etc/d.map\n+dir:/etc/auto.master.d\n";
     let found = check(&[
@@ -198,6 +219,14 @@ fn lines_of_a_master_map() {
         ("/a file:/etc/a.map browse=yes", "browse takes no value"),
         ("/my stuff /etc/a.map", "a blank in the mount point or the map is written"),
         ("/net hosts", "did you mean -hosts?"),
+        ("/a file:/etc/a.map browse --ghost nobrowse", "browse and nobrowse contradict each other"),
+        ("/a/* file:/etc/a.map", "write /a;"),
+        ("/-- file:/etc/a.map", "did you mean /-"),
+        ("/proc/a file:/etc/a.map", "cannot be made"),
+        ("dir:/etc/auto.master.d", "write +dir:/etc/auto.master.d"),
+        ("include /etc/auto.other", "write + and the name of the map"),
+        ("/a:/etc/a.map", "write /a /etc/a.map"),
+        ("* srv1:/x", "this looks like a line of a map"),
         ("/net null", "did you mean -null?"),
         ("+dir /etc/auto.master.d", "did you mean +dir:/PATH, without a blank?"),
         ("/etc/a.map file:/etc/a.map", "/etc/a.map is there and is no directory"),
@@ -406,4 +435,148 @@ fn all_locations_of_am_utils_entries_are_looked_at() {
     let shipped = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("maps/amd.home")).unwrap();
     let found = check(&[("/etc/auto.master", "/home file,amd:/etc/amd.home\n"), ("/etc/amd.home", &shipped)]);
     assert_eq!(found, [""; 0]);
+}
+
+/// Checks one file with this name. Returns a line for each finding: `LINE:COLUMN code: message: help`.
+fn alone(name: &str, text: &str) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(name);
+    fs::write(&file, text).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let shown = format!("{}:", file.display());
+    found_in(&file).into_iter().map(|line| line.replacen(&shown, "", 1)).collect()
+}
+
+/// There is one finding in a file, it is at `place`, and contains `words`; without the mistake there is none.
+#[track_caller]
+fn one_in(name: &str, text: &str, place: &str, words: &[&str], right: &str) {
+    let found = alone(name, text);
+    let [line] = found.as_slice() else { panic!("{text}: {found:#?}") };
+    assert!(line.starts_with(&format!("{place} ")), "{text}: {line}");
+    for word in words {
+        assert!(line.contains(word), "{text}: {word} is missing in {line}");
+    }
+    assert_eq!(alone(name, right), [""; 0], "{right}");
+}
+
+#[test]
+fn settings_that_are_valid_and_have_another_effect() {
+    let conf = |text: &str, place: &str, words: &[&str], right: &str| one_in("autofs.conf", text, place, words, right);
+    conf("timeout = 300\nTIMEOUT=600\n", "2:1", &["a second time", "line 1"], "timeout = 300\n[ amd ]\narch = x\n");
+    conf(
+        "ldap_uri = ldap.example.org\n",
+        "1:12",
+        &["write ldap://ldap.example.org"],
+        "ldap_uri = ldap://a\nldap_uri = ldap://b\n",
+    );
+    conf("ldap_uri = ldpa://a\n", "1:12", &["did you mean ldap://a?"], "ldap_uri = ldaps://a:636 ldapi:///\n");
+    conf("ldap_uri = ldap://a,ldap://b\n", "1:12", &["a comma separates no servers"], "ldap_uri = ldap:///dc=a,dc=b\n");
+    conf("ldap_uri = ldap://a:port\n", "1:12", &["\"port\" is no port"], "ldap_uri = ldap://[fd00::1]:389\n");
+    conf("search_base = example.org\n", "1:15", &["write dc=example,dc=org"], "search_base = dc=example,dc=org\n");
+    conf("map_attribute = ou\n", "1:1", &["belong together", "value_attribute"], "#map_attribute = ou\n");
+    conf("auth_conf_file = auth.conf\n", "1:18", &["write the whole path"], "auth_conf_file = /etc/passwd\n");
+    conf("\u{feff}timeout = 300\n", "1:1", &["byte order mark"], "timeout = 300\n");
+    conf("[ amd ]\nsearch_path = /etc,/usr\n", "2:15", &["write /etc:/usr"], "[ amd ]\nsearch_path = /etc:/usr\n");
+    conf("[ amd ]\nlog_options = warnn\n", "2:15", &["did you mean warn?"], "[ amd ]\nlog_options = all,nouser\n");
+    conf("[ amd ]\ntimeout = 5\n", "2:1", &["belongs in the section [ autofs ]"], "timeout = 5\n");
+    conf("auto_dir = /x\n", "1:1", &["belongs in the section [ amd ]"], "[ amd ]\nauto_dir = /x\n");
+    let toml = |text: &str, place: &str, words: &[&str], right: &str| one_in("autofs.toml", text, place, words, right);
+    toml("[deadlines]\nmount = 500\n", "2:9", &["ends after 180 seconds"], "[deadlines]\nmount = 500\nrequest = 600\n");
+    toml(
+        "[security]\nmandatory_options = { nis = \"nosiud\" }\n",
+        "2:29",
+        &["did you mean nosuid?"],
+        "[security]\nmandatory_options = { nis = \"nosuid\" }\n",
+    );
+    toml(
+        "[security]\nallowed_types = { ldap = [\"nsf\"] }\n",
+        "2:27",
+        &["did you mean \"nfs\"?"],
+        "[security]\nallowed_types = { ldap = [\"nfs*\", \"fuse.x\"] }\n",
+    );
+    toml("[helpers]\nenvironment = [\"A=b\"]\n", "2:16", &["write \"A\""], "[helpers]\nenvironment = [\"A\"]\n");
+    toml("[log]\nformat = json\n", "2:10", &["write \"json\""], "[log]\nformat = \"json\"\n");
+    let auth = |text: &str, place: &str, words: &[&str]| {
+        let right = "<autofs_ldap_sasl_conf authrequired=\"simple\" user=\"u\" secret=\"a&lt;b\" />\n";
+        one_in("autofs_ldap_auth.conf", text, place, words, right);
+    };
+    let start = "<autofs_ldap_sasl_conf usetls=\"no\"";
+    auth(&format!("{start}>\n"), "1:35", &["is not closed"]);
+    auth(&format!("{start} usetls=\"no\"/>\n"), "1:24", &["stands here twice"]);
+    auth(&format!("{start}/>\n{start}/>\n"), "2:1", &["a second element"]);
+    auth(&format!("{start} secret=\"a<b\"/>\n"), "1:45", &["write &lt;"]);
+    auth(&format!("{start} tlsrequired=\"yes\"/>\n"), "1:36", &["tlsrequired without usetls"]);
+    auth(&format!("{start} external_cert=\"/nonexistent/c\"/>\n"), "1:36", &["there is no file /nonexistent/c"]);
+    one_in("nsswitch.conf", "automount: files sss sss\n", "1:22", &["twice"], "automount: files sss\n");
+}
+
+#[test]
+fn maps_in_toml_and_lines_of_fstab() {
+    let toml = |text: &str, place: &str, words: &[&str], right: &str| one_in("home.toml", text, place, words, right);
+    toml("[entries]\n* = \"srv1:/x\"\n", "2:1", &["write \"*\" with quotes"], "[entries]\n\"*\" = \"srv1:/&\"\n");
+    toml("[entries]\n/a = \"srv1:/x\"\n", "2:1", &["write \"/a\" with quotes"], "[entries]\n\"/a\" = \"srv1:/x\"\n");
+    toml("[entries]\na = srv1:/x\n", "2:5", &["write \"srv1:/x\""], "[entries]\na = \"srv1:/x\"\n");
+    toml("[entry]\na = \"srv1:/x\"\n", "1:2", &["did you mean entries?"], "[entries]\na = \"srv1:/x\"\n");
+    toml("a = \"srv1:/x\"\n", "1:1", &["write [entries]"], "[entries]\na = \"srv1:/x\"\n");
+    toml(
+        "[entries]\na = { location = \"srv1:/x\" }\n",
+        "2:7",
+        &["did you mean source?"],
+        "[entries]\na = { source = \"srv1:/x\" }\n",
+    );
+    toml("[entries]\na = \"srv1:/$USRE\"\n", "2:1", &["did you mean $USER?"], "[entries]\na = \"srv1:/$USER\"\n");
+    toml("[entries]\n\"*\" = \"srv1:/*\"\n", "2:1", &["write & for the key"], "[entries]\n\"x*\" = \"srv1:/&\"\n");
+    let fstab = |text: &str, place: &str, words: &[&str]| {
+        let right = "srv1:/x /mnt/a nfs noauto,x-autofs.automount,x-systemd.idle-timeout=60 0 0\n\
+                     srv1:/y /mnt/b nfs noauto,x-systemd.requires=/x 0 0 # automount\n";
+        one_in("fstab", text, place, words, right);
+    };
+    fstab("srv1:/x /mnt/a nfs x-systemd.auto-mount 0 0\n", "1:20", &["did you mean x-systemd.automount?"]);
+    fstab("srv1:/x /mnt/a nfs ro,X-autofs.autmount 0 0\n", "1:23", &["did you mean x-autofs.automount?"]);
+    fstab("srv1:/x /mnt/a nfs comment=systemd.automount\n", "1:20", &["did you mean x-systemd.automount?"]);
+    fstab("srv1:/x /mnt/a nfs rw, x-autofs.automount 0 0\n", "1:24", &["a blank in a list of options"]);
+    fstab("srv1:/x /mnt/a b nfs x-autofs.automount 0 0\n", "1:22", &["written \\040"]);
+    fstab("a:/x /m nfs x-autofs.automount\na:/y /m nfs x-autofs.automount\n", "2:13", &["line 1 comes first"]);
+    fstab("tmpfs /mnt/a tmpfs size=10x,x-autofs.automount\n", "1:7", &["size=10x is no size"]);
+    let found = check(&[("/etc/auto.master", "/- file,fstab:/etc/fstab\n"), ("/etc/fstab", "a:/x /m nfs rw 0 0\n")]);
+    assert!(matches!(&*found, [line] if line.contains("fstab::none")), "{found:?}");
+}
+
+/// Checks a map of one line in the format of am-utils: there is one finding, at `column`, and it contains `words`.
+#[track_caller]
+fn one_of_amd(entry: &str, column: u32, words: &[&str]) {
+    let master = "/mnt/vl file,amd:/etc/vl.map\n";
+    let found = check(&[("/etc/auto.master", master), ("/etc/vl.map", &format!("{entry}\n"))]);
+    let [line] = found.as_slice() else { panic!("{entry}: {found:#?}") };
+    let number = entry.split('\n').count();
+    assert!(line.starts_with(&format!("/etc/vl.map:{number}:{column} ")), "{entry}: {line}");
+    for word in words {
+        assert!(line.contains(word), "{entry}: {word} is missing in {line}");
+    }
+}
+
+#[test]
+fn entries_of_am_utils() {
+    one_of_amd("a rhost:=h;rfs:=/x\na rhost:=h;rfs:=/y", 1, &["never used", "line 1 comes first"]);
+    one_of_amd("a os!==linux;rhost:=h;rfs:=/x", 7, &["write os!=linux"]);
+    one_of_amd("a os==linx;rhost:=h;rfs:=/x", 7, &["did you mean os==linux?"]);
+    one_of_amd("* rhost:=h;rfs:=/${KEY}", 20, &["did you mean ${key}?"]);
+    one_of_amd("* rhost:=h;rfs:=/$key", 18, &["write ${key}"]);
+    one_of_amd("* rhost:=h;rfs:=/${key", 18, &["write ${NAME}"]);
+    one_of_amd("* rhost:=h;rfs:=/&", 17, &["write ${key} for the key"]);
+    one_of_amd("a rhost:=h;rfs:=/x\ndefaults rhost:=h;rfs:=/y", 1, &["did you mean /defaults?"]);
+    one_of_amd("a* rhost:=h;rfs:=/x", 1, &["no pattern"]);
+    one_of_amd("a rhost:=h;rhost:=i;rfs:=/x", 19, &["a second time"]);
+    one_of_amd("a type:=nfs rhost:=h rfs:=/x", 12, &["write ; between"]);
+    one_of_amd("a rhost:=h;rfs:=/x;opts:=\"ro, soft\"", 26, &["write ro,soft"]);
+    one_of_amd("a type:=ext4;dev:=sda1", 19, &["write dev:=/dev/sda1"]);
+    one_of_amd("a type:=program;mount:=\"/bin/mount mount /x\"", 24, &["none that unmounts"]);
+}
+
+#[test]
+fn a_large_map_is_read() {
+    let text: String = (0..40_000).map(|n| format!("k{n} srv1:/export/home/k{n}\n")).collect();
+    assert!(text.len() > 1 << 20);
+    let found = alone("auto.home", &(text + "last\n"));
+    assert!(matches!(&*found, [line] if line.starts_with("40001:1 line::no-entry")), "{found:?}");
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::autofs_conf::{Section, Setting};
+use super::defaults::KEYS;
 use super::value::Value;
 use crate::map::amd::Settings;
+use crate::map::known;
 use crate::map::{Macros, SourceKind, System, Verbosity};
 use crate::text::{Diagnostic, Escaped, Position};
 
@@ -117,6 +119,35 @@ const OF_MOUNTS: &[&str] = &[
     "selectors_in_defaults",
     "selectors_on_default",
 ];
+
+/// Other settings that have an effect, or about which more is said.
+const USED: &[&str] = &[
+    "map_name",
+    "map_defaults",
+    "search_path",
+    "auto_dir",
+    "linux_ufs_mount_type",
+    "local_domain",
+    "sub_domain",
+    "browsable_dirs",
+    "selectors_in_defaults",
+    "selectors_on_default",
+    "autofs_use_lofs",
+    "normalize_hostnames",
+    "domain_strip",
+    "normalize_slashes",
+    "dismount_interval",
+    "map_type",
+    "log_options",
+    "restart_mounts",
+    "pid_file",
+    "mount_type",
+];
+
+/// Returns whether the section `[ amd ]` may have a setting of this name.
+pub(super) fn is_setting(name: &str) -> bool {
+    [USED, UNUSED, SILENT, &VARIABLES].iter().any(|names| names.contains(&name))
+}
 
 impl AmdConf {
     /// Applies one setting. Returns an error or a warning if it does not mean what it says.
@@ -267,7 +298,14 @@ impl AmdSection {
                 }
                 None => {
                     let message = format!("unknown setting \"{}\" is ignored", Escaped::start_of(name.as_bytes()));
-                    let help = "the settings of [ amd ] are listed in autofs.conf(5)";
+                    let all = [USED, UNUSED, SILENT, &VARIABLES].concat();
+                    let help = match known::nearest(name.as_bytes(), all.into_iter()) {
+                        _ if KEYS.iter().any(|key| key.name == name) => {
+                            "it belongs in the section [ autofs ]".to_owned()
+                        }
+                        Some(near) => format!("did you mean {near}?"),
+                        None => "the settings of [ amd ] are listed in autofs.conf(5)".to_owned(),
+                    };
                     return Some(setting.name_error("conf::unknown-key", message).help(help).into_warning());
                 }
             },

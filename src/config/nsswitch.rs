@@ -165,7 +165,14 @@ impl<'a> Line<'a> {
             let kind = service(word);
             known = kind.is_some();
             match kind {
-                Some(kind) => services.push(Service { kind, actions: Vec::new() }),
+                Some(kind) => {
+                    if services.iter().any(|service| service.kind == kind) {
+                        let message = format!("the service \"{}\" stands here twice", Escaped::start_of(word));
+                        let d = Diagnostic::warning("nsswitch::twice", self.place(start), message).length(word.len());
+                        warnings.push(d.help("remove one of the two").excerpt(self.text));
+                    }
+                    services.push(Service { kind, actions: Vec::new() });
+                }
                 None => {
                     let message = format!("ignored unsupported autofs nsswitch source \"{}\"", Escaped::start_of(word));
                     let d = Diagnostic::warning("nsswitch::service", self.place(start), message).length(word.len());

@@ -72,9 +72,11 @@ impl AutofsConf {
                 None if !foreign => {
                     let message = format!("unknown setting \"{}\" is ignored", Escaped::start_of(name.as_bytes()));
                     let near = known::nearest(name.as_bytes(), KEYS.iter().map(|key| key.name));
-                    let help = near.map_or("the settings are listed in autofs.conf(5)".to_owned(), |near| {
-                        format!("did you mean {near}?")
-                    });
+                    let help = match near {
+                        _ if super::amd::is_setting(name) => "it belongs in the section [ amd ]".to_owned(),
+                        Some(near) => format!("did you mean {near}?"),
+                        None => "the settings are listed in autofs.conf(5)".to_owned(),
+                    };
                     Some(setting.name_error("conf::unknown-key", message).help(help).into_warning())
                 }
                 _ => None,

@@ -128,7 +128,14 @@ fn mount_point(line: &Line<'_>) -> Result<Vec<u8>, Diagnostic> {
         return error(at, "control character in a mount point", "mount points are plain text");
     }
     let is_location = raw.first() != Some(&b'/') && raw.windows(2).any(|pair| pair == b":/");
-    let help_for = |help| if is_location { LOCATION_FIRST } else { help };
+    let help_for = |help| match () {
+        () if is_location => LOCATION_FIRST,
+        () if matches!(&**raw, b"include" | b"#include" | b"+include") => {
+            "write + and the name of the map: +/etc/auto.other"
+        }
+        () if &**raw == b"*" => "this looks like a line of a map: a master map names mount points and their maps",
+        () => help,
+    };
     checked_mount_point(&unquote(raw)).or_else(|(message, help)| error(0, message, help_for(help)))
 }
 

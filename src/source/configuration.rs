@@ -146,14 +146,22 @@ impl Reader<'_> {
 /// # Errors
 /// It is not one, or cannot be read.
 pub fn read(file: &Path) -> io::Result<Vec<u8>> {
+    read_up_to(file, LONGEST)
+}
+
+/// Reads `file` without triggering mounts.
+///
+/// # Errors
+/// Returns an error if the file cannot be read, is not a regular file or is longer than `longest` bytes.
+pub fn read_up_to(file: &Path, longest: u64) -> io::Result<Vec<u8>> {
     let opened = path::open_to_read(file)?;
     if !path::fstat(opened.as_fd())?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
     let mut text = Vec::new();
-    opened.take(LONGEST + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > LONGEST {
-        return Err(io::Error::other(format!("longer than {LONGEST} bytes")));
+    opened.take(longest + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > longest {
+        return Err(io::Error::other(format!("longer than {longest} bytes")));
     }
     Ok(text)
 }

@@ -270,8 +270,7 @@ impl<'a> Lines<'a> {
         }
         if line.entry.is_empty() {
             let message = format!("key {} without an entry", quoted(&line.key));
-            let help = "write the entry on the same line, or end the line with a backslash and go on in the next";
-            return Err(line.key_error("line::no-entry", 0..line.key.len(), message).help(help));
+            return Err(line.key_error("line::no-entry", 0..line.key.len(), message).help(without_entry(&line.key)));
         }
         let spoiled = self.skip_indented().then(|| {
             let message = format!(
@@ -342,6 +341,28 @@ impl Line<'_> {
 
 fn quoted(bytes: &[u8]) -> String {
     format!("\"{}\"", Escaped::start_of(bytes))
+}
+
+/// Returns what to write in place of a key that has no entry.
+fn without_entry(key: &[u8]) -> String {
+    let include =
+        [&b"dir:/"[..], b"file:/", b"yp:", b"nis:", b"ldap:", b"sss:"].iter().any(|kind| key.starts_with(kind));
+    if include {
+        return format!("write +{} to include it", Escaped::start_of(key));
+    }
+    // A colon or an equals sign in the place of the blank.
+    let at = key.iter().position(|b| b":=".contains(b)).filter(|&at| at > 0);
+    let parts = at.and_then(|at| Some((key.get(..at)?, key.get(at + 1..)?)));
+    let is_map = |rest: &[u8]| {
+        let is_mount_point = key.starts_with(b"/") && rest.starts_with(b"/");
+        is_mount_point || memchr::memmem::find(rest, b":/").is_some()
+    };
+    match parts {
+        Some((key, entry)) if is_map(entry) => {
+            format!("a blank stands behind the key: write {} {}", Escaped::start_of(key), Escaped::start_of(entry))
+        }
+        _ => "write the entry on the same line, or end the line with a backslash and go on in the next".to_owned(),
+    }
 }
 
 /// Tells whether a byte separates key and entry: a carriage return does not.

@@ -66,8 +66,18 @@ pub fn lines(text: &[u8], file: &Arc<Path>) -> Lines {
             other => {
                 let error =
                     source.error("toml::unknown", key.span(), format!("unknown key \"{}\"", Escaped(other.as_bytes())));
-                Err(error.help(match known::nearest(other.as_bytes(), TOP.split(' ')) {
+                let is_entry = matches!(value.get_ref(), DeValue::String(text) if text.contains(":/"));
+                let near = match other.to_ascii_lowercase().as_str() {
+                    "entry" | "keys" | "map" => Some("entries"),
+                    "default" => Some("defaults"),
+                    lower if lower != other && TOP.split(' ').any(|word| word == lower) => {
+                        TOP.split(' ').find(|word| *word == lower)
+                    }
+                    _ => known::nearest(other.as_bytes(), TOP.split(' ')),
+                };
+                Err(error.help(match near {
                     Some(near) => format!("did you mean {near}?"),
+                    None if is_entry => "write [entries] in the line before the first entry".to_owned(),
                     None => "a map has the tables [defaults] and [entries], and the list include".to_owned(),
                 }))
             }

@@ -568,7 +568,10 @@ mod tests {
             ("path = \"/x\"\nmap = \"file\"\n", "6:7: a type without a map: write map = "),
             ("path = \"/x\"\nmap = \"dir:/y\"\n", "6:7: a directory is no map: write include = "),
             ("path = \"/x\"\nmap = \"-xfn\"\n", "6:7: built-in map \"-xfn\" is not supported: "),
-            ("path = \"/x\"\nmap = \"y\"\ntimeout = \"5m\"\n", "7:11: invalid type: string \"5m\": expected u64"),
+            (
+                "path = \"/x\"\nmap = \"y\"\ntimeout = \"5m\"\n",
+                "7:11: invalid type: string \"5m\": expected a whole number, 0 or more",
+            ),
             ("path = \"/x\"\nmap = \"y\"\nmode = 755\n", "7:8: invalid mode: expected a string of octal digits"),
             ("path = \"/x\"\nmap = \"y\"\nowner = \"a b\"\n", "7:9: invalid user or group \"a b\": write a name "),
             ("path = \"/x\"\nmap = \"y\"\nrequires = [\"a\"]\n", "7:13: a mount point cannot require \"a\": write "),

@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 
 use crate::map::known;
-use crate::text::{Diagnostic, Position};
+use crate::text::{Diagnostic, Escaped, Position};
 
 /// The text of a file.
 #[derive(Debug, Clone, Copy)]
@@ -62,9 +62,11 @@ impl<'a> Source<'a> {
         // The reader's message is one sentence over several lines, or with what was expected behind a comma.
         let message = error.message().trim().replace('\n', ", ");
         let (what, expected) = match message.split_once(", expected ") {
-            Some((what, expected)) => (what, format!("expected {expected}")),
+            Some((what, expected)) => (what, plain(expected)),
+            None if message == "duplicate key" => (message.as_str(), "remove one of the two".to_owned()),
             None => (message.as_str(), "see autofs.toml(5)".to_owned()),
         };
+        let expected = self.written(what, error.span()).unwrap_or(expected);
         let help = match meant(what, &expected) {
             Some(near) => format!("did you mean {near}? {expected}"),
             None => expected,
@@ -72,6 +74,28 @@ impl<'a> Source<'a> {
         // The reader repeats what is written in the file, however long.
         let what = what.char_indices().nth(200).map_or(what, |(n, _)| what.get(..n).unwrap_or(what));
         self.error("toml::syntax", error.span().unwrap_or(at), what).help(help)
+    }
+
+    /// Returns what to write in place of a word without the quotes that it needs.
+    fn written(&self, what: &str, at: Option<Range<usize>>) -> Option<String> {
+        let start = at?.start;
+        let rest = self.text.get(start..)?;
+        let line = rest.split(|&b| b == b'\n').next()?;
+        let quoted =
+            |word: &[u8]| format!("\"{}\"", Escaped::start_of(word.trim_ascii()).to_string().trim_matches('"'));
+        match what {
+            "string values must be quoted" => {
+                let word = line.split(|b| b"#,]}".contains(b)).next().filter(|word| !word.trim_ascii().is_empty())?;
+                Some(format!("write {}", quoted(word)))
+            }
+            "invalid unquoted key" => {
+                let from = memchr::memrchr(b'\n', self.text.get(..start)?).map_or(0, |n| n + 1);
+                let key = self.text.get(from..start + line.len())?.split(|&b| b == b'=').next()?;
+                Some(format!("write {} with quotes: only letters, digits, - and _ go without", quoted(key)))
+            }
+            "key with no value" if line.starts_with(b":") => Some("write = in place of the colon".to_owned()),
+            _ => None,
+        }
     }
 
     /// Reads `value`.
@@ -86,8 +110,28 @@ impl<'a> Source<'a> {
 
 /// Returns which of the words that were expected was probably meant. The reader shows all words between backticks.
 fn meant<'a>(what: &str, expected: &'a str) -> Option<&'a str> {
-    let word = what.strip_prefix("unknown ")?.split('`').nth(1)?;
-    known::nearest(word.as_bytes(), expected.split('`').skip(1).step_by(2))
+    let word = what.strip_prefix("unknown ")?.split('`').nth(1)?.to_ascii_lowercase();
+    let known = || expected.split('`').skip(1).step_by(2);
+    let other = match &*word {
+        "location" | "locations" | "src" | "server" | "device" | "export" | "target" | "url" => "source",
+        "fstype" | "vfstype" | "fs" => "type",
+        "opts" | "mount_options" => "options",
+        "mountpoint" | "mount_point" | "dir" => "path",
+        word => word,
+    };
+    known().find(|known| *known == other).or_else(|| known::nearest(word.as_bytes(), known()))
+}
+
+/// Returns what the reader expects, in words that do not need to be known from TOML or Rust.
+fn plain(expected: &str) -> String {
+    match expected {
+        "a sequence" => "expected a list, as in [\"one\", \"two\"]".to_owned(),
+        "a map" => "expected a table, as in { NAME = \"VALUE\" }".to_owned(),
+        "u64" | "u32" => "expected a whole number, 0 or more".to_owned(),
+        "a boolean" => "expected true or false".to_owned(),
+        "nothing" => "write the number without it".to_owned(),
+        expected => format!("expected {expected}"),
+    }
 }
 
 /// Returns the positions of the elements of a list.

@@ -1,6 +1,6 @@
 //! Files of a directory of master maps that are not read because of their names.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::sys::path;
 use crate::text::{Diagnostic, Escaped, Position};
@@ -24,6 +24,22 @@ const SET_ASIDE: [&str; 16] = [
     ".swp",
     ".example",
 ];
+
+/// Warns of the directory for drop-ins beside `master` if it has some, and none of `inputs` is that directory.
+pub(super) fn not_included(master: &Path, inputs: &[PathBuf]) -> Option<Diagnostic> {
+    let name = master.file_name()?.to_str().filter(|name| matches!(*name, "auto.master" | "auto_master"))?;
+    let directory = master.with_file_name(format!("{name}.d"));
+    if inputs.iter().any(|input| input.starts_with(&directory)) {
+        return None;
+    }
+    let opened = path::open(&directory).ok()?;
+    let names = path::names(std::os::fd::AsFd::as_fd(&opened)).ok()?;
+    let first = names.iter().filter(|name| name.ends_with(b".autofs") && !name.starts_with(b".")).min()?;
+    let message =
+        format!("{}/{} is not read: no line includes the directory", Escaped::path(&directory), Escaped(first));
+    let help = format!("write +dir:{} into the master map", Escaped::path(&directory));
+    Some(Diagnostic::warning("master::ignored-file", Position::whole(master), message).help(help))
+}
 
 /// Warns of files of `directory` that look like master maps and do not end in `.autofs`.
 pub(super) fn ignored(directory: &Path) -> Vec<Diagnostic> {

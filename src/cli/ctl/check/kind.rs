@@ -50,7 +50,7 @@ impl Kind {
             Self::LdapAuth
         } else if name.ends_with(b".conf") {
             Self::AutofsConf
-        } else if is_toml && (toml::is_map(text) || toml::master::is_master(text)) {
+        } else if is_toml && (toml::is_map(text) || toml::master::is_master(text) || !is_settings(name, text)) {
             Self::Toml
         } else if is_toml {
             Self::AutofsToml
@@ -58,6 +58,16 @@ impl Kind {
             Self::Sun
         }
     }
+}
+
+/// Returns whether a file in TOML is autofs.toml, by its name or by one of its tables.
+fn is_settings(name: &[u8], text: &[u8]) -> bool {
+    const TABLES: &str = "mount deadlines limits exit log security helpers programs wildcards cache mount_points";
+    name == b"autofs.toml"
+        || text.split(|&b| b == b'\n').any(|line| {
+            let word = line.strip_prefix(b"[").unwrap_or_default().split(|&b| b == b']').next().unwrap_or_default();
+            TABLES.split(' ').any(|table| table.as_bytes() == word.trim_ascii())
+        })
 }
 
 #[cfg(test)]
@@ -72,6 +82,8 @@ mod tests {
         assert_eq!(of("/etc/autofs_ldap_auth.conf", ""), Kind::LdapAuth);
         assert_eq!(of("/etc/fstab", ""), Kind::Fstab);
         assert_eq!(of("/etc/autofs.toml", "[limits]\nmounts = 5\n"), Kind::AutofsToml);
+        assert_eq!(of("/etc/other.toml", "# x\n[limits]\nmounts = 5\n"), Kind::AutofsToml);
+        assert_eq!(of("/etc/home.toml", "[entry]\na = \"h:/a\"\n"), Kind::Toml);
         assert_eq!(of("/etc/home.toml", "[entries]\na = \"h:/a\"\n"), Kind::Toml);
         assert_eq!(of("/etc/auto.home", "[entries]\n"), Kind::Sun);
     }

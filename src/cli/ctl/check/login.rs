@@ -1,5 +1,7 @@
 //! `autofs_ldap_auth.conf`: how to log in to LDAP servers. It holds passwords, so no line of it is shown.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,6 +38,7 @@ pub(super) fn content(text: &[u8], file: &Arc<Path>) -> Vec<Diagnostic> {
         let help = help.unwrap_or_else(|| "see autofs_ldap_auth.conf(5); until then no LDAP map is read".to_owned());
         found.push(Diagnostic::error("login::syntax", at(name), error.to_string()).help(help));
     }
+    found.extend(form(text, file));
     let names = auth::attribute_names(text);
     for name in &names {
         if ATTRIBUTES.split(' ').any(|known| known.as_bytes() == name) {
@@ -47,12 +50,89 @@ pub(super) fn content(text: &[u8], file: &Arc<Path>) -> Vec<Diagnostic> {
         found.push(Diagnostic::warning("login::attribute", at(name), message).help(help).length(name.len()));
     }
     let has = |name: &[u8]| names.iter().any(|known| known == name);
+    for (n, name) in names.iter().enumerate() {
+        if names.iter().take(n).any(|earlier| earlier == name) {
+            let message = format!("the attribute {} stands here twice", Escaped::start_of(name));
+            let help = "automount(8) of autofs then refuses the file: remove one of the two";
+            found.push(Diagnostic::warning("login::form", at(name), message).help(help).length(name.len()));
+        }
+    }
+    if has(b"secret") && has(b"encoded_secret") {
+        let message = "secret is ignored beside encoded_secret";
+        let d = Diagnostic::warning("login::unused", at(b"secret"), message).length(6);
+        found.push(d.help("remove one of the two"));
+    }
+    if let Ok(auth) = Auth::parse(text) {
+        if auth.tls_required && !auth.use_tls {
+            let message = "tlsrequired without usetls: a connection is never encrypted, and so never used";
+            let help = "write usetls=\"yes\", unless all servers are ldaps://";
+            found.push(Diagnostic::warning("login::unused", at(b"tlsrequired"), message).help(help).length(11));
+        }
+        let files = [
+            ("credentialcache", &auth.credential_cache),
+            ("external_cert", &auth.certificate),
+            ("external_key", &auth.certificate_key),
+        ];
+        for (name, value) in files {
+            let Some(value) = value.as_deref() else { continue };
+            let value = value.strip_prefix(b"FILE:").unwrap_or(value);
+            let named = Path::new(OsStr::from_bytes(value));
+            if named.is_absolute() && path::stat(named).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+                let message = format!("there is no file {}", Escaped::path(named));
+                let help = "until it is there, a login fails";
+                let d = Diagnostic::warning("login::no-file", at(name.as_bytes()), message).help(help);
+                found.push(d.length(name.len()));
+            }
+        }
+    }
     if has(b"authtype") && !has(b"authrequired") {
         let message = "authtype is ignored without authrequired";
         let help = "write authrequired=\"yes\" for a login";
         found.push(Diagnostic::warning("login::unused", at(b"authtype"), message).help(help).length(8));
     }
     found
+}
+
+/// Warns of what makes the file no XML. The daemon reads it nevertheless, automount(8) of autofs does not.
+fn form(text: &[u8], file: &Arc<Path>) -> Option<Diagnostic> {
+    const ELEMENT: &[u8] = b"autofs_ldap_sasl_conf";
+    let warn = |at: Position, message: &str, help: &str| {
+        Some(Diagnostic::warning("login::form", at, message).help(help.to_owned()))
+    };
+    if text.trim_ascii().is_empty() {
+        let help = "write <autofs_ldap_sasl_conf usetls=\"no\" authrequired=\"no\" />";
+        return warn(Position::whole(file), "the file is empty: LDAP servers are asked without a login", help);
+    }
+    Auth::parse(text).ok()?;
+    let start = memchr::memmem::find(text, &[b"<", ELEMENT].concat())? + 1;
+    // The end of the element, outside of quotes.
+    let (mut quote, mut end) = (None, None);
+    for (at, &b) in text.iter().enumerate().skip(start) {
+        match (quote, b) {
+            (Some(open), b) if open == b => quote = None,
+            (Some(_), b'<') => {
+                let help = "write &lt; for the character; automount(8) of autofs refuses the file";
+                return warn(place_of(text, file, at), "a < in a value", help);
+            }
+            (None, b'"' | b'\'') => quote = Some(b),
+            (None, b'>') => {
+                end = Some(at);
+                break;
+            }
+            _ => {}
+        }
+    }
+    let end = end?;
+    let rest = text.get(end + 1..)?;
+    let is_closed = text.get(..end)?.ends_with(b"/");
+    let closing = [b"</", ELEMENT].concat();
+    if !is_closed && memchr::memmem::find(rest, &closing).is_none() {
+        let help = "write /> at the end of the element; automount(8) of autofs refuses the file";
+        return warn(place_of(text, file, end), "the element is not closed", help);
+    }
+    let again = memchr::memmem::find(rest, &[b"<", ELEMENT].concat())?;
+    let help = "only the first one is read; automount(8) of autofs refuses the file";
+    warn(place_of(text, file, end + 1 + again), "a second element", help)
 }
 
 const ATTRIBUTES: &str = "usetls tlsrequired authrequired authtype user secret encoded_secret clientprinc \
@@ -73,7 +153,14 @@ fn place(text: &[u8], file: &Arc<Path>, name: &[u8]) -> Position {
         let before = at.checked_sub(1).and_then(|at| text.get(at)).is_some_and(is_word);
         !before && !text.get(at + name.len()).is_some_and(is_word)
     };
-    let Some(at) = memchr::memmem::find_iter(text, name).find(is_whole) else { return Position::new(file, 1, 1) };
+    match memchr::memmem::find_iter(text, name).find(is_whole) {
+        Some(at) => place_of(text, file, at),
+        None => Position::new(file, 1, 1),
+    }
+}
+
+/// Returns the position of the byte `at`.
+fn place_of(text: &[u8], file: &Arc<Path>, at: usize) -> Position {
     let before = text.get(..at).unwrap_or_default();
     let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
     let column = before.iter().rev().take_while(|&&b| b != b'\n').count() + 1;

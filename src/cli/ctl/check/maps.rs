@@ -1,6 +1,6 @@
 //! The maps of a check: every entry is read and a plan made of it, as for a request of some user.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,11 @@ use super::requirements::Requirements;
 use super::{fstab, lint, permissions};
 use crate::cli::reading::Reader;
 use crate::map::{
-    Body, Format, Macros, MasterOptions, OptionList, Scope, SourceKind, SourceSpec, Table, User, amd, reader,
+    self, Body, Format, Macros, MasterEntry, MasterOptions, OptionList, Scope, SourceKind, SourceSpec, Table, User,
+    amd, reader, toml,
 };
 use crate::plan::{self, Action, External, Host, MountedBy, Plan};
-use crate::source::configuration::{self, Configuration};
+use crate::source::configuration::Configuration;
 use crate::source::{self, Answer, Entries, Found, MapSource, Mode};
 use crate::sys::path;
 use crate::text::{Diagnostic, Escaped, Position};
@@ -43,6 +44,8 @@ pub(super) struct Maps<'a> {
     examined: HashSet<Arc<Path>>,
     /// The indirect mount points, and where the master map names them.
     mount_points: Vec<(Vec<u8>, Position)>,
+    /// The keys of direct maps, and where each stands first.
+    direct_keys: HashMap<Vec<u8>, Position>,
     /// Paths that entries require.
     requirements: Requirements,
     /// Whether a file is looked at without the master map that names it.
@@ -64,6 +67,7 @@ impl<'a> Maps<'a> {
             seen: HashSet::new(),
             examined: HashSet::new(),
             mount_points: Vec::new(),
+            direct_keys: HashMap::new(),
             requirements: Requirements::default(),
             is_alone: false,
         }
@@ -76,8 +80,18 @@ impl<'a> Maps<'a> {
         self.report.extend(lint::nested(&self.mount_points));
         self.report.extend(lint::in_the_way(&self.mount_points));
         self.report.extend(lint::unusual(&self.mount_points));
+        let mut direct: Vec<&MasterEntry> = Vec::new();
+        for entry in &table.direct {
+            if let Some(first) = direct.iter().find(|first| first.source == entry.source) {
+                let message = "the same direct map a second time has no effect";
+                let help = format!("{} comes first; remove one of the two", first.place);
+                self.report.push(Diagnostic::warning("master::no-effect", entry.place.clone(), message).help(help));
+            }
+            direct.push(entry);
+        }
         for entry in table.indirect.iter().chain(&table.direct) {
             self.report.extend(permissions::owner(entry));
+            self.parts(entry);
             self.want(Wanted {
                 spec: entry.source.clone(),
                 mode: if entry.direct { Mode::Direct } else { Mode::Indirect },
@@ -88,6 +102,17 @@ impl<'a> Maps<'a> {
         }
         self.run();
         self.report.extend(self.requirements.circles());
+    }
+
+    /// Warns of parts of a multi map that cannot be read.
+    fn parts(&mut self, entry: &MasterEntry) {
+        let mode = if entry.direct { Mode::Direct } else { Mode::Indirect };
+        for (part, _) in &entry.source.parts {
+            let source = self.reader.open(part, mode);
+            if let Err(error) = self.reader.entries(&*source).0 {
+                self.report.push(Diagnostic::warning("map::unusable", entry.place.clone(), error.to_string()));
+            }
+        }
     }
 
     /// One file.
@@ -123,6 +148,12 @@ impl<'a> Maps<'a> {
             let (entries, diagnostics) = self.reader.entries(&*source);
             match entries {
                 Ok(entries) => {
+                    if wanted.spec.format == Some(Format::Fstab) && !self.is_alone && entries.keys().is_empty() {
+                        let message = "no line of the table is automounted";
+                        let help = "add the option x-autofs.automount, and noauto, to those that should be";
+                        let place = wanted.place.clone();
+                        self.report.push(Diagnostic::warning("fstab::none", place, message).help(help));
+                    }
                     if wanted.spec.format == Some(Format::Fstab) {
                         self.report.extend(fstab::also_systemd(&self.configuration.names.path(&wanted.spec.name)));
                     }
@@ -143,8 +174,16 @@ impl<'a> Maps<'a> {
                             wanted.at != point && wanted.at.starts_with(point)
                         })
                         && is_file(&wanted.at);
-                    let help = "a line begins with the mount point, and the map follows";
-                    self.report.push(if is_swapped { d.help(help) } else { d });
+                    let named = self.configuration.names.path(&wanted.spec.name);
+                    let is_text = wanted.spec.kind == Some(SourceKind::Program)
+                        && path::stat(&named).is_ok_and(|stat| stat.is_file() && !stat.is_executable());
+                    let shown = Escaped::path(&named);
+                    let help = match () {
+                        () if is_swapped => "a line begins with the mount point, and the map follows".to_owned(),
+                        () if is_text => format!("chmod +x {shown}; or write file:{shown} if it is no program"),
+                        () => String::new(),
+                    };
+                    self.report.push(if help.is_empty() { d } else { d.help(help) });
                 }
             }
         }
@@ -180,12 +219,11 @@ impl<'a> Maps<'a> {
 
     /// Looks for what works in a map file, but was probably meant in another way.
     fn examine(&mut self, wanted: &Wanted, file: &Arc<Path>) {
-        let is_sun = matches!(wanted.spec.format, None | Some(Format::Sun));
-        if !is_sun || !self.examined.insert(Arc::clone(file)) || !path::stat(file).is_ok_and(|stat| stat.is_file()) {
+        if !self.examined.insert(Arc::clone(file)) || !path::stat(file).is_ok_and(|stat| stat.is_file()) {
             return;
         }
         self.report.extend(permissions::of(file, &wanted.spec));
-        let Ok(text) = configuration::read(file) else { return };
+        let Ok(text) = super::read(file) else { return };
         if text.starts_with(b"#!") {
             self.report.extend(permissions::interpreter(&text, file, |path| self.is_missing(path)));
             return;
@@ -201,8 +239,38 @@ impl<'a> Maps<'a> {
             is_variable: &|name| scope.lookup(name).is_some(),
             mount_points: &self.mount_points,
         };
-        self.report.extend(lint::whole(&text, file));
-        self.report.extend(lint::map(&map));
+        let found = match wanted.spec.format {
+            None | Some(Format::Sun) => [lint::whole(&text, file), lint::map(&map)].concat(),
+            Some(Format::Amd) => [lint::whole(&text, file), lint::amd::map(&map)].concat(),
+            Some(Format::Toml) => translated(&map, toml::lines(&text, file)),
+            Some(Format::Fstab) => {
+                let found = [fstab::misspelt(&text, file), translated(&map, map::fstab::lines(&text, file))];
+                found.concat()
+            }
+            Some(Format::Hesiod) => Vec::new(),
+        };
+        self.report.extend(found);
+        let is_sun = matches!(wanted.spec.format, None | Some(Format::Sun));
+        if wanted.mode == Mode::Direct && is_sun && !self.is_alone {
+            self.taken(&text, file);
+        }
+    }
+
+    /// Warns of keys of a direct map that another direct map has: only the first one is used.
+    fn taken(&mut self, text: &[u8], file: &Arc<Path>) {
+        for line in crate::text::lines(text, file).flatten().filter(|line| !line.is_include()) {
+            let Ok(key) = map::key::unescape(&line.key) else { continue };
+            let Some(place) = self.direct_keys.get(&*key) else {
+                self.direct_keys.insert(key.into_owned(), line.key_place());
+                continue;
+            };
+            if place.file == *file {
+                continue;
+            }
+            let message = format!("the key \"{}\" a second time is never used", Escaped::start_of(&key));
+            let d = line.key_error("map::shadowed", 0..line.key.len(), message).into_warning();
+            self.report.push(d.help(format!("{place} comes first; remove one of the two")));
+        }
     }
 
     /// Reads an entry and makes a plan of it, as the daemon would for a request.
@@ -346,6 +414,19 @@ impl<'a> Maps<'a> {
             self.submounts(offset, place);
         }
     }
+}
+
+/// Examines a map that is read as lines in Sun format. The findings are at the keys of the lines.
+fn translated(map: &lint::Map<'_>, lines: toml::Lines) -> Vec<Diagnostic> {
+    let map = lint::Map { text: &lines.text, ..*map };
+    let own = |d: &Diagnostic| ["options::", "location::", "sun::"].iter().any(|area| d.code.starts_with(area));
+    let at = |mut d: Diagnostic| {
+        let number = usize::try_from(d.place.line).ok()?.checked_sub(1)?;
+        d.place = lines.places.get(number)?.clone();
+        (d.excerpt, d.length) = (None, 0);
+        Some(d)
+    };
+    lint::map(&map).into_iter().filter(own).filter_map(at).collect()
 }
 
 /// A user for whom the entries are expanded.

@@ -1,12 +1,14 @@
 //! `autofsctl check`: reads the whole configuration, or some files of it, and shows everything that is wrong.
 
 pub(super) mod codes;
+mod conf;
 mod drop_ins;
 mod fstab;
 mod kind;
 mod lint;
 mod login;
 mod maps;
+mod native;
 mod permissions;
 mod probe;
 mod report;
@@ -108,6 +110,14 @@ pub(super) fn check(session: &Session, arguments: &Arguments) -> Result<Exit, Cl
     Ok(if report.errors() > 0 || report.has_failed() || is_denied { Exit::No } else { Exit::Yes })
 }
 
+/// Bytes of a file at most: those of a map of a million keys.
+const LONGEST: u64 = 128 << 20;
+
+/// Reads a file of any kind.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    configuration::read_up_to(file, LONGEST)
+}
+
 /// The name of standard input.
 const STDIN: &str = "-";
 
@@ -158,10 +168,19 @@ impl Check {
         self.report.extend(diagnostics);
         for file in configuration::FILES {
             self.count(Path::new(file));
+            let path = Path::new(file);
             if file.ends_with("nsswitch.conf") {
-                self.services(Path::new(file));
-            } else if file == configuration::INIT_CONF {
-                self.report.extend(service::options(Path::new(file)));
+                self.services(path);
+                continue;
+            }
+            if file == configuration::INIT_CONF {
+                self.report.extend(service::options(path));
+            }
+            let Ok(text) = read(path) else { continue };
+            if file == configuration::AUTOFS_TOML {
+                self.report.extend(native::file(&text, &path.into()));
+            } else {
+                self.report.extend(conf::file(&text, &path.into()));
             }
         }
         if let Some(file) = configuration.conf.autofs.auth_conf_file.as_deref() {
@@ -186,7 +205,7 @@ impl Check {
             self.master(file.as_os_str().as_encoded_bytes(), false);
             return;
         }
-        let text = match configuration::read(&file) {
+        let text = match read(&file) {
             Ok(text) => text,
             Err(error) => {
                 let place = Position::whole(&file);
@@ -208,10 +227,16 @@ impl Check {
                 self.services(&file);
                 Names::parse(&text, &shared).map_or_else(|error| vec![error], |(_, diagnostics)| diagnostics)
             }
-            Kind::AutofsConf => AutofsConf::read(Some((&shared, &text)), None, |_| None).1,
+            Kind::AutofsConf => {
+                self.report.extend(conf::file(&text, &shared));
+                AutofsConf::read(Some((&shared, &text)), None, |_| None).1
+            }
             Kind::LdapAuth if kind.is_some() => login::content(&text, &shared),
             Kind::LdapAuth => login::file(&file, &text),
-            Kind::AutofsToml => Native::parse(&text, &shared).map_or_else(|errors| errors, |(_, said)| said),
+            Kind::AutofsToml => {
+                self.report.extend(native::file(&text, &shared));
+                Native::parse(&text, &shared).map_or_else(|errors| errors, |(_, said)| said)
+            }
             Kind::Toml if toml::master::is_master(&text) => {
                 let name = [b"file,toml:", file.as_os_str().as_encoded_bytes()].concat();
                 return self.master(&name, false);
@@ -247,6 +272,7 @@ impl Check {
         self.report.extend(master.diagnostics);
         for input in &inputs {
             self.input(input);
+            self.report.extend(drop_ins::not_included(input, &inputs));
         }
         Maps::new(&self.reader, &self.configuration, &mut self.report).table(&master.table);
         if probe {
@@ -262,7 +288,7 @@ impl Check {
             self.report.extend(drop_ins::ignored(input));
             return;
         }
-        let Ok(text) = configuration::read(input) else { return };
+        let Ok(text) = read(input) else { return };
         if toml::master::is_named(input) || toml::master::is_master(&text) {
             return;
         }
@@ -275,7 +301,7 @@ impl Check {
 
     /// Warns of a second line for automount in nsswitch.conf, and of one whose keyword is misspelt.
     fn services(&mut self, file: &Path) {
-        let Ok(text) = configuration::read(file) else { return };
+        let Ok(text) = read(file) else { return };
         let file: Arc<Path> = file.into();
         self.report.extend(text.split(|&b| b == b'\n').zip(1..).filter_map(|(line, n)| keyword(line, n, &file)));
         let is_automount = |line: &[u8]| line.get(..10).is_some_and(|word| word.eq_ignore_ascii_case(b"automount:"));

@@ -81,9 +81,17 @@ pub(super) fn cache(directory: &Path, file: &Path) -> Option<Diagnostic> {
 /// Warns of a script whose interpreter does not exist, as `is_missing` says.
 pub(super) fn interpreter(text: &[u8], file: &Arc<Path>, is_missing: impl Fn(&Path) -> bool) -> Option<Diagnostic> {
     let first = text.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
-    let program = first.trim_ascii_start().split(u8::is_ascii_whitespace).next()?;
+    let mut words = first.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let mut program = words.next()?;
     let ends_badly = first.ends_with(b"\r");
-    if !ends_badly && !is_missing(Path::new(OsStr::from_bytes(program))) {
+    let is_found = |program: &[u8]| !is_missing(Path::new(OsStr::from_bytes(program)));
+    let mut is_there = is_found(program);
+    if let Some(name) = words.next().filter(|name| program.ends_with(b"/env") && is_there && is_plain(name)) {
+        let path = [&b"/usr/local/bin/"[..], b"/usr/bin/", b"/bin/", b"/usr/local/sbin/", b"/usr/sbin/", b"/sbin/"];
+        program = name;
+        is_there = path.iter().any(|directory| is_found(&[directory, name].concat()));
+    }
+    if !ends_badly && is_there {
         return None;
     }
     let (message, help) = if ends_badly {
@@ -100,6 +108,11 @@ pub(super) fn interpreter(text: &[u8], file: &Arc<Path>, is_missing: impl Fn(&Pa
             .help(help)
             .excerpt(text.split(|&b| b == b'\n').next()?),
     )
+}
+
+/// Returns whether a word after env is the name of a program, and neither an option nor a variable.
+fn is_plain(name: &[u8]) -> bool {
+    !name.starts_with(b"-") && memchr::memchr2(b'=', b'/', name).is_none()
 }
 
 fn starts_program(file: &Path) -> bool {

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::probe::{self, Probe};
 use crate::control::Bytes;
-use crate::source::configuration;
 use crate::text::{self, Diagnostic, Escaped, Severity};
 
 /// Diagnostics in the order in which they were found, each once, and the files that were read.
@@ -65,19 +64,24 @@ impl Report {
             self.diagnostics = others;
             locate(&mut of_file, file);
             of_file.sort_by_key(|d| (d.place.line, d.place.column));
-            // One place, one mistake: an error says more than a warning, and of two warnings the one that was found last.
-            let mut best: HashMap<(u32, u32), (Severity, usize)> = HashMap::new();
-            for (at, d) in of_file.iter().enumerate().filter(|(_, d)| d.place.line > 0 && !concerns_the_file(d)) {
-                let known = best.entry((d.place.line, d.place.column)).or_insert((d.severity, at));
-                if d.severity >= known.0 {
-                    *known = (d.severity, at);
+            // Of warnings at one place from one area, the one that was found last says most.
+            let mut last: HashMap<(u32, u32, &str), usize> = HashMap::new();
+            let mut wrong: HashSet<(u32, u32)> = HashSet::new();
+            for (at, d) in of_file.iter().enumerate().filter(|(_, d)| d.place.line > 0) {
+                let place = (d.place.line, d.place.column);
+                if d.severity == Severity::Error {
+                    wrong.insert(place);
+                } else if !concerns_the_file(d) {
+                    last.insert((place.0, place.1, area(d.code)), at);
                 }
             }
-            let kept: HashSet<usize> = best.into_values().map(|(_, at)| at).collect();
+            let kept: HashSet<usize> = last.into_values().collect();
             let mut at = 0..;
             of_file.retain(|d| {
                 let at = at.next().unwrap_or_default();
-                d.place.line == 0 || d.severity == Severity::Error || concerns_the_file(d) || kept.contains(&at)
+                let is_told = d.code == "text::typographic" && wrong.contains(&(d.place.line, d.place.column));
+                let is_free = d.place.line == 0 || d.severity == Severity::Error || concerns_the_file(d);
+                is_free || (kept.contains(&at) && !is_told)
             });
             arranged.append(&mut of_file);
         }
@@ -158,6 +162,11 @@ impl Report {
     }
 }
 
+/// Returns what a code is about: the word before its colons, but for keys, about which two areas speak.
+fn area(code: &str) -> &str {
+    if code == "map::key" { "key" } else { code.split("::").next().unwrap_or_default() }
+}
+
 /// Returns whether a diagnostic says nothing about the word at its place: it is about all lines, or about the machine.
 fn concerns_the_file(diagnostic: &Diagnostic) -> bool {
     let code = diagnostic.code;
@@ -171,7 +180,7 @@ fn locate(diagnostics: &mut [Diagnostic], file: &Arc<Path>) {
     if pending.is_empty() {
         return;
     }
-    let Ok(content) = configuration::read(file) else { return };
+    let Ok(content) = super::read(file) else { return };
     for line in text::lines(&content, file).flatten() {
         let number = line.entry_place().line;
         if pending.contains(&number) {
@@ -189,7 +198,7 @@ struct Lines(HashMap<Arc<Path>, Option<Vec<u8>>>);
 impl Lines {
     /// Line `number`, from 1.
     fn line(&mut self, file: &Arc<Path>, number: u32) -> Option<Vec<u8>> {
-        let text = self.0.entry(Arc::clone(file)).or_insert_with(|| configuration::read(file).ok()).as_deref()?;
+        let text = self.0.entry(Arc::clone(file)).or_insert_with(|| super::read(file).ok()).as_deref()?;
         let before = usize::try_from(number).ok()?.checked_sub(1)?;
         text.split(|&b| b == b'\n').nth(before).map(<[u8]>::to_vec)
     }

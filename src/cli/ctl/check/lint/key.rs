@@ -56,6 +56,15 @@ pub(super) fn examine(line: &Line<'_>, mode: Mode, found: &mut Vec<Diagnostic>) 
         };
         warn(at..at + 1, "key::pattern", format!("\"{shown}\" is one key and no pattern"), help);
     }
+    let is_list = key.contains(&b'[') && key.contains(&b']') || plain(b'|').is_some();
+    if (plain(b'?').is_some() || is_list) && !key.starts_with(b"\"") {
+        let help = "write a line for each key, or * for all keys".to_owned();
+        warn(0..key.len(), "key::pattern", format!("\"{shown}\" is one key and no pattern"), help);
+    }
+    if let [b'\'', inner @ .., b'\''] = key {
+        let help = format!("write \"{}\"", Escaped::start_of(inner));
+        warn(0..key.len(), "key::quotes", "single quotes are part of the key".to_owned(), help);
+    }
     let separator = key.len() > 1 && key.last().is_some_and(|b| b":=,;".contains(b)) && !key.ends_with(b"\\:");
     if separator {
         let at = key.len() - 1;

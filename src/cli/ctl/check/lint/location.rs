@@ -17,6 +17,7 @@ pub(super) fn examine(line: &Line<'_>, map: &Map<'_>, group: &Group<'_>, found: 
         }
     }
     blanks(line, group, found);
+    ends(line, group, found);
 }
 
 type Found = (std::ops::Range<usize>, String, String);
@@ -46,7 +47,8 @@ fn one(group: &Group<'_>, raw: &[u8], alone: bool) -> Option<Found> {
         return Some((weight, message, "write a number from 0 on in the parentheses: HOST(1)".to_owned()));
     }
     for scheme in [&b"nfs://"[..], b"smb://", b"cifs://", b"file://"] {
-        let Some(rest) = local.strip_prefix(scheme).filter(|_| group.is_nfs() || is_cifs) else { continue };
+        let same = local.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+        let Some(rest) = local.get(scheme.len()..).filter(|_| same && (group.is_nfs() || is_cifs)) else { continue };
         let (host, path) =
             rest.split_at_checked(memchr::memchr(b'/', rest).unwrap_or(rest.len())).unwrap_or((rest, b""));
         let (host, path) = (Escaped::start_of(host), Escaped::start_of(path));
@@ -66,6 +68,20 @@ fn one(group: &Group<'_>, raw: &[u8], alone: bool) -> Option<Found> {
         let message = "a share of a Windows server is not mounted by NFS".to_owned();
         return Some((all, message, format!("write -fstype=cifs {written}: -fstype=cifs {share}")));
     }
+    if let Some(share) = raw.strip_prefix(b"://").filter(|_| is_cifs) {
+        let host = share.strip_suffix(b"/").unwrap_or(share);
+        if !host.contains(&b'/') && !host.contains(&b'$') && !host.contains(&b'\\') {
+            let host = Escaped::start_of(host);
+            return Some((all, "a server without a share".to_owned(), format!("write ://{host}/SHARE")));
+        }
+    }
+    if is_disk(group.fstype()) && local.iter().all(u8::is_ascii_alphanumeric) && looks_like_disk(local) {
+        let name = Escaped::start_of(local);
+        return Some((all, format!("\"{name}\" is no path of a device"), format!("write :/dev/{name}")));
+    }
+    if let Some(found) = group.is_nfs().then(|| host(raw)).flatten() {
+        return Some(found);
+    }
     if is_cifs && !raw.starts_with(b":") {
         let path = memchr::memmem::find(raw, b":/")?;
         let (host, path) = (raw.get(..path)?, raw.get(path + 1..)?);
@@ -79,6 +95,74 @@ fn one(group: &Group<'_>, raw: &[u8], alone: bool) -> Option<Found> {
         return Some((at..at + 2, "two colons".to_owned(), format!("write {text}")));
     }
     None
+}
+
+/// Returns whether a type is mounted from a block device.
+fn is_disk(fstype: &[u8]) -> bool {
+    matches!(
+        fstype,
+        b"ext2" | b"ext3" | b"ext4" | b"xfs" | b"btrfs" | b"vfat" | b"exfat" | b"ntfs" | b"ntfs3" | b"iso9660" | b"udf"
+    )
+}
+
+/// Returns whether a word is the name of a disk or of one of its partitions: sda1, nvme0n1p2, mmcblk0p1, sr0.
+fn looks_like_disk(word: &[u8]) -> bool {
+    let ends = word.last().is_some_and(u8::is_ascii_digit);
+    [&b"sd"[..], b"hd", b"vd", b"nvme", b"mmcblk", b"sr", b"fd", b"md", b"loop", b"cdrom"]
+        .iter()
+        .any(|start| word.starts_with(start) && (ends || word.len() == start.len() + 1 || *word == b"cdrom"[..]))
+}
+
+/// An address in place of a host that cannot be one.
+fn host(raw: &[u8]) -> Option<Found> {
+    let path = memchr::memmem::find(raw, b":/")?;
+    let hosts = raw.get(..path)?;
+    let mut at = 0;
+    for name in hosts.split(|&b| b == b',') {
+        let part = at..at + name.len();
+        at = part.end + 1;
+        let text = std::str::from_utf8(name).ok()?;
+        let numbers: Vec<&str> = text.split('.').collect();
+        let is_dotted =
+            numbers.len() == 4 && numbers.iter().all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+        if is_dotted && text.parse::<std::net::Ipv4Addr>().is_err() {
+            let message = format!("{text} is no address");
+            return Some((part, message, "each of its four numbers is at most 255".to_owned()));
+        }
+        if name.contains(&b':') && text.parse::<std::net::Ipv6Addr>().is_ok() {
+            let rest = Escaped::start_of(raw.get(path..)?);
+            let message = "an address with colons without brackets".to_owned();
+            return Some((part, message, format!("write [{text}]{rest}")));
+        }
+    }
+    let scheme = [&b"nfs"[..], b"nfs3", b"nfs4", b"nfsv4"].into_iter().find(|kind| {
+        raw.strip_prefix(*kind)
+            .and_then(|rest| rest.strip_prefix(b":"))
+            .is_some_and(|rest| rest.contains(&b':') && !rest.starts_with(b"/"))
+    });
+    let kind = scheme?;
+    let rest = Escaped::start_of(raw.get(kind.len() + 1..)?);
+    Some((0..kind.len() + 1, "a type in the location".to_owned(), format!("write -fstype={} {rest}", Escaped(kind))))
+}
+
+/// Warns of a character at the end of a location that ends lines elsewhere, and of a location that stands there twice.
+fn ends(line: &Line<'_>, group: &Group<'_>, found: &mut Vec<Diagnostic>) {
+    let mut seen: Vec<&[u8]> = Vec::new();
+    for word in &group.locations {
+        if let (Some(last @ (b';' | b',')), true) = (word.raw.last(), word.raw.contains(&b'/')) {
+            let at = word.at + word.raw.len() - 1;
+            let plain = Escaped::start_of(word.raw.get(..word.raw.len() - 1).unwrap_or_default());
+            let message = format!("the \"{}\" at the end is part of the path", char::from(*last));
+            let help = format!("write {plain}");
+            found.push(warning(line, Part::Entry(at..at + 1), "location::end", message, help));
+        }
+        if seen.contains(&word.raw) && word.raw.contains(&b':') {
+            let part = word.at..word.at + word.raw.len();
+            let message = "the same location a second time";
+            found.push(warning(line, Part::Entry(part), "location::twice", message, "remove one of the two"));
+        }
+        seen.push(word.raw);
+    }
 }
 
 /// Returns where in a list of hosts parentheses are that hold no number.

@@ -32,15 +32,27 @@ pub(in super::super) fn line(line: &Line<'_>) -> Vec<Diagnostic> {
         }
         return found;
     }
+    point(line, &mut found);
     let mut words = words(&line.entry);
     let Some(map) = words.next() else { return found };
+    let is_ldap = is_ldap(line.entry.get(map.clone()).unwrap_or_default());
     map_word(line, map, &mut found);
+    contradiction(line, &mut found);
     let mut plain = Vec::new();
     let mut value = false;
     for part in words {
         let word = line.entry.get(part.clone()).unwrap_or_default();
         // The reader warns of a typographic dash, and names the option.
         if std::mem::take(&mut value) || !word.is_ascii() {
+            continue;
+        }
+        let is_name = memchr::memchr(b'=', word)
+            .and_then(|at| word.get(..at))
+            .is_some_and(|name| ATTRIBUTES.split(' ').any(|known| known.as_bytes().eq_ignore_ascii_case(name)));
+        if is_ldap && is_name {
+            let message = "a blank in the name of an LDAP map: the rest of it is taken for options of mount";
+            let help = "write ldap://HOST/DN, or ldap:DN, without blanks; one in the DN is written \"\\ \"";
+            found.push(warning(line, Part::Entry(part), "master::ldap", message, help));
             continue;
         }
         if matches!(
@@ -65,6 +77,53 @@ pub(in super::super) fn line(line: &Line<'_>) -> Vec<Diagnostic> {
     }
     option::master(line, &plain, &mut found);
     found
+}
+
+/// Attributes with which a distinguished name begins, or goes on behind a comma.
+const ATTRIBUTES: &str = "ou cn dc nisMapName automountMapName o c l";
+
+/// Returns whether the first word of an entry names a map in LDAP.
+fn is_ldap(map: &[u8]) -> bool {
+    let kind = map.split(|&b| b == b':' || b == b',').next().unwrap_or_default();
+    matches!(kind, b"ldap" | b"ldaps")
+}
+
+/// Warns of a mount point that is probably meant as a pattern, and of one below which nothing can be made.
+fn point(line: &Line<'_>, found: &mut Vec<Diagnostic>) {
+    let key: &[u8] = &line.key;
+    let all = Part::Key(0..key.len());
+    let shown = Escaped::start_of(key);
+    if key.starts_with(b"/") && key.ends_with(b"/*") {
+        let above = Escaped::start_of(key.get(..key.len() - 2).unwrap_or_default());
+        let help = format!("write {above}; the keys of the map are the names below it");
+        found.push(warning(line, all, "master::pattern", "the * is the name of a directory", help));
+    } else if matches!(key, b"/--" | b"/_" | b"/.-" | b"-/") {
+        let message = format!("\"{shown}\" is a directory of that name");
+        found.push(warning(line, all, "master::pattern", message, "did you mean /- for a direct map?"));
+    } else if key.starts_with(b"/proc/") || key.starts_with(b"/sys/") {
+        let message = format!("the directory {shown} cannot be made: the kernel has made what is there");
+        found.push(warning(line, all, "master::in-the-way", message, "choose another mount point"));
+    }
+}
+
+/// Warns of browse beside nobrowse.
+fn contradiction(line: &Line<'_>, found: &mut Vec<Diagnostic>) {
+    let meaning = |word: &[u8]| match word.strip_prefix(b"--").or_else(|| word.strip_prefix(b"-")).unwrap_or(word) {
+        b"browse" | b"ghost" | b"g" => Some(true),
+        b"nobrowse" => Some(false),
+        _ => None,
+    };
+    let mut first = None;
+    for part in words(&line.entry).skip(1) {
+        let word = line.entry.get(part.clone()).unwrap_or_default();
+        let Some(browse) = meaning(word) else { continue };
+        if first.is_some_and(|before| before != browse) {
+            let help = format!("{} counts; remove one of the two", Escaped(word));
+            let message = "browse and nobrowse contradict each other";
+            found.push(warning(line, Part::Entry(part), "options::contradiction", message, help));
+        }
+        first = Some(browse);
+    }
 }
 
 fn is_own(word: &[u8]) -> bool {

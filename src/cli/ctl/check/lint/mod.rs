@@ -3,6 +3,7 @@
 //! Each finding is a warning at the word, with a suggestion. Files that work as intended give no warnings: if both meanings are
 //! likely, nothing is reported.
 
+pub(super) mod amd;
 mod entry;
 mod hidden;
 mod key;

@@ -55,7 +55,8 @@ pub(in super::super) fn planned(fstype: &[u8], options: &[u8], place: &Position)
     let items = items(options, 0);
     let found = file_system(&kind).into_iter().chain(items.iter().filter_map(|item| one(item, fstype)));
     let plain = |help: String| help.replace("-fstype=", "the type ");
-    let misspelt = found.filter(|(_, _, help)| help.starts_with("did you mean"));
+    let is_sure = |(code, _, help): &Finding| help.starts_with("did you mean") || *code == "options::value";
+    let misspelt = found.filter(is_sure).filter(|(_, message, _)| message != "fstype without a type");
     misspelt.map(|(code, message, help)| Diagnostic::warning(code, place.clone(), message).help(plain(help))).collect()
 }
 
@@ -316,11 +317,38 @@ fn wrong_value(item: &Item<'_>, expected: Value) -> Option<Finding> {
     Some(("options::value", format!("{name}={} is no number", Escaped::start_of(value)), help))
 }
 
-/// Examines options with a fixed set of values in NFS and tmpfs.
+/// Examines options with a fixed set of values in NFS, SMB and tmpfs, with permission bits, and with ports.
 fn wrong_word(item: &Item<'_>, fstype: &[u8]) -> Option<Finding> {
     let value = std::str::from_utf8(item.value?).ok().filter(|value| !value.contains(['$', '&']))?;
     let nfs = matches!(fstype, b"nfs" | b"nfs4");
+    let cifs = matches!(fstype, b"cifs" | b"smb3");
     let known: &[&str] = match item.name {
+        b"file_mode" | b"dir_mode" | b"umask" | b"dmask" | b"fmask" | b"mode" => {
+            let is_octal = value.len() <= 5 && value.bytes().all(|b| (b'0'..=b'7').contains(&b));
+            if is_octal || !value.bytes().all(|b| b.is_ascii_digit()) && item.name == b"mode" {
+                return None;
+            }
+            let name = Escaped(item.name);
+            let message = format!("{name}={} is no octal number", Escaped(value.as_bytes()));
+            return Some((
+                "options::value",
+                message,
+                format!("write permission bits as chmod(1) takes them: {name}=0755"),
+            ));
+        }
+        b"port" | b"mountport" if nfs || cifs => {
+            if value.parse::<u16>().is_ok() {
+                return None;
+            }
+            let name = Escaped(item.name);
+            let message = format!("{name}={} is no port", Escaped(value.as_bytes()));
+            return Some(("options::value", message, "ports are numbers up to 65535".to_owned()));
+        }
+        b"vers" if cifs => &["1.0", "2.0", "2.1", "3", "3.0", "3.02", "3.0.2", "3.1.1", "3.11", "default"],
+        b"sec" if cifs => {
+            &["none", "krb5", "krb5i", "ntlm", "ntlmi", "ntlmv2", "ntlmv2i", "ntlmssp", "ntlmsspi", "nontlm"]
+        }
+        b"cache" if cifs => &["none", "strict", "loose", "ro", "singleclient"],
         b"vers" | b"nfsvers" if nfs => &["2", "3", "3.0", "4", "4.0", "4.1", "4.2"],
         b"proto" | b"mountproto" if nfs => &["tcp", "udp", "tcp6", "udp6", "rdma", "rdma6", "auto"],
         b"sec" if nfs => {
@@ -338,7 +366,7 @@ fn wrong_word(item: &Item<'_>, fstype: &[u8]) -> Option<Finding> {
         }
         _ => return None,
     };
-    // Several security flavours may be joined by colons.
+    // Several security flavours of NFS may be joined by colons.
     let wrong = value.split(':').find(|word| !known.contains(word))?;
     let name = Escaped(item.name);
     let help = match known::nearest(wrong.as_bytes(), known.iter().copied()) {

@@ -47,6 +47,14 @@ pub(in super::super) fn whole(text: &[u8], file: &Arc<Path>) -> Vec<Diagnostic> 
             let message = "a no-break blank separates no words";
             warn(number, at + 1, 2, "text::no-break-blank", message, "write a plain blank");
         }
+        let named = start.strip_prefix(b"#include").filter(|rest| rest.first().is_some_and(u8::is_ascii_whitespace));
+        if let Some(path) = named.map(<[u8]>::trim_ascii).filter(|path| matches!(path, [b'/' | b'<' | b'"', ..])) {
+            let path: Vec<u8> = path.iter().copied().filter(|b| !b"<>\"".contains(b)).collect();
+            if !path.contains(&b' ') {
+                let help = format!("write +{}", Escaped::start_of(&path));
+                warn(number, line.len() - start.len() + 1, 8, "text::comment", "#include is a comment", &help);
+            }
+        }
         let before = line.len() - start.len();
         if let Some(mark) = [&b";"[..], b"//", b"/*", b"<!--"].into_iter().find(|mark| start.starts_with(mark)) {
             // A direct key may begin with two slashes.
