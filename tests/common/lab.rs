@@ -19,6 +19,12 @@ pub fn has(program: &str) -> bool {
     fs::exists(root().join(program)).unwrap_or(false)
 }
 
+/// Whether this shared library is in it.
+pub fn has_library(name: &str) -> bool {
+    let dirs = fs::read_dir(root().join("usr/lib")).into_iter().flatten().flatten();
+    dirs.map(|dir| dir.path().join(name)).any(|path| fs::exists(path).unwrap_or(false))
+}
+
 /// Mounts it with `layer` over it; what is written goes below `upper`.
 pub fn overlay(at: &Path, layer: &Path, upper: &Path) {
     let (up, work) = (upper.join("upper"), upper.join("work"));

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::common::table::Mounted;
 use crate::common::{secs, wait_for};
 use crate::container::{Container, ROOT, put};
+use crate::directory;
 use crate::host::{Case, PROGRAM, measured};
 use crate::limits;
 
@@ -32,6 +33,7 @@ pub const ALL: &[Case] = &[
     case("the_hooks_leave_no_gap_behind_them", &["hooks"], 90),
     case("each_limit_is_said", &["limits"], 90),
     case("a_multi_mount_without_a_floor_is_reported", &["floor"], 60),
+    case("maps_in_ldap_come_back", &["ldap"], 120),
     case("crun_takes_it_along", &["crun"], 60),
 ];
 
@@ -56,6 +58,7 @@ pub fn body(act: &str) {
         "lease" => lease(),
         "unsupported" => unsupported(),
         "floor" => floor(),
+        "ldap" => directory::comes_back(),
         "crun" => crun(),
         other => panic!("no act {other}"),
     }

@@ -29,8 +29,16 @@ fn layer() -> PathBuf {
 }
 
 /// Why nothing can be tested here, if so.
-pub fn lacking() -> Option<&'static str> {
+fn lacking() -> Option<&'static str> {
     world::lacking().or((!lab::has("usr/sbin/criu")).then_some("needs criu: run .ci/labs"))
+}
+
+impl Case {
+    /// Why this case cannot be tested here, if so.
+    pub fn lacking(&self) -> Option<&'static str> {
+        let lacks_ldap = self.acts.contains(&"ldap") && !lab::has_library("libldap.so.2");
+        lacking().or(lacks_ldap.then_some("needs libldap: run .ci/labs"))
+    }
 }
 
 /// Puts the programs under test into a directory that lies over the root file system.

@@ -19,6 +19,7 @@ mod common;
 
 mod cases;
 mod container;
+mod directory;
 mod host;
 mod init;
 mod limits;
@@ -47,10 +48,9 @@ fn main() -> ExitCode {
         _ => {}
     }
     let arguments = suite::arguments();
-    let lacking = host::lacking();
-    if lacking.is_none() && !arguments.list {
+    if cases::ALL.iter().any(|case| case.lacking().is_none()) && !arguments.list {
         host::make_layer();
     }
-    let trials = cases::ALL.iter().map(|case| suite::trial(case.name, lacking, || host::run(case)));
+    let trials = cases::ALL.iter().map(|case| suite::trial(case.name, case.lacking(), || host::run(case)));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
