@@ -15,8 +15,9 @@ pub fn main() -> ExitCode {
     let program = arguments.next().unwrap_or_else(|| "automount".into());
     // The daemon executes itself as a helper: see exec::Mounter and daemon::attach::opener.
     match (arguments.next(), arguments.next(), arguments.next()) {
-        (Some(first), Some(to), None) if first == exec::WALK => {
-            return exec::walk(Path::new(&to)).map_or_else(
+        (Some(first), Some(to), who) if first == exec::WALK => {
+            let who = who.map(|who| who.to_string_lossy().into_owned());
+            return exec::walk(Path::new(&to), who.as_deref()).map_or_else(
                 |error| {
                     say(&error.to_string());
                     ExitCode::FAILURE

@@ -24,7 +24,7 @@ use crate::exec::dirs::Made;
 use crate::exec::lanes::Lane;
 use crate::sys::autofs::{self, Control};
 use crate::sys::mountinfo::AutofsOptions;
-use crate::sys::{children, mount, path, procfs};
+use crate::sys::{mount, path, procfs};
 use crate::text::Escaped;
 
 /// How long it may take to look at what is left, and to unmount it.
@@ -66,11 +66,9 @@ impl Served {
         if line.speaks_through(&self.own).is_some() || shown.pgrp == 0 {
             return false;
         }
-        let inode = shown.pipe_ino.map(u64::try_from);
-        match inode {
-            Some(Err(_)) => true,
-            Some(Ok(inode)) => procfs::group_reader(shown.pgrp, Some(inode)).is_none(),
-            None => !children::group_exists(shown.pgrp),
+        match shown.pipe_ino.map(u64::try_from).transpose() {
+            Err(_) => true,
+            Ok(inode) => procfs::group_reader(shown.pgrp, inode).is_none(),
         }
     }
 
@@ -253,7 +251,11 @@ impl Remover {
         let (Some(parent), Some(name)) = (line.target.parent(), line.target.file_name()) else {
             return Err("is the root directory".to_owned());
         };
-        let unmounted = path::open_exact(parent).and_then(|dir| mount::unmount(dir.as_fd(), Path::new(name), false));
+        let unmounted = path::open_exact(parent).and_then(|dir| {
+            // A user may have put another mount at its name. An open root would keep it busy.
+            line.open_root().map(drop)?;
+            mount::unmount(dir.as_fd(), Path::new(name), false)
+        });
         unmounted.map_err(|e| e.to_string())
     }
 }

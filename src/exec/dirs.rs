@@ -325,7 +325,7 @@ fn refuse_users(way: &[Dir]) -> Result<(), DirError> {
 
 /// Returns whether on the whole way to the mount point at `path`, which contains no symbolic link, only root can put
 /// something else in the place of a directory: then a program that walks there arrives where we do. May wait.
-pub(super) fn is_guarded(path: &Path) -> bool {
+pub fn is_guarded(path: &Path) -> bool {
     let way = || -> Result<bool, DirError> {
         let mut at = Dir::new(path::open(Path::new("/")).map_err(failed(path))?, PathBuf::from("/"))?;
         let names = components(path);

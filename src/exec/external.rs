@@ -11,15 +11,16 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use log::{debug, info};
 
+use super::dirs::{self, Maker, MountPoint, Rules};
 use super::lanes::Lane;
 use super::made::Made;
 use super::program_run::Call;
-use super::{Failure, Mounter, Place, Unmounter, dirs};
+use super::{Failure, Mounter, Place, Unmounter};
 use crate::engine::{Kind, Requester};
 use crate::plan::{Action, Command, External, MountedBy, Plan};
 use crate::record::{Exit, Run};
 use crate::sys::process::Program;
-use crate::sys::{mount, mountinfo, path};
+use crate::sys::{mount, mount_id, mountinfo, path};
 use crate::text::Escaped;
 
 /// The file systems that are mounted outside, and the entries that lead to them. Clones are views of the same.
@@ -43,6 +44,8 @@ type Slot = Arc<tokio::sync::Mutex<State>>;
 struct State {
     /// The mount that was made; `None`: no mount.
     mounted: Option<MountedBy>,
+    /// The number of this mount, if it is known: a user can put a mount of others in its place.
+    id: Option<u64>,
     /// It was there before, and stays.
     foreign: bool,
     /// The entries that lead there.
@@ -67,10 +70,16 @@ impl Externals {
     ///
     /// # Errors
     /// It cannot be mounted, or another one is mounted there.
-    pub async fn mount(&self, external: &External, user: &User, mounter: &Mounter) -> Result<(), Failure> {
+    pub async fn mount(
+        &self,
+        external: &External,
+        user: &User,
+        mounter: &Mounter,
+        rules: Rules,
+    ) -> Result<(), Failure> {
         let slot = self.slot(&external.at);
         let mut state = slot.lock().await;
-        let site = self.prepare(external, user, mounter, &mut state).await?;
+        let site = self.prepare(external, user, mounter, rules, &mut state).await?;
         let is_mounted = look(mounter, &site).await?;
         match &state.mounted {
             Some(by) if is_mounted => {
@@ -93,6 +102,7 @@ impl Externals {
                 }
                 info!(target: &user.label, "mounted {}", Escaped::path(&external.at));
                 (state.mounted, state.foreign) = (Some(external.by.clone()), false);
+                state.id = id_of(mounter, &site).await;
             }
         }
         state.users.insert(user.entry.clone());
@@ -101,12 +111,18 @@ impl Externals {
     }
 
     /// Records that an entry of an earlier worker leads to a file system, which is therefore ours.
-    pub async fn adopt(&self, external: &External, entry: &Path) {
+    pub async fn adopt(&self, external: &External, user: &User, mounter: &Mounter) {
+        let (entry, at, of) = (&user.entry, external.at.clone(), user.clone());
         let slot = self.slot(&external.at);
         let mut state = slot.lock().await;
+        let site = block(mounter, at.clone(), move || site(&real(&at)?, &of)).await;
+        state.id = match &site {
+            Ok(site) => id_of(mounter, site).await,
+            Err(_) => None,
+        };
         state.mounted = Some(external.by.clone());
-        state.users.insert(entry.to_owned());
-        self.lock().of_entry.insert(entry.to_owned(), external.at.clone());
+        state.users.insert(entry.clone());
+        self.lock().of_entry.insert(entry.clone(), external.at.clone());
     }
 
     /// Records that an entry is gone. Unmounts what no entry leads to any more; what is in use stays until the next time.
@@ -138,24 +154,27 @@ impl Externals {
     ) -> Result<(), Failure> {
         let Some(by) = state.mounted.clone().filter(|_| !state.foreign) else { return Ok(()) };
         let site = {
-            let (at, user) = (at.to_owned(), user.clone());
-            block(mounter, at.clone(), move || site(&at, &user)).await?
+            let (at, user, id) = (at.to_owned(), user.clone(), state.id);
+            block(mounter, at.clone(), move || ours(&at, &user, id)).await?
         };
-        if look(mounter, &site).await? {
-            if let MountedBy::Command { unmount: Some(command), .. } = &by {
-                run(command, &site, mounter).await?;
-            } else {
-                unmounter.unmount(&site, lazy).await?;
+        if let Some(site) = site {
+            match &by {
+                MountedBy::Command { unmount: Some(command), .. } if site.path() == at => {
+                    run(command, &site, mounter).await?;
+                }
+                _ => unmounter.unmount(&site, lazy).await?,
             }
-        }
-        // A bind mount of a directory of the same file system is not told from a directory by its device.
-        if look(mounter, &site).await? {
-            let site = Arc::clone(&site);
-            block(mounter, site.path(), move || unmount_by_call(&site, lazy)).await?;
+            // A bind mount of a directory of the same file system is not told from a directory by its device.
+            let (at, user, id) = (at.to_owned(), user.clone(), state.id);
+            let unmount = move || match ours(&at, &user, id)? {
+                Some(site) => unmount_by_call(&site, lazy),
+                None => Ok(()),
+            };
+            block(mounter, site.path(), unmount).await?;
+            std::mem::take(&mut state.made).remove_in(mounter, &site).await;
         }
         info!(target: &user.label, "unmounted {}", Escaped::path(at));
-        std::mem::take(&mut state.made).remove_in(mounter, &site).await;
-        state.mounted = None;
+        (state.mounted, state.id) = (None, None);
         Ok(())
     }
 
@@ -165,16 +184,22 @@ impl Externals {
         external: &External,
         user: &User,
         mounter: &Mounter,
+        rules: Rules,
         state: &mut State,
     ) -> Result<Arc<Place>, Failure> {
         let (at, user) = (external.at.clone(), user.clone());
+        let is_command = matches!(external.by, MountedBy::Command { .. });
         let (site, made) = block(mounter, at.clone(), move || {
             let failed = |source: io::Error| Failure::Place { path: at.clone(), source };
-            let made = match path::stat(&at) {
-                Ok(_) => Made::default(),
-                Err(_) => dirs::make(&at).map_err(|e| failed(io::Error::other(e.to_string())))?,
-            };
-            Ok((site(&at, &user)?, made))
+            let mut maker = Maker::new(rules);
+            let MountPoint { path, made, .. } =
+                maker.mount_point(&at).map_err(|e| failed(io::Error::other(e.to_string())))?;
+            if is_command && !dirs::is_guarded(&path) {
+                made.remove();
+                let why = "others than root can write to the directories on the way, where no command of a map is run";
+                return Err(failed(io::Error::other(why)));
+            }
+            Ok((site(&path, &user)?, made))
         })
         .await?;
         if !made.is_empty() {
@@ -206,20 +231,45 @@ impl Made {
     }
 }
 
-/// The directory at `at` as a place of its parent directory. Blocks.
-fn site(at: &Path, user: &User) -> Result<Arc<Place>, Failure> {
-    let found = (|| {
-        // Links on the way are followed: what is mounted is found by its real path.
-        let real = path::path_of(path::open(at)?.as_fd())?;
-        let (Some(parent), Some(name)) = (real.parent(), real.file_name()) else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
-        let dev = path::lstat(parent)?.dev;
-        Ok((parent.to_owned(), name.as_bytes().to_vec(), dev))
-    })();
-    let (root, name, dev) = found.map_err(|source| Failure::Place { path: at.to_owned(), source })?;
+/// Returns the path without symbolic links; those of users are not followed. Blocks.
+fn real(at: &Path) -> Result<PathBuf, Failure> {
+    dirs::resolve(at).map_err(|e| Failure::Place { path: at.to_owned(), source: io::Error::other(e.to_string()) })
+}
+
+/// Returns the directory at `real`, a path without symbolic links, as a place of its parent directory. Blocks.
+fn site(real: &Path, user: &User) -> Result<Arc<Place>, Failure> {
+    let failed = |source| Failure::Place { path: real.to_owned(), source };
+    let (Some(root), Some(name)) = (real.parent(), real.file_name()) else {
+        return Err(failed(io::ErrorKind::InvalidInput.into()));
+    };
+    let dev = path::open_exact(root).and_then(|dir| path::fstat(dir.as_fd())).map_err(failed)?.dev;
+    let (root, key) = (root.to_owned(), name.as_bytes().into());
     let (who, label) = (user.who, Arc::clone(&user.label));
-    Ok(Arc::new(Place { kind: Kind::Indirect, root, dev, key: name.as_slice().into(), who, label }))
+    Ok(Arc::new(Place { kind: Kind::Indirect, root, dev, key, who, label }))
+}
+
+/// Returns the place where the mount with the number `id` is now, if it is mounted: at `at`, or where a user has moved it with a
+/// directory above. Without a number, that is what is mounted at `at`. Blocks.
+fn ours(at: &Path, user: &User, id: Option<u64>) -> Result<Option<Arc<Place>>, Failure> {
+    let table = mountinfo::read().map_err(|source| Failure::Place { path: at.to_owned(), source })?;
+    let is_mounted = |at: &Path| mountinfo::parse(&table).any(|line| line.path() == at);
+    let moved = id.and_then(|id| match mount_id::place(id) {
+        mount_id::Place::At { path, .. } => Some(path),
+        _ => None,
+    });
+    for path in real(at).ok().into_iter().chain(moved).filter(|path| is_mounted(path)) {
+        let site = site(&path, user)?;
+        if id.is_none() || id == site.mount_id() {
+            return Ok(Some(site));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the number of the mount at a directory.
+async fn id_of(mounter: &Mounter, site: &Arc<Place>) -> Option<u64> {
+    let at = Arc::clone(site);
+    block(mounter, site.path(), move || Ok(at.mount_id())).await.ok().flatten()
 }
 
 /// Returns whether something is mounted at a directory.

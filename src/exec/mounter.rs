@@ -22,7 +22,7 @@ use crate::plan::{Action, FsMount, Fsck, Plan};
 use crate::record::{Exit, Run};
 use crate::sys::path::{self, Magic};
 use crate::sys::process::Program;
-use crate::sys::{mount, mount_id};
+use crate::sys::{children, mount, mount_id};
 use crate::text::Escaped;
 
 /// How long a helper that has ended with success may take until its mount appears: some start a server in the background
@@ -59,11 +59,17 @@ enum Attempt {
 /// First argument of our own program that makes it do [`walk`] and nothing else.
 pub const WALK: &str = "--walk-to";
 
-/// Opens a directory or looks at a file, which triggers the automounts on the way to it and at its end.
+/// Opens a directory or looks at a file, which triggers the automounts on the way to it and at its end. With `who`, `UID:GID`, it
+/// does so as this user, who may not look into the process: it is a program of root, started by a service of root.
 ///
 /// # Errors
-/// Those of open(2): there is no such path, or what should be mounted there is not.
-pub fn walk(to: &Path) -> io::Result<()> {
+/// Those of open(2): there is no such path, or what should be mounted there is not. Those of becoming the user.
+pub fn walk(to: &Path, who: Option<&str>) -> io::Result<()> {
+    if let Some(who) = who {
+        let ids = who.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+        let (uid, gid) = ids.ok_or(io::ErrorKind::InvalidInput)?;
+        children::become_user(uid, gid)?;
+    }
     match path::open_through(to) {
         Err(e) if e.kind() == io::ErrorKind::NotADirectory => path::open(to).map(drop),
         opened => opened.map(drop),
@@ -255,7 +261,7 @@ impl Mounter {
         let mut program = self.program(Path::new("/proc/self/exe")).outside();
         program = program.arg(WALK).arg(OsStr::from_bytes(&mount.source));
         if who.uid != 0 {
-            program = program.as_user(who.uid, who.gid);
+            program = program.arg(format!("{}:{}", who.uid, who.gid));
         }
         debug!(target: &opened.place.label, "triggering {} first", Escaped(&mount.source));
         // The next attempt shows whether it helped.

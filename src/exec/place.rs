@@ -51,6 +51,12 @@ impl Place {
         }
     }
 
+    /// Returns the number of the topmost mount here; before Linux 6.8, another mount can get it later. May wait.
+    pub(super) fn mount_id(self: &Arc<Self>) -> Option<u64> {
+        let top = Opened::new(self).ok()?.open_top().ok()?;
+        mount_id::unique_id(top.as_fd()).or_else(|| mount_id::table_id(top.as_fd()).ok())
+    }
+
     /// Returns whether a server in user space (FUSE) serves what is mounted here, and has died. May wait for a server.
     pub fn has_dead_server(self: &Arc<Self>) -> bool {
         let Ok(opened) = Opened::new(self) else { return false };

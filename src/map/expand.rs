@@ -18,6 +18,8 @@ pub struct Expanded<'a> {
     /// Offset in the unexpanded text of a `${` without `}`, which cuts the entry off.
     pub cut: Option<usize>,
     pieces: Vec<Piece>,
+    /// The parts of the text that are a key with a comma.
+    keys: Vec<Range<usize>>,
 }
 
 /// A part of the expanded text that begins at `at` and comes from `origin` on, byte by byte or as a whole.
@@ -37,12 +39,18 @@ impl Expanded<'_> {
             None => offset,
         }
     }
+
+    /// Returns whether a key with a comma is in a part of the expanded text. Among options it would be several, and users choose
+    /// keys.
+    pub fn has_key_with_comma(&self, part: Range<usize>) -> bool {
+        self.keys.iter().any(|key| key.start < part.end && part.start < key.end)
+    }
 }
 
 impl<'a> From<&'a [u8]> for Expanded<'a> {
     /// A text that is to be taken as it is.
     fn from(text: &'a [u8]) -> Self {
-        Self { text: Cow::Borrowed(text), cut: None, pieces: Vec::new() }
+        Self { text: Cow::Borrowed(text), cut: None, pieces: Vec::new(), keys: Vec::new() }
     }
 }
 
@@ -53,9 +61,11 @@ pub type Lookup<'a, 'm> = dyn Fn(&[u8]) -> Option<Cow<'m, [u8]>> + 'a;
 /// `slashify_colons`, a colon in a path becomes a slash: `srv:/a:b` is `srv:/a/b`.
 pub fn expand<'a, 'm>(text: &'a [u8], key: &[u8], lookup: &Lookup<'_, 'm>, slashify_colons: bool) -> Expanded<'a> {
     let mut out = Vec::new();
-    let mut pieces = Vec::new();
+    let (mut pieces, mut keys) = (Vec::new(), Vec::new());
+    let has_comma = memchr::memchr(b',', key).is_some();
     let (mut copied, mut end, mut cut) = (0, text.len(), None);
     for (range, special) in Specials::new(text, slashify_colons) {
+        let is_key = has_comma && special == Special::Key;
         let value = match special {
             Special::Key => escape_key(key),
             Special::Variable(name) => lookup(name).unwrap_or_default(),
@@ -70,15 +80,18 @@ pub fn expand<'a, 'm>(text: &'a [u8], key: &[u8], lookup: &Lookup<'_, 'm>, slash
         out.extend_from_slice(text.get(copied..range.start).unwrap_or_default());
         pieces.push(Piece { at: out.len(), origin: range.start, verbatim: false });
         out.extend_from_slice(&value);
+        if is_key {
+            keys.push(out.len() - value.len()..out.len());
+        }
         pieces.push(Piece { at: out.len(), origin: range.end, verbatim: true });
         copied = range.end;
     }
     let rest = text.get(copied..end).unwrap_or_default();
     if pieces.is_empty() {
-        return Expanded { text: Cow::Borrowed(rest), cut, pieces };
+        return Expanded { text: Cow::Borrowed(rest), cut, pieces, keys };
     }
     out.extend_from_slice(rest);
-    Expanded { text: Cow::Owned(out), cut, pieces }
+    Expanded { text: Cow::Owned(out), cut, pieces, keys }
 }
 
 /// The variables that `text` uses. Most entries use none, so that no user database has to be asked.

@@ -108,6 +108,11 @@ impl<'a> Reader<'a> {
             let flaw = Flaw::new(0, "options after a location", "write the options before the location");
             return Err(self.error(word, Flaw { code: "sun::options", ..flaw }));
         }
+        if self.text.has_key_with_comma(word.at..word.at + word.raw.len()) {
+            let message = "the key, which users choose, has a comma and would add options";
+            let flaw = Flaw::new(0, message, "write an entry of its own for this key");
+            return Err(self.error(word, Flaw { code: "sun::comma", ..flaw }));
+        }
         // Positions count from the dash on, which the options do not have.
         let text = dequote(options).map_err(|Unbalanced(at)| self.error(word, Unbalanced(at + 1).into()))?;
         draft.options.push(&text);
@@ -360,6 +365,21 @@ mod tests {
         ] {
             let e = read(text).unwrap_err();
             assert_eq!((e.code, e.place.column), (code, column), "{text}: {e}");
+        }
+    }
+
+    #[test]
+    fn a_key_with_a_comma_adds_no_options() {
+        let read = |text: &[u8], key: &[u8]| {
+            let text = expand(text, key, &|name| (name == b"OPTS").then(|| b"ro,nosuid".into()), true);
+            parse(&text, &place(), &mut Vec::new())
+        };
+        for text in ["-uid=&,ro srv1:/x", "/ -ro srv1:/x /a -uid=x& srv1:/y"] {
+            assert_eq!(read(text.as_bytes(), b"joe,suid").unwrap_err().code, "sun::comma", "{text}");
+            assert!(read(text.as_bytes(), b"joe").is_ok(), "{text}");
+        }
+        for text in ["-uid=1,$OPTS srv1:/x&", "-ro,x=\\& srv1:/&", "/ -ro,y srv1:/& /a& -ro srv1:/&"] {
+            assert!(read(text.as_bytes(), b"joe,suid").is_ok(), "{text}");
         }
     }
 

@@ -203,6 +203,19 @@ pub fn become_nobody(keep: bool) -> io::Result<()> {
     Ok(nix::unistd::setresuid(user, user, user)?)
 }
 
+/// Becomes this user and group for good, without other groups and capabilities. The user can send signals to the process, but cannot
+/// trace it. To be called while there is one thread.
+///
+/// # Errors
+/// Returns the errors of setgroups(2), setresgid(2), setresuid(2) and prctl(2).
+pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    let (user, group) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
+    nix::unistd::setgroups(&[])?;
+    nix::unistd::setresgid(group, group, group)?;
+    nix::unistd::setresuid(user, user, user)?;
+    Ok(prctl::set_dumpable(false)?)
+}
+
 /// Gives all capabilities up, and those of programs that this process may start. With `ports`, the one for ports below 1024 is
 /// kept, if the process has it. Files and processes of its user stay accessible.
 ///

@@ -212,7 +212,10 @@ fn leads_to(top: u64, dir: u64, dev: u64, link: impl Fn(u64) -> Option<Link>) ->
 }
 
 /// Returns the mount id as the mount table shows it: by statx(2) since Linux 5.8, by /proc/self/fdinfo before.
-fn table_id(fd: BorrowedFd<'_>) -> io::Result<u64> {
+///
+/// # Errors
+/// Those of reading /proc/self/fdinfo.
+pub fn table_id(fd: BorrowedFd<'_>) -> io::Result<u64> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     if let Ok(found) = statx(fd, "", flags, StatxFlags::MNT_ID) {
         if found.stx_mask & StatxFlags::MNT_ID.bits() != 0 {

@@ -132,13 +132,6 @@ impl Program {
         self
     }
 
-    /// As this user and group, without any supplementary group.
-    #[must_use]
-    pub fn as_user(mut self, uid: u32, gid: u32) -> Self {
-        self.command.uid(uid).gid(gid);
-        self
-    }
-
     /// The path and the arguments, in order.
     pub fn words(&self) -> Vec<OsString> {
         let command = self.command.as_std();

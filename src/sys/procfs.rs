@@ -18,9 +18,15 @@ pub fn same_program(pid: i32, other: i32) -> bool {
     }
 }
 
-/// Returns whether two processes run the same program, or programs of one name: one of them may be of another version.
+/// Returns whether two processes have the same user and run the same program, or programs of one name: one of them may be of another
+/// version. Any user can give a process any name, and run the programs that are installed.
 pub fn same_kind(pid: i32, other: i32) -> bool {
-    same_program(pid, other) || (!name(pid).is_empty() && name(pid) == name(other))
+    same_user(pid, other) && (same_program(pid, other) || (!name(pid).is_empty() && name(pid) == name(other)))
+}
+
+/// Returns whether two processes have the same real and effective user. `false` also where one cannot be seen.
+fn same_user(pid: i32, other: i32) -> bool {
+    identity(pid).is_some_and(|one| identity(other).is_some_and(|other| one.uid == other.uid))
 }
 
 /// Inode number of the mount namespace in which a process lives.
@@ -78,12 +84,17 @@ pub fn reads_pipe(pid: i32, inode: u64) -> io::Result<bool> {
     Ok(false)
 }
 
-/// A process of this process group that holds the read end of the pipe with this inode number open; without a number
-/// (a kernel that shows none), any process of the group.
+/// A process of this user and this process group that holds the read end of the pipe with this inode number open; without a
+/// number (a kernel that shows none), any process of the user in the group. The numbers of a process group and a pipe that are
+/// gone may be another user's by now.
 pub fn group_reader(pgrp: i32, inode: Option<u64>) -> Option<i32> {
-    let serves = |pid: i32| match inode {
-        Some(inode) => reads_pipe(pid, inode).unwrap_or(true),
-        None => true,
+    let own = super::children::pid();
+    let serves = |pid: i32| {
+        let reads = match inode {
+            Some(inode) => reads_pipe(pid, inode).unwrap_or(true),
+            None => true,
+        };
+        reads && same_user(pid, own)
     };
     let in_group = |pid: i32| {
         let group = nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid)));

@@ -30,6 +30,7 @@ mod filters;
 mod hangs;
 mod hesiod;
 mod history;
+mod hostile;
 mod hung_reads;
 mod kinds;
 mod ldap;

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     if let [_, first, to] = arguments.as_slice() {
         if first == exec::WALK {
-            return if exec::walk(Path::new(to)).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            return if exec::walk(Path::new(to), None).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
     }
     if let Some(code) = common::part(body) {

@@ -59,7 +59,7 @@ async fn one(
     let user = User { entry: at.to_owned(), who: place.who, label: Arc::clone(&place.label) };
     if let Some(external) = &lead.external {
         let begun = Instant::now();
-        let mounted = tools.externals.mount(external, &user, &tools.mounter).await;
+        let mounted = tools.externals.mount(external, &user, &tools.mounter, tools.rules).await;
         mounted.map_err(|failure| (failure.record(begun.elapsed()), failure.is_late()))?;
     }
     if let Some(target) = &lead.exists {
@@ -116,6 +116,8 @@ pub(crate) async fn adopt(tools: &Tools, plan: &Plan, is_mounted: impl Fn(&Path)
     let Action::Leads(leads) = &plan.action else { return };
     let mut externals = leads.iter().filter_map(|lead| lead.external.as_ref());
     if let Some(external) = externals.find(|external| is_mounted(&external.at)) {
-        tools.externals.adopt(external, &plan.at).await;
+        let label = target(&plan.at).into_owned().into();
+        let user = User { entry: plan.at.clone(), who: Requester::default(), label };
+        tools.externals.adopt(external, &user, &tools.mounter).await;
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn unmount(control: &Control, kind: Kind, dev: u32) -> io::Result<()>
     if table.carries(line) {
         return Err(io::ErrorKind::ResourceBusy.into());
     }
-    let below = table.below_it(line).and_then(|below| open_mount(below).ok());
+    let below = table.below_it(line).and_then(|below| below.open_root().ok());
     let gone = || -> io::Result<bool> {
         let table = MountTable::read()?;
         Ok(!table.hidden().iter().chain(table.mounts()).any(|line| is_it(&line)))
@@ -59,16 +59,6 @@ pub(crate) fn unmount(control: &Control, kind: Kind, dev: u32) -> io::Result<()>
     }
     info!(target: &target(&line.target), "unmounted {}, which was covered", Escaped::path(&line.target));
     Ok(())
-}
-
-/// Opens the root of a mount.
-///
-/// # Errors
-/// `NotFound`: another one is at its mount point. Else the errors of opening it.
-fn open_mount(line: &Mounted) -> io::Result<OwnedFd> {
-    let root = path::open_exact(&line.target)?;
-    let is_it = path::fstat(root.as_fd())?.mnt_id.is_none_or(|id| id == u64::from(line.id));
-    is_it.then_some(root).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// An autofs mount in a copy of the mount namespace, where nothing covers it.
@@ -96,7 +86,7 @@ impl Uncovered {
                     table.cover(line).ok_or(io::ErrorKind::NotFound)?
                 }
             };
-            mount::detach(open_mount(cover)?.as_fd())?;
+            mount::detach(cover.open_root()?.as_fd())?;
         }
         Err(io::Error::other("too many mounts cover it"))
     }
@@ -104,7 +94,7 @@ impl Uncovered {
     fn open_in(table: &MountTable, line: &Mounted) -> io::Result<Self> {
         let below = table.below_it(line).ok_or(io::ErrorKind::NotFound)?;
         let dir = path::open_exact(line.target.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
-        Ok(Self { at: line.target.clone(), dir, below: open_mount(below)? })
+        Ok(Self { at: line.target.clone(), dir, below: below.open_root()? })
     }
 
     fn name(&self) -> &Path {

@@ -16,9 +16,10 @@ use crate::daemon::mounts::Mounts;
 use crate::daemon::mounts::table::MountTable;
 use crate::daemon::tools::Tools;
 use crate::engine::{Kind, MountId, Reason, Shutdown};
+use crate::exec::dirs;
 use crate::exec::lanes::Lane;
 use crate::logging::target;
-use crate::sys::{mount, path};
+use crate::sys::mount;
 use crate::text::Escaped;
 
 /// Deadline for setting the remaining autofs mounts catatonic at shutdown.
@@ -121,15 +122,19 @@ pub(crate) async fn leave(mounts: &Mounts, tools: &Tools, left: &[MountId], how:
     }
 }
 
-/// Lazily unmounts everything mounted at or below these paths, for `--force`.
+/// Lazily unmounts everything mounted at or below these paths, for `--force`. Where a user can have put a mount of others at a path,
+/// only autofs mounts and what is mounted over them are unmounted.
 pub(crate) async fn force(tools: &Tools, paths: Vec<Arc<Path>>) {
     let (control, memory) = (Arc::clone(&tools.control), Arc::clone(&tools.blocked));
     let unmount = move || -> io::Result<()> {
         let mut opener = Opener::new(memory);
         let table = MountTable::read()?;
         for path in paths {
-            let below: Vec<_> = table.below(&path).chain(table.at(&path)).collect();
-            for there in below.iter().rev() {
+            let at = table.at(&path);
+            let first =
+                if dirs::is_guarded(&path) { Some(0) } else { at.iter().position(|line| line.autofs.is_some()) };
+            let Some(over) = first.and_then(|first| at.get(first..)) else { continue };
+            for there in table.below(&path).chain(over).collect::<Vec<_>>().iter().rev() {
                 if there.autofs.is_some() {
                     // Its owner may be dead, and then opening it may block forever.
                     let root = opener.open(&there.target, there.dev, LITTLE_PATIENCE);
@@ -137,8 +142,7 @@ pub(crate) async fn force(tools: &Tools, paths: Vec<Arc<Path>>) {
                         debug!("{} cannot be set catatonic: {e}", Escaped::path(&there.target));
                     }
                 }
-                let top = path::open_exact(&there.target);
-                if let Err(e) = top.and_then(|top| mount::detach(top.as_fd())) {
+                if let Err(e) = there.open_root().and_then(|top| mount::detach(top.as_fd())) {
                     debug!("cannot unmount {}: {e}", Escaped::path(&there.target));
                 }
             }

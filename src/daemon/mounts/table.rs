@@ -4,12 +4,13 @@ use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::engine::Kind;
-use crate::sys::autofs;
 use crate::sys::mountinfo::{self, AutofsOptions};
+use crate::sys::{autofs, path};
 
 /// A line of the mount table.
 #[derive(Debug, Clone)]
@@ -54,6 +55,16 @@ impl Mounted {
     pub(crate) fn speaks_through(&self, pipes: &HashMap<u64, u32>) -> Option<u32> {
         let inode = u64::try_from(self.autofs.as_ref()?.pipe_ino?).ok()?;
         pipes.get(&inode).copied()
+    }
+
+    /// Opens the root of the mount. Triggers nothing. May wait.
+    ///
+    /// # Errors
+    /// `NotFound`: another mount, or none, is at its mount point by now. Else the errors of opening it.
+    pub(crate) fn open_root(&self) -> io::Result<OwnedFd> {
+        let root = path::open_exact(&self.target)?;
+        let is_it = path::fstat(root.as_fd())?.mnt_id.is_none_or(|id| id == u64::from(self.id));
+        is_it.then_some(root).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 

@@ -441,8 +441,24 @@ impl<'a> Evaluation<'a> {
         }
     }
 
+    /// Fails if a key with a comma, which users choose, would become several mount options.
+    fn check_key(&self, fields: &Fields, option: Opt, locals: &Locals) -> Result<(), Diagnostic> {
+        let (key, Some(value)) = (self.request.key, fields.get(&option)) else { return Ok(()) };
+        let has_key = |value: &[u8]| memchr::memmem::find(value, key).is_some();
+        let is_split =
+            key.contains(&b',') && value.variables().any(|name| self.lookup(name, locals).is_some_and(|v| has_key(&v)));
+        if !is_split {
+            return Ok(());
+        }
+        let message = "the key, which users choose, has a comma and would add mount options";
+        Err(self.error("amd::comma", value, message).help("write an entry of its own for this key"))
+    }
+
     /// Expands `opts`, `addopts` and `remopts`.
     fn options(&mut self, fields: &Fields, locals: &mut Locals, place: &Position) -> Result<Words, Diagnostic> {
+        for option in [Opt::Opts, Opt::Addopts, Opt::Remopts] {
+            self.check_key(fields, option, locals)?;
+        }
         let opts = self.define(fields, Opt::Opts, locals)?;
         let addopts = self.define(fields, Opt::Addopts, locals)?;
         let remopts = self.define(fields, Opt::Remopts, locals)?;

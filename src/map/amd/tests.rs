@@ -215,6 +215,17 @@ fn answers_decide() {
 }
 
 #[test]
+fn a_key_with_a_comma_adds_no_options() {
+    let with = |key, text: &str| World { key: Some(key), ..World::default() }.run(text);
+    for text in ["opts:=ro,x=${key}", "type:=link;fs:=/a;addopts:=x${/path}", "rfs:=/${key};remopts:=y=${rfs}"] {
+        let text = format!("rhost:=srv;{text}");
+        assert_eq!(with("joe,suid", &text).unwrap_err().code, "amd::comma", "{text}");
+        assert!(with("joe", &text).is_ok(), "{text}");
+    }
+    assert!(with("joe,suid", "rhost:=srv;rfs:=/${key};opts:=ro,x=${os}").is_ok());
+}
+
+#[test]
 fn errors_say_where_and_what_to_write() {
     let w = World::default();
     for (text, want) in [

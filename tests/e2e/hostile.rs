@@ -1,0 +1,165 @@
+//! What a user tries who owns directories above mount points, runs programs of any name, and chooses keys.
+
+use std::fs;
+use std::os::unix::fs::{chown, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::Signal;
+
+use super::common::daemon::Daemon;
+use super::common::suite::case;
+use super::common::world::put;
+use super::common::{secs, site, stand_in, table, visit, wait_for};
+
+/// The user.
+const USER: u32 = 1000;
+
+/// Makes directories of the user.
+fn of_user(paths: &[&str]) {
+    for path in paths {
+        fs::create_dir_all(path).unwrap();
+        chown(path, Some(USER), Some(USER)).unwrap();
+    }
+}
+
+/// Mounts a file system of others.
+fn genuine(at: &str) {
+    fs::create_dir_all(at).unwrap();
+    mount(Some("genuine"), at, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+}
+
+fn is_genuine(at: &str) -> bool {
+    table::at(at).iter().any(|mounted| mounted.source == "genuine")
+}
+
+/// Runs a program as the user.
+fn as_user(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).uid(USER).gid(USER).process_group(0).stdin(Stdio::null());
+    command
+}
+
+/// The directory of `fs:=` is exchanged for a link, before it is mounted on and after.
+#[case]
+fn a_directory_outside_is_not_found_by_way_of_a_link_of_a_user() {
+    fs::create_dir_all("/srv/data").unwrap();
+    fs::create_dir_all("/victim/x").unwrap();
+    of_user(&["/home/u", "/home/u/mnt", "/home/u/mnt/x"]);
+    site::master("/mnt/auto file,amd:/etc/auto.one --timeout=0 --negative-timeout=1\n");
+    put(
+        "/etc/auto.one",
+        "k type:=lofs;rfs:=/srv/data;fs:=/home/u/mnt/x\np type:=program;fs:=/home/u/mnt/p;mount:=\"/bin/mount mount -t tmpfs x ${fs}\";unmount:=\"/bin/umount umount ${fs}\"\n",
+    );
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    fs::rename("/home/u/mnt", "/home/u/away").unwrap();
+    symlink("/victim", "/home/u/mnt").unwrap();
+    std::os::unix::fs::lchown("/home/u/mnt", Some(USER), Some(USER)).unwrap();
+    visit::refuses("/mnt/auto/k", Errno::ENOENT);
+    daemon.says("/home/u/mnt is a symbolic link of user 1000, which is not followed");
+    assert_eq!(table::below("/victim"), []);
+
+    fs::remove_file("/home/u/mnt").unwrap();
+    fs::rename("/home/u/away", "/home/u/mnt").unwrap();
+    wait_for("the mount", secs(10), || visit::enter("/mnt/auto/k").ok());
+    // No command of a map is run on a way that a user can change.
+    visit::refuses("/mnt/auto/p", Errno::ENOENT);
+    daemon.says("others than root can write to the directories on the way, where no command of a map is run");
+    genuine("/victim/x");
+    fs::rename("/home/u/mnt", "/home/u/away").unwrap();
+    symlink("/victim", "/home/u/mnt").unwrap();
+    daemon.signal(Signal::SIGUSR1);
+    wait_for("the unmount where it is now", secs(20), || table::at("/home/u/away/x").is_empty().then_some(()));
+    assert!(is_genuine("/victim/x"));
+
+    // Without a link: a mount of others in a directory of the user.
+    fs::remove_file("/home/u/mnt").unwrap();
+    fs::rename("/home/u/away", "/home/u/mnt").unwrap();
+    wait_for("the mount", secs(10), || visit::enter("/mnt/auto/k").ok());
+    genuine("/home/u/other/x");
+    fs::rename("/home/u/mnt", "/home/u/away").unwrap();
+    fs::rename("/home/u/other", "/home/u/mnt").unwrap();
+    daemon.signal(Signal::SIGUSR1);
+    wait_for("the unmount where it is now", secs(20), || table::at("/home/u/away/x").is_empty().then_some(()));
+    assert!(is_genuine("/home/u/mnt/x"));
+    daemon.stop();
+}
+
+/// The pid in a flag file of a daemon that was killed is by now that of a user's process.
+#[case]
+fn a_process_of_a_user_is_no_daemon() {
+    site::any_key();
+    fs::copy("/bin/sleep", "/srv/automount").unwrap();
+    let mut process = as_user("/srv/automount", &["100"]).spawn().unwrap();
+    let comm = format!("/proc/{}/comm", process.id());
+    wait_for("its name", secs(5), || (fs::read_to_string(&comm).ok()? == "automount\n").then_some(()));
+    put("/run/autofs-running", format!("{}\n", process.id()));
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/a");
+    process.kill().unwrap();
+    process.wait().unwrap();
+    daemon.stop();
+}
+
+/// What triggers a bind source on an automount point runs as the requester, who may not take it over.
+#[case]
+fn a_process_that_triggers_for_a_user_is_not_his() {
+    site::master("/mnt/auto /etc/auto.one\n/mnt/two /etc/auto.two\n");
+    put("/etc/auto.one", "x -fstype=bind :/mnt/two/slow\n");
+    put("/etc/auto.two", "* -fstype=slow :&\n");
+    stand_in::Rules { delay: vec![("slow".into(), 3000)], ..Default::default() }.set();
+    let daemon = Daemon::serving(&["/mnt/auto", "/mnt/two"]);
+    let mut visitor = visit::process("/mnt/auto/x", USER);
+    let walker = wait_for("the process", secs(10), || {
+        let mut processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        processes.find(|process| {
+            let line = fs::read(process.join("cmdline")).unwrap_or_default();
+            let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+            line.windows(9).any(|word| word == b"--walk-to") && status.contains("Uid:\t1000\t1000\t1000\t1000\n")
+        })
+    });
+    for file in ["environ", "fd/0", "mem"] {
+        let path = walker.join(file);
+        let read = as_user("head", &["-c1", path.to_str().unwrap()]).stderr(Stdio::null()).status().unwrap();
+        assert!(!read.success(), "{} can be read by the user", path.display());
+    }
+    let groups = fs::read_to_string(walker.join("status")).unwrap();
+    assert!(groups.contains("Groups:\t \n") && groups.contains("CapEff:\t0000000000000000\n"), "{groups}");
+    assert!(wait_for("the visitor", secs(15), || visitor.try_wait().unwrap()).success());
+    daemon.stop();
+}
+
+/// `--force` finds a mount of others at the path of a key, where a user has put it.
+#[case]
+fn force_spares_the_mounts_of_others() {
+    of_user(&["/home/u", "/home/u/mnt", "/home/u/other"]);
+    genuine("/home/u/other/x");
+    site::master("/- /etc/auto.direct\n/mnt/auto /etc/auto.one\n");
+    put("/etc/auto.direct", "/home/u/mnt/x -fstype=tmpfs :t\n");
+    put("/etc/auto.one", "* -fstype=tmpfs :t\n");
+    let daemon = Daemon::serving(&["/home/u/mnt/x", "/mnt/auto"]);
+    visit::serves("/home/u/mnt/x");
+    daemon.kill();
+    fs::rename("/home/u/mnt", "/home/u/away").unwrap();
+    fs::rename("/home/u/other", "/home/u/mnt").unwrap();
+    let mut daemon = Daemon::start(["-f", "-v", "-F"]);
+    daemon.ready(&["/mnt/auto", "/home/u/mnt/x"]);
+    assert!(is_genuine("/home/u/mnt/x"), "it stays, below the autofs mount");
+    daemon.kill();
+}
+
+/// A key with a comma would be several options.
+#[case]
+fn a_user_adds_no_options_by_a_key() {
+    site::master("/mnt/auto /etc/auto.one --negative-timeout=1\n");
+    put("/etc/auto.one", "* -fstype=cifs,credentials=/etc/cred.&,uid=& ://srv/data\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/joe");
+    visit::refuses("/mnt/auto/joe,uid=1000", Errno::ENOENT);
+    daemon.says("the key, which users choose, has a comma and would add options");
+    assert!(!Path::new("/mnt/auto/joe,uid=1000").exists());
+    daemon.stop();
+}
