@@ -38,7 +38,8 @@ pub type Worker = fn(Options, Inheritance, &'static Logger) -> u8;
 
 /// Runs the daemon; the processes that it forks run `worker`. In the foreground, returns when the daemon ends; otherwise when it
 /// serves or has failed to start. After an upgrade, continues in the same process.
-pub fn run(options: Options, worker: Worker) -> ExitCode {
+pub fn run(mut options: Options, worker: Worker) -> ExitCode {
+    options.systemd_service |= is_main_process();
     let program = Escaped(&options.program);
     inherited::reset_signal_actions();
     if let Err(e) = inherited::block_file_size_signal().and_then(|()| inherited::lift_limits()) {
@@ -87,6 +88,13 @@ pub fn run(options: Options, worker: Worker) -> ExitCode {
             ExitCode::from(START_FAILED)
         }
     }
+}
+
+/// Whether a service manager has executed this very process and waits for its word, whatever the options say: the command line of
+/// another package's unit, whose daemon detaches, may stand in a drop-in of our unit.
+fn is_main_process() -> bool {
+    let executed = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == children::pid().to_string());
+    executed && std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 enum Detached {

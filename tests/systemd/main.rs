@@ -18,6 +18,7 @@
 mod common;
 
 mod crash;
+mod hostile;
 mod instances;
 mod life;
 mod look;

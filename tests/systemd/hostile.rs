@@ -1,0 +1,295 @@
+//! The package where steps are broken off, and where the administrator has changed what it expects.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use crate::common::suite::case;
+use crate::common::world::put;
+use crate::common::{output, secs, table, visit, wait_for};
+use crate::package::{
+    BUILT, CONFIGURATION, bare, configuration, debian, dpkg, install, is_state, lacking, package, serves,
+};
+use crate::service::{self, UNIT, Users, ctl, is_active, main_pid, property, run};
+use crate::upgrade::is_replaced;
+
+/// Where enabled units are.
+const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
+
+/// Lines that end dpkg and its maintainer script, as a loss of power does.
+const KILL: &str = "kill -KILL $PPID\nkill -KILL $$\n";
+
+/// Makes a package whose `script` is killed before its line that begins with `at`, or at its end.
+fn deadly(version: &str, script: &str, at: &str) -> String {
+    package(version, |dir| {
+        let path = dir.join("DEBIAN").join(script);
+        let text = fs::read_to_string(&path).unwrap();
+        let text = if at.is_empty() {
+            text + KILL
+        } else {
+            assert_eq!(text.matches(at).count(), 1, "{at}");
+            text.replace(at, &format!("{KILL}{at}"))
+        };
+        fs::write(path, text).unwrap();
+    })
+}
+
+/// Runs dpkg, which is killed.
+#[track_caller]
+fn is_killed(words: &[&str]) {
+    let output = output(Command::new("dpkg").args(words), secs(60)).unwrap();
+    assert_eq!(output.status.code(), None, "{words:?}: {}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Takes what kills dpkg out of the script, so that another attempt reaches its end.
+fn mend(script: &str) {
+    let path = format!("/var/lib/dpkg/info/autofs-rs.{script}");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(KILL));
+    fs::write(&path, text.replace(KILL, "")).unwrap();
+}
+
+/// Wherever dpkg is killed during the switch, another attempt starts what ran, and leaves disabled what was disabled.
+#[case(lacking: lacking, seconds: 180)]
+fn a_switch_that_was_killed_is_completed() {
+    let autofs = debian();
+    ctl(&["disable", UNIT]);
+    let files = configuration();
+    let points = [
+        ("preinst", ""),
+        ("postinst", "# Prints which package ucf"),
+        ("postinst", "if [ \"$1\" = configure ] && [ -d /run/systemd/system ]; then"),
+        ("postinst", "        if [ \"$before\" = ran ]"),
+        ("postinst", "    # Last, so that another attempt"),
+        ("postinst", ""),
+    ];
+    for (n, (script, at)) in points.into_iter().enumerate() {
+        is_killed(&["--install", &deadly(&format!("1.{n}"), script, at)]);
+        if script == "preinst" {
+            install(BUILT);
+        } else {
+            mend(script);
+            dpkg(&["--configure", "--pending"]);
+        }
+        is_state("disabled", "active");
+        serves(&format!("killed{n}"));
+        assert_eq!(dpkg(&["--audit"]), "", "{script}: {at}");
+        assert_eq!(configuration(), files, "{script}: {at}");
+        // What was noted for the start is not taken for an order to start it later.
+        ctl(&["stop", UNIT]);
+        install(&package("2.0", |_| ()));
+        is_state("disabled", "inactive");
+        dpkg(&["--remove", "autofs-rs"]);
+        install(&autofs);
+        ctl(&["start", UNIT]);
+    }
+}
+
+/// An upgrade that was killed while unpacking or configuring is completed by the next attempt, and interrupts nothing.
+#[case(lacking: lacking, seconds: 120)]
+fn an_upgrade_that_was_killed_is_completed() {
+    bare();
+    service::maps();
+    install(BUILT);
+    let pid = main_pid();
+    let lookups = crate::lookups::Lookups::begin();
+    for (n, (script, at)) in [("preinst", ""), ("postinst", "# Prints which package ucf")].into_iter().enumerate() {
+        let old = service::worker(pid);
+        is_killed(&["--install", &deadly(&format!("1.{n}"), script, at)]);
+        is_active(pid);
+        let complete = package(&format!("2.{n}"), |_| ());
+        install(&complete);
+        is_replaced(pid, old);
+        serves(&format!("killed{n}"));
+    }
+    lookups.end("upgrades that were killed");
+    is_state("enabled", "active");
+}
+
+/// A removal that was killed when it had stopped the services is undone by configuring the package.
+#[case(lacking: lacking)]
+fn a_removal_that_was_killed_is_undone() {
+    bare();
+    service::maps();
+    put("/etc/auto.master@one", "/site/one /etc/auto.few\n");
+    install(BUILT);
+    install(&deadly("1.0", "prerm", ""));
+    ctl(&["start", "autofs@one.service"]);
+    is_killed(&["--remove", "autofs-rs"]);
+    is_state("enabled", "inactive");
+    run("dpkg", &["--configure", "autofs-rs"]);
+    is_state("enabled", "active");
+    visit::serves("/site/one/one");
+    serves("undone");
+    assert!(!fs::exists("/run/autofs-rs.removal").unwrap());
+}
+
+/// The command line of Debian's unit, whose daemon detaches, or one for the foreground, in a drop-in of the administrator: the
+/// service comes up, is reloaded, upgraded and restarted.
+#[case(lacking: lacking, seconds: 120)]
+fn a_command_line_of_the_administrator_serves() {
+    debian();
+    let mut users = Users::begin();
+    let ids = service::ids();
+    let lines = ["$OPTIONS --pid-file /run/autofs.pid", "--foreground $OPTIONS"];
+    for (n, line) in lines.into_iter().enumerate() {
+        let text = format!("[Service]\nExecStart=\nExecStart=/usr/sbin/automount --verbose {line}\n");
+        put("/etc/systemd/system/autofs.service.d/override.conf", text);
+        ctl(&["daemon-reload"]);
+        if n == 0 {
+            ctl(&["restart", UNIT]);
+            install(BUILT);
+        } else {
+            ctl(&["restart", UNIT]);
+        }
+        let pid = main_pid();
+        is_state("enabled", "active");
+        is_active(pid);
+        let command = String::from_utf8(fs::read(format!("/proc/{pid}/cmdline")).unwrap()).unwrap();
+        assert!(command.contains("\0--verbose\0"), "{command}");
+        if n == 0 {
+            assert_eq!(fs::read_to_string("/run/autofs.pid").unwrap(), format!("{pid}\n"));
+        }
+        serves(&format!("started{n}"));
+        let more = format!("/more{n}");
+        service::master(&format!("{more} /etc/auto.few\n"));
+        ctl(&["reload", UNIT]);
+        wait_for(&more, secs(10), || table::autofs(&more).map(drop));
+        let worker = service::worker(pid);
+        install(&package(&format!("2.{n}"), |_| ()));
+        is_replaced(pid, worker);
+        assert_eq!(service::ids(), ids);
+    }
+    users.live();
+    users.end();
+    ctl(&["stop", UNIT]);
+    assert_eq!(["ActiveState", "Result"].map(property), ["inactive", "success"]);
+}
+
+/// Links in place of directories and files of /etc outlive all steps, and dpkg deletes none of them.
+#[case(lacking: lacking, seconds: 120)]
+fn links_of_the_administrator_stay() {
+    bare();
+    put("/srv/snippets/y.autofs", "/linked /etc/auto.few\n");
+    _ = fs::remove_dir_all("/etc/auto.master.d");
+    symlink("/srv/snippets", "/etc/auto.master.d").unwrap();
+    service::maps();
+    service::master("+dir:/etc/auto.master.d\n");
+    fs::rename("/etc/auto.master", "/srv/master").unwrap();
+    symlink("/srv/master", "/etc/auto.master").unwrap();
+    put("/srv/conf", "[ autofs ]\ntimeout = 77\n");
+    symlink("/srv/conf", "/etc/autofs.conf").unwrap();
+    let other = package("2.0", |_| ());
+    let steps: [&[&str]; 5] = [
+        &["--install", BUILT],
+        &["--install", &other],
+        &["--remove", "autofs-rs"],
+        &["--install", BUILT],
+        &["--purge", "autofs-rs"],
+    ];
+    for step in steps {
+        dpkg(step);
+        for (link, to) in [
+            ("/etc/auto.master.d", "/srv/snippets"),
+            ("/etc/auto.master", "/srv/master"),
+            ("/etc/autofs.conf", "/srv/conf"),
+        ] {
+            assert_eq!(fs::read_link(link).ok().as_deref(), Some(Path::new(to)), "{step:?}");
+        }
+        assert_eq!(table::autofs("/linked").is_some(), step[0] == "--install", "{step:?}");
+    }
+    assert_eq!(fs::read_to_string("/srv/snippets/y.autofs").unwrap(), "/linked /etc/auto.few\n");
+}
+
+/// Enabled daemons with names are started by an installation as the one without is, and purge takes their links along, but not
+/// those to a unit of the administrator.
+#[case(lacking: lacking, seconds: 120)]
+fn enabled_instances_come_and_go_with_the_package() {
+    let autofs = debian();
+    install(BUILT);
+    put("/etc/auto.master@one", "/site/one /etc/auto.few\n");
+    put("/etc/auto.master@two", "/site/two /etc/auto.few\n");
+    ctl(&["enable", "--now", "autofs@one.service"]);
+    ctl(&["start", "autofs@two.service"]);
+    let active = |unit: &str| ctl(&["show", "--property=ActiveState", "--value", unit]).trim() == "active";
+    dpkg(&["--remove", "autofs-rs"]);
+    assert!(fs::symlink_metadata(format!("{WANTS}/autofs@one.service")).is_ok());
+    install(BUILT);
+    assert!(active("autofs@one.service") && !active("autofs@two.service"));
+    visit::serves("/site/one/one");
+    // One that is stopped on purpose stays so.
+    ctl(&["stop", "autofs@one.service"]);
+    install(&package("2.0", |_| ()));
+    assert!(!active("autofs@one.service"));
+    ctl(&["start", "autofs@one.service"]);
+
+    // Back to Debian's: its service runs alone.
+    dpkg(&["--remove", "autofs-rs"]);
+    install(&autofs);
+    is_state("enabled", "active");
+    assert!(!active("autofs@one.service") && table::autofs("/site/one").is_none());
+    put(
+        "/etc/systemd/system/autofs@.service",
+        "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n",
+    );
+    ctl(&["enable", "autofs@own.service"]);
+    fs::rename("/etc/systemd/system/autofs@.service", "/etc/own.service").unwrap();
+    fs::remove_file(format!("{WANTS}/autofs@own.service")).unwrap();
+    symlink("/etc/own.service", format!("{WANTS}/autofs@own.service")).unwrap();
+    dpkg(&["--purge", "autofs-rs"]);
+    is_state("enabled", "active");
+    let left: Vec<_> = fs::read_dir(WANTS).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(left.contains(&"autofs@own.service".to_owned()), "{left:?}");
+    assert!(!left.contains(&"autofs@one.service".to_owned()), "{left:?}");
+}
+
+/// dpkg prepares a root without entering it: its files and links are made as by ucf and systemctl, and this system notices nothing.
+#[case(lacking: lacking)]
+fn a_root_is_prepared_from_outside() {
+    bare();
+    _ = fs::remove_dir("/etc/auto.master.d");
+    for dir in ["/tmp/upper", "/tmp/work", "/tmp/root"] {
+        fs::create_dir(dir).unwrap();
+    }
+    run("mount", &["-t", "overlay", "-o", "lowerdir=/,upperdir=/tmp/upper,workdir=/tmp/work", "root", "/tmp/root"]);
+    let outside = |words: &[&str]| dpkg(&[&["--root=/tmp/root", "--force-script-chrootless"], words].concat());
+    let there = |root: &str, file: &str| fs::symlink_metadata(format!("{root}{file}")).is_ok();
+    outside(&["--install", BUILT]);
+    for file in CONFIGURATION {
+        assert_eq!([there("/tmp/root", file), there("", file)], [true, false], "{file}");
+    }
+    assert!(there("/tmp/root", &format!("{WANTS}/autofs.service")));
+    for file in ["/run/autofs-rs.install", "/var/lib/autofs-rs", WANTS] {
+        let enabled = format!("{file}/autofs.service");
+        let file = if file == WANTS { enabled.as_str() } else { file };
+        assert!(!there("", file), "{file}");
+    }
+    // Inside, what nobody has edited is replaced by the next version, and what was edited stays.
+    let other = package("2.0", |dir| {
+        for name in ["auto.misc", "autofs.conf"] {
+            fs::write(dir.join("usr/share/autofs-rs/conffiles").join(name), "# another\n").unwrap();
+        }
+    });
+    fs::copy(other, "/tmp/root/other.deb").unwrap();
+    fs::write("/tmp/root/etc/autofs.conf", "# edited\n").unwrap();
+    run("chroot", &["/tmp/root", "env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--install", "/other.deb"]);
+    assert_eq!(fs::read_to_string("/tmp/root/etc/auto.misc").unwrap(), "# another\n");
+    assert_eq!(fs::read_to_string("/tmp/root/etc/autofs.conf").unwrap(), "# edited\n");
+    outside(&["--purge", "autofs-rs"]);
+    let left: Vec<_> = CONFIGURATION.iter().filter(|file| there("/tmp/root", file)).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// The options of the script that builds the package.
+#[case(lacking: lacking)]
+fn the_script_that_builds_it_explains_itself() {
+    let build = "/source/packaging/build-deb";
+    assert!(run(build, &["--help"]).starts_with("build-deb [--programs DIR] [VERSION]: "));
+    for words in [&["--nonsense"][..], &["--programs"], &["--programs", "/nowhere"], &["1", "2"], &["version"]] {
+        let output = output(Command::new(build).args(words), secs(10)).unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert!(said.starts_with("build-deb: ") && said.lines().count() == 1, "{words:?}: {said}");
+    }
+}
