@@ -83,7 +83,7 @@ impl Externals {
         let is_mounted = look(mounter, &site).await?;
         match &state.mounted {
             Some(by) if is_mounted => {
-                if *by != external.by {
+                if !by.has_same_sources(&external.by) {
                     return Err(Failure::Occupied(site.path()));
                 }
                 debug!(target: &user.label, "{} is mounted already", Escaped::path(&external.at));

@@ -543,18 +543,7 @@ mod tests {
                 "1:13: syntax error in map near [ 999 ]: invalid mode \"999\": \
               expected octal permission bits, as in --mode=0755",
             ),
-            ("/m x -DFOO", "1:8: syntax error in map near [ FOO ]: \"FOO\" defines no variable: write -DNAME=VALUE"),
             ("/m x ro,,soft", "1:9: syntax error in map near [ ,soft ]: two commas in a row: remove one"),
-            (
-                "/m x =",
-                "1:6: syntax error in map near [ = ]: \"=\" is no option: options are words as ro, soft or \
-              timeo=5; a blank in the mount point or the map is written \"\\ \"",
-            ),
-            (
-                "/m x -- y",
-                "1:6: syntax error in map near [ -- y ]: \"--\" is no option: options are words as ro, soft \
-              or timeo=5; a blank in the mount point or the map is written \"\\ \"",
-            ),
             (
                 "/m multi a -- -null",
                 "1:15: syntax error in map near [ -null ]: no part of a multi map: \
@@ -611,6 +600,35 @@ mod tests {
                 "! /etc/auto.master:1:21: \"\u{2014}ro\" begins with a typographic dash: write -ro",
                 "! /etc/auto.master:1:27: \"r\u{f6}\" is no option and is ignored: \
                  write options with plain letters, as ro, soft or timeo=5",
+            ]
+        );
+    }
+
+    #[test]
+    fn characters_that_no_option_has_separate_options() {
+        let said = |column: u32, word: &str| {
+            format!(
+                "! /etc/auto.master:1:{column}: \"{word}\" has characters that no option has: \
+                 write options without quotes and brackets, with commas between them: ro,soft; \
+                 a blank in the map is written \"\\ \""
+            )
+        };
+        assert_eq!(parsed("/m x \"-ro\" (soft)"), ["/m x ro,soft".to_owned(), said(6, "\"-ro\""), said(12, "(soft)")]);
+        assert_eq!(parsed("/m x '-ro;vers=4'"), ["/m x ro,vers=4".to_owned(), said(6, "'-ro;vers=4'")]);
+        assert_eq!(parsed("/m x \"--timeout=5\""), ["/m x --timeout=5".to_owned(), said(6, "\"--timeout=5\"")]);
+    }
+
+    #[test]
+    fn definitions_of_nothing_and_words_without_sense_are_ignored() {
+        assert_eq!(
+            parsed("/m x -DFOO -D -ro = --"),
+            [
+                "/m x ro",
+                "! /etc/auto.master:1:8: \"FOO\" defines no variable: write -DNAME=VALUE",
+                "! /etc/auto.master:1:15: \"-ro\" defines no variable: write -DNAME=VALUE",
+                "! /etc/auto.master:1:19: \"=\" is no option and is ignored: options are words as ro, soft or timeo=5; \
+                 a blank in the mount point or the map is written \"\\ \"",
+                "! /etc/auto.master:1:21: \"--\" is no option and is ignored: leave it out",
             ]
         );
     }

@@ -87,6 +87,9 @@ pub(super) fn parse(
     line: &Line<'_>,
     warnings: &mut Vec<Diagnostic>,
 ) -> Result<bool, Flaw> {
+    let mut warn = |Flaw { code, part, message, help }: Flaw| {
+        warnings.push(line.entry_error(code, part, message).help(help).into_warning());
+    };
     let mut comma = false;
     while let Some(part) = words.option() {
         let raw = words.get(&part);
@@ -103,10 +106,16 @@ pub(super) fn parse(
         match raw {
             b"--" if multi => return Ok(true),
             b"-" => {}
+            b"--" if words.rest().iter().all(|b| is_blank(*b)) => {
+                warn(Flaw::new("master::option", part, "\"--\" is no option and is ignored", "leave it out"));
+            }
+            b"--" => {
+                let help = "several maps are written multi MAP -- MAP";
+                return Err(Flaw::new("master::option", part, "\"--\" is no option", help));
+            }
             _ => {
-                if let Some(warning) = option(words, part, options)? {
-                    let Flaw { code, part, message, help } = warning;
-                    warnings.push(line.entry_error(code, part, message).help(help).into_warning());
+                if let Some(flaw) = option(words, part, options)? {
+                    warn(flaw);
                 }
             }
         }
@@ -134,7 +143,12 @@ fn option(words: &mut Words<'_>, part: Range<usize>, options: &mut MasterOptions
         b"--no-slashify-colons" => options.slashify_colons = Some(false),
         raw => {
             if let Some((name, skip)) = named(raw) {
-                let value = value(words, part, skip, name)?;
+                let found = value(words, part.clone(), skip, name);
+                let value = match found {
+                    // As for automount, a definition of nothing is left out.
+                    Err(flaw) if name == "define" => return Ok(Some(flaw)),
+                    found => found?,
+                };
                 match name {
                     "timeout" => options.timeout = Some(seconds(words, value, name)?),
                     // 0 means the default, as on the command line.
@@ -145,12 +159,29 @@ fn option(words: &mut Words<'_>, part: Range<usize>, options: &mut MasterOptions
                     "owner" => options.owner.get_or_insert_default().user = Some(account(words, value, name)?),
                     "group" => options.owner.get_or_insert_default().group = Some(account(words, value, name)?),
                     "trigger-propagation" => options.trigger_propagation = Some(propagation(words, value)?),
-                    _ => {
-                        push_argument(&[b"-D", words.get(&value)].concat(), &mut options.arguments);
-                        options.defines.push(define(words, value)?);
-                    }
+                    _ => match define(words, value.clone()) {
+                        Ok(defined) => {
+                            push_argument(&[b"-D", words.get(&value)].concat(), &mut options.arguments);
+                            options.defines.push(defined);
+                        }
+                        Err(flaw) => {
+                            // The next option is none of its value.
+                            words.at = if words.get(&value).starts_with(b"-") { value.start } else { words.at };
+                            return Ok(Some(flaw));
+                        }
+                    },
                 }
                 return Ok(None);
+            }
+            if let Some(pieces) = pieces(raw) {
+                for piece in pieces {
+                    // What is wrong with a piece is said of the word.
+                    let _ = option(&mut Words { text: piece, at: piece.len() }, 0..piece.len(), options);
+                }
+                let message = format!("\"{}\" has characters that no option has", Escaped::start_of(raw));
+                let help = "write options without quotes and brackets, with commas between them: ro,soft; \
+                            a blank in the map is written \"\\ \"";
+                return Ok(Some(Flaw::new("master::option", part, message, help)));
             }
             let before = options.mount_options.len();
             let warning = mount_option(raw, part, &mut options.mount_options)?;
@@ -161,6 +192,21 @@ fn option(words: &mut Words<'_>, part: Range<usize>, options: &mut MasterOptions
         }
     }
     Ok(None)
+}
+
+/// Returns the options in a word that has other characters in the place of commas, or around the options: `"-ro"`, `(ro)`,
+/// `ro;soft`. As for automount, these characters separate options. Returns `None` for any other word.
+fn pieces(word: &[u8]) -> Option<Vec<&[u8]>> {
+    let is_of_options = |b: &u8| b.is_ascii_alphanumeric() || b"_-.:+=/@%".contains(b);
+    // What is no ASCII is left out as a whole, and a path is no option.
+    if option_name(word).iter().all(is_of_options) || !word.is_ascii() || word.starts_with(b"/") {
+        return None;
+    }
+    let pieces: Vec<&[u8]> = word.split(|b| !is_of_options(b)).filter(|piece| !piece.is_empty()).collect();
+    let is_known = |piece: &&[u8]| {
+        is_option(piece.iter().position(|b| *b != b'-').and_then(|at| piece.get(at..)).unwrap_or_default())
+    };
+    (!pieces.is_empty() && pieces.iter().all(is_known)).then_some(pieces)
 }
 
 /// The options with a value that have a long name only, or beside a letter.
@@ -307,19 +353,19 @@ fn mount_option(raw: &[u8], part: Range<usize>, options: &mut Vec<u8>) -> Result
     };
     let name = option_name(plain);
     if !is_option(plain) {
-        if !name.is_ascii() {
-            let message = format!("\"{shown}\" is no option and is ignored");
-            let help = "write options with plain letters, as ro, soft or timeo=5";
-            return Ok(Some(Flaw::new("master::option", part, message, help)));
-        }
-        let message = format!("\"{shown}\" is no option");
+        let message = format!("\"{shown}\" is no option and is ignored");
         if raw.starts_with(b"/") {
+            let message = format!("\"{shown}\" is no option");
             let help =
                 "several maps are written multi MAP -- MAP; a blank in the mount point or the map is written \"\\ \"";
             return Err(Flaw::new("master::option", part, message, help));
         }
-        let help = "options are words as ro, soft or timeo=5; a blank in the mount point or the map is written \"\\ \"";
-        return Err(Flaw::new("master::option", part, message, help));
+        let help = if name.is_ascii() {
+            "options are words as ro, soft or timeo=5; a blank in the mount point or the map is written \"\\ \""
+        } else {
+            "write options with plain letters, as ro, soft or timeo=5"
+        };
+        return Ok(Some(Flaw::new("master::option", part, message, help)));
     }
     push_option(plain, options);
     let warning = match (dashes, name) {

@@ -21,10 +21,11 @@ pub struct Serves {
 }
 
 impl Serves {
-    /// Returns what a key of a Sun map stands for, as it is written: `*` or `*[passwd]`; `None` if it is an ordinary key.
+    /// Returns what a key of a Sun map stands for, as it is written: `*`, also in quotes, or `*[passwd]`; `None` if it is an
+    /// ordinary key. For automount, too, quotes make no ordinary key of a star, but a backslash does.
     pub fn of_sun(raw: &[u8]) -> Option<Self> {
         let users = raw == USERS_ONLY;
-        (users || raw == b"*").then(|| Self { users, ..Self::default() })
+        (users || raw == b"*" || raw == b"\"*\"").then(|| Self { users, ..Self::default() })
     }
 
     /// Returns what a key of a TOML map stands for; `None` if it is an ordinary key. A star or question mark with a backslash
@@ -95,6 +96,7 @@ mod tests {
         assert!(Serves::of_toml("a/*").is_err() && Serves::of_toml("\\**").is_err());
         assert_eq!(Serves::of_sun(b"*[passwd]").map(|serves| serves.is_all()), Some(false));
         assert_eq!(Serves::of_sun(b"*").map(|serves| serves.is_all()), Some(true));
+        assert_eq!(Serves::of_sun(b"\"*\"").map(|serves| serves.is_all()), Some(true));
         assert_eq!((Serves::of_sun(b"\\*"), Serves::of_sun(b"*[group]")), (None, None));
     }
 

@@ -55,8 +55,8 @@ struct Reader<'a> {
 /// A part as it is being read.
 #[derive(Default)]
 struct Draft<'a> {
-    /// The word and path of the offset; `None` for the part before the first offset.
-    offset: Option<(Word<'a>, Vec<u8>)>,
+    /// The word of the offset, and its path if it is below the key; `None` for the part before the first offset.
+    offset: Option<(Word<'a>, Option<Vec<u8>>)>,
     options: OptionList,
     locations: Vec<Location>,
     /// The locations before the last `||`.
@@ -154,22 +154,20 @@ impl<'a> Reader<'a> {
         Err(self.error(word, Flaw { code: "sun::else", ..flaw }))
     }
 
-    /// The path of an offset without quotes and needless slashes.
-    fn offset(&self, word: Word<'a>) -> Result<Vec<u8>, Diagnostic> {
+    /// Returns the path of an offset without quotes, needless slashes, `.` and `..`; `None` if it leads out of the key.
+    fn offset(&self, word: Word<'a>) -> Result<Option<Vec<u8>>, Diagnostic> {
         let text = dequote(word.raw).map_err(|e| self.error(word, e.into()))?;
-        let mut path = Vec::with_capacity(text.len());
-        for name in text.split(|&b| b == b'/').filter(|n| !n.is_empty()) {
-            if matches!(name, b"." | b"..") {
-                let flaw = Flaw::new(0, "an offset with \".\" or \"..\" in it", "write the path from the key on");
-                return Err(self.error(word, Flaw { code: "sun::offset", ..flaw }));
+        let mut names: Vec<&[u8]> = Vec::new();
+        for name in text.split(|&b| b == b'/') {
+            match name {
+                b"" | b"." => {}
+                b".." if names.pop().is_none() => return Ok(None),
+                b".." => {}
+                name => names.push(name),
             }
-            path.push(b'/');
-            path.extend_from_slice(name);
         }
-        if path.is_empty() {
-            path.push(b'/');
-        }
-        Ok(path)
+        let path = names.iter().flat_map(|name| [b"/", *name]).collect::<Vec<_>>().concat();
+        Ok(Some(if path.is_empty() { b"/".to_vec() } else { path }))
     }
 
     fn multi(
@@ -197,6 +195,14 @@ impl<'a> Reader<'a> {
             self.check_located(&draft, &first.options, words)?;
             before = None;
             let Draft { offset: Some((word, path)), options, locations, .. } = draft else { continue };
+            let Some(path) = path else {
+                let message =
+                    format!("the offset {} leads out of the key and is left out", Escaped::start_of(word.raw));
+                let place = self.place_of(self.text.origin(word.at));
+                let warning = Diagnostic::warning("sun::offset", place, message).length(word.raw.len());
+                warnings.push(warning.help("write the path from the key on"));
+                continue;
+            };
             let part = Part { path: path.clone(), options, locations };
             match places.get(&path).and_then(|&at| parts.get_mut(at)) {
                 Some(earlier) => {
@@ -210,6 +216,10 @@ impl<'a> Reader<'a> {
                     parts.push(part);
                 }
             }
+        }
+        if parts.is_empty() {
+            let error = Diagnostic::error("sun::offset", self.place.clone(), "every offset leads out of the key");
+            return Err(error.help("write the paths from the key on"));
         }
         Ok(Entry { options: first.options, body: Body::Multi(parts) })
     }
@@ -341,6 +351,19 @@ mod tests {
     }
 
     #[test]
+    fn dots_in_an_offset_are_taken_away_and_none_leads_out_of_the_key() {
+        let mut warnings = Vec::new();
+        let text = Expanded::from(&b"/ srv1:/r /./a srv1:/a /b/../c/. srv1:/c /d/../../e srv1:/e"[..]);
+        let entry = parse(&text, &place(), &mut warnings).unwrap();
+        assert_eq!(entry.to_bytes(), b"/ srv1:/r /a srv1:/a /c srv1:/c");
+        assert_eq!(
+            warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["/etc/auto.test:3:46: the offset /d/../../e leads out of the key and is left out: \
+              write the path from the key on"]
+        );
+    }
+
+    #[test]
     fn refused() {
         for (text, code, column) in [
             ("", "sun::empty", 5),
@@ -360,7 +383,7 @@ mod tests {
             ("/a srv1:/a || :/opt", "sun::else", 16),
             ("srv1:\"/x", "sun::quote", 10),
             ("-a\"b srv1:/x", "sun::quote", 7),
-            ("/a/../b srv1:/x", "sun::offset", 5),
+            ("/a/../../b srv1:/x", "sun::offset", 5),
             ("srv1:/x\0y", "sun::nul", 12),
         ] {
             let e = read(text).unwrap_err();

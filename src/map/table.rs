@@ -17,6 +17,8 @@ pub struct Table {
     pub direct_at: usize,
     /// Paths that `-null` hides, and how many direct maps stand before the line that says so.
     nulls: BTreeMap<Vec<u8>, usize>,
+    /// Whether `/- -null` before the first direct map hides all direct maps.
+    no_direct: bool,
 }
 
 impl Table {
@@ -31,7 +33,11 @@ impl Table {
             let null = entry.source.kind == Some(SourceKind::Null);
             let first = places.get(&entry.mount_point);
             if null && entry.direct {
-                diagnostics.push(pointless(&entry, "a null entry for /- hides nothing", "name the key that is to go"));
+                table.no_direct |= table.direct.is_empty();
+                if let Some(first) = table.direct.first() {
+                    let message = "ignoring null entry that appears after existing entry for /-";
+                    diagnostics.push(pointless(&entry, message, &format!("move it before {}", first.place)));
+                }
             } else if let (true, Some(first)) = (null, first) {
                 let message = "ignoring null entry that appears after existing entry for";
                 diagnostics.push(pointless(&entry, message, &format!("move it before {first}")));
@@ -40,6 +46,8 @@ impl Table {
                     table.nulls.insert(entry.mount_point.clone(), table.direct.len());
                     nulls.push((entry.mount_point, entry.place));
                 }
+            } else if entry.direct && table.no_direct {
+                // As for an indirect mount point, it hides what an included map has.
             } else if entry.direct {
                 // Whether local mounts are bound is one decision for all direct maps: the first one's.
                 entry.options.nobind = table.direct.first().map_or(entry.options.nobind, |first| first.options.nobind);
@@ -129,6 +137,9 @@ mod tests {
 
     #[test]
     fn null_hides_what_comes_later() {
+        let (table, said) = build("/- -null\n/- a\n/m x\n");
+        assert_eq!((maps(&table.direct), maps(&table.indirect)), (Vec::new(), vec!["/m x".to_owned()]));
+        assert_eq!(said, [""; 0]);
         let (table, said) = build("/m -null\n/m file:/x\n/- a\n/d -null\n/- b\n");
         assert_eq!(maps(&table.indirect), [""; 0]);
         assert_eq!((table.hides(0, b"/d"), table.hides(1, b"/d"), table.hides(1, b"/e")), (false, true, false));
@@ -137,14 +148,18 @@ mod tests {
 
     #[test]
     fn null_after_the_entry_has_no_effect() {
-        let (table, said) = build("/m file:/x\n/m -null\n/- -null\n");
-        assert_eq!(maps(&table.indirect), ["/m /x"]);
+        let (table, said) = build("/m file:/x\n/m -null\n/- a\n/- -null\n/- b\n");
+        assert_eq!(
+            (maps(&table.indirect), maps(&table.direct)),
+            (vec!["/m /x".to_owned()], vec!["/- a".to_owned(), "/- b".to_owned()])
+        );
         assert_eq!(
             said,
             [
                 "/etc/auto.master:2:1: ignoring null entry that appears after existing entry for /m: \
                  move it before /etc/auto.master:1:1",
-                "/etc/auto.master:3:1: a null entry for /- hides nothing: name the key that is to go",
+                "/etc/auto.master:4:1: ignoring null entry that appears after existing entry for /-: \
+                 move it before /etc/auto.master:3:1",
             ]
         );
     }

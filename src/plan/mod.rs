@@ -133,6 +133,18 @@ pub enum MountedBy {
     },
 }
 
+impl MountedBy {
+    /// Returns whether both lead to the same data: they mount the same sources, be it with other options.
+    pub fn has_same_sources(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Mounts(own), Self::Mounts(others)) => {
+                own.iter().map(|mount| &mount.source).eq(others.iter().map(|mount| &mount.source))
+            }
+            _ => self == other,
+        }
+    }
+}
+
 /// A command of a map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {

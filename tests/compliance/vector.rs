@@ -17,6 +17,7 @@ const FILES: &[&str] = &[
     include_str!("vectors/runtime.toml"),
     include_str!("vectors/unrecorded.toml"),
     include_str!("vectors/field.toml"),
+    include_str!("vectors/words.toml"),
 ];
 
 /// A configuration, what is done to it, and what must come of it.

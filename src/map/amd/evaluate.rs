@@ -335,7 +335,7 @@ impl<'a> Evaluation<'a> {
                 }
                 fs = self.map_file(fs, kind);
                 target.clone_from(&fs);
-                MountType::Auto { kind, prefix: self.prefix(&locals) }
+                MountType::Auto { kind, prefix: self.prefix(&fields, &locals) }
             }
             b"link" => MountType::Link { exists: false },
             b"linkx" => MountType::Link { exists: true },
@@ -376,11 +376,12 @@ impl<'a> Evaluation<'a> {
         is(b"host") || is(b"hostd")
     }
 
-    /// Returns what the keys of a submount begin with.
-    fn prefix(&self, locals: &Locals) -> Vec<u8> {
+    /// Returns what the keys of a submount begin with: nothing, unless `pref` says so, or it has neither `pref` nor a map of its own.
+    fn prefix(&self, fields: &Fields, locals: &Locals) -> Vec<u8> {
         match locals.0.get("pref") {
             Some(pref) if pref == b"null" => Vec::new(),
             Some(pref) if !pref.is_empty() => pref.clone(),
+            _ if fields.contains_key(&Opt::Fs) => Vec::new(),
             _ => [self.request.key, b"/"].concat(),
         }
     }

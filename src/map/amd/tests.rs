@@ -90,6 +90,7 @@ fn what_automount_was_seen_to_choose() {
         ("a16", "type:=auto;fs:=${map};pref:=s/", "type:=auto;pref:=s/;fs:=/etc/vl.map;opts:=rw,defaults"),
         ("", "type:=auto;opts:=utimeout=9", "type:=auto;pref:=k/;fs:=/etc/vl.map"),
         ("", "type:=auto;fs:=/etc/x;pref:=null", "type:=auto;pref:=;fs:=/etc/x;opts:=rw,defaults"),
+        ("", "type:=auto;fs:=/etc/x", "type:=auto;pref:=;fs:=/etc/x;opts:=rw,defaults"),
         ("a23", "type:=link;fs:=\"/opt/a b\"", "type:=link;fs:=/opt/a b;opts:=rw,defaults"),
         (
             "a24",
@@ -211,7 +212,7 @@ fn answers_decide() {
     let settings = Settings { search_path: vec![b"/no".to_vec(), b"/yes".to_vec()], ..Settings::default() };
     let answers = vec![exists("/no/m", false), exists("/yes/m", true)];
     let w = World { settings, answers, ..World::default() };
-    assert_eq!(w.choices("type:=auto;fs:=m"), "type:=auto;pref:=k/;fs:=/yes/m;opts:=rw,defaults");
+    assert_eq!(w.choices("type:=auto;fs:=m"), "type:=auto;pref:=;fs:=/yes/m;opts:=rw,defaults");
 }
 
 #[test]
