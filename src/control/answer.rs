@@ -263,6 +263,9 @@ pub struct Mounted {
     pub fstype: Bytes,
     /// The source.
     pub source: Bytes,
+    /// For how many seconds it has been mounted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mounted_for: Option<u64>,
 }
 
 /// The reply to `GetInfo` of Varlink.

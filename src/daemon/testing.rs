@@ -15,7 +15,7 @@ use super::maps::configured_map::ConfiguredMap;
 use super::mounts::pipes::{Pipe, Pipes};
 use super::mounts::table::{MountTable, Mounted};
 use super::mounts::{Mounts, NewMount};
-use super::requests::{Receiver, Requests};
+use super::requests::{Receiver, Refused, Requests};
 use super::tools::Tools;
 use super::worker::{Channels, Worker};
 use crate::engine::{Kind, MountId};
@@ -243,6 +243,10 @@ impl Receiver for Told {
     }
 
     fn served(&self) {}
+
+    fn refused(&self, refused: Refused) {
+        self.0.borrow_mut().push(format!("{} refused", refused.path.display()));
+    }
 
     fn abandoned(&self, pipe: &Pipe) {
         self.0.borrow_mut().push(format!("{} abandoned", pipe.number));

@@ -364,6 +364,10 @@ fn attempt(mount: &FsMount, opened: &Opened, settings: &Settings, triggered: boo
         Ok(()) => Ok(Attempt::Mounted),
         // mount(8) may know a way (a loop device, another type, read-only) or at least says more.
         Err(e) if mount::is_refusal(&e) => command(),
+        // The kernel does not say which of the two paths is missing.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && matches!(source, Some(Source::Failed(_))) => {
+            Err(Failure::Source { path: mount.source.clone(), source: e })
+        }
         Err(source) => Err(Failure::Kernel { path: opened.path.clone(), source }),
     }
 }

@@ -206,6 +206,21 @@ pub fn follow_links(path: &Path) -> io::Result<PathBuf> {
     Ok(real)
 }
 
+/// Returns what is at `path`, links followed, or `None` if the way leads over an autofs mount. Triggers no automount.
+///
+/// # Errors
+/// Nothing is there, or it cannot be looked at.
+pub fn stat_untriggered(path: &Path) -> io::Result<Option<Stat>> {
+    let real = follow_links(path)?;
+    let above: Vec<&Path> = real.ancestors().skip(1).collect();
+    for directory in above.into_iter().rev() {
+        if Magic::of(&open_nofollow(directory)?)?.is_autofs() {
+            return Ok(None);
+        }
+    }
+    lstat(&real).map(Some)
+}
+
 /// Returns the path at which the open file or directory is now, as the kernel knows it.
 ///
 /// # Errors

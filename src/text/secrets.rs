@@ -103,7 +103,7 @@ fn secrets(text: &[u8], files: bool) -> Vec<(usize, usize)> {
         let is_in = |names: &[&[u8]]| names.iter().any(|known| known.eq_ignore_ascii_case(name));
         let quote = start.checked_sub(1).and_then(|at| text.get(at)).copied().filter(is_quote);
         let (value, end) = value(text, equals + 1, quote);
-        if (is_in(NAMES) || files && is_in(FILES)) && end > value {
+        if (is_in(NAMES) || is_nearly(name) || files && is_in(FILES)) && end > value {
             found.push((value, end));
         } else if is_in(USERS) {
             let percent = text.get(value..end).and_then(|value| memchr::memchr(b'%', value));
@@ -134,6 +134,14 @@ fn secrets(text: &[u8], files: bool) -> Vec<(usize, usize)> {
     found.sort_unstable();
     found.dedup_by(|next, kept| next.0 < kept.1);
     found
+}
+
+/// Returns whether a name is a misspelt `password`: the mistake is shown, and the password beside it must not be.
+fn is_nearly(name: &[u8]) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let is_short = |known: &str| lower.len().abs_diff(known.len()) < 3;
+    let name = std::str::from_utf8(&lower).unwrap_or_default();
+    ["password", "passphrase"].iter().any(|known| is_short(known) && strsim::damerau_levenshtein(name, known) < 3)
 }
 
 /// Returns the words between blanks and commas, with their positions.
@@ -183,6 +191,7 @@ mod tests {
             ("-fstype=sshfs joe:Geheim7@host:/x", "-fstype=sshfs joe:***@host:/x"),
             (":sshfs#joe@host:/x host:/a:b@c rhost:=joe@host", ":sshfs#joe@host:/x host:/a:b@c rhost:=joe@host"),
             ("secret=x", "secret=***"),
+            ("passwod=x,passwrd=z", "passwod=***,passwrd=***"),
         ] {
             assert_eq!(masked_text(text), shown, "{text}");
         }

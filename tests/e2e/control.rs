@@ -112,6 +112,7 @@ const LOOKING: &[&str] = &[
     "doctor --pid 1",
     "status",
     "mounts",
+    "mounts --wide",
     "maps",
     "maps /mnt/auto",
     "maps auto.one --expand",
@@ -130,6 +131,9 @@ const LOOKING: &[&str] = &[
     "migrate-check",
     "expire --dry-run",
     "reload --dry-run",
+    "clean --dry-run",
+    "nosuch",
+    "status --nosuch",
 ];
 
 const CHANGING: &[&str] = &[
@@ -210,4 +214,59 @@ fn documents_without_a_daemon_follow_the_schema() {
         }
     }
     documents.check();
+}
+
+/// Keys below other direct keys count, and the parts of an entry do not. A check looks at the keys and mounts nothing.
+#[case]
+fn status_counts_the_keys_of_direct_maps() {
+    site::master("/- /etc/auto.direct\n/- /etc/auto.more\n");
+    put("/etc/auto.direct", "/mnt/d1 :/opt\n/mnt/d1/below :/srv\n/mnt/d2 / :/opt /in :/srv\n/mnt/d3 :/srv\n");
+    put("/etc/auto.more", "/mnt/d1/more :/srv\n");
+    for directory in ["/opt/below", "/opt/more", "/opt/in"] {
+        fs::create_dir_all(directory).unwrap();
+    }
+    let daemon = Daemon::serving(&["/mnt/d1", "/mnt/d2", "/mnt/d3"]);
+    let counted = || {
+        let said = output(Command::new("autofsctl").args(["--json", "status"]), secs(10)).expect("an answer");
+        let status: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+        let count = |point: &serde_json::Value| (point["mounted"].as_u64().unwrap(), point["total"].as_u64().unwrap());
+        status["mount_points"].as_array().unwrap().iter().map(count).collect::<Vec<_>>()
+    };
+    let checked = output(Command::new("autofsctl").arg("check"), secs(10)).expect("an answer");
+    assert!(checked.status.success(), "{checked:?}");
+    assert_eq!(counted(), [(0, 4), (0, 1)]);
+    for path in ["/mnt/d1/below", "/mnt/d1/more", "/mnt/d2/in"] {
+        visit::serves(path);
+    }
+    assert_eq!(counted(), [(3, 4), (1, 1)]);
+    daemon.stop();
+}
+
+/// Who mounted what and when, and what a command line that cannot be read says to programs.
+#[case]
+fn mounts_are_listed_with_their_requesters() {
+    site::any_key();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/k");
+    let ctl = |arguments: &[&str]| {
+        let said = output(Command::new("autofsctl").args(arguments), secs(10)).expect("an answer");
+        (said.status.code().unwrap(), String::from_utf8(said.stdout).unwrap())
+    };
+    let words = |text: &str| text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect();
+    let rows: Vec<Vec<String>> = words(&ctl(&["mounts"]).1);
+    assert_eq!(rows[0].join(" "), "PATH SINCE BY TYPE SOURCE");
+    assert!(rows[1][0] == "/mnt/auto/k" && rows[1][1].ends_with('s') && rows[1][2].contains('['), "{rows:?}");
+    let wide: Vec<Vec<String>> = words(&ctl(&["mounts", "--wide"]).1);
+    assert_eq!(wide[1].last().unwrap(), "/mnt/auto");
+    let document: serde_json::Value = serde_json::from_str(&ctl(&["--json", "mounts"]).1).unwrap();
+    assert!(document["mounts"][0]["for"]["pid"].as_u64().unwrap() > 0, "{document}");
+    let (code, text) = ctl(&["--json", "nosuch"]);
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &document["error"]["kind"], &document["error"]["exit"]), (2, &"usage".into(), &2.into()));
+    for words in [&["--help"][..], &["help", "status"], &["--version"]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let status = Command::new("autofsctl").args(words).stdout(full).stderr(Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), Some(5), "{words:?}");
+    }
+    daemon.stop();
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use super::common::site;
 use super::common::stand_in::{Rules, calls};
 use super::common::suite::{case, needs};
 use super::common::world::{figure, put};
-use super::common::{secs, table, visit, wait_for};
+use super::common::{output, secs, table, visit, wait_for};
 use super::processes::{descriptors, kill_worker, memory, strike, worker, worker_now};
 
 /// How many threads ask.
@@ -293,8 +294,8 @@ fn a_deadline_holds_while_no_worker_serves() {
     put("/etc/autofs.toml", "[deadlines]\nrequest = 3\n");
     Rules { delay: vec![("slow".into(), 60_000)], ..Rules::default() }.set();
     let mut command = Daemon::command();
-    // All workers but the first one die before they have read a map.
-    command.args(["-f", "-v"]).env("AUTOFS_FAULT", "start:1:100000:2");
+    // The workers after the first one die before they have read a map, for longer than the deadline.
+    command.args(["-f", "-v"]).env("AUTOFS_FAULT", "start:1:7:2");
     let mut daemon = Daemon::spawn(command);
     daemon.ready(&["/mnt/auto"]);
     let mut begun = visit::process("/mnt/auto/slow", 0);
@@ -306,5 +307,17 @@ fn a_deadline_holds_while_no_worker_serves() {
         assert_eq!(status.code(), Some(Errno::ETIMEDOUT as i32));
     }
     daemon.says("a lookup in /mnt/auto has waited for");
+    // A later worker serves, and shows what the earlier ones have refused.
+    let failed = wait_for("the history", secs(30), || {
+        let said = output(Command::new("autofsctl").args(["--json", "history", "--failed"]), secs(5))?;
+        serde_json::from_slice::<serde_json::Value>(&said.stdout)
+            .ok()
+            .filter(|document| document.get("error").is_none())
+    });
+    let refused = failed["requests"].as_array().unwrap().iter().filter(|request| request["errno"] == "ETIMEDOUT");
+    let mut refused: Vec<_> = refused.map(|request| (request["path"].as_str().unwrap(), &request["reason"])).collect();
+    refused.sort_unstable_by_key(|(path, _)| *path);
+    let reason = "no worker of the daemon served it in time";
+    assert_eq!(refused, [("/mnt/auto/k", &reason.into()), ("/mnt/auto/slow", &reason.into())], "{failed}");
     daemon.kill();
 }

@@ -86,8 +86,12 @@ enum Verb {
         #[arg(long)]
         no_users: bool,
     },
-    /// List all mounted entries
-    Mounts,
+    /// List all mounted entries, since when, and the processes that caused the mounts
+    Mounts {
+        /// Show the mount points they belong to, too
+        #[arg(long, short)]
+        wide: bool,
+    },
     /// List the maps, or the entries of MAP, as the files and services have them now
     Maps(maps::Arguments),
     /// Read configuration and maps again, and show what has changed
@@ -104,7 +108,11 @@ enum Verb {
     /// End the daemon, and leave all mounts to the next start
     Detach,
     /// Unmount what a dead daemon has left and no map names
-    Clean,
+    Clean {
+        /// Only list what would be tried
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Unmount unused entries
     Expire {
         /// Only this mount point, or only this entry
@@ -284,7 +292,10 @@ pub fn main() -> ExitCode {
             return lookup::main(&service);
         }
     }
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return unparsed(&error),
+    };
     if let Some(name) = &arguments.instance {
         instance::set(name);
     }
@@ -308,6 +319,25 @@ pub fn main() -> ExitCode {
             let _ = writeln!(io::stderr(), "autofsctl: {error}");
             Exit::from(&error).into()
         }
+    }
+}
+
+/// Prints help, or what is wrong with the command line.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    let wants_json = || std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json");
+    if error.use_stderr() && wants_json() {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let _ = output::print(&output::error_document(&ClientError::Usage(message)));
+    }
+    match error.print().and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let error = ClientError::Output(error);
+            let _ = writeln!(io::stderr(), "autofsctl: {error}");
+            Exit::from(&error).into()
+        }
+        _ if error.use_stderr() => Exit::Usage.into(),
+        _ => Exit::Yes.into(),
     }
 }
 
@@ -339,7 +369,7 @@ impl Session {
             }
             Verb::Status { path: None, .. } => status::all(self),
             Verb::Status { path: Some(path), no_users } => status::one(self, &absolute(&path)?, !no_users),
-            Verb::Mounts => mounts::list(self),
+            Verb::Mounts { wide } => mounts::list(self, wide),
             Verb::Maps(arguments) => maps::list(self, arguments),
             Verb::Reload { dry_run, no_wait } => reload::reload(self, Reload { dry_run, no_wait }),
             Verb::Upgrade => {
@@ -348,7 +378,8 @@ impl Session {
                 self.done("the program is replaced")
             }
             Verb::Detach => self.order(Call::Detach, "the daemon ends, and its mounts stay"),
-            Verb::Clean => self.order(Call::Clean, "nothing is left of daemons that have ended"),
+            Verb::Clean { dry_run: true } => status::left(self),
+            Verb::Clean { dry_run: false } => self.order(Call::Clean, "nothing is left of daemons that have ended"),
             Verb::Expire { path, dry_run } => {
                 let path = path.map(|path| absolute(&path)).transpose()?;
                 steer::expire(self, path, dry_run)

@@ -9,7 +9,7 @@ use super::steer::clock_time;
 use super::table::{Align, Table, duration};
 use super::{Session, left, mounts, output, path};
 use crate::control::{
-    Answer, Blocked, Bytes, Call, ControlError, Level, Mode, MountKind, MountPoint, Place, Problem, Status,
+    Answer, Blocked, Bytes, Call, ControlError, Expired, Level, Mode, MountKind, MountPoint, Place, Problem, Status,
 };
 use crate::sys::clock;
 use crate::sys::path::follow_links;
@@ -90,6 +90,17 @@ fn not_served(session: &Session, path: &Bytes, problem: &Problem) -> Result<Exit
         text
     })?;
     Ok(Exit::No)
+}
+
+/// Lists what dead daemons have left and `clean` would unmount.
+pub(super) fn left(session: &Session) -> Result<Exit, ClientError> {
+    let left = ask(session)?.problems.into_iter().filter(|problem| problem.left).map(|problem| problem.path);
+    let wish = Expired { unmounted: left.collect(), in_use: Vec::new() };
+    session.show(&wish, || match wish.unmounted.as_slice() {
+        [] => "nothing is left of daemons that have ended\n".to_owned(),
+        paths => paths.iter().map(|path| format!("{path} would be unmounted if it is unused\n")).collect(),
+    })?;
+    Ok(Exit::Yes)
 }
 
 /// Returns the path without symbolic links, or as it is if they cannot be followed. Triggers no automount.

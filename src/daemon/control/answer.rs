@@ -1,6 +1,6 @@
 //! Answering what comes by the control socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -208,15 +208,22 @@ fn submount(worker: &Worker, logger: &Logger, map: &ConfiguredMap) -> MountPoint
 
 /// Returns the state of the mount point of a map.
 fn mount_point(worker: &Worker, logger: &Logger, map: &ConfiguredMap) -> MountPoint {
-    let (mut mounted, mut waiting, mut failing, mut total) = (0, 0, 0, 0);
+    let (mut mounted, mut waiting, mut failing) = (0, 0, 0);
+    let state = worker.state.borrow();
+    // Keys below other direct keys are mounted by triggers in those.
+    let nested: HashSet<&Path> =
+        if map.direct() { state.maps.direct.nested_in(map.number).collect() } else { HashSet::new() };
     worker.view(|engine| {
         for view in engine.mounts() {
-            if worker.mounts.get(view.id).is_none_or(|mount| mount.map.number != map.number) {
+            let is_nested = nested.contains(view.path());
+            if !is_nested && worker.mounts.get(view.id).is_none_or(|mount| mount.map.number != map.number) {
                 continue;
             }
-            total += u32::from(view.kind() == Kind::Direct);
+            // The parts of a direct entry are no keys.
+            let is_key = is_nested || view.kind() != Kind::Offset || !map.direct();
             for entry in view.entries() {
-                mounted += u32::from(matches!(entry.phase, EntryPhase::Mounted | EntryPhase::Checking));
+                let is_mounted = matches!(entry.phase, EntryPhase::Mounted | EntryPhase::Checking);
+                mounted += u32::from(is_mounted && is_key);
                 failing += u32::from(matches!(entry.phase, EntryPhase::Failed(..)));
                 waiting += u32::try_from(entry.waiting).unwrap_or(u32::MAX);
             }
@@ -229,7 +236,7 @@ fn mount_point(worker: &Worker, logger: &Logger, map: &ConfiguredMap) -> MountPo
         maps: maps(map),
         timeout: map.timeout(),
         mounted,
-        total: map.direct().then_some(total),
+        total: map.direct().then(|| state.maps.direct.count(map.number)),
         waiting,
         failing,
         log_level: logger.level(path).into(),
@@ -238,7 +245,7 @@ fn mount_point(worker: &Worker, logger: &Logger, map: &ConfiguredMap) -> MountPo
 }
 
 fn mounts(worker: &Worker) -> Mounts {
-    let mut mounts = Vec::new();
+    let (mut mounts, now) = (Vec::new(), worker.life.now());
     worker.view(|engine| {
         for view in engine.mounts() {
             let Some(mount) = worker.mounts.get(view.id) else { continue };
@@ -250,6 +257,7 @@ fn mounts(worker: &Worker) -> Mounts {
                     mount_point: Bytes(mount.map.mount_point.clone()),
                     fstype: Bytes(fstype),
                     source: Bytes(source),
+                    mounted_for: entry.since.map(|since| now.since(since) / 1000),
                 });
             }
         }

@@ -12,14 +12,17 @@ mod stored;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::os::unix::ffi::OsStringExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::control::history::{Asked, EventKind};
 use crate::daemon::mounts::Mounts;
+use crate::daemon::requests::Refused;
 use crate::engine::{EntryId, Errno, Event, Reason, Requester, Resolution, Token};
 use crate::plan::Plan;
+use crate::record::Record;
 use crate::text::Position;
 
 pub(crate) use query::Query;
@@ -200,6 +203,29 @@ impl History {
                 .unwrap_or_default(),
         };
         self.answered.borrow_mut().push((open.at, answered));
+    }
+
+    /// Records a lookup that has failed because no worker served it in time.
+    pub(crate) fn refused(&self, refused: Refused, map: Vec<u8>, name: String) {
+        let Refused { mount_point, path, token, who, waited, error } = refused;
+        let answered = Answered {
+            token,
+            asked: Asked::Mount,
+            at: now().saturating_sub(u64::try_from(waited.as_millis()).unwrap_or(0)),
+            took: waited,
+            path,
+            mount_point: mount_point.into_os_string().into_vec(),
+            map,
+            line: None,
+            who,
+            name,
+            error: Some(error),
+            reason: Some(Arc::new(Record::new("no worker of the daemon served it in time"))),
+            negative_for: None,
+            attempt: None,
+            steps: Vec::new(),
+        };
+        self.recorder.answered(vec![answered]);
     }
 
     /// Passes the requests that were answered in this turn of the event loop to the recorder. `negative` returns for how many

@@ -153,6 +153,16 @@ pub(crate) fn select(maps: &[View], table: &Table, real: &RealPaths) -> (Vec<Wan
 }
 
 impl DirectKeys {
+    /// Returns how many keys the map with this number has, without those that another map has first.
+    pub(crate) fn count(&self, map: u32) -> u32 {
+        u32::try_from(self.keys.values().filter(|number| **number == map).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Returns the keys of a map that stand below other keys.
+    pub(crate) fn nested_in(&self, map: u32) -> impl Iterator<Item = &Path> {
+        self.nested.values().flatten().filter(move |(_, number)| *number == map).map(|(path, _)| &**path)
+    }
+
     /// Returns the change if the entries of some direct maps are replaced by those of `maps`; `before` has the earlier ones, by
     /// number. Returns `None` if the change cannot be computed key by key: keys that several maps have, keys below other keys,
     /// keys that are equal through symbolic links.

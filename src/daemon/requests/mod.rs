@@ -23,7 +23,7 @@ use crate::engine::Token;
 use crate::link::journal::{Journal, Slot, Unanswered};
 
 pub(crate) use park::find_mounts;
-pub(crate) use read::{Receiver, serve};
+pub(crate) use read::{Receiver, Refused, serve};
 pub(crate) use route::Routed;
 
 /// The requests that were read and are not answered.

@@ -1,12 +1,15 @@
 //! Reads the control pipes: each packet goes into the journal and to the [`Receiver`].
 
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use log::error;
 
 use super::Requests;
 use crate::daemon::mounts::Mounts;
 use crate::daemon::mounts::pipes::Pipe;
+use crate::engine::{Errno, Requester, Token};
 use crate::link::journal::{Read, Slot};
 use crate::source;
 
@@ -21,8 +24,25 @@ pub(crate) trait Receiver {
     /// Does what can wait until the packets that were read together are served.
     fn served(&self);
 
+    /// Notes a lookup that has failed because no worker served it in time.
+    fn refused(&self, refused: Refused);
+
     /// Reacts to a pipe without writers: the last copies of its mounts were unmounted, by us or from outside, or set catatonic.
     fn abandoned(&self, pipe: &Pipe);
+}
+
+/// A lookup that no worker served in time.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// The mount point of the autofs mount.
+    pub(crate) mount_point: PathBuf,
+    /// What was looked up.
+    pub(crate) path: PathBuf,
+    pub(crate) token: Token,
+    pub(crate) who: Requester,
+    /// For how long it has waited.
+    pub(crate) waited: Duration,
+    pub(crate) error: Errno,
 }
 
 /// Reads a pipe as long as mounts write to it.

@@ -1,6 +1,7 @@
 //! Packets, and mounts that vanish or are found again: what comes from the kernel.
 
 use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
 use super::{Next, Worker};
+use crate::control::plan::map_name;
 use crate::daemon::attach::top;
 use crate::daemon::control::serve;
 use crate::daemon::jobs::{copies, covered};
@@ -17,7 +19,7 @@ use crate::daemon::life::Quiescence;
 use crate::daemon::mounts::AutofsMount;
 use crate::daemon::mounts::locate::locate;
 use crate::daemon::mounts::pipes::Pipe;
-use crate::daemon::requests::{Receiver, Routed, find_mounts, serve as serve_pipe};
+use crate::daemon::requests::{Receiver, Refused, Routed, find_mounts, serve as serve_pipe};
 use crate::daemon::tools::Tools;
 use crate::engine::{Event, MountId};
 use crate::exec::lanes::Lane;
@@ -30,6 +32,9 @@ use crate::text::Escaped;
 
 /// Interval between two looks at overdue lookups while the worker starts.
 const OVERDUE: Duration = Duration::from_millis(500);
+
+/// How long the worker waits at most until the history has the lookups that it has refused.
+const WRITTEN: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Handles an autofs mount that was unmounted by others.
@@ -140,7 +145,10 @@ impl Worker {
     pub(crate) async fn refuse_overdue(self: &Rc<Self>) {
         let limit = self.state.borrow().configuration.native.deadlines.request.as_millis();
         let limit = u64::try_from(limit).unwrap_or(u64::MAX);
-        self.requests.refuse_overdue(&self.mounts, &self.tools(), limit, self).await;
+        if self.requests.refuse_overdue(&self.mounts, &self.tools(), limit, self).await {
+            // This worker may not live long. The thread answers after it has written.
+            let _ = tokio::time::timeout(WRITTEN, self.history.recorder().count()).await;
+        }
     }
 
     /// Does [`refuse_overdue`](Self::refuse_overdue) at intervals until this worker serves.
@@ -161,6 +169,17 @@ impl Worker {
 }
 
 impl Receiver for Rc<Worker> {
+    fn refused(&self, refused: Refused) {
+        let map = {
+            let state = self.state.borrow();
+            let mount_point = refused.mount_point.as_os_str().as_bytes();
+            let of_map = state.maps.served().find(|map| map.mount_point == mount_point);
+            of_map.map_or_else(Vec::new, |map| map_name(&map.spec))
+        };
+        let name = i32::try_from(refused.who.tgid).map_or_else(|_| String::new(), procfs::name);
+        self.history.refused(refused, map, name);
+    }
+
     fn packet(&self, slot: Slot, pipe: u32) {
         fault::point("read");
         let knows = |id| self.engine.borrow().mount(id).is_some();

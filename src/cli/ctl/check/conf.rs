@@ -138,7 +138,7 @@ fn login(setting: &Setting<'_>) -> Option<Diagnostic> {
         let message = format!("{shown} is not found: the daemon has no directory of its own");
         return warn(setting, "conf::no-file", message, format!("write the whole path: /etc/{shown}"));
     }
-    let is_missing = path::stat(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    let is_missing = path::stat_untriggered(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
     let help = "until it is there, LDAP servers are asked without a login";
     if is_missing { warn(setting, "conf::no-file", format!("there is no file {shown}"), help) } else { None }
 }

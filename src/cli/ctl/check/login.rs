@@ -77,7 +77,9 @@ pub(super) fn content(text: &[u8], file: &Arc<Path>) -> Vec<Diagnostic> {
             let Some(value) = value.as_deref() else { continue };
             let value = value.strip_prefix(b"FILE:").unwrap_or(value);
             let named = Path::new(OsStr::from_bytes(value));
-            if named.is_absolute() && path::stat(named).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+            if named.is_absolute()
+                && path::stat_untriggered(named).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+            {
                 let message = format!("there is no file {}", Escaped::path(named));
                 let help = "until it is there, a login fails";
                 let d = Diagnostic::warning("login::no-file", at(name.as_bytes()), message).help(help);

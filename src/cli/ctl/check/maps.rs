@@ -397,7 +397,7 @@ impl<'a> Maps<'a> {
     fn is_missing(&self, path: &Path) -> bool {
         let is_below = |(point, _): &(Vec<u8>, Position)| path.starts_with(OsStr::from_bytes(point));
         !self.mount_points.iter().any(is_below)
-            && path::stat(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+            && path::stat_untriggered(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     }
 
     fn submounts(&mut self, plan: &Plan, place: &Position) {

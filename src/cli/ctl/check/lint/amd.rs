@@ -189,7 +189,7 @@ fn program(line: &Line<'_>, value: &Value, text: &[u8], map: &Map<'_>, found: &m
     if !file.is_absolute() {
         let message = format!("{} is no whole path of a program", Escaped::start_of(command));
         found.push(warning(line, part, "amd::program", message, "write \"/path/of/program argv0 arguments\""));
-    } else if !map.is_alone && path::stat(file).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+    } else if !map.is_alone && path::stat_untriggered(file).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
         let message = format!("there is no program {}", Escaped::start_of(command));
         found.push(warning(line, part, "amd::program", message, "until it is there, an access fails"));
     }

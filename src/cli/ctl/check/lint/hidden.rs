@@ -29,7 +29,7 @@ pub(super) fn direct(line: &Line<'_>, mount_points: &[(Vec<u8>, Position)], foun
         return;
     }
     let at = Path::new(OsStr::from_bytes(&path));
-    if path::stat(at).is_ok_and(|stat| !stat.is_dir()) {
+    if path::stat_untriggered(at).is_ok_and(|stat| stat.is_some_and(|stat| !stat.is_dir())) {
         let message = format!("{} is there and is no directory", Escaped::start_of(&path));
         found.push(warning(line, Part::Key(all), "direct::in-the-way", message, "nothing can be mounted on it"));
     }
@@ -74,7 +74,9 @@ pub(in super::super) fn unusual(mount_points: &[(Vec<u8>, Position)]) -> Vec<Dia
 /// Warns of mount points of the master map that exist and are no directories. Those below others are left out, because a look would
 /// mount what is there.
 pub(in super::super) fn in_the_way(mount_points: &[(Vec<u8>, Position)]) -> Vec<Diagnostic> {
-    let is_other = |path: &[u8]| path::stat(Path::new(OsStr::from_bytes(path))).is_ok_and(|stat| !stat.is_dir());
+    let is_other = |path: &[u8]| {
+        path::stat_untriggered(Path::new(OsStr::from_bytes(path))).is_ok_and(|stat| stat.is_some_and(|s| !s.is_dir()))
+    };
     let is_below = |path: &[u8]| mount_points.iter().any(|(point, _)| first_name(path, point).is_some());
     let others = mount_points.iter().filter(|(point, _)| !is_below(point) && is_other(point));
     let warn = |(point, place): &(Vec<u8>, Position)| {
