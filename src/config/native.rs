@@ -41,6 +41,8 @@ pub struct Native {
     pub wildcards: Wildcards,
     /// `[cache]`
     pub cache: Cache,
+    /// `[history]`
+    pub history: History,
     /// `[[mount_points]]`: lines of a master map.
     #[serde(deserialize_with = "read_apart")]
     pub mount_points: Vec<MasterEntry>,
@@ -128,6 +130,20 @@ pub struct Cache {
 impl Default for Cache {
     fn default() -> Self {
         Self { directory: None, megabytes: NonZeroU32::new(64).unwrap_or(NonZeroU32::MIN) }
+    }
+}
+
+/// Section `[history]`: what is kept in memory of the past.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct History {
+    /// Whether requests are kept and counted.
+    pub requests: bool,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { requests: true }
     }
 }
 
@@ -475,7 +491,7 @@ mod tests {
             ),
             (
                 "[amd]",
-                "1:2: unknown field `amd`: expected one of `mount`, `deadlines`, `limits`, `exit`, `log`, `security`, `helpers`, `programs`, `wildcards`, `cache`, `mount_points`",
+                "1:2: unknown field `amd`: expected one of `mount`, `deadlines`, `limits`, `exit`, `log`, `security`, `helpers`, `programs`, `wildcards`, `cache`, `history`, `mount_points`",
             ),
             ("[limits]\nmounts = 0", "2:10: invalid value: integer `0`: expected a whole number, 1 or more"),
             ("[deadlines]\nmount = -5", "2:9: invalid value: integer `-5`: expected a whole number, 1 or more"),

@@ -222,6 +222,13 @@ pub struct MountPoint {
     /// Set if a service does not answer, and something older serves in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale: Option<StaleMap>,
+    /// Whether the mount point of an indirect map is mounted; `problems` says why not.
+    #[serde(default = "is_served", skip_serializing_if = "Clone::clone")]
+    pub served: bool,
+}
+
+fn is_served() -> bool {
+    true
 }
 
 /// Older content of a map that is served while its service does not answer.

@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::common::daemon::Daemon;
 use super::common::flood::Flood;
@@ -268,5 +269,25 @@ fn mounts_are_listed_with_their_requesters() {
         let status = Command::new("autofsctl").args(words).stdout(full).stderr(Stdio::null()).status().unwrap();
         assert_eq!(status.code(), Some(5), "{words:?}");
     }
+    daemon.stop();
+}
+
+/// A mount point in whose place another file system is mounted is not served, and is not listed among those that are.
+#[case]
+fn status_lists_no_mount_point_that_is_not_there() {
+    put("/etc/auto.any", "* -fstype=tmpfs,size=64k :k&\n");
+    site::master("/mnt/one /etc/auto.any\n/mnt/two /etc/auto.any\n");
+    fs::create_dir_all("/mnt/two").unwrap();
+    mount(Some("cover"), "/mnt/two", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    let daemon = Daemon::serving(&["/mnt/one"]);
+    let status = || {
+        let said = output(Command::new("autofsctl").arg("status"), secs(10)).expect("an answer");
+        let text = String::from_utf8(said.stdout).unwrap();
+        let (served, others) = text.split_once("NOT SERVED").unwrap_or((&text, ""));
+        (served.contains("/mnt/one"), served.contains("/mnt/two"), others.contains("/mnt/two"))
+    };
+    assert_eq!(status(), (true, false, true));
+    umount2("/mnt/two", MntFlags::empty()).unwrap();
+    wait_for("the second mount point", secs(40), || (status() == (true, true, false)).then_some(()));
     daemon.stop();
 }

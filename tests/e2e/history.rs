@@ -176,3 +176,26 @@ fn holds_a_thousand_requests_in_a_megabyte() {
     assert!(size.st_blocks * 512 <= 1 << 20, "{} blocks", size.st_blocks);
     daemon.stop();
 }
+
+/// An administrator may want no record of who looks at what. A reload changes it.
+#[case]
+fn no_requests_are_kept_on_request() {
+    site::any_key();
+    put("/etc/autofs.toml", "[history]\nrequests = false\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let ctl = |arguments: &[&str]| {
+        let said = output(Command::new("autofsctl").args(arguments), secs(10)).expect("an answer");
+        String::from_utf8(said.stdout).unwrap()
+    };
+    visit::serves("/mnt/auto/secret");
+    assert_eq!(ctl(&["history"]), "no requests\n");
+    assert!(ctl(&["status", "/mnt/auto/secret"]).starts_with("/mnt/auto/secret  mounted"));
+    assert!(!ctl(&["metrics"]).contains("autofs_requests_total{"));
+    assert!(ctl(&["history", "--daemon"]).contains("has started"));
+    put("/etc/autofs.toml", "");
+    ctl(&["reload"]);
+    visit::serves("/mnt/auto/known");
+    let history = ctl(&["history"]);
+    assert!(history.contains("/mnt/auto/known") && !history.contains("secret"), "{history}");
+    daemon.stop();
+}

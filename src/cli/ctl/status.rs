@@ -176,7 +176,8 @@ fn rows(points: &[MountPoint], bold: bool) -> String {
         ("LOG", Align::Left),
         ("MAP", Align::Left),
     ]);
-    for point in points {
+    // Those that are not served are listed as such.
+    for point in points.iter().filter(|point| point.served) {
         table.push([
             if point.kind == MountKind::Submount { format!("  {}", point.path) } else { point.path.to_string() },
             match point.kind {
@@ -258,6 +259,7 @@ mod tests {
             failing: 2,
             log_level: Level::Basic,
             stale: None,
+            served: true,
         };
         let direct = MountPoint {
             path: Bytes(b"/-".to_vec()),
@@ -270,6 +272,7 @@ mod tests {
             failing: 0,
             log_level: Level::Debug,
             stale: Some(StaleMap { since: clock::since_1970() - 7200, reason: "nis map x cannot be read".into() }),
+            served: true,
         };
         let status = Status {
             version: "1.0".into(),

@@ -208,7 +208,7 @@ fn submount(worker: &Worker, logger: &Logger, map: &ConfiguredMap) -> MountPoint
 
 /// Returns the state of the mount point of a map.
 fn mount_point(worker: &Worker, logger: &Logger, map: &ConfiguredMap) -> MountPoint {
-    let (mut mounted, mut waiting, mut failing) = (0, 0, 0);
+    let (mut mounted, mut waiting, mut failing, mut served) = (0, 0, 0, map.direct());
     let state = worker.state.borrow();
     // Keys below other direct keys are mounted by triggers in those.
     let nested: HashSet<&Path> =
@@ -219,6 +219,7 @@ fn mount_point(worker: &Worker, logger: &Logger, map: &ConfiguredMap) -> MountPo
             if !is_nested && worker.mounts.get(view.id).is_none_or(|mount| mount.map.number != map.number) {
                 continue;
             }
+            served = true;
             // The parts of a direct entry are no keys.
             let is_key = is_nested || view.kind() != Kind::Offset || !map.direct();
             for entry in view.entries() {
@@ -241,6 +242,7 @@ fn mount_point(worker: &Worker, logger: &Logger, map: &ConfiguredMap) -> MountPo
         failing,
         log_level: logger.level(path).into(),
         stale: map.source.stale().map(|stale| StaleMap { since: stale.since, reason: stale.reason.to_string() }),
+        served,
     }
 }
 

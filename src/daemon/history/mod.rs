@@ -58,6 +58,8 @@ struct Open {
     begun: Instant,
     /// The name of the process, if it was read while the request waited.
     name: Option<Rc<str>>,
+    /// Whether it is recorded when it is answered.
+    kept: bool,
 }
 
 #[derive(Debug)]
@@ -90,8 +92,8 @@ impl History {
         self.recorder.event(kind, message.into());
     }
 
-    /// Records a packet that is about to be passed to the engine.
-    pub(crate) fn begin(&self, event: &Event) {
+    /// Notes a packet that is about to be passed to the engine. Without `kept`, its request is not recorded.
+    pub(crate) fn begin(&self, event: &Event, kept: bool) {
         let (asked, at, token, who, waited) = match event {
             Event::Missing { at, token, who, waited } => (Asked::Mount, at, *token, *who, *waited),
             Event::Expire { at, token } => (Asked::Expire, at, *token, Requester::default(), 0),
@@ -99,13 +101,13 @@ impl History {
         };
         let begun = Instant::now();
         let begun = begun.checked_sub(Duration::from_millis(waited)).unwrap_or(begun);
-        self.open.borrow_mut().insert(token, Open { asked, at: at.clone(), who, begun, name: None });
+        self.open.borrow_mut().insert(token, Open { asked, at: at.clone(), who, begun, name: None, kept });
     }
 
     /// Keeps the name of the requester of a request that was not answered at once, and asks the recorder to look at it. It may be
     /// killed before the answer.
     pub(crate) fn keep_requester(&self, token: Token, name: impl FnOnce() -> Rc<str>) {
-        if let Some(open) = self.open.borrow_mut().get_mut(&token) {
+        if let Some(open) = self.open.borrow_mut().get_mut(&token).filter(|open| open.kept) {
             open.name = Some(name());
             self.recorder.look_at(token, open.who.tgid);
         }
@@ -172,7 +174,7 @@ impl History {
         (error, reason): (Option<Errno>, Option<Reason>),
         name: impl FnOnce(u32) -> Rc<str>,
     ) {
-        let Some(open) = self.open.borrow_mut().remove(&token) else { return };
+        let Some(open) = self.open.borrow_mut().remove(&token).filter(|open| open.kept) else { return };
         let Some(mount) = mounts.get(open.at.mount) else { return };
         let attempts = self.attempts.borrow();
         let attempt = attempts.get(&open.at).filter(|_| open.asked == Asked::Mount);

@@ -170,6 +170,9 @@ impl Worker {
 
 impl Receiver for Rc<Worker> {
     fn refused(&self, refused: Refused) {
+        if !self.state.borrow().configuration.native.history.requests {
+            return;
+        }
         let map = {
             let state = self.state.borrow();
             let mount_point = refused.mount_point.as_os_str().as_bytes();
@@ -198,7 +201,7 @@ impl Receiver for Rc<Worker> {
                     Event::Missing { token, who, .. } => Some((*token, who.tgid)),
                     _ => None,
                 };
-                self.history.begin(&event);
+                self.history.begin(&event, self.state.borrow().configuration.native.history.requests);
                 self.log_request(&event);
                 if self.refuse_requester(&event) {
                     return;

@@ -62,7 +62,8 @@ impl Kind {
 
 /// Returns whether a file in TOML is autofs.toml, by its name or by one of its tables.
 fn is_settings(name: &[u8], text: &[u8]) -> bool {
-    const TABLES: &str = "mount deadlines limits exit log security helpers programs wildcards cache mount_points";
+    const TABLES: &str =
+        "mount deadlines limits exit log security helpers programs wildcards cache history mount_points";
     name == b"autofs.toml"
         || text.split(|&b| b == b'\n').any(|line| {
             let word = line.strip_prefix(b"[").unwrap_or_default().split(|&b| b == b']').next().unwrap_or_default();

@@ -194,6 +194,7 @@ mod tests {
             failing: 2,
             log_level: Level::Basic,
             stale: None,
+            served: true,
         };
         let status = Status {
             version: "0.2.0".into(),
