@@ -335,7 +335,7 @@ impl<'a> Evaluation<'a> {
                 }
                 fs = self.map_file(fs, kind);
                 target.clone_from(&fs);
-                MountType::Auto { kind, prefix: self.prefix(&fields, &locals) }
+                MountType::Auto { kind, prefix: self.prefix(fields, &locals) }
             }
             b"link" => MountType::Link { exists: false },
             b"linkx" => MountType::Link { exists: true },
