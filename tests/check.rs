@@ -358,6 +358,9 @@ fn on_purpose(id: &str) -> &'static [&'static str] {
         "macros" => &["sun::unknown-variable", "sun::quoted", "sun::variable", "location::colon"],
         "mistakes" => &["options::value"],
         "multi-mounts" => &["sun::duplicate"],
+        "w02-quoted-options" => &["master::option"],
+        "w03-option-separators" => &["master::option", "options::separator"],
+        "w04-define-nothing" => &["master::define", "master::value", "sun::unknown-variable"],
         _ => &[],
     }
 }
