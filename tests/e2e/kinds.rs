@@ -182,6 +182,13 @@ fn browse() {
     daemon.signal(nix::sys::signal::Signal::SIGHUP);
     wait_for("new keys appear, old ones go", secs(10), || (visit::list("/mnt/auto") == ["b", "n"]).then_some(()));
     visit::serves("/mnt/auto/n");
+    // Browsing is turned off and on again: what is mounted stays.
+    site::master("/mnt/auto /etc/auto.one nobrowse --timeout=300\n");
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    wait_for("keys are hidden", secs(10), || (visit::list("/mnt/auto") == ["n"]).then_some(()));
+    site::master("/mnt/auto /etc/auto.one browse --timeout=300\n");
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    wait_for("keys are shown", secs(10), || (visit::list("/mnt/auto") == ["b", "n"]).then_some(()));
     daemon.stop();
 }
 

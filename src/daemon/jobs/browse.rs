@@ -36,6 +36,17 @@ pub(crate) async fn fill(mount: &AutofsMount, tools: &Tools) -> Option<Extra> {
     }
 }
 
+/// Returns all directories of a mount, after browsing was turned off.
+pub(crate) async fn shown(mount: &AutofsMount, tools: &Tools) -> Option<Extra> {
+    let (path, root) = (&mount.path, tools.control.open_mount(&mount.path, mount.dev));
+    let look = move || {
+        let root = root?;
+        path::names(root.as_fd()).map(|names| Extra { root, names })
+    };
+    let found = tools.lanes.run(Lane::Mount, look).await;
+    found.inspect_err(|e| debug!(target: &target(path), "{}: cannot list: {e}", Escaped::path(path))).ok()
+}
+
 /// Directories of a mount that are no keys.
 #[derive(Debug)]
 pub(crate) struct Extra {

@@ -11,7 +11,7 @@ use super::{Next, Together, Worker};
 use crate::daemon::attach::{appearance, top};
 use crate::daemon::jobs::{browse, check, detach, expire, fuse, mount, resolve, unmount};
 use crate::daemon::mailbox::Report;
-use crate::engine::{Effect, EntryPhase, EntryView, Event, MountId, Requester, Resolution};
+use crate::engine::{Effect, EntryPhase, EntryView, Event, Kind, MountId, Requester, Resolution};
 use crate::fault;
 use crate::text::Escaped;
 
@@ -120,9 +120,14 @@ impl Worker {
             Effect::Attach { mount, wanted } => together.attach.push((mount, wanted)),
             Effect::Update { mount, wanted } => {
                 let map = self.state.borrow().maps.by_number.get(&wanted.map).map(Rc::clone);
+                let shows_keys = || self.mounts.get(mount).is_some_and(|mount| mount.map.browse());
+                let showed_keys = shows_keys();
                 let changed = map.map(|map| top::update(&self.mounts, &self.tools.borrow(), mount, map, &wanted));
                 if changed == Some(true) {
                     spawn_local(appearance::set(self.means(), mount, true));
+                }
+                if showed_keys && !shows_keys() {
+                    spawn_local(async move { worker.hide_keys(mount).await });
                 }
             }
             Effect::Detach { mount, lazy } => together.detach.push((mount, lazy)),
@@ -165,6 +170,14 @@ impl Worker {
         if let Some(reason) = resolve::log_unless_found(at, outcome) {
             // The message names the line of the map.
             self.failures.log(at, reason, who, &self.requests.name_of(who.tgid), None);
+        }
+    }
+
+    /// Removes the directories of keys below a mount after browsing was turned off.
+    async fn hide_keys(&self, mount: MountId) {
+        let Some(known) = self.mounts.get(mount).filter(|known| known.kind == Kind::Indirect) else { return };
+        if let Some(shown) = browse::shown(&known, &self.tools()).await {
+            self.remove_extra(mount, shown);
         }
     }
 
