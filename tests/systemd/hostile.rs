@@ -12,7 +12,7 @@ use crate::package::{
     BUILT, CONFIGURATION, bare, configuration, debian, dpkg, install, is_state, lacking, package, serves,
 };
 use crate::service::{self, UNIT, Users, ctl, is_active, main_pid, property, run};
-use crate::upgrade::is_replaced;
+use crate::upgrade::{is_installed, is_replaced};
 
 /// Where enabled units are.
 const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
@@ -59,7 +59,7 @@ fn a_switch_that_was_killed_is_completed() {
     let points = [
         ("preinst", ""),
         ("postinst", "# Prints which package ucf"),
-        ("postinst", "if [ \"$1\" = configure ] && [ -d /run/systemd/system ]; then"),
+        ("postinst", "if [ \"$1\" = configure ] && systemd_runs; then"),
         ("postinst", "        if [ \"$before\" = ran ]"),
         ("postinst", "    # Last, so that another attempt"),
         ("postinst", ""),
@@ -249,10 +249,7 @@ fn enabled_instances_come_and_go_with_the_package() {
 fn a_root_is_prepared_from_outside() {
     bare();
     _ = fs::remove_dir("/etc/auto.master.d");
-    for dir in ["/tmp/upper", "/tmp/work", "/tmp/root"] {
-        fs::create_dir(dir).unwrap();
-    }
-    run("mount", &["-t", "overlay", "-o", "lowerdir=/,upperdir=/tmp/upper,workdir=/tmp/work", "root", "/tmp/root"]);
+    another_root();
     let outside = |words: &[&str]| dpkg(&[&["--root=/tmp/root", "--force-script-chrootless"], words].concat());
     let there = |root: &str, file: &str| fs::symlink_metadata(format!("{root}{file}")).is_ok();
     outside(&["--install", BUILT]);
@@ -279,6 +276,133 @@ fn a_root_is_prepared_from_outside() {
     outside(&["--purge", "autofs-rs"]);
     let left: Vec<_> = CONFIGURATION.iter().filter(|file| there("/tmp/root", file)).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Makes another root in /tmp/root, with what is here.
+fn another_root() {
+    for dir in ["/tmp/upper", "/tmp/work", "/tmp/root"] {
+        fs::create_dir(dir).unwrap();
+    }
+    run("mount", &["-t", "overlay", "-o", "lowerdir=/,upperdir=/tmp/upper,workdir=/tmp/work", "root", "/tmp/root"]);
+}
+
+/// In a chroot that has this system's /run, as rescue and image builders make it, the package leaves this system's service alone.
+#[case(lacking: lacking)]
+fn a_chroot_with_the_same_run_leaves_the_service_alone() {
+    bare();
+    service::maps();
+    put("/etc/auto.master.d/x.autofs", "/more /etc/auto.few\n");
+    install(BUILT);
+    let (pid, files) = (main_pid(), configuration());
+    let worker = service::worker(pid);
+    another_root();
+    for dir in ["proc", "sys", "dev", "run"] {
+        run("mount", &["--rbind", &format!("/{dir}"), &format!("/tmp/root/{dir}")]);
+    }
+    fs::copy(package("2.0", |_| ()), "/tmp/root/other.deb").unwrap();
+    let inside = ["/tmp/root", "env", "DEBIAN_FRONTEND=noninteractive", "dpkg"];
+    for step in [["--install", "/other.deb"], ["--purge", "autofs-rs"], ["--install", "/other.deb"]] {
+        run("chroot", &[&inside[..], &step].concat());
+        is_active(pid);
+        assert_eq!(service::worker(pid), worker, "{step:?}");
+        assert!(fs::exists("/run/autofs/control").unwrap() && !fs::exists("/run/autofs-rs.install").unwrap());
+        serves(&step.concat().replace('/', "-"));
+    }
+    assert_eq!(configuration(), files);
+    is_state("enabled", "active");
+}
+
+/// Makes a directory a full file system of its own, with what is in it.
+fn fill(dir: &str) {
+    run("cp", &["-a", dir, "/tmp/full"]);
+    run("mount", &["-t", "tmpfs", "-o", "size=16m", "full", dir]);
+    run("cp", &["-a", "/tmp/full/.", dir]);
+    let filled = output(Command::new("dd").args(["if=/dev/zero", "bs=4k", &format!("of={dir}/.fill")]), secs(20));
+    assert!(!filled.unwrap().status.success());
+}
+
+/// Where /etc is full, the package is not configured, and no file is cut off or changed; with room again it is completed.
+#[case(lacking: lacking, seconds: 120)]
+fn a_full_disk_leaves_no_file_cut_off() {
+    bare();
+    let large = |name: &str| format!("{}# {name}\n", "# long\n".repeat(9000));
+    let next = package("2.0", |dir| {
+        for name in ["auto.master", "autofs.conf"] {
+            fs::write(dir.join("usr/share/autofs-rs/conffiles").join(name), large(name)).unwrap();
+        }
+    });
+    let fails = |file: &str| {
+        let output = output(Command::new("dpkg").args(["--install", file]), secs(60)).unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(!output.status.success() && said.contains("No space left on device"), "{said}");
+    };
+    let texts = || CONFIGURATION.map(|file| fs::read_to_string(file).ok());
+    fill("/etc");
+    fails(BUILT);
+    assert!(texts().iter().all(Option::is_none), "{:?}", texts());
+    fs::remove_file("/etc/.fill").unwrap();
+    dpkg(&["--configure", "--pending"]);
+    is_state("enabled", "active");
+    for (file, text) in CONFIGURATION.iter().zip(texts()) {
+        let shipped = fs::read_to_string(file.replace("/etc/", "/usr/share/autofs-rs/conffiles/")).unwrap();
+        assert_eq!(text, Some(shipped), "{file}");
+    }
+
+    let (pid, before) = (main_pid(), texts());
+    run("sh", &["-c", "! dd if=/dev/zero bs=4k of=/etc/.fill"]);
+    fails(&next);
+    assert_eq!(texts(), before);
+    assert_eq!((main_pid(), property("ActiveState")), (pid, "active".to_owned()));
+    fs::remove_file("/etc/.fill").unwrap();
+    dpkg(&["--configure", "--pending"]);
+    assert_eq!(fs::read_to_string("/etc/auto.master").unwrap(), large("auto.master"));
+    assert_eq!(fs::read_to_string("/etc/autofs.conf").unwrap(), large("autofs.conf"));
+    is_replaced_in_place(pid);
+    let left: Vec<_> = fs::read_dir("/etc").unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!left.iter().any(|name| name.contains(".autofs-rs-") || name.contains(".ucf-")), "{left:?}");
+}
+
+/// Checks that the daemon is of the installed program, in its old process.
+fn is_replaced_in_place(pid: i32) {
+    assert_eq!(main_pid(), pid);
+    wait_for("the new program", secs(10), || is_installed(pid).then_some(()));
+}
+
+/// The unit wants, and follows, all that Debian's does, so that a site that relies on that finds it; and starts no server that may have
+/// been disabled on purpose.
+#[case(lacking: lacking)]
+fn the_unit_keeps_to_the_order_of_debians() {
+    debian();
+    let words = |name: &str| property(name).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let theirs = ["After", "Wants", "WantedBy", "Before", "Conflicts", "Names"].map(|name| (name, words(name)));
+    install(BUILT);
+    for (name, theirs) in theirs {
+        let ours = words(name);
+        // The file systems of what a unit refers to are its own matter.
+        let lost: Vec<_> = theirs.iter().filter(|unit| !unit.ends_with(".mount") && !ours.contains(unit)).collect();
+        assert!(lost.is_empty(), "{name}: {lost:?}");
+        if name == "Wants" {
+            assert_eq!(ours.len(), theirs.len(), "{ours:?}");
+        }
+    }
+}
+
+/// Without the tools of init-system-helpers, systemctl is called: nothing runs on without its package.
+#[case(lacking: lacking)]
+fn without_debians_helpers_the_service_follows_the_package() {
+    bare();
+    service::maps();
+    install(BUILT);
+    for tool in ["/usr/bin/deb-systemd-invoke", "/usr/bin/deb-systemd-helper"] {
+        fs::remove_file(tool).unwrap();
+    }
+    let said = dpkg(&["--remove", "autofs-rs"]);
+    assert!(!said.contains("not found"), "{said}");
+    assert_eq!((property("ActiveState"), table::autofs("/few").is_some()), ("inactive".to_owned(), false));
+    let said = install(BUILT);
+    assert!(!said.contains("not found"), "{said}");
+    is_state("enabled", "active");
+    serves("again");
 }
 
 /// The options of the script that builds the package.
