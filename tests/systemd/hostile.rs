@@ -405,6 +405,39 @@ fn without_debians_helpers_the_service_follows_the_package() {
     serves("again");
 }
 
+/// Packages with debug symbols depend on just one version of Debian's packages; dpkg removes them with those.
+#[case(lacking: lacking)]
+fn debug_symbols_of_debians_are_no_obstacle() {
+    debian();
+    let version = run("dpkg-query", &["--show", "--showformat", "${Version}", "autofs"]);
+    let needs = |name: &str, of: &str| {
+        let dir = format!("/tmp/{name}");
+        put(
+            &format!("{dir}/DEBIAN/control"),
+            format!(
+                "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: Nobody <nobody@localhost>\n\
+                 Depends: {of} (= {version})\nDescription: depends on one version\n"
+            ),
+        );
+        let file = format!("{dir}.deb");
+        run("dpkg-deb", &["--build", &dir, &file]);
+        install(&file);
+    };
+    for (name, of) in [
+        ("autofs-ldap", "autofs"),
+        ("autofs-hesiod", "autofs"),
+        ("autofs-dbgsym", "autofs"),
+        ("autofs-ldap-dbgsym", "autofs-ldap"),
+        ("autofs-hesiod-dbgsym", "autofs-hesiod"),
+    ] {
+        needs(name, of);
+    }
+    install(BUILT);
+    is_state("enabled", "active");
+    assert_eq!(dpkg(&["--audit"]), "");
+    serves("symbols");
+}
+
 /// The options of the script that builds the package.
 #[case(lacking: lacking)]
 fn the_script_that_builds_it_explains_itself() {
