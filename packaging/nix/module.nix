@@ -44,10 +44,14 @@ in
     systemd.services.autofs = {
       description = "Automounts file systems on demand";
       wantedBy = [ "multi-user.target" ];
-      wants = [ "network-online.target" ];
+      wants = [
+        "network-online.target"
+        "nfs-client.target"
+      ];
       after = [
         "network.target"
         "network-online.target"
+        "nfs-client.target"
         "remote-fs.target"
         "sssd.service"
       ];
