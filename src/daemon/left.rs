@@ -169,6 +169,10 @@ pub(crate) async fn tidy(worker: &Rc<Worker>) {
         let (mut mounted, mut kept) = (Vec::new(), Vec::new());
         let Ok(table) = MountTable::read() else { return (rest, kept) };
         for (path, made) in rest.into_iter().rev() {
+            if !remover.opener.reaches(&path) {
+                mounted.push((path, made));
+                continue;
+            }
             let there = table.at(&path);
             let left = there.iter().find_map(|line| Some((line, line.autofs?)));
             let gone = match left {

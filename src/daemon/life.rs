@@ -246,6 +246,13 @@ impl Life {
         }
     }
 
+    /// Waits until the shutdown begins.
+    pub(crate) async fn stops(&self) {
+        while !self.is_stopping() {
+            self.halt.notified().await;
+        }
+    }
+
     /// Begins a quiesce that lasts until `until` at most. Returns whether the phase permits it.
     pub(crate) fn quiesce(&self, mode: Mode, until: Instant) -> bool {
         if !self.enter(Phase::Quiescing) {

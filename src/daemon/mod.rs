@@ -125,7 +125,7 @@ impl Arrivals {
     fn new() -> io::Result<Self> {
         let retirement = signal(SignalKind::from_raw(children::Signal::Retire.number()))?;
         let arrivals = Self { retirement, signals: Signals::install()? };
-        signals::unblock()?;
+        signals::unblock_but_file_size()?;
         Ok(arrivals)
     }
 }

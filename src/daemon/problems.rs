@@ -1,6 +1,7 @@
 //! Lists what is not served now, for `autofsctl status`, `explain` and `reload`, and for the history.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::control::history::EventKind;
@@ -9,7 +10,8 @@ use crate::daemon::maps;
 use crate::daemon::mounts::AutofsMount;
 use crate::daemon::reload::compare::{Line, lines};
 use crate::daemon::worker::Worker;
-use crate::engine::AbsentView;
+use crate::engine::{AbsentView, MountState};
+use crate::text::Escaped;
 
 /// Begins the part of a reason that says when a mount point is tried again.
 pub(crate) const AGAIN: &str = "; tried again in ";
@@ -20,6 +22,7 @@ pub(crate) fn problems(worker: &Worker) -> Vec<Problem> {
     let mut problems = refused(worker);
     problems.extend(unread_maps(worker));
     problems.extend(absent(worker));
+    problems.extend(unreached(worker));
     problems
 }
 
@@ -68,6 +71,21 @@ pub(crate) fn absent(worker: &Worker) -> Vec<Problem> {
             Problem { path: Bytes::from(&*path), place, reason: why + &again, left: false }
         };
         engine.absent().map(problem).collect()
+    })
+}
+
+/// Returns problems for mount points that are being attached, and that something on the way blocks.
+fn unreached(worker: &Worker) -> Vec<Problem> {
+    let state = worker.state.borrow();
+    worker.view(|engine| {
+        let attaching = engine.mounts().filter(|view| view.id.is_top() && view.state() == MountState::Attaching);
+        let problem = |path: &Path| {
+            let said = worker.mounts.failure(path)?;
+            let reason = said.strip_prefix(&format!("{}: ", Escaped::path(path))).unwrap_or(&said).to_owned();
+            let path = state.real.written(path).map_or_else(|| Bytes::from(path), |written| Bytes::from(&*written));
+            Some(Problem { path, place: None, reason, left: false })
+        };
+        attaching.filter_map(|view| problem(view.path())).collect()
     })
 }
 

@@ -64,7 +64,7 @@ impl Place {
             return false;
         }
         // Asking for the attributes of the file system asks the server, and resets no clock of the autofs mount.
-        let asked = opened.open_top().and_then(|top| Magic::of(&top));
+        let asked = opened.open_top().and_then(|top| Magic::ask(&top));
         asked.is_err_and(|e| matches!(e.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED)))
     }
 

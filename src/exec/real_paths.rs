@@ -18,7 +18,7 @@ use super::dirs;
 use crate::map::clean_path;
 use crate::mutex::lock;
 use crate::sys::path::Magic;
-use crate::sys::{mountinfo, path};
+use crate::sys::{fstypes, mountinfo, path};
 
 /// Calls a function for each mount point, as it is written.
 type ForEach<'a> = &'a dyn Fn(&mut dyn FnMut(&Path));
@@ -137,7 +137,8 @@ impl Known {
 /// many mount points is listed, so that ten thousand mount points in it cost little more than one.
 ///
 /// What is mounted is no symbolic link. Below an autofs mount nothing is looked at that the dentry cache does not have: a
-/// lookup there waits for its daemon, which may be dead, or be the caller.
+/// lookup there waits for its daemon, which may be dead, or be the caller. The same holds below file systems with a server, which may
+/// not answer; no symbolic link on them is followed.
 #[derive(Default)]
 struct Walk {
     /// The mount table, once it is needed: reading it takes milliseconds with many mounts.
@@ -151,7 +152,8 @@ struct Walk {
 #[derive(Default)]
 struct Table {
     all: HashSet<PathBuf>,
-    autofs: HashSet<PathBuf>,
+    /// Autofs mounts, and file systems with a server.
+    waiting: HashSet<PathBuf>,
 }
 
 /// A directory that holds mount points.
@@ -206,7 +208,7 @@ impl Walk {
             Ok(_) => None,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Parent::AsWritten,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock && self.is_unused(written) => return Parent::AsWritten,
-            Err(_) if self.table().is_below_autofs(written) => return Parent::AsWritten,
+            Err(_) if self.table().may_wait_below(written) => return Parent::AsWritten,
             Err(_) => match path::open_exact(written) {
                 Ok(_) => None,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Parent::AsWritten,
@@ -225,7 +227,7 @@ impl Walk {
             Err(_) => {}
         }
         let table = self.table();
-        if table.all.contains(at) || at.parent().is_some_and(|parent| table.is_below_autofs(parent)) {
+        if table.all.contains(at) || at.parent().is_some_and(|parent| table.may_wait_below(parent)) {
             return None;
         }
         let is_link = path::lstat(at).is_ok_and(|found| found.is_symlink());
@@ -245,8 +247,9 @@ impl Walk {
         self.table.get_or_insert_with(|| {
             let (text, mut table) = (mountinfo::read().unwrap_or_default(), Table::default());
             for mount in mountinfo::parse(&text) {
-                if mount.autofs().is_some() {
-                    table.autofs.insert(mount.path().to_owned());
+                let is_root = mount.path().parent().is_none();
+                if mount.autofs().is_some() || fstypes::has_server(mount.fstype) && !is_root {
+                    table.waiting.insert(mount.path().to_owned());
                 }
                 table.all.insert(mount.path().to_owned());
             }
@@ -256,8 +259,8 @@ impl Walk {
 }
 
 impl Table {
-    fn is_below_autofs(&self, dir: &Path) -> bool {
-        dir.ancestors().any(|above| self.autofs.contains(above))
+    fn may_wait_below(&self, dir: &Path) -> bool {
+        dir.ancestors().any(|above| self.waiting.contains(above))
     }
 }
 

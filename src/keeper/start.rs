@@ -212,6 +212,9 @@ fn keep(options: Options, starter: Option<File>, worker: Worker) -> u8 {
             }
             Err(e) => {
                 say!("{program}: cannot take the flag file in {RUN_DIRECTORY}: {e}");
+                if e.kind() == std::io::ErrorKind::FileTooLarge {
+                    say!("{program}: the limit of the file size cannot be raised without CAP_SYS_RESOURCE (ulimit -f)");
+                }
                 status.tell(START_FAILED);
                 return START_FAILED;
             }

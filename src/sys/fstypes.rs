@@ -41,6 +41,18 @@ pub fn kernel_has(name: &[u8]) -> Option<bool> {
     Some(has_line(&modules, |line| line.starts_with(&start)))
 }
 
+/// Returns whether another machine serves file systems of this type.
+pub fn is_of_network(name: &[u8]) -> bool {
+    const TYPES: [&[u8]; 11] =
+        [b"nfs", b"nfs4", b"cifs", b"smb3", b"ncpfs", b"afs", b"coda", b"ceph", b"9p", b"lustre", b"virtiofs"];
+    TYPES.contains(&name)
+}
+
+/// Returns whether another machine or a process serves file systems of this type, and may stop answering.
+pub fn has_server(name: &[u8]) -> bool {
+    is_of_network(name) || matches!(name, b"fuse" | b"fuseblk") || name.starts_with(b"fuse.")
+}
+
 fn has_line(text: &[u8], is: impl Fn(&[u8]) -> bool) -> bool {
     text.split(|&b| b == b'\n').any(is)
 }
@@ -48,6 +60,12 @@ fn has_line(text: &[u8], is: impl Fn(&[u8]) -> bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn file_systems_in_user_space_have_a_server() {
+        assert!(has_server(b"fuse.sshfs") && has_server(b"fuse") && has_server(b"nfs4"));
+        assert!(!has_server(b"fusectl") && !has_server(b"ext4") && !is_of_network(b"fuse.sshfs"));
+    }
 
     #[test]
     fn the_kernel_knows_proc_and_no_nonsense() {

@@ -105,6 +105,11 @@ pub fn fs_type(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
     Some(CStr::from_bytes_until_nul(text).ok()?.to_bytes().to_vec())
 }
 
+/// Returns the magic number (linux/magic.h) of the file system that `fd` is open on. Never waits. `None` before Linux 6.8.
+pub fn magic(fd: BorrowedFd<'_>) -> Option<u32> {
+    u32::try_from(statmount(unique_id(fd)?, STATMOUNT_SB_BASIC)?.sb_magic).ok()
+}
+
 /// Parent and mount point of a mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {

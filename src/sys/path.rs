@@ -12,6 +12,8 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 
+use super::mount_id;
+
 /// Attributes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
@@ -379,8 +381,22 @@ pub fn possible_links(dir: BorrowedFd<'_>, most: usize) -> io::Result<Option<Vec
 pub struct Magic(u32);
 
 impl Magic {
-    /// Returns it for `fd`, which may be opened with `O_PATH`. It may wait: NFS and FUSE ask their servers.
+    /// Returns it for `fd`, which may be opened with `O_PATH`. It may wait before Linux 6.8, see [`ask`](Self::ask).
+    ///
+    /// # Errors
+    /// Those of fstatfs(2).
     pub fn of(fd: impl AsFd) -> io::Result<Self> {
+        match mount_id::magic(fd.as_fd()) {
+            Some(magic) => Ok(Self(magic)),
+            None => Self::ask(fd),
+        }
+    }
+
+    /// As [`of`](Self::of), but asks the file system. It may wait: NFS and FUSE ask their servers.
+    ///
+    /// # Errors
+    /// Those of fstatfs(2), as when the server of a FUSE file system has died.
+    pub fn ask(fd: impl AsFd) -> io::Result<Self> {
         // The width and sign of `f_type` vary; the numbers of linux/magic.h have 32 bits.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the low 32 bits are the number")]
         Ok(Self(fs::fstatfs(fd)?.f_type as u32))

@@ -1,6 +1,7 @@
 //! What a user tries who owns directories above mount points, runs programs of any name, and chooses keys.
 
 use std::fs;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -13,7 +14,7 @@ use nix::sys::signal::Signal;
 use super::common::daemon::Daemon;
 use super::common::suite::case;
 use super::common::world::put;
-use super::common::{secs, site, stand_in, table, visit, wait_for};
+use super::common::{output, secs, site, stand_in, table, visit, wait_for};
 
 /// The user.
 const USER: u32 = 1000;
@@ -149,6 +150,71 @@ fn force_spares_the_mounts_of_others() {
     daemon.ready(&["/mnt/auto", "/home/u/mnt/x"]);
     assert!(is_genuine("/home/u/mnt/x"), "it stays, below the autofs mount");
     daemon.kill();
+}
+
+/// A file system in user space over a directory of the user, whose server never answers. It ends when the descriptor is closed.
+fn silent(at: &str) -> fs::File {
+    let device = fs::File::options().read(true).write(true).open("/dev/fuse").unwrap();
+    let data = format!("fd={},rootmode=40000,user_id={USER},group_id={USER},allow_other", device.as_raw_fd());
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("silent"), at, Some("fuse"), flags, Some(data.as_str())).unwrap();
+    device
+}
+
+/// A server on the way to some mount points does not answer: at the start, at a reload, after the death of the worker and at the end,
+/// the others are served, and status says what is not.
+#[case]
+fn a_server_on_the_way_that_does_not_answer_delays_no_others() {
+    of_user(&["/home/u", "/home/u/f", "/home/u/f/mnt"]);
+    let master = "/- /etc/auto.direct\n/mnt/auto /etc/auto.one\n/home/u/f/ind /etc/auto.one\n";
+    site::master(master);
+    put("/etc/auto.direct", "/home/u/f/mnt/x -fstype=tmpfs :t\n/mnt/d -fstype=tmpfs :t\n");
+    put("/etc/auto.one", "* -fstype=tmpfs :t\n");
+    let server = silent("/home/u/f");
+    let mut daemon = Daemon::serving(&["/mnt/auto", "/mnt/d"]);
+    visit::serves("/mnt/auto/a");
+    daemon
+        .says("/home/u/f/mnt/x: the file system on /home/u/f does not answer; the mount point is served when it does");
+    wait_for("the status", secs(10), || {
+        let said = output(Command::new("autofsctl").arg("status"), secs(5))?;
+        String::from_utf8_lossy(&said.stdout).contains("the file system on /home/u/f does not answer").then_some(())
+    });
+    site::master(&format!("{master}/mnt/new /etc/auto.one\n"));
+    daemon.signal(Signal::SIGHUP);
+    daemon.ready(&["/mnt/new"]);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(daemon.worker()), Signal::SIGKILL).unwrap();
+    daemon.says("re-connected to /mnt/new, 0 mounted below");
+    visit::serves("/mnt/auto/b");
+    visit::serves("/mnt/new/a");
+    // The server ends, and the way is free.
+    drop(server);
+    nix::mount::umount2("/home/u/f", nix::mount::MntFlags::MNT_DETACH).unwrap();
+    daemon.ready(&["/home/u/f/mnt/x", "/home/u/f/ind"]);
+    visit::serves("/home/u/f/ind/a");
+
+    // It covers mounts that are in use, and the daemon ends.
+    let _server = silent("/home/u/f");
+    visit::serves("/mnt/auto/c");
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.end(secs(15)).success());
+    assert_eq!(table::at("/mnt/auto"), []);
+}
+
+/// A write beyond the limit of the file size, to the log, ends no worker.
+#[case]
+fn a_limit_of_the_file_size_ends_no_worker() {
+    site::any_key();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let worker = daemon.worker();
+    for pid in [daemon.pid(), worker] {
+        let arguments = [format!("--pid={pid}"), "--fsize=0:".to_owned()];
+        assert!(Command::new("prlimit").args(arguments).status().unwrap().success());
+    }
+    for key in ["a", "b", "c"] {
+        visit::serves(format!("/mnt/auto/{key}"));
+    }
+    assert_eq!(daemon.worker(), worker);
+    daemon.stop();
 }
 
 /// A key with a comma would be several options.

@@ -329,7 +329,15 @@ async fn take_nested(
         let path = found.target.as_path().into();
         let job = Job { id, path, kind, source: Vec::new(), options, mode: None, pipe, patience };
         (
-            Attacher { control: Arc::clone(&tools.control), opener, table, own, rules: tools.rules, write_ends },
+            Attacher {
+                control: Arc::clone(&tools.control),
+                opener,
+                table,
+                own,
+                rules: tools.rules,
+                write_ends,
+                silent: HashSet::new(),
+            },
             job,
             map,
             id,

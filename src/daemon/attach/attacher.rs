@@ -3,10 +3,10 @@
 //! This is the same at every start: the first one, after a crash, after an upgrade. Our autofs mounts are not identified by
 //! device number or mount id but by their pipe: `pipe_ino=` in the mount table is the inode of one of our read ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -103,6 +103,18 @@ pub(crate) enum AttachError {
         Escaped::path(.0)
     )]
     Blocked(Arc<Path>),
+    /// The server of a file system on the way does not answer.
+    #[error(
+        "{}: the file system on {} does not answer; the mount point is served when it does",
+        Escaped::path(path),
+        Escaped::path(on)
+    )]
+    Silent {
+        /// The mount point.
+        path: Arc<Path>,
+        /// Where the file system is mounted.
+        on: PathBuf,
+    },
     /// The mount point directory does not exist and could not be created.
     #[error("{}: {source}", Escaped::path(path))]
     Directory {
@@ -138,6 +150,8 @@ pub(crate) struct Attacher {
     pub(crate) rules: Rules,
     /// Write ends of the pipes of the jobs.
     pub(crate) write_ends: HashMap<u32, OwnedFd>,
+    /// The file systems whose servers have not answered.
+    pub(crate) silent: HashSet<PathBuf>,
 }
 
 impl Attacher {
@@ -159,8 +173,26 @@ impl Attacher {
         }
     }
 
+    /// Walks to the mount point in another process, if that may block.
+    fn find_way(&mut self, job: &Job) -> Result<(), AttachError> {
+        if !self.table.may_block(&job.path, &self.own) {
+            return Ok(());
+        }
+        let Some(on) = self.table.server_above(&job.path).map(|line| line.target.clone()) else {
+            return self.opener.walk(&job.path, job.patience).map_err(AttachError::io(&job.path, "find the way"));
+        };
+        if self.silent.contains(&on) || self.opener.walk(&job.path, job.patience).is_err() {
+            self.silent.insert(on.clone());
+            return Err(AttachError::Silent { path: job.path.clone(), on });
+        }
+        Ok(())
+    }
+
     fn attach(&mut self, job: Job, dirs: &mut Maker) -> Result<Attached, AttachError> {
         let table = Arc::clone(&self.table);
+        if table.server_above(&job.path).is_some() {
+            self.find_way(&job)?;
+        }
         let line = match verdict(table.at(&job.path), job.kind, job.options.timeout, &self.own) {
             Verdict::Mount => return self.mount(job, dirs),
             Verdict::Leave(fstype) => {
@@ -209,8 +241,8 @@ impl Attacher {
     }
 
     fn mount(&mut self, job: Job, dirs: &mut Maker) -> Result<Attached, AttachError> {
-        if self.table.may_block(&job.path, &self.own) {
-            self.opener.walk(&job.path, job.patience).map_err(AttachError::io(&job.path, "find the way"))?;
+        if self.table.server_above(&job.path).is_none() {
+            self.find_way(&job)?;
         }
         let write_end = self.write_end(&job)?;
         fault::point("attach");

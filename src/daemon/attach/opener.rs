@@ -44,8 +44,9 @@ const EIO: i32 = 5;
 /// Maximum size of a request in bytes: the device number and a path.
 const REQUEST: usize = size_of::<u32>() + 4096;
 
-/// The paths that have blocked, and when. Shared by all openers.
-pub(crate) type Memory = Arc<Mutex<HashMap<PathBuf, Instant>>>;
+/// The paths that have blocked, and when, with the helpers that were killed there. A helper that waits for a lock in the kernel does not
+/// end before the lock is free, and no other one is sent after it. Shared by all openers.
+pub(crate) type Memory = Arc<Mutex<HashMap<PathBuf, (Instant, Child)>>>;
 
 /// Opens roots through a helper process, which is started when needed.
 #[derive(Debug)]
@@ -81,14 +82,23 @@ impl Opener {
         }
     }
 
+    /// Returns whether walking to a path does not block. Asks no helper if the dentry cache has the way.
+    pub(crate) fn reaches(&mut self, path: &Path) -> bool {
+        path::open_cached_exact(path).is_ok() || self.walk(path, LITTLE_PATIENCE).is_ok()
+    }
+
     fn dismiss(&mut self) {
         if let Some((mut helper, _)) = self.helper.take() {
-            end(&mut helper);
+            end(&mut helper, PATIENCE);
         }
     }
 
     fn ask(&mut self, path: &Path, dev: u32, patience: Duration) -> io::Result<Option<OwnedFd>> {
-        if self.remember(|memory| memory.contains_key(path)) && patience < PATIENCE {
+        let (has_blocked, hangs) = self.remember(|memory| match memory.get_mut(path) {
+            Some((_, helper)) => (true, hangs(helper)),
+            None => (false, false),
+        });
+        if has_blocked && (hangs || patience < PATIENCE) {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let socket = self.helper()?;
@@ -97,9 +107,11 @@ impl Opener {
         let patience = (patience / 2u32.saturating_pow(self.blocked)).max(LEAST_PATIENCE);
         let socket = self.helper()?;
         if !answers(socket, patience)? {
-            self.remember(|memory| memory.insert(path.to_owned(), Instant::now()));
             self.blocked = self.blocked.saturating_add(1);
-            self.dismiss();
+            if let Some((mut helper, _)) = self.helper.take() {
+                end(&mut helper, LEAST_PATIENCE);
+                self.remember(|memory| memory.insert(path.to_owned(), (Instant::now(), helper)));
+            }
             return Err(io::ErrorKind::TimedOut.into());
         }
         let mut answer = [0; size_of::<i32>()];
@@ -114,9 +126,9 @@ impl Opener {
         }
     }
 
-    fn remember<T>(&self, look: impl FnOnce(&mut HashMap<PathBuf, Instant>) -> T) -> T {
+    fn remember<T>(&self, look: impl FnOnce(&mut HashMap<PathBuf, (Instant, Child)>) -> T) -> T {
         let mut memory = lock(&self.memory);
-        memory.retain(|_, when| when.elapsed() < MEMORY);
+        memory.retain(|_, (when, helper)| hangs(helper) || when.elapsed() < MEMORY);
         look(&mut memory)
     }
 
@@ -150,13 +162,18 @@ fn answers(socket: &OwnedFd, patience: Duration) -> io::Result<bool> {
     }
 }
 
-/// Kills the helper and reaps it if it ends soon. Does not wait longer, because it may be in an uninterruptible wait.
-fn end(helper: &mut Child) {
+/// Kills the helper and reaps it if it ends in this time. Does not wait longer, because it may be in an uninterruptible wait.
+fn end(helper: &mut Child, within: Duration) {
     let _ = helper.kill();
-    let end = Instant::now() + PATIENCE;
-    while matches!(helper.try_wait(), Ok(None)) && Instant::now() < end {
+    let end = Instant::now() + within;
+    while hangs(helper) && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Returns whether a helper that was killed has not ended.
+fn hangs(helper: &mut Child) -> bool {
+    matches!(helper.try_wait(), Ok(None))
 }
 
 /// Runs the helper.

@@ -1,13 +1,15 @@
 //! Attaches top-level autofs mounts: makes those that are wanted, takes over those that are there.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::{error, warn};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::attacher::{AttachError, Attached, Attacher, Job};
 use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
@@ -24,11 +26,18 @@ use crate::logging::target;
 use crate::record::Record;
 use crate::text::Escaped;
 
+/// How long attaching waits for servers on the way to mount points.
+const SERVER_PATIENCE: Duration = Duration::from_millis(1200);
+
+/// How long the end of the daemon waits for a mount that is being attached.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Attaches top-level mounts, first those whose path cannot block. Returns the mounts that are blocked by an unanswered request
-/// of a dead owner.
+/// of a dead owner. Those on whose way a server does not answer are tried further in the background.
 pub(crate) async fn attach(with: &Attach, wanted: Vec<(MountId, Wanted)>) -> Vec<(MountId, Wanted)> {
     let table = table_for(with, &wanted).await;
     let own = with.means.mounts.inodes();
+    let (wanted, behind) = split_off_servers(wanted, &table);
     let (doubtful, certain): (Vec<_>, Vec<_>) =
         wanted.into_iter().partition(|(_, wanted)| table.may_block(&wanted.path, &own));
     let mut blocked = Vec::new();
@@ -38,7 +47,61 @@ pub(crate) async fn attach(with: &Attach, wanted: Vec<(MountId, Wanted)>) -> Vec
             blocked.extend(attach_together(with, some, &table, LITTLE_PATIENCE).await);
         }
     }
+    let behind =
+        behind.into_values().map(|wanted| spawn_local(attach_behind(with.clone(), wanted, Arc::clone(&table))));
+    let (behind, end) = (behind.collect::<Vec<_>>(), Instant::now() + SERVER_PATIENCE);
+    for first in behind {
+        let _ = timeout_at(end, first).await;
+    }
     blocked
+}
+
+/// Mounts to be attached.
+type Batch = Vec<(MountId, Wanted)>;
+
+/// Splits off the mounts that have a server on their way, by the place where its file system is mounted.
+fn split_off_servers(wanted: Batch, table: &MountTable) -> (Batch, BTreeMap<PathBuf, Batch>) {
+    let (mut rest, mut behind) = (Vec::with_capacity(wanted.len()), BTreeMap::<_, Batch>::new());
+    for (id, wanted) in wanted {
+        match table.server_above(&wanted.path) {
+            Some(server) => behind.entry(server.target.clone()).or_default().push((id, wanted)),
+            None => rest.push((id, wanted)),
+        }
+    }
+    (rest, behind)
+}
+
+/// Attaches mounts with the same server on their way. Returns after the first attempt, and tries further in the background.
+async fn attach_behind(with: Attach, mut wanted: Batch, table: Arc<MountTable>) {
+    let making = with.means.mounts.begin_making();
+    let mut blocked = Vec::new();
+    while !wanted.is_empty() {
+        let some = split_off_batch(&mut wanted);
+        blocked.extend(attach_or_stop(&with, some, &table, PATIENCE).await);
+    }
+    with.mailbox.tell(Report::Made(making));
+    if !blocked.is_empty() {
+        spawn_local(retry_until_attached(with, blocked));
+    }
+}
+
+/// As [`attach_together`]. At the end of the daemon, does not wait for long: a server may have answered the helper, and not answer
+/// this process.
+async fn attach_or_stop(with: &Attach, wanted: Batch, table: &Arc<MountTable>, patience: Duration) -> Batch {
+    let all: Vec<MountId> = wanted.iter().map(|(id, _)| *id).collect();
+    let stops = async {
+        with.life.stops().await;
+        sleep(STOP_PATIENCE).await;
+    };
+    tokio::select! {
+        blocked = attach_together(with, wanted, table, patience) => blocked,
+        () = stops => {
+            for mount in all {
+                with.mailbox.event(Event::Attached { mount, outcome: Err(Record::new("the daemon ends").into()) });
+            }
+            Vec::new()
+        }
+    }
 }
 
 /// Splits off as many mounts as the limit of open files permits to attach at once. If it permits none, takes all, so that each
@@ -77,7 +140,7 @@ pub(crate) async fn retry_until_attached(with: Attach, mut blocked: Vec<(MountId
         }
         let making = with.means.mounts.begin_making();
         let table = read_table().await;
-        blocked = attach_together(&with, blocked, &table, PATIENCE).await;
+        blocked = attach_or_stop(&with, blocked, &table, PATIENCE).await;
         with.mailbox.tell(Report::Made(making));
         with.life.pause(RETRY).await;
     }
@@ -114,14 +177,15 @@ async fn attach_together(
                 missing.remove(&id);
             }
             Err(e) => {
-                let waits = matches!(e, AttachError::Blocked(_));
+                let waits = matches!(e, AttachError::Blocked(_) | AttachError::Silent { .. });
                 if waits {
                     blocked.push((id, wanted.clone()));
                     missing.remove(&id);
                 } else {
                     missing.insert(id, Record::of(&e, duration).into());
                 }
-                if (!waits || patience < PATIENCE) && mounts.note_failure(&wanted.path, &e.to_string()) {
+                let is_known = matches!(e, AttachError::Blocked(_)) && patience >= PATIENCE;
+                if !is_known && mounts.note_failure(&wanted.path, &e.to_string()) {
                     error!(target: &target(&wanted.path), "{e}");
                 }
             }
@@ -231,7 +295,15 @@ fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable
     }
     let (control, opener) = (Arc::clone(&tools.control), Opener::new(Arc::clone(&tools.blocked)));
     Prepared {
-        attacher: Attacher { control, opener, table: Arc::clone(table), own, rules: tools.rules, write_ends },
+        attacher: Attacher {
+            control,
+            opener,
+            table: Arc::clone(table),
+            own,
+            rules: tools.rules,
+            write_ends,
+            silent: HashSet::new(),
+        },
         jobs,
         lines,
         nested,

@@ -1,6 +1,6 @@
 //! Remounts autofs mounts whose options were lost in a restore.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +64,7 @@ async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
             own: HashMap::new(),
             rules: tools.rules,
             write_ends: [(mount.pipe, write_end)].into(),
+            silent: HashSet::new(),
         };
         (attacher, job, mount.dev)
     };

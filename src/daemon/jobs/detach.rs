@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, error, info, warn};
 
+use super::covered;
 use super::unmount_nested::{Copies, forget, silence, umount_trigger};
 use crate::blocking;
 use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
@@ -19,6 +20,8 @@ use crate::engine::{Kind, MountId, Reason, Shutdown};
 use crate::exec::dirs;
 use crate::exec::lanes::Lane;
 use crate::logging::target;
+use crate::record::Record;
+use crate::sys::autofs::Control;
 use crate::sys::mount;
 use crate::text::Escaped;
 
@@ -51,11 +54,15 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
     let mut shares = Vec::new();
     for jobs in jobs.chunks(share).map(<[_]>::to_vec) {
         let (lanes, control) = (Arc::clone(&tools.lanes), Arc::clone(&tools.control));
+        let mut opener = Opener::new(Arc::clone(&tools.blocked));
         let unmount = move || {
             let end = Instant::now() + if at_exit { AGAIN.0 } else { Duration::ZERO };
             let unmount = |(id, path, known, lazy): (MountId, Arc<Path>, Option<(Kind, u32)>, bool)| {
                 let unmount = |known| loop {
-                    let result = umount_trigger(&control, &path, known, lazy, at_exit);
+                    let result = match opener.reaches(&path) {
+                        true => umount_trigger(&control, &path, known, lazy, at_exit),
+                        false => unmount_out_of_reach(&control, &path, known),
+                    };
                     if result.is_ok() || Instant::now() >= end {
                         break result;
                     }
@@ -87,6 +94,17 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
         }
     }
     results.into_iter().map(|(id, _, result)| (id, result.map(drop).map_err(Reason::from))).collect()
+}
+
+/// Unmounts an autofs mount on the way to which a server does not answer, if its file system covers the mount.
+fn unmount_out_of_reach(control: &Control, path: &Path, (kind, dev): (Kind, u32)) -> Result<Copies, Record> {
+    match covered::unmount(control, kind, dev) {
+        Ok(()) => Ok(Copies::Silent),
+        Err(e) => {
+            debug!("{}, which is out of reach, stays mounted: {e}", Escaped::path(path));
+            Err(Record::new(format!("a file system on the way to {} does not answer", Escaped::path(path))))
+        }
+    }
 }
 
 /// Retries removing directories that were not empty because other mounts below them still existed.

@@ -9,6 +9,7 @@ use std::time::Instant;
 use log::{debug, info};
 
 use super::{copies, covered};
+use crate::daemon::attach::opener::Opener;
 use crate::daemon::mounts::roots::find_root;
 use crate::daemon::mounts::{AutofsMount, Mounts};
 use crate::daemon::tools::Tools;
@@ -90,17 +91,21 @@ pub(super) async fn forget(mounts: &Mounts, tools: &Tools, ids: impl IntoIterato
     if !left.is_empty() {
         copies::silence(mounts, tools).await;
         let paths: Vec<Arc<Path>> = left.iter().map(|(path, _)| path.clone()).collect();
-        let kept = tools.lanes.run(Lane::Umount, move || remove_all(left)).await;
+        let mut opener = Opener::new(Arc::clone(&tools.blocked));
+        let kept = tools.lanes.run(Lane::Umount, move || remove_all(left, &mut opener)).await;
         mounts.record_removed(&paths, kept);
     }
 }
 
 /// Removes created directories. Returns those that cannot be removed yet: a directory above several mounts is removed with the
-/// last of them.
-fn remove_all(mut left: Vec<(Arc<Path>, Made)>) -> Vec<(Arc<Path>, Made)> {
+/// last of them, and the way to a directory may be blocked by a server that does not answer.
+fn remove_all(mut left: Vec<(Arc<Path>, Made)>, opener: &mut Opener) -> Vec<(Arc<Path>, Made)> {
     loop {
         let before = left.len();
-        let removed = left.into_iter().map(|(path, made)| (path, made.remove()));
+        let removed = left.into_iter().map(|(path, made)| {
+            let made = if opener.reaches(&path) { made.remove() } else { made };
+            (path, made)
+        });
         left = removed.filter(|(_, made)| !made.is_empty()).collect();
         if left.is_empty() || left.len() == before {
             return left;

@@ -488,6 +488,11 @@ impl Mounts {
         said.as_deref() != Some(reason)
     }
 
+    /// Returns why a mount could not be attached at the last attempt.
+    pub(crate) fn failure(&self, path: &Path) -> Option<String> {
+        self.failures.borrow().get(path).cloned()
+    }
+
     /// Forgets why mounts could not be attached: it is to be logged again.
     pub(crate) fn forget_failures(&self) {
         self.failures.borrow_mut().clear();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::Kind;
 use crate::sys::mountinfo::{self, AutofsOptions};
-use crate::sys::{autofs, path};
+use crate::sys::{autofs, fstypes, path};
 
 /// A line of the mount table.
 #[derive(Debug, Clone)]
@@ -75,6 +75,8 @@ pub(crate) struct MountTable {
     by_target: Vec<Mounted>,
     /// The mounts that no path leads to, because something was mounted over a directory above them later.
     hidden: Vec<Mounted>,
+    /// Whether any of them is served by another machine or process.
+    servers: bool,
     /// Whether any of them is a direct or offset mount that is not catatonic.
     triggers: bool,
 }
@@ -138,7 +140,8 @@ impl MountTable {
         mounts.sort_by(|a, b| order(&a.target, &b.target));
         let (by_target, hidden) = walk(mounts);
         let triggers = by_target.iter().any(Mounted::is_trigger);
-        Self { by_target, hidden, triggers }
+        let servers = by_target.iter().any(|line| fstypes::has_server(&line.fstype));
+        Self { by_target, hidden, servers, triggers }
     }
 
     /// Returns the mounts that no path leads to.
@@ -180,18 +183,24 @@ impl MountTable {
     }
 
     /// Returns whether walking to this path may block: a direct or offset mount on the way is not ours, and may have an
-    /// unanswered request of a dead owner. `own` are our pipes.
+    /// unanswered request of a dead owner; or a server is on the way. `own` are our pipes.
     pub(crate) fn may_block(&self, path: &Path, own: &HashMap<u64, u32>) -> bool {
         let blocks = |line: &Mounted| line.is_trigger() && line.speaks_through(own).is_none();
-        self.triggers && path.ancestors().any(|at| self.at(at).iter().any(blocks))
+        self.triggers && path.ancestors().any(|at| self.at(at).iter().any(blocks)) || self.server_above(path).is_some()
+    }
+
+    /// Returns the file system on the way to this path whose server may not answer, the first if there are several. The root
+    /// directory does not count: without its server nothing works.
+    pub(crate) fn server_above(&self, path: &Path) -> Option<&Mounted> {
+        let has_server = |at: &Path| self.at(at).iter().find(|line| fstypes::has_server(&line.fstype));
+        let above = || path.ancestors().skip(1).filter(|at| at.parent().is_some()).filter_map(has_server);
+        if self.servers { above().last() } else { None }
     }
 
     /// Returns whether this path is on a network file system, whose server may not respond.
     pub(crate) fn is_remote(&self, path: &Path) -> bool {
-        let is = |fstype: &[u8]| {
-            matches!(fstype, b"nfs" | b"nfs4" | b"cifs" | b"smb3" | b"ncpfs" | b"afs" | b"coda" | b"ceph" | b"9p")
-        };
-        path.ancestors().skip(1).find_map(|above| self.at(above).last()).is_some_and(|below| is(&below.fstype))
+        let below = path.ancestors().skip(1).find_map(|above| self.at(above).last());
+        below.is_some_and(|below| fstypes::is_of_network(&below.fstype))
     }
 
     /// Returns the mounts below this path, without those at the path itself.
