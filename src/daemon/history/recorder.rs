@@ -29,8 +29,8 @@ const QUEUE: usize = 8192;
 /// The nice value of the thread: requests come first.
 const NICE: i32 = 10;
 
-/// How long the thread lets answered requests gather. While it sleeps, the reactor need not wake it.
-const GATHER: Duration = Duration::from_millis(10);
+/// How long the thread lets answered requests gather behind the first one. While it sleeps, the reactor need not wake it.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// How long an answer waits for something new. Less than a client waits.
 const NEWS: Duration = Duration::from_secs(8);
@@ -178,11 +178,17 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
                 Ok(first) => {
-                    if matches!(first, Message::Answered(_)) {
+                    let is_answered = matches!(first, Message::Answered(_));
+                    // At once: the process may end soon, and its parent and control group are read now.
+                    if !self.serve(first) {
+                        break;
+                    }
+                    if is_answered {
+                        self.write();
                         thread::sleep(GATHER);
                     }
-                    let all = std::iter::once(first).chain(std::iter::from_fn(|| messages.try_recv().ok()));
-                    if !all.take(QUEUE).all(|message| self.serve(message)) {
+                    let mut more = std::iter::from_fn(|| messages.try_recv().ok()).take(QUEUE);
+                    if !more.all(|message| self.serve(message)) {
                         break;
                     }
                     self.seen.clear();
