@@ -57,7 +57,7 @@ pub(super) fn examine(line: &Line<'_>, mode: Mode, found: &mut Vec<Diagnostic>) 
         warn(at..at + 1, "key::pattern", format!("\"{shown}\" is one key and no pattern"), help);
     }
     let is_list = key.contains(&b'[') && key.contains(&b']') || plain(b'|').is_some();
-    if (plain(b'?').is_some() || is_list) && !key.starts_with(b"\"") {
+    if (plain(b'?').is_some() || is_list) && !key.starts_with(b"\"") && Serves::of_sun(key).is_none() {
         let help = "write a line for each key, or * for all keys".to_owned();
         warn(0..key.len(), "key::pattern", format!("\"{shown}\" is one key and no pattern"), help);
     }
