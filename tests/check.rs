@@ -176,6 +176,7 @@ fn characters_that_mean_nothing_in_maps() {
     one("a -fstype=cifs ://srv1", 16, &["write ://srv1/SHARE"]);
     one("a -fstype=cifs,vers=3.5 ://srv1/s", 16, &["vers=3.5 is not known"]);
     one("a -fstype=cifs,file_mode=0999 ://srv1/s", 16, &["no octal number"]);
+    one("a -fstype=cifs,credentials=cred.txt ://srv1/s", 16, &["write the whole path"]);
     one("a -port=99999 srv1:/x", 4, &["no port"]);
     one("a -fstype=ext4 :sda1", 16, &["write :/dev/sda1"]);
     one("#include /etc/auto.other\na srv1:/x", 1, &["write +/etc/auto.other"]);
@@ -225,10 +226,11 @@ fn lines_of_a_master_map() {
         ("/proc/a file:/etc/a.map", "cannot be made"),
         ("dir:/etc/auto.master.d", "write +dir:/etc/auto.master.d"),
         ("include /etc/auto.other", "write + and the name of the map"),
+        ("+dir=/etc/auto.master.d", "did you mean +dir:/PATH"),
         ("/a:/etc/a.map", "write /a /etc/a.map"),
         ("* srv1:/x", "this looks like a line of a map"),
         ("/net null", "did you mean -null?"),
-        ("+dir /etc/auto.master.d", "did you mean +dir:/PATH, without a blank?"),
+        ("+dir /etc/auto.master.d", "did you mean +dir:/PATH, with a colon and without a blank?"),
         ("/etc/a.map file:/etc/a.map", "/etc/a.map is there and is no directory"),
         ("/a program:/etc/bad.sh", "there is no program /nonexistent/sh to run the map"),
         ("/etc/a.map /etc/missing", "map::unusable: file map /etc/missing missing or not readable: a line begins with"),

@@ -25,8 +25,8 @@ pub(in super::super) fn line(line: &Line<'_>) -> Vec<Diagnostic> {
     text::typographic(line, &mut found);
     found.retain(|d| !d.message.ends_with("dash") || d.place == line.key_place());
     if line.is_include() {
-        if &*line.key == b"+dir" {
-            let help = "did you mean +dir:/PATH, without a blank?";
+        if &*line.key == b"+dir" || line.key.starts_with(b"+dir=") {
+            let help = "did you mean +dir:/PATH, with a colon and without a blank?";
             let message = "a master map with the name dir is included";
             found.push(warning(line, Part::Key(0..line.key.len()), "master::include", message, help));
         }

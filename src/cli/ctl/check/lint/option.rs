@@ -206,6 +206,12 @@ fn one(item: &Item<'_>, fstype: &[u8]) -> Option<Finding> {
         let message = "no shell reads an option: ~ is not replaced by a home directory".to_owned();
         return Some(("options::value", message, format!("write the whole path: {shown}=/PATH")));
     }
+    let relative = |value: &[u8]| !value.starts_with(b"/") && memchr::memchr3(b'$', b'&', b'~', value).is_none();
+    if matches!(name, b"credentials" | b"cred") && item.value.is_some_and(|value| !value.is_empty() && relative(value))
+    {
+        let message = "the file is looked for in the root directory".to_owned();
+        return Some(("options::value", message, format!("write the whole path: {shown}=/PATH")));
+    }
     if let Some(meant) = typed(name, item.value.is_some()) {
         let message = format!("unknown option \"{shown}\"");
         return Some(("options::unknown", message, format!("did you mean -{meant}{value}?")));
