@@ -438,6 +438,95 @@ fn debug_symbols_of_debians_are_no_obstacle() {
     serves("symbols");
 }
 
+/// What docs/MIGRATING-FROM-AUTOFS.md says about the time before the switch: the program is not installed, autofs runs.
+#[case(lacking: lacking)]
+fn what_is_asked_before_the_switch() {
+    debian();
+    run("dpkg-deb", &["--extract", BUILT, "/tmp/extracted"]);
+    let program = "/tmp/extracted/usr/bin/autofsctl";
+    assert!(run(program, &["check"]).contains("0 errors"));
+    let said = run(program, &["explain", "--offline", "/auto/key"]);
+    assert!(said.contains("/auto/key: an access would mount it"), "{said}");
+    assert!(!table::served("/auto/key"));
+}
+
+/// Writes /etc/default/autofs and restarts the service; the options that the daemon has got.
+fn options_of(text: &str) -> Vec<String> {
+    put("/etc/default/autofs", text);
+    // Debian's unit may be started five times in ten seconds.
+    ctl(&["reset-failed", UNIT]);
+    ctl(&["restart", UNIT]);
+    let command = String::from_utf8(fs::read(format!("/proc/{}/cmdline", main_pid())).unwrap()).unwrap();
+    let own = ["--systemd-service", "--dont-check-daemon", "--pid-file", "/var/run/autofs.pid"];
+    command.split('\0').skip(1).filter(|word| !word.is_empty() && !own.contains(word)).map(str::to_owned).collect()
+}
+
+/// However /etc/default/autofs is written, the options are those that Debian's unit passes on.
+#[case(lacking: lacking, seconds: 120)]
+fn options_are_those_of_debians_unit() {
+    debian();
+    let texts = [
+        "OPTIONS=--verbose\n",
+        "export OPTIONS=\"--verbose\"\n",
+        "OPTIONS='--verbose --timeout=77'\n",
+        "OPTIONS=\"--timeout=77\"\r\n",
+        "OPTIONS=\"--verbose \\\n --timeout=66\"\nOTHER=1\n",
+        "# OPTIONS=--verbose\n",
+        "OPTIONS=\"\"\nUSE_MISC_DEVICE=\"yes\"\n",
+        "OPTIONS=--verbose\nOPTIONS=--timeout=55\n",
+        "",
+    ];
+    let theirs = texts.map(options_of);
+    assert_eq!(theirs[2], ["--verbose", "--timeout=77"]);
+    install(BUILT);
+    assert_eq!(texts.map(options_of), theirs);
+    fs::remove_file("/etc/default/autofs").unwrap();
+    ctl(&["restart", UNIT]);
+    serves("without");
+}
+
+/// Mounts in use outlive the purge of the package, and the next installation takes them over; nothing else is left by either.
+#[case(lacking: lacking, seconds: 120)]
+fn mounts_in_use_outlive_the_package() {
+    bare();
+    service::maps();
+    install(BUILT);
+    let mut users = Users::begin();
+    let ids = service::ids();
+    visit::serves("/auto/idle");
+    for _ in 0..2 {
+        dpkg(&["--purge", "autofs-rs"]);
+        assert_eq!(service::ids(), ids);
+        assert!(!table::served("/auto/idle"));
+        users.live();
+        for path in ["/run/autofs", "/run/autofs-rs.install", "/run/autofs-rs.removal", "/var/lib/autofs-rs"] {
+            assert!(!fs::exists(path).unwrap(), "{path}");
+        }
+        assert_eq!(property("LoadState"), "not-found");
+        service::maps();
+        install(BUILT);
+        assert_eq!(service::ids(), ids);
+        serves("again");
+    }
+    users.end();
+    // They are unmounted like any others.
+    ctl(&["stop", UNIT]);
+    assert_eq!((table::below("/auto"), table::below("/d")), (vec![], vec![]));
+}
+
+/// No number of restarts in a row ends the service for good.
+#[case]
+fn twenty_restarts_in_a_row() {
+    service::start();
+    let mut users = Users::begin();
+    let ids = service::ids();
+    for _ in 0..20 {
+        ctl(&["restart", UNIT]);
+    }
+    users.are_served_as_before(main_pid(), &ids, 20);
+    users.end();
+}
+
 /// The options of the script that builds the package.
 #[case(lacking: lacking)]
 fn the_script_that_builds_it_explains_itself() {
