@@ -30,7 +30,7 @@ const QUEUE: usize = 8192;
 const NICE: i32 = 10;
 
 /// How long the thread lets answered requests gather behind the first one. While it sleeps, the reactor need not wake it.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(10);
 
 /// How long an answer waits for something new. Less than a client waits.
 const NEWS: Duration = Duration::from_secs(8);
