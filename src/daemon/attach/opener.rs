@@ -82,9 +82,11 @@ impl Opener {
         }
     }
 
-    /// Returns whether walking to a path does not block. Asks no helper if the dentry cache has the way.
+    /// Returns whether walking to the directory of a path does not block. Asks no helper if the dentry cache has the way. The path
+    /// itself is not opened: a helper that has not closed it yet would keep a mount there busy.
     pub(crate) fn reaches(&mut self, path: &Path) -> bool {
-        path::open_cached_exact(path).is_ok() || self.walk(path, LITTLE_PATIENCE).is_ok()
+        let directory = path.parent().unwrap_or(path);
+        path::open_cached_exact(directory).is_ok() || self.walk(directory, LITTLE_PATIENCE).is_ok()
     }
 
     fn dismiss(&mut self) {

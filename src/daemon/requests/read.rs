@@ -79,14 +79,15 @@ enum Halt {
 }
 
 /// Maximum number of packets that are read before the first of them is served. What they have in common is done once, such as the
-/// look at the map file.
+/// look at the map file. The first packet that comes is served before the next one is read.
 const TOGETHER: usize = 16;
 
 /// Serves all packets that are now in a pipe.
 fn serve_all(requests: &Requests, mounts: &Mounts, pipe: &Pipe, receiver: &impl Receiver) -> Halt {
-    let mut slots = Vec::new();
+    let (mut slots, mut most) = (Vec::new(), 1);
     loop {
-        let halt = read_together(requests, pipe, receiver, &mut slots);
+        let halt = read_together(requests, pipe, receiver, &mut slots, most);
+        most = TOGETHER.min(2 * most);
         requests.reading.set(true);
         source::look_once(|| {
             for (place, slot) in slots.drain(..).enumerate() {
@@ -107,9 +108,15 @@ fn serve_all(requests: &Requests, mounts: &Mounts, pipe: &Pipe, receiver: &impl 
     }
 }
 
-/// Reads packets that are now in a pipe. Returns why it has stopped, or `None` if there may be more.
-fn read_together(requests: &Requests, pipe: &Pipe, receiver: &impl Receiver, slots: &mut Vec<Slot>) -> Option<Halt> {
-    while slots.len() < TOGETHER {
+/// Reads at most so many packets that are now in a pipe. Returns why it has stopped, or `None` if there may be more.
+fn read_together(
+    requests: &Requests,
+    pipe: &Pipe,
+    receiver: &impl Receiver,
+    slots: &mut Vec<Slot>,
+    most: usize,
+) -> Option<Halt> {
+    while slots.len() < most {
         match requests.read(pipe) {
             None => return Some(Halt::Full),
             Some(Ok(Read::Packet(slot))) => {
