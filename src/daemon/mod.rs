@@ -125,7 +125,10 @@ impl Arrivals {
     fn new() -> io::Result<Self> {
         let retirement = signal(SignalKind::from_raw(children::Signal::Retire.number()))?;
         let arrivals = Self { retirement, signals: Signals::install()? };
-        signals::unblock_but_file_size()?;
+        // A write beyond a limit of the file size, as to the log, fails with EFBIG. A handler is not inherited by helpers, as a mask
+        // would be.
+        drop(signal(SignalKind::from_raw(libc::SIGXFSZ))?);
+        signals::unblock()?;
         Ok(arrivals)
     }
 }

@@ -106,14 +106,6 @@ pub fn unblock() -> io::Result<()> {
     Ok(pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
 }
 
-/// Blocks no signal in this thread but SIGXFSZ: a write beyond a limit of the file size, as to the log, fails with EFBIG.
-///
-/// # Errors
-/// Returns the errors of sigprocmask(2).
-pub fn unblock_but_file_size() -> io::Result<()> {
-    Ok(pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::from(Signal::SIGXFSZ)), None)?)
-}
-
 /// Blocks every signal in this thread.
 ///
 /// # Errors
