@@ -16,6 +16,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::daemon::mounts::table::MountTable;
 use crate::mutex::lock;
 use crate::sys::autofs::Control;
 use crate::sys::{children, fds, path};
@@ -55,12 +56,14 @@ pub(crate) struct Opener {
     /// How many opens have blocked.
     blocked: u32,
     memory: Memory,
+    /// The mount table, if it was needed and could be read.
+    table: Option<Option<MountTable>>,
 }
 
 impl Opener {
     /// Creates an opener without a running helper.
     pub(crate) fn new(memory: Memory) -> Self {
-        Self { helper: None, blocked: 0, memory }
+        Self { helper: None, blocked: 0, memory, table: None }
     }
 
     /// Opens the root of an autofs mount, like [`Control::open_mount`].
@@ -82,11 +85,17 @@ impl Opener {
         }
     }
 
-    /// Returns whether walking to the directory of a path does not block. Asks no helper if the dentry cache has the way. The path
-    /// itself is not opened: a helper that has not closed it yet would keep a mount there busy.
+    /// Returns whether walking to the directory of a path does not block. Asks a helper only if a server is on the way, and the dentry
+    /// cache does not have it: until a new helper is executed, it keeps busy what other threads have open. The path itself is not
+    /// opened, for the same reason.
     pub(crate) fn reaches(&mut self, path: &Path) -> bool {
         let directory = path.parent().unwrap_or(path);
-        path::open_cached_exact(directory).is_ok() || self.walk(directory, LITTLE_PATIENCE).is_ok()
+        if path::open_cached_exact(directory).is_ok() {
+            return true;
+        }
+        let table = self.table.get_or_insert_with(|| MountTable::read().ok());
+        let is_local = table.as_ref().is_some_and(|table| table.server_above(path).is_none());
+        is_local || self.walk(directory, LITTLE_PATIENCE).is_ok()
     }
 
     fn dismiss(&mut self) {
