@@ -50,7 +50,7 @@ mod tree;
 mod trigger;
 mod view;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -60,6 +60,7 @@ pub use block::BlockView;
 use block::Blocked;
 pub use effect::{Effect, Layer};
 pub use event::{Done, Event, Resolution, Shutdown};
+use hashbrown::HashMap;
 pub use id::{EntryId, Errno, JobId, Key, Kind, MountId, MountIds, Reason, Requester, Tick, Token, Wanted};
 pub use limits::Limits;
 pub use negative::Failure;

@@ -4,7 +4,7 @@
 //! switches: Choudhury and Hahne, 1998). One greedy user among otherwise idle ones gets a fifth of all slots, two get a
 //! sixth each, and some are always left for the next user. There is nothing to configure.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// A user may hold at most a quarter of the number of free slots.
 const USER: usize = 4;

@@ -56,7 +56,7 @@ fn lead(ctx: &Context<'_>, choice: &Choice, facts: &Facts<'_>) -> Result<Leads, 
         }
         MountType::Auto { kind, prefix } => {
             let submount = submount(ctx, choice, *kind, prefix);
-            Ok(Leads { external: None, exists: None, ways: vec![Action::Autofs(submount)], decides: false })
+            Ok(Leads { external: None, exists: None, ways: vec![Action::Autofs(Box::new(submount))], decides: false })
         }
         MountType::Host(host) => {
             let is_name = !host.is_empty() && !host.contains(&b'/') && *host != *b"." && *host != *b"..";

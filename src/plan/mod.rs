@@ -81,7 +81,7 @@ pub enum Action {
     /// A symbolic link in place of the directory, to this text.
     Symlink(Vec<u8>),
     /// Another indirect autofs mount with a map of its own.
-    Autofs(Submount),
+    Autofs(Box<Submount>),
     /// The places of an entry with `||`, or the locations of one in am-utils format, tried in order until one succeeds.
     Leads(Vec<Leads>),
 }

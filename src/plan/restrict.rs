@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(forbidden(&nfs, Action::Symlink(b"/x".to_vec())), "bind");
         let submount =
             Submount { source: SourceSpec::default(), options: MasterOptions::default(), prefix: Vec::new() };
-        assert_eq!(forbidden(&nfs, Action::Autofs(submount)), "autofs");
+        assert_eq!(forbidden(&nfs, Action::Autofs(Box::new(submount))), "autofs");
         let offset = plan(Action::Mount(vec![mount("tmpfs", "")]), Vec::new());
         let whole = plan(Action::Mount(vec![mount("nfs", "")]), vec![offset]);
         assert_eq!(nfs.impose(whole).unwrap_err().0, b"tmpfs");

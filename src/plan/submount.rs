@@ -41,7 +41,7 @@ pub(super) fn action(ctx: &Context<'_>, options: &OptionList, locations: &[Locat
         }
         _ => return Err(ctx.error("plan::submount", "more than one map for the submount")),
     };
-    Ok(Action::Autofs(Submount { source, options: own, prefix: Vec::new() }))
+    Ok(Action::Autofs(Box::new(Submount { source, options: own, prefix: Vec::new() })))
 }
 
 /// Returns an option of a master map line without its dashes, as it may stand among the options of a submount; a definition keeps

@@ -1,7 +1,10 @@
 //! File descriptors: handing them to another process, over fork and exec, and having enough of them.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use nix::errno::Errno as Os;
@@ -12,6 +15,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
 };
 use nix::sys::stat::Mode;
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// A message that came over a socket of [`pair`].
 #[derive(Debug)]
@@ -109,6 +113,22 @@ pub fn is_writable(fd: BorrowedFd<'_>) -> bool {
     let mut polled = [PollFd::new(fd, PollFlags::POLLOUT)];
     matches!(nix::poll::poll(&mut polled, PollTimeout::ZERO), Ok(1..))
         && polled.iter().all(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLOUT)))
+}
+
+/// Reads what comes next, at most 4 KiB. Returns no bytes at the end.
+///
+/// The buffer is no part of the future, as thousands of them may wait.
+///
+/// # Errors
+/// Returns the errors of read(2).
+pub async fn read_piece(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    poll_fn(|context| {
+        let mut buffer = [0; 4096];
+        let mut piece = ReadBuf::new(&mut buffer);
+        ready!(Pin::new(&mut *from).poll_read(context, &mut piece))?;
+        Poll::Ready(Ok(piece.filled().to_vec()))
+    })
+    .await
 }
 
 /// Opens `/dev/null` as standard input, output and error.

@@ -13,7 +13,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::AsyncRead;
 use tokio::process::{Child, ChildStderr, ChildStdout};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -272,10 +272,9 @@ impl<P: AsyncRead + AsFd + Unpin> Pipe<P> {
         let Some(pipe) = &mut self.pipe else {
             return std::future::pending().await;
         };
-        let mut buffer = [0; 4096];
-        match pipe.read(&mut buffer).await {
-            Ok(0) | Err(_) => self.pipe = None,
-            Ok(n) => self.keep(buffer.get(..n).unwrap_or_default()),
+        match super::fds::read_piece(pipe).await {
+            Ok(piece) if !piece.is_empty() => self.keep(&piece),
+            _ => self.pipe = None,
         }
     }
 

@@ -110,6 +110,16 @@ fn secrets(text: &[u8], files: bool) -> Vec<(usize, usize)> {
             found.extend(percent.map(|percent| (value + percent + 1, end)).filter(|(start, end)| start < end));
         }
     }
+    if memchr::memchr(b'@', text).is_some() {
+        logins(text, &mut found);
+    }
+    found.sort_unstable();
+    found.dedup_by(|next, kept| next.0 < kept.1);
+    found
+}
+
+/// Adds where the passwords of logins before an `@` are.
+fn logins(text: &[u8], found: &mut Vec<(usize, usize)>) {
     for slashes in memchr::memmem::find_iter(text, b"//") {
         let host = text.get(slashes + 2..).unwrap_or_default();
         let end = host.iter().position(|b| matches!(b, b'/' | b' ' | b'\t' | b'\n')).unwrap_or(host.len());
@@ -131,13 +141,15 @@ fn secrets(text: &[u8], files: bool) -> Vec<(usize, usize)> {
             found.push((start + colon + 1, start + at));
         }
     }
-    found.sort_unstable();
-    found.dedup_by(|next, kept| next.0 < kept.1);
-    found
 }
 
 /// Returns whether a name is a misspelt `password`: the mistake is shown, and the password beside it must not be.
 fn is_nearly(name: &[u8]) -> bool {
+    // Two mistakes bring at most two other letters into a word.
+    let others = name.iter().filter(|b| !b"passwordhe".contains(&b.to_ascii_lowercase())).count();
+    if others > 2 {
+        return false;
+    }
     let lower = name.to_ascii_lowercase();
     let is_short = |known: &str| lower.len().abs_diff(known.len()) < 3;
     let name = std::str::from_utf8(&lower).unwrap_or_default();

@@ -44,7 +44,7 @@ pub(crate) fn plan_of(path: &Path, key: &Key) -> Arc<Plan> {
     let mount = || Action::Mount(Vec::new());
     let submount = || {
         let source = SourceSpec { kind: None, format: None, name: Vec::new(), parts: Vec::new(), lists: false };
-        Action::Autofs(Submount { source, options: MasterOptions::default(), prefix: Vec::new() })
+        Action::Autofs(Box::new(Submount { source, options: MasterOptions::default(), prefix: Vec::new() }))
     };
     let leaf = |name: &str, action| plan(path.join(name), action, vec![]);
     let nested = || plan(path.join("y"), mount(), vec![leaf("y/z", mount())]);

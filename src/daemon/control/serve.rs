@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use log::{debug, warn};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use crate::control::protocol::{self, REQUEST_MAX};
 use crate::control::{Answer, Call, ControlError, Frames};
 use crate::mutex::lock;
+use crate::sys::fds;
 use crate::sys::path;
 use crate::sys::socket::{self, Listener};
 
@@ -207,16 +208,15 @@ async fn converse(mut stream: UnixStream, uid: u32, gid: u32, requests: &mpsc::S
 
 /// Reads the next message. Returns `None` if the client has closed the connection.
 async fn read_message(stream: &mut UnixStream, frames: &mut Frames) -> io::Result<Option<Vec<u8>>> {
-    let mut piece = [0; 4096];
     loop {
         if let Some(message) = frames.message().map_err(io::Error::other)? {
             return Ok(Some(message));
         }
-        let n = stream.read(&mut piece).await?;
-        if n == 0 {
+        let piece = fds::read_piece(stream).await?;
+        if piece.is_empty() {
             return Ok(None);
         }
-        frames.push(piece.get(..n).unwrap_or_default());
+        frames.push(&piece);
     }
 }
 
@@ -253,6 +253,8 @@ async fn answer(
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
     use crate::control::Pong;
 

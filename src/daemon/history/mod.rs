@@ -11,11 +11,12 @@ mod request;
 mod stored;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::os::unix::ffi::OsStringExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hashbrown::HashMap;
 
 use crate::control::history::{Asked, EventKind};
 use crate::daemon::mounts::Mounts;

@@ -1,6 +1,5 @@
 //! The thread that writes the history and answers questions about it.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use hashbrown::HashMap;
 use log::debug;
 use tokio::sync::oneshot;
 

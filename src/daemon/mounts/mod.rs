@@ -12,13 +12,13 @@ pub(crate) mod watch;
 mod ways;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use hashbrown::{HashMap, HashSet};
 use log::warn;
 use tokio::sync::{Notify, mpsc};
 

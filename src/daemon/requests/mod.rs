@@ -11,10 +11,11 @@ mod read;
 mod route;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Instant;
 
+use hashbrown::HashMap;
 use tokio::sync::Notify;
 
 use crate::daemon::process_names::ProcessNames;

@@ -1,6 +1,6 @@
 //! The entries of one autofs mount, by key.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::entry::Entry;
 use crate::engine::Key;
@@ -8,25 +8,26 @@ use crate::engine::Key;
 /// The entries of one autofs mount. A hash map, because one request looks its entry up about twenty times. Iteration is sorted, so
 /// that the same events have the same effects in the same order.
 ///
-/// Without entries it takes no memory of its own: most direct mounts are never used.
+/// Without entries it takes no memory of its own: most direct mounts are never used. Each entry is allocated by itself, as up to half
+/// of a hash map is empty.
 #[derive(Debug, Default)]
 #[allow(clippy::box_collection, reason = "an empty map takes 48 bytes, and thousands of mounts have no entries")]
-pub(super) struct Entries(Option<Box<HashMap<Key, Entry>>>);
+pub(super) struct Entries(Option<Box<HashMap<Key, Box<Entry>>>>);
 
 impl Entries {
     pub(super) fn get(&self, key: &Key) -> Option<&Entry> {
-        self.0.as_ref()?.get(key)
+        self.0.as_ref()?.get(key).map(|entry| &**entry)
     }
 
     pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Entry> {
-        self.0.as_mut()?.get_mut(key)
+        self.0.as_mut()?.get_mut(key).map(|entry| &mut **entry)
     }
 
     /// Makes an entry, if there is none.
     pub(super) fn make(&mut self, key: &Key) {
         let entries = self.0.get_or_insert_default();
         if !entries.contains_key(key) {
-            entries.insert(key.clone(), Entry::default());
+            entries.insert(key.clone(), Box::default());
         }
     }
 
@@ -52,19 +53,20 @@ impl Entries {
 
     /// The entries in an order that is another one each time, for questions that do not depend on it.
     pub(super) fn unordered(&self) -> impl Iterator<Item = (&Key, &Entry)> {
-        self.0.iter().flat_map(|entries| entries.iter())
+        self.0.iter().flat_map(|entries| entries.iter()).map(|(key, entry)| (key, &**entry))
     }
 
     /// The same, to change them.
     pub(super) fn unordered_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.0.iter_mut().flat_map(|entries| entries.values_mut())
+        self.0.iter_mut().flat_map(|entries| entries.values_mut()).map(|entry| &mut **entry)
     }
 
     /// Takes the entries apart, in the order of their keys.
     pub(super) fn into_sorted(self) -> impl Iterator<Item = (Key, Entry)> {
-        let mut entries: Vec<_> = self.0.map(|entries| entries.into_iter().collect()).unwrap_or_default();
+        let mut entries: Vec<(Key, Box<Entry>)> =
+            self.0.map(|entries| entries.into_iter().collect()).unwrap_or_default();
         entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        entries.into_iter()
+        entries.into_iter().map(|(key, entry)| (key, *entry))
     }
 }
 

@@ -10,12 +10,13 @@ mod mount;
 mod paths;
 mod tally;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
 pub(super) use entry::{Askers, Entry, Phase, Piece, Remount, Waiter};
+use hashbrown::HashMap;
 pub(super) use mount::{Mount, Site, Stage, State, Top};
 use paths::Paths;
 use tally::Tally;
