@@ -1,7 +1,6 @@
 //! The worker: the event loop between kernel, engine and maps.
 
 mod attach;
-mod attempts;
 mod checkpoint;
 mod control;
 pub(crate) mod explain;
@@ -18,6 +17,7 @@ mod network;
 mod news;
 mod problems;
 mod process_names;
+mod rate_limit;
 mod readable;
 mod refresh_host_trees;
 mod reload;

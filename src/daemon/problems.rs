@@ -8,7 +8,7 @@ use crate::control::history::EventKind;
 use crate::control::{Bytes, Place, Problem};
 use crate::daemon::maps;
 use crate::daemon::mounts::AutofsMount;
-use crate::daemon::reload::compare::{Line, lines};
+use crate::daemon::reload::report::{Line, lines};
 use crate::daemon::worker::Worker;
 use crate::engine::{AbsentView, MountState};
 use crate::text::Escaped;

@@ -22,7 +22,7 @@ impl<T: AsFd> AsFd for Steady<T> {
     }
 }
 
-/// A descriptor by its number, so that it can be registered more than once.
+/// A raw descriptor, so that it can be registered again after the old registration was dropped.
 #[derive(Debug)]
 pub(crate) struct Number(RawFd);
 

@@ -19,7 +19,7 @@ use crate::mutex::lock;
 /// A kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lane {
-    /// Maps: files, name services.
+    /// Computing the mounts that a reload wants, and checks of paths for `explain`.
     Lookup,
     /// Mounts by system call, and looking at places.
     Mount,
@@ -27,7 +27,7 @@ pub enum Lane {
     Umount,
     /// Expire ioctls, which wait for unmounts.
     Expire,
-    /// Looking whether servers are there.
+    /// Gathering facts for `migrate-check`.
     Probe,
 }
 

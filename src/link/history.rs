@@ -9,7 +9,8 @@ use crate::sys::fds;
 use crate::sys::memory_file::MemoryFile;
 
 /// Bytes for requests, for events of the daemon, for counters, and for one version of the settings: less than a megabyte in
-/// all. A program that encodes them in another way has another size here, and begins anew.
+/// all. A program that encodes them in another way uses another size here, and so does not read the old
+/// history.
 const REQUESTS: u64 = 768 << 10;
 const EVENTS: u64 = 64 << 10;
 const COUNTERS: usize = 64 << 10;

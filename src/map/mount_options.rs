@@ -100,7 +100,7 @@ pub enum Pseudo<'a> {
     Background,
     /// `browse`, `nobrowse` (or `browsable`, `nobrowsable`).
     Browse(bool),
-    /// `timeout=`: seconds, of a submount.
+    /// `timeout=`: seconds until an unused entry or submount is unmounted.
     Timeout(&'a [u8]),
     /// `requires=`: a path that is mounted first.
     Requires(&'a [u8]),

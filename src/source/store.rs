@@ -64,8 +64,9 @@ impl<T: Send + Sync + 'static> Store<T> {
         Self { read: Arc::new(read), readers: readers.clone(), notices: Arc::clone(notices), slots: Mutex::default() }
     }
 
-    /// Reads a file, or returns what was read of it before if that is not done by the deadline. Where an earlier reading
-    /// hangs, this is returned at once.
+    /// Reads a file. If the deadline passes first, returns the last content that could be read; if an earlier reading still hangs,
+    /// returns that at once. `replaces`: whether the content replaces one that is in use, which a file that is just being written
+    /// must not.
     pub async fn fetch(&self, path: &Arc<Path>, replaces: bool, deadline: Instant) -> Fetched<T> {
         let slot = Arc::clone(lock(&self.slots).entry(Arc::clone(path)).or_insert_with(|| {
             let last = Last { good: None, error: None, gave_up: 0 };

@@ -91,7 +91,7 @@ impl PrivateDir {
     /// Those of openat(2), write(2), fsync(2) and renameat(2). The old content stays.
     pub fn replace(&self, name: &Path, bytes: &[u8]) -> io::Result<()> {
         let aside = Path::new(".new");
-        // Files that an earlier process has not finished.
+        // A temporary file that an earlier process has left.
         self.remove(aside)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file: File = fs::openat(&self.0, aside, flags, Mode::RUSR | Mode::WUSR)?.into();

@@ -109,6 +109,15 @@ pub fn group_reader(pgrp: i32, inode: Option<u64>) -> Option<i32> {
     pids.into_iter().find(|pid| in_group(*pid) && serves(*pid))
 }
 
+/// Returns whether the owner of an autofs mount is gone: no process of its group reads its pipe. For a user who may not look at the
+/// processes of the group, they count as the owner.
+pub fn is_left(pgrp: i32, pipe: Option<u64>) -> bool {
+    if nix::unistd::geteuid().is_root() {
+        return group_reader(pgrp, pipe).is_none();
+    }
+    nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pgrp), None) == Err(nix::errno::Errno::ESRCH)
+}
+
 /// The name of a process's program, as `ps` shows it; empty if there is no such process.
 pub fn name(pid: i32) -> String {
     // At most 16 bytes: one read(2), without asking for the size before.

@@ -1,6 +1,7 @@
 //! Several daemons side by side.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -120,4 +121,23 @@ fn a_start_or_take_over_takes_no_mounts_of_another() {
     visit::serves("/mnt/one/c");
     drop(held);
     one.stop();
+}
+
+/// A user may not look at the descriptors of the processes of root. Mounts of a daemon that runs are not left.
+#[case]
+fn mounts_of_a_running_instance_are_not_called_left() {
+    site();
+    let one = start(&["--instance", "one"], &["/mnt/one"]);
+    for uid in [0, 65534] {
+        let mut command = Command::new("autofsctl");
+        command.arg("status").uid(uid).gid(uid);
+        let said = output(&mut command, secs(15)).expect("an answer");
+        let said = String::from_utf8(said.stdout).unwrap() + &String::from_utf8(said.stderr).unwrap();
+        assert!(!said.contains("left by process"), "{uid}: {said}");
+    }
+    one.kill();
+    let mut command = Command::new("autofsctl");
+    command.arg("status").uid(65534).gid(65534);
+    let said = output(&mut command, secs(15)).expect("an answer");
+    assert!(String::from_utf8(said.stderr).unwrap().contains("1 autofs mount is left by process"));
 }

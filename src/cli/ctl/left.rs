@@ -17,8 +17,7 @@ pub(super) fn told() -> String {
         // The process groups of other pid namespaces are 0, and the mounts of systemd are its own matter.
         let is_ours = options.pgrp > 0 && &*mount.source != b"systemd-1";
         let inode = options.pipe_ino.and_then(|inode| u64::try_from(inode).ok());
-        let is_read = inode.is_some() && procfs::group_reader(options.pgrp, inode).is_some();
-        if is_ours && !is_read {
+        if is_ours && procfs::is_left(options.pgrp, inode) {
             left.entry(options.pgrp).or_default().push(Escaped(&mount.target).to_string());
         }
     }

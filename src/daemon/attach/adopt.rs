@@ -19,7 +19,7 @@ use super::attacher::{AttachError, Attached, Attacher, Job};
 use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
 use super::{Attach, RETRY, read_table};
 use crate::blocking;
-use crate::daemon::jobs::{Means, amd_location, offsets, own_timeout, resolve, submount};
+use crate::daemon::jobs::{Means, alternatives, offsets, own_timeout, resolve, submount};
 use crate::daemon::mailbox::Report;
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::mounts::table::{MountTable, Mounted};
@@ -174,7 +174,7 @@ async fn adopt_entry(with: &Attach, entry: &Entry, mounts: &[&Mounted], table: &
         warn!(target: &target(at), "failed to re-connect {shown}: its map does not have it any more");
     }
     if let Some(plan) = &plan {
-        amd_location::adopt(&means.tools, plan, |path| !table.at(path).is_empty()).await;
+        alternatives::adopt(&means.tools, plan, |path| !table.at(path).is_empty()).await;
     }
     let nested: Vec<&Mounted> = mounts.iter().copied().filter(|line| line.autofs.is_some()).collect();
     let targets: HashSet<&Path> = nested.iter().map(|line| &*line.target).collect();

@@ -1,4 +1,4 @@
-//! The control socket: reads calls and answers them.
+//! The control interface of the worker.
 
 pub(crate) mod answer;
 mod look;

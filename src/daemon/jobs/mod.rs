@@ -3,8 +3,8 @@
 //! A job gets [`Tools`] and what it needs of the [`Mounts`], and returns its outcome. Jobs may read the
 //! maps. They know neither the worker nor the engine, the requests or the life of the daemon.
 
+pub(crate) mod alternatives;
 pub(crate) mod amd_host_tree;
-pub(crate) mod amd_location;
 pub(crate) mod browse;
 pub(crate) mod check;
 pub(crate) mod copies;

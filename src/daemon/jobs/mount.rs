@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use log::debug;
 
-use super::{Means, amd_location, offsets, own_timeout, placeholder, servers, submount, unmount_nested};
+use super::{Means, alternatives, offsets, own_timeout, placeholder, servers, submount, unmount_nested};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::tools::Tools;
 use crate::engine::{Done, EntryId, Reason, Requester};
@@ -52,7 +52,7 @@ async fn make(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Requester) -> R
             .map_err(|e| Record::of(&e, begun.elapsed()).into());
     }
     if let Action::Leads(leads) = &plan.action {
-        let made = amd_location::make(means, at.mount, (&plan.at, &place), leads).await;
+        let made = alternatives::make(means, at.mount, (&plan.at, &place), leads).await;
         return made.map_err(Into::into);
     }
     if !matches!(plan.action, Action::Nothing) {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use log::{info, warn};
 
-use super::{amd_location, own_timeout, unmount_nested};
+use super::{alternatives, own_timeout, unmount_nested};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::tools::Tools;
 use crate::engine::{EntryId, Kind, Layer, MountId, Reason, Requester};
@@ -84,7 +84,7 @@ async fn unmount_entry(mounts: &Mounts, tools: &Tools, at: &EntryId, path: &Path
         own_timeout::take_back(mounts, tools, at);
     }
     tools.requesters.forget(path);
-    amd_location::release(tools, path, lazy).await;
+    alternatives::release(tools, path, lazy).await;
     fault::point("unmounted");
     info!(target: &label, "umounting {shown} succeeded");
     Ok(())

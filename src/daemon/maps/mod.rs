@@ -1,8 +1,8 @@
 //! The maps in force: the lines of the master map, the maps of submounts, and what they want mounted.
 
+pub(crate) mod compare;
 pub(crate) mod configured_map;
 pub(crate) mod context;
-pub(crate) mod wanted;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -20,8 +20,8 @@ use crate::options::Options;
 use crate::source::master::{Master, Status, Unread};
 use crate::source::{Entries, Environment, Mode, open};
 use crate::text::{Diagnostic, Position, Severity};
+use compare::{DirectKeys, View};
 use configured_map::ConfiguredMap;
-use wanted::{DirectKeys, View};
 
 /// The configured maps.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::compare::{Line, compare, lines, named};
+use super::report::{Line, compare, lines, named};
 use crate::control::{Bytes, Extent, Problem, Reload, Reloaded};
 use crate::daemon::maps::{self, effective};
 use crate::daemon::problems::{absent, problems, unread};

@@ -4,7 +4,7 @@
 //! they arrive; after an error the previous content stays in use.
 
 pub(crate) mod call;
-pub(crate) mod compare;
+pub(crate) mod report;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -23,8 +23,8 @@ use crate::control::history::EventKind;
 use crate::daemon::attach::{adopt, top};
 use crate::daemon::jobs::detach;
 use crate::daemon::left;
+use crate::daemon::maps::compare::{Delta, View, for_each_added_key, for_each_mount_point, select};
 use crate::daemon::maps::configured_map::ConfiguredMap;
-use crate::daemon::maps::wanted::{Delta, View, for_each_added_key, for_each_mount_point, select};
 use crate::daemon::mounts::AutofsMount;
 use crate::daemon::news;
 use crate::daemon::refresh_host_trees;

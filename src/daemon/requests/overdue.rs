@@ -87,7 +87,7 @@ impl Requests {
     }
 
     /// Returns the answer to the request in a slot, with what the history says about a lookup. Returns `None` if its mount is not
-    /// in the mount table. Without `has_device`, FAIL carries no errno.
+    /// in the mount table. Without `has_device`, an expire request is answered by READY: FAIL carries no errno then.
     fn refusal(
         &self,
         slot: Slot,

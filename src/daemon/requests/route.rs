@@ -59,7 +59,7 @@ impl Requests {
             // The expire request was made by an earlier worker, which is dead. So the kernel no longer suspends lookups of this
             // entry, and unmounting it now could interrupt a process that has just entered it. But later lookups wait for this
             // token (autofs_wait of Linux 6.18). Neither success nor failure would be right for them; ESTALE makes them start
-            // again.
+            // again. Without the device, FAIL carries no errno, and READY does less harm.
             return Routed::Answer(mount, request.token, has_device.then_some(Errno::ESTALE));
         }
         if let Err(ended) = self.journal.borrow().begin(slot) {

@@ -8,7 +8,7 @@ use crate::daemon::mounts::table::{MountTable, Mounted};
 use crate::engine::{Kind, MountId};
 use crate::text::Escaped;
 
-/// State of one of our autofs mounts.
+/// What was last known of one of our autofs mounts.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) id: MountId,
@@ -66,8 +66,8 @@ impl Standing {
     }
 }
 
-/// Returns the state of the mounts whose state is news: they are not where they belong, or are
-/// there again, or were not looked at before. Offset mounts and submounts are covered and moved together with their
+/// Returns the mounts whose state has changed, with their state: they are not where they belong, or are there again, or were not
+/// looked at before. Offset mounts and submounts are covered and moved together with their
 /// top-level mount, so only their end counts.
 pub(super) fn judge(rows: Vec<Row>, table: &MountTable) -> Vec<(Row, Standing)> {
     let by_dev = |lines: &'_ [Mounted]| -> HashMap<u32, Vec<usize>> {

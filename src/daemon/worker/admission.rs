@@ -6,8 +6,8 @@ use std::time::Instant;
 use log::warn;
 
 use super::Worker;
-use crate::daemon::attempts::Attempt;
 use crate::daemon::jobs::question::Question;
+use crate::daemon::rate_limit::Attempt;
 use crate::engine::{Errno, Event, Kind, Reason, Resolution};
 use crate::record::Record;
 use crate::source::Answer;

@@ -24,7 +24,6 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 
 use crate::daemon::attach::Attach;
-use crate::daemon::attempts::Attempts;
 use crate::daemon::checkpoint::sentinel::Sentinel;
 use crate::daemon::control::serve;
 use crate::daemon::failures::Failures;
@@ -35,6 +34,7 @@ use crate::daemon::mailbox::Mailbox;
 use crate::daemon::mounts::locate::Located;
 use crate::daemon::mounts::pipes::{Pipe, Pipes};
 use crate::daemon::mounts::{Making, Mounts};
+use crate::daemon::rate_limit::Attempts;
 use crate::daemon::requests::Requests;
 use crate::daemon::state::State;
 use crate::daemon::tools::Tools;
@@ -113,7 +113,7 @@ pub(crate) struct Worker {
 pub(crate) struct Channels {
     /// Pipes that are to be read.
     pub(crate) unread: mpsc::UnboundedReceiver<Rc<Pipe>>,
-    /// Work that the modules above have queued.
+    /// Work that the worker has queued for the modules above it.
     pub(crate) next: mpsc::UnboundedReceiver<Next>,
 }
 

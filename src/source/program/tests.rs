@@ -141,7 +141,7 @@ fn one_program_runs_for_a_key_and_others_for_other_keys() {
     fs::write(dir.path("go"), "").unwrap();
     let answers: Vec<String> = asking.into_iter().map(|asking| asking.join().unwrap()).collect();
     assert_eq!(answers, ["a", "a", "b", "a"]);
-    // A caller that came late has called it again.
+    // A caller that asks after the first run has ended starts another run.
     assert!((2..=4).contains(&calls().lines().count()), "{}", calls());
 }
 

@@ -217,7 +217,7 @@ impl<'a> Maps<'a> {
         }
     }
 
-    /// Looks for what works in a map file, but was probably meant in another way.
+    /// Finds text of a map file that is valid, but probably does not do what was intended.
     fn examine(&mut self, wanted: &Wanted, file: &Arc<Path>) {
         if !self.examined.insert(Arc::clone(file)) || !path::stat(file).is_ok_and(|stat| stat.is_file()) {
             return;

@@ -30,9 +30,9 @@ struct Bucket {
 /// Whether a user may try a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attempt {
-    /// Yes.
+    /// The lookup may go on.
     Allowed,
-    /// No.
+    /// The user has exceeded the rate.
     Refused {
         /// It is to be logged.
         log: bool,
@@ -51,7 +51,7 @@ impl Attempts {
         if self.0.len() >= USERS && !self.0.contains_key(&user) {
             self.0.retain(|_, bucket| refilled(bucket) < most);
         }
-        // With as many users as that, the rest is one.
+        // When the table is full, all further users share one bucket.
         let user = if self.0.len() >= USERS && !self.0.contains_key(&user) { u32::MAX } else { user };
         let bucket = self.0.entry(user).or_insert(full);
         (bucket.left, bucket.at) = (refilled(bucket), now);
