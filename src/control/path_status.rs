@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::Bytes;
 use super::history::Request;
 
+/// The reason in a [`PathStatus`] of a mounted entry whose file system does not answer.
+pub const SILENT: &str = "the file system does not answer";
+
 /// State of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

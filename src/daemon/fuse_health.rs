@@ -9,12 +9,12 @@ use std::time::Duration;
 use tokio::task::spawn_local;
 
 use crate::control::history::EventKind;
-use crate::daemon::jobs::fuse;
+use crate::daemon::jobs::{fuse, offsets};
 use crate::daemon::worker::Worker;
 use crate::engine::{EntryId, EntryPhase, Event};
 
 /// Servers that are waited for at most.
-const HANGING: usize = 8;
+const HANGING: usize = 256;
 
 /// Looks at FUSE mounts as long as the worker runs. Without such mounts it sleeps.
 pub(crate) async fn watch(worker: Rc<Worker>) {
@@ -34,13 +34,13 @@ pub(crate) async fn watch(worker: Rc<Worker>) {
             // No mount is unmounted while the daemon waits for a checkpoint.
             continue;
         }
-        for at in mounted(&worker) {
+        for (at, server) in mounted(&worker) {
             // A server that hangs keeps one thread busy and delays no other check.
             let has_room = asked.borrow().len() < HANGING;
             if has_room && asked.borrow_mut().insert(at.clone()) {
                 let (worker, asked) = (Rc::clone(&worker), Rc::clone(&asked));
                 spawn_local(async move {
-                    let died = fuse::check(&worker.means(), &at).await;
+                    let died = fuse::check(&worker.means(), &at, &server).await;
                     asked.borrow_mut().remove(&at);
                     if let Some(message) = died {
                         worker.history.event(EventKind::Trouble, message);
@@ -52,15 +52,15 @@ pub(crate) async fn watch(worker: Rc<Worker>) {
     }
 }
 
-/// Returns the mounted entries that may be served by a process of this machine.
-fn mounted(worker: &Worker) -> Vec<EntryId> {
+/// Returns the mounted entries that may be served by a process of this machine, each with what its file system depends on.
+fn mounted(worker: &Worker) -> Vec<(EntryId, Vec<u8>)> {
     worker.view(|engine| {
         let mut found = Vec::new();
         for mount in engine.mounts() {
             for entry in mount.entries() {
-                let is_served = entry.plan.is_some_and(|plan| fuse::may_be_served_here(plan));
-                if entry.phase == EntryPhase::Mounted && is_served {
-                    found.push(EntryId { mount: mount.id, key: entry.key.clone() });
+                let plan = entry.plan.filter(|plan| fuse::may_be_served_here(plan));
+                if let (EntryPhase::Mounted, Some(plan)) = (entry.phase, plan) {
+                    found.push((EntryId { mount: mount.id, key: entry.key.clone() }, offsets::server(plan)));
                 }
             }
         }

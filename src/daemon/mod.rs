@@ -44,7 +44,6 @@ use tokio::task::{LocalSet, spawn_local};
 use crate::config::native::OnExit;
 use crate::control::history::EventKind;
 use crate::engine::{Event, Shutdown};
-use crate::exec::lanes::Lanes;
 use crate::fault;
 use crate::instance;
 use crate::link::{Inheritance, Message, Predecessor, START_FAILED};
@@ -63,9 +62,6 @@ pub(crate) use upgrade::{ARGUMENT as UPGRADE_CHECK, check as check_upgrade};
 use verify::{renames, watch};
 use worker::{Next, Worker};
 
-/// The stack of a thread that does blocking work: it parses nothing and recurses nowhere.
-const STACK: usize = 256 << 10;
-
 /// Runs the worker until the daemon ends; returns its exit status.
 pub fn run(options: Options, inheritance: Inheritance, logger: &'static Logger) -> u8 {
     heap::configure();
@@ -77,8 +73,6 @@ pub fn run(options: Options, inheritance: Inheritance, logger: &'static Logger) 
         .enable_all()
         .on_thread_park(move || ends.end_turn())
         .on_thread_unpark(move || begins.begin_turn())
-        .max_blocking_threads(Lanes::THREADS + Sources::THREADS)
-        .thread_stack_size(STACK)
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

@@ -5,10 +5,11 @@
 //! unmount has answered it, never shares a lane with unmounts. Programs are awaited without a thread and have bounds of
 //! their own, one in all and one for each server.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -29,17 +30,23 @@ pub enum Lane {
     Expire,
     /// Gathering facts for `migrate-check`.
     Probe,
+    /// Answers to the kernel that the reactor cannot give without waiting.
+    Answer,
+    /// Work inside of mounted file systems, whose servers may not answer.
+    Inside,
 }
 
 impl Lane {
-    const ALL: [Self; 5] = [Self::Lookup, Self::Mount, Self::Umount, Self::Expire, Self::Probe];
+    const ALL: [Self; 7] =
+        [Self::Lookup, Self::Mount, Self::Umount, Self::Expire, Self::Probe, Self::Answer, Self::Inside];
 
     /// How many threads it may take.
     fn width(self, limits: &Limits) -> usize {
         let limit = match self {
             Self::Lookup | Self::Probe => limits.lookups,
             Self::Mount => limits.mounts,
-            Self::Umount => limits.umounts,
+            Self::Umount | Self::Answer => limits.umounts,
+            Self::Inside => return INSIDE,
             Self::Expire => limits.expires,
         };
         usize::try_from(limit.get()).unwrap_or(usize::MAX).min(WIDEST)
@@ -49,11 +56,14 @@ impl Lane {
 /// Threads in a lane at most, whatever is configured.
 const WIDEST: usize = 1024;
 
+/// Threads that work inside of mounted file systems. Each server has a lower limit, so that one that hangs leaves threads for the others.
+const INSIDE: usize = 256;
+
+/// Work that has not ended for so long is shown as hanging.
+const HANGS: Duration = Duration::from_secs(1);
+
 /// Programs at a time: they take no thread.
 const PROGRAMS: usize = 512;
-
-/// Threads for work without a lane: starting programs, reading mount tables, looking at FUSE mounts, the map cache.
-const SPARE_THREADS: usize = 32;
 
 /// The work is not done in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -66,13 +76,18 @@ pub enum Late {
     Earlier,
 }
 
+type Servers = Mutex<HashMap<Vec<u8>, Weak<Semaphore>>>;
+
 /// The lanes. One value for the whole process.
 #[derive(Debug)]
 pub struct Lanes {
     /// Each with its width.
     lanes: HashMap<Lane, (Arc<Semaphore>, usize)>,
     programs: Arc<Semaphore>,
-    servers: Mutex<HashMap<Vec<u8>, Weak<Semaphore>>>,
+    servers: Servers,
+    /// The same for threads that work inside of file systems.
+    inside: Servers,
+    hanging: Arc<Hanging>,
     busy: Arc<Mutex<HashSet<(Lane, PathBuf)>>>,
     per_server: usize,
 }
@@ -95,6 +110,8 @@ impl Lanes {
                 .collect(),
             programs: Arc::new(Semaphore::new(PROGRAMS)),
             servers: Mutex::default(),
+            inside: Mutex::default(),
+            hanging: Arc::default(),
             busy: Arc::default(),
         }
     }
@@ -108,10 +125,6 @@ pub struct ProgramPermit {
 }
 
 impl Lanes {
-    /// How many blocking threads the runtime must allow, so that the lanes alone are what bounds the work. Threads are
-    /// begun when they are needed.
-    pub const THREADS: usize = Lane::ALL.len() * WIDEST + SPARE_THREADS;
-
     /// Whether nothing is being done in any lane and no program runs.
     pub fn is_idle(&self) -> bool {
         let free = |(semaphore, width): &(Arc<Semaphore>, usize)| semaphore.available_permits() == *width;
@@ -142,11 +155,60 @@ impl Lanes {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Late> {
         let claim = self.claim(lane, place)?;
-        let work = self.run(lane, move || {
-            let _claim = claim;
-            work()
-        });
+        let work = self.run(
+            lane,
+            self.watched(place, move || {
+                let _claim = claim;
+                work()
+            }),
+        );
         tokio::time::timeout(deadline, work).await.map_err(|_| Late::Deadline)
+    }
+
+    /// Does `work` inside of the file system that is mounted at `place`, or is about to be, and depends on `server`. Waits at most
+    /// `deadline`. Late work keeps one of the few threads of its server, and none of another.
+    pub async fn run_inside<T: Send + 'static>(
+        &self,
+        server: &[u8],
+        place: &Path,
+        deadline: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Late> {
+        let begun = async {
+            let permit = self.server(&self.inside, server).acquire_owned().await.ok();
+            self.run(
+                Lane::Inside,
+                self.watched(place, move || {
+                    let _permit = permit;
+                    work()
+                }),
+            )
+            .await
+        };
+        tokio::time::timeout(deadline, begun).await.map_err(|_| Late::Deadline)
+    }
+
+    /// Returns the places at which work has not ended for [`HANGS`], each with the number of threads that wait there.
+    pub fn hanging(&self) -> BTreeMap<PathBuf, usize> {
+        let mut places = BTreeMap::new();
+        for (path, begun) in lock(&self.hanging.begun).values() {
+            if begun.elapsed() >= HANGS {
+                *places.entry(path.clone()).or_default() += 1;
+            }
+        }
+        places
+    }
+
+    /// Makes work known to [`hanging`](Self::hanging) from its begin to its end.
+    fn watched<T, F: FnOnce() -> T>(&self, place: &Path, work: F) -> impl FnOnce() -> T + use<T, F> {
+        let (hanging, place) = (Arc::clone(&self.hanging), place.to_owned());
+        move || {
+            let number = hanging.next.fetch_add(1, Ordering::Relaxed);
+            lock(&hanging.begun).insert(number, (place, Instant::now()));
+            let done = work();
+            lock(&hanging.begun).remove(&number);
+            done
+        }
     }
 
     /// Claims a place for one piece of work, as [`run_at`](Self::run_at) does.
@@ -159,7 +221,7 @@ impl Lanes {
 
     /// Waits until one more program may run, for `server` if it is about one.
     pub async fn program(&self, server: Option<&[u8]>) -> ProgramPermit {
-        let server = server.map(|name| self.server(name));
+        let server = server.map(|name| self.server(&self.servers, name));
         let permit = match &server {
             Some(semaphore) => Arc::clone(semaphore).acquire_owned().await.ok(),
             None => None,
@@ -167,8 +229,8 @@ impl Lanes {
         ProgramPermit { _server: (server, permit), _all: Arc::clone(&self.programs).acquire_owned().await.ok() }
     }
 
-    fn server(&self, name: &[u8]) -> Arc<Semaphore> {
-        let mut servers = lock(&self.servers);
+    fn server(&self, servers: &Servers, name: &[u8]) -> Arc<Semaphore> {
+        let mut servers = lock(servers);
         if let Some(semaphore) = servers.get(name).and_then(Weak::upgrade) {
             return semaphore;
         }
@@ -177,6 +239,13 @@ impl Lanes {
         servers.insert(name.to_vec(), Arc::downgrade(&semaphore));
         semaphore
     }
+}
+
+/// Work that has begun, by a number of its own.
+#[derive(Debug, Default)]
+struct Hanging {
+    next: AtomicU64,
+    begun: Mutex<HashMap<u64, (PathBuf, Instant)>>,
 }
 
 /// A place at which work is being done.
@@ -206,7 +275,7 @@ mod tests {
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_all().max_blocking_threads(Lanes::THREADS).build().unwrap().block_on(future)
+        builder.enable_all().build().unwrap().block_on(future)
     }
 
     #[test]
@@ -238,6 +307,31 @@ mod tests {
             assert_eq!(lanes.run_at(Lane::Umount, Path::new("/y"), long, || 2).await, Ok(2));
             drop(release);
             while lanes.run_at(Lane::Umount, Path::new("/x"), long, || 3).await != Ok(3) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+
+    #[test]
+    fn one_server_cannot_take_all_threads_inside() {
+        let lanes = Lanes::default();
+        let (short, long) = (Duration::from_millis(20), Duration::from_secs(5));
+        let place = Path::new("/x");
+        block_on(async {
+            let mut held = Vec::new();
+            for _ in 0..lanes.per_server {
+                let (release, hang) = mpsc::channel::<()>();
+                held.push(release);
+                let late = lanes.run_inside(b"dead", place, short, move || hang.recv().is_ok()).await;
+                assert_eq!(late, Err(Late::Deadline));
+            }
+            assert_eq!(lanes.run_inside(b"dead", place, short, || 1).await, Err(Late::Deadline));
+            assert_eq!(lanes.run_inside(b"alive", place, long, || 2).await, Ok(2));
+            tokio::time::sleep(HANGS).await;
+            assert_eq!(lanes.hanging(), BTreeMap::from([(place.to_owned(), lanes.per_server)]));
+            drop(held);
+            assert_eq!(lanes.run_inside(b"dead", place, long, || 3).await, Ok(3));
+            while !lanes.hanging().is_empty() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         });

@@ -27,3 +27,4 @@ pub use real_paths::RealPaths;
 pub use settings::{Method, Settings};
 pub use trigger::{Trigger, TriggerError, mount_trigger};
 pub use unmounter::Unmounter;
+pub use way::server as server_of;

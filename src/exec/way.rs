@@ -122,7 +122,7 @@ pub(super) fn module(fstype: &[u8]) -> &'static str {
 }
 
 /// Returns the server that a mount depends on: `host:/path`, `[address]:/path`, `//host/share`.
-pub(super) fn server(source: &[u8]) -> Option<&[u8]> {
+pub fn server(source: &[u8]) -> Option<&[u8]> {
     if let Some(rest) = source.strip_prefix(b"//") {
         return rest.split(|b| *b == b'/').next().filter(|host| !host.is_empty());
     }

@@ -38,9 +38,6 @@ impl Readers {
     /// Places at most, whatever is configured.
     pub const WIDEST: usize = 1024;
 
-    /// Blocking threads that the runtime must allow for all clones of this value together.
-    pub const THREADS: usize = Self::WIDEST + HANGING_MAX;
-
     /// Does `work` on a thread and waits for it as long as it takes.
     ///
     /// # Errors

@@ -36,10 +36,6 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Blocking threads that the runtime must allow for all parts together, besides those of the lanes. They are begun when
-    /// they are needed.
-    pub const THREADS: usize = 8 * Readers::THREADS;
-
     /// Configuration files; they are read before the limits are known.
     pub fn configuration() -> (Arc<ConfigurationFiles>, Arc<Notices>) {
         let notices = Arc::new(Notices::default());

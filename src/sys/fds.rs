@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::errno::Errno as Os;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
@@ -249,6 +250,32 @@ pub fn raise_limit(wanted: u64) -> io::Result<(u64, u64)> {
     Ok((soft, soft))
 }
 
+/// Tells whether an error means that there is no number for another descriptor: all are in use, or the limit of open files was
+/// lowered.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE))
+}
+
+/// Calls `work` on a thread with a table of descriptors of its own, a copy of that of this process in which number 0 (standard
+/// input) is free. So `work` can open one descriptor at a time even if this process can open none, unless the limit of open files
+/// is 0. It must not use standard input.
+///
+/// # Errors
+/// Returns the errors of starting a thread, of unshare(2), and of `work`.
+pub fn with_free_number<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let run = || {
+            unshare(CloneFlags::CLONE_FILES)?;
+            // SAFETY: the table belongs to this thread alone, and nothing in it uses standard input. Whether it was open does not
+            // matter.
+            unsafe { libc::close(0) };
+            work()
+        };
+        let thread = std::thread::Builder::new().name("descriptor".to_owned()).spawn_scoped(scope, run)?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd as _;
@@ -289,6 +316,16 @@ mod tests {
         assert!(numbers.contains(&a.as_raw_fd()));
         assert!(inherit(-1).is_err());
         assert_eq!(inherit(1_000_000).unwrap_err().raw_os_error(), Some(libc::EBADF));
+    }
+
+    #[test]
+    fn one_descriptor_can_be_opened_in_a_table_of_ones_own() {
+        let before = open_numbers().unwrap();
+        let opened = with_free_number(|| Ok(std::fs::File::open("/dev/null")?.as_raw_fd())).unwrap();
+        assert_eq!(opened, 0);
+        assert_eq!(open_numbers().unwrap().len(), before.len());
+        assert!(is_exhausted(&io::Error::from_raw_os_error(libc::EMFILE)));
+        assert!(with_free_number(|| Err::<(), _>(io::ErrorKind::NotFound.into())).is_err());
     }
 
     #[test]

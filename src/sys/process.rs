@@ -146,11 +146,7 @@ impl Program {
         // The caller of posix_spawn(3) waits until the program is loaded, so it is another thread. If this future is dropped
         // meanwhile, the result of that thread ends a bound program.
         let start = move || Started::new(&mut command, output_limit, bound);
-        let started = if confined {
-            in_confined_thread(start).await?
-        } else {
-            tokio::task::spawn_blocking(start).await.map_err(io::Error::other)?
-        };
+        let started = in_thread(confined, start).await?;
         let Started { mut child, mut stdout, mut stderr, family, unattended } = started?;
         let how = loop {
             tokio::select! {
@@ -183,14 +179,17 @@ fn spawn(command: &mut tokio::process::Command) -> io::Result<Child> {
     }
 }
 
-/// Calls `start` in a thread of its own. A program that it starts can signal only processes that it starts itself.
-async fn in_confined_thread<T: Send + 'static>(start: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+/// Calls `start` in a thread of its own. If that is `confined`, a program that it starts can signal only processes that it starts
+/// itself.
+async fn in_thread<T: Send + 'static>(confined: bool, start: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let runtime = tokio::runtime::Handle::current();
     let (sender, started) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("spawn".to_owned()).spawn(move || {
         let _context = runtime.enter();
-        // If this is not possible, the program runs like any other.
-        let _ = landlock::keep_signals_inside();
+        if confined {
+            // If this is not possible, the program runs like any other.
+            let _ = landlock::keep_signals_inside();
+        }
         let _ = sender.send(start());
     })?;
     started.await.map_err(io::Error::other)

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::{SocketAddrV4, TcpStream};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno as Os;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, UnixAddr, bind, connect, getsockopt, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, UnixAddr, accept4, bind, connect, getsockopt, send,
+    setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -37,6 +38,18 @@ pub fn listener(path: &Path) -> io::Result<Listener> {
         Err(Os::EAGAIN) => Ok(Listener::Busy),
         Err(_) => Ok(Listener::None),
     }
+}
+
+/// Accepts the next connection of a listener, writes `reply` if the connection takes it at once, and closes the connection.
+///
+/// # Errors
+/// Returns the errors of accept4(2) and send(2).
+pub fn refuse(listener: BorrowedFd<'_>, reply: &[u8]) -> io::Result<()> {
+    let accepted = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+    // SAFETY: a new descriptor that nothing else owns.
+    let accepted = unsafe { OwnedFd::from_raw_fd(accepted) };
+    send(accepted.as_raw_fd(), reply, MsgFlags::MSG_NOSIGNAL)?;
+    Ok(())
 }
 
 /// Connects over TCP from the port `from`. Ports below 1024 need CAP_NET_BIND_SERVICE.

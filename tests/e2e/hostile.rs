@@ -229,3 +229,78 @@ fn a_user_adds_no_options_by_a_key() {
     assert!(!Path::new("/mnt/auto/joe,uid=1000").exists());
     daemon.stop();
 }
+
+/// Sets the soft limit of open files of a process.
+fn limit_files(pid: i32, soft: u64) {
+    let arguments = [format!("--pid={pid}"), format!("--nofile={soft}:")];
+    assert!(Command::new("prlimit").args(arguments).status().unwrap().success());
+}
+
+/// The limit of open files is lowered below what the worker has open, while a mount is being made and before others: each lookup is
+/// answered, and all is served again when the limit is raised.
+#[case]
+fn without_a_free_descriptor_every_lookup_is_answered() {
+    site::master("/mnt/auto /etc/auto.one --negative-timeout=1\n/- /etc/auto.direct\n");
+    put("/etc/auto.one", "slow -fstype=slow :slow\n* -fstype=tmpfs :t\n");
+    put("/etc/auto.direct", "/mnt/direct -fstype=tmpfs :t\n");
+    stand_in::Rules { delay: vec![("slow".into(), 2000)], ..Default::default() }.set();
+    let mut daemon = Daemon::serving(&["/mnt/auto", "/mnt/direct"]);
+    visit::serves("/mnt/auto/a");
+    let worker = daemon.worker();
+    for limit in [3, 1] {
+        limit_files(worker, 1024);
+        let mut visitor = visit::process("/mnt/auto/slow", 0);
+        daemon.says("attempting to mount entry /mnt/auto/slow");
+        limit_files(worker, limit);
+        visit::serves("/mnt/auto/a");
+        // Whether they are mounted depends on how many descriptors that takes.
+        for path in [format!("/mnt/auto/new{limit}").as_str(), "/mnt/direct"] {
+            let _ = visit::enter(path);
+        }
+        wait_for("the answer for the mount that was under way", secs(10), || visitor.try_wait().unwrap());
+        let refused = output(Command::new("autofsctl").arg("status"), secs(8)).expect("an answer of autofsctl");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("the daemon can open no more files"), "{said}");
+        limit_files(worker, 1024);
+        wait_for("a new key", secs(10), || visit::enter(format!("/mnt/auto/new{limit}")).ok());
+        wait_for("a direct key", secs(10), || visit::enter("/mnt/direct").ok());
+        nix::mount::umount2("/mnt/direct", nix::mount::MntFlags::MNT_DETACH).unwrap();
+        daemon.signal(Signal::SIGUSR1);
+        wait_for("the expiry", secs(20), || table::at("/mnt/auto/slow").is_empty().then_some(()));
+        visit::serves("/mnt/auto/a");
+    }
+    assert_eq!(daemon.worker(), worker);
+    daemon.stop();
+}
+
+/// A file system that never answers covers a key at which triggers are missing when the worker dies: other keys of the map are
+/// served, `status` counts the threads that wait, and no command of `autofsctl` waits.
+#[case]
+fn a_mounted_file_system_that_does_not_answer_delays_no_others() {
+    site::any_key();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/k");
+    let server = silent("/mnt/auto/k");
+    put("/etc/auto.any", "k / -fstype=tmpfs :t /sub -fstype=tmpfs :t\n* -fstype=tmpfs :t\n");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(daemon.worker()), Signal::SIGKILL).unwrap();
+    visit::serves("/mnt/auto/other");
+    daemon.says("the file system on /mnt/auto/k does not answer");
+    let ctl = |arguments: &[&str]| {
+        let said = output(Command::new("autofsctl").args(arguments), secs(8));
+        let said = said.unwrap_or_else(|| panic!("autofsctl {arguments:?} does not end"));
+        String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned()
+    };
+    wait_for("the threads that wait", secs(10), || {
+        ctl(&["status"]).contains("the file system does not answer: 1 thread waits for it").then_some(())
+    });
+    for command in ["status", "expire", "history", "explain", "wait"] {
+        let said = ctl(&[command, "/mnt/auto/k"]);
+        let tells = matches!(command, "status" | "wait");
+        assert!(!tells || said.contains("file system does not answer"), "{command}: {said}");
+    }
+    visit::serves("/mnt/auto/third");
+    drop(server);
+    nix::mount::umount2("/mnt/auto/k", nix::mount::MntFlags::MNT_DETACH).unwrap();
+    wait_for("the end of the threads", secs(10), || (!ctl(&["status"]).contains("does not answer")).then_some(()));
+    daemon.stop();
+}

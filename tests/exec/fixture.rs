@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use autofs::engine::{Key, Kind, Requester};
 use autofs::exec::dirs::Maker;
-use autofs::exec::{Failure, Lanes, Mounter, Performed, Place, Settings, Unmounter, mount_trigger};
+use autofs::exec::{Failure, Mounter, Performed, Place, Settings, Unmounter, mount_trigger};
 use autofs::map::Propagation;
 use autofs::plan::{Action, FsMount, Plan};
 use autofs::sys::autofs::Options;
@@ -56,7 +56,7 @@ impl Fixture {
             ..Settings::default()
         };
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = builder.enable_all().max_blocking_threads(Lanes::THREADS).build().unwrap();
+        let runtime = builder.enable_all().build().unwrap();
         Self { base, pipe, settings, runtime }
     }
 

@@ -36,6 +36,9 @@ pub enum ClientError {
     /// An access did not end in time.
     #[error("{} is not there within {} s", Escaped::path(.0), .1.as_secs())]
     NotMounted(PathBuf, Duration),
+    /// An access waits for the file system that is mounted.
+    #[error("{} is mounted, but its file system does not answer", Escaped::path(.0))]
+    Silent(PathBuf),
     /// The daemon has closed the connection without a reply.
     #[error("the daemon has closed the connection without a reply; see its log")]
     Gone,

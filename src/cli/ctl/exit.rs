@@ -52,7 +52,7 @@ impl From<&ClientError> for Exit {
             ClientError::Usage(_) => Self::Usage,
             ClientError::Denied(_) | ClientError::Refused(ControlError::PermissionDenied) => Self::Denied,
             ClientError::Refused(ControlError::NoSuchMount { .. } | ControlError::NotBlocked { .. }) => Self::No,
-            ClientError::TimedOut(_) | ClientError::NotMounted(..) => Self::TimedOut,
+            ClientError::TimedOut(_) | ClientError::NotMounted(..) | ClientError::Silent(_) => Self::TimedOut,
             ClientError::Refused(_)
             | ClientError::Gone
             | ClientError::Io(_)

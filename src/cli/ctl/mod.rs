@@ -285,11 +285,14 @@ struct Session {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    // `check` asks directory services in a process of its own, as the daemon does.
     let mut words = std::env::args_os().skip(1);
-    if let (Some(first), Some(service), None) = (words.next(), words.next(), words.next()) {
+    if let (Some(first), Some(second), None) = (words.next(), words.next(), words.next()) {
+        // `check` asks directory services in a process of its own, as the daemon does.
         if first == lookup::ARGUMENT {
-            return lookup::main(&service);
+            return lookup::main(&second);
+        }
+        if first == steer::ACCESS {
+            return steer::access_now(Path::new(&second));
         }
     }
     let arguments = match Arguments::try_parse() {

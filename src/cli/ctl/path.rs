@@ -1,5 +1,10 @@
 //! `autofsctl status PATH`: shows what is known of one path, and who uses what is mounted there.
 
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::Session;
@@ -11,6 +16,9 @@ use crate::control::{Answer, Bytes, Call, PathState, PathStatus};
 use crate::sys::mount_users::{self, Use, User, Users};
 use crate::sys::user;
 use crate::text::Escaped;
+
+/// How long the search for users may take.
+const FIND_WITHIN: Duration = Duration::from_secs(5);
 
 /// How many users are named in an error.
 const NAMED: usize = 3;
@@ -46,7 +54,7 @@ pub(super) fn show(session: &Session, path: &Bytes, with_users: bool) -> Result<
         _ => return Err(ClientError::unexpected()),
     };
     let is_mounted = matches!(status.state, PathState::Mounted | PathState::Unmounting);
-    let users = (is_mounted && with_users).then(|| mount_users::users(status.path.as_path())).transpose()?;
+    let users = (is_mounted && with_users).then(|| find_users(&status.path)).transpose()?;
     let shown = Shown {
         status: &status,
         users: users.as_ref().map(|users| users.users.iter().map(used).collect()),
@@ -77,6 +85,19 @@ fn name(user: &User) -> String {
     format!("{}[{}]", Escaped(user.name.as_bytes()), user.pid)
 }
 
+/// Finds the users of what is mounted at a path, in a thread: a process that waits for a file system may keep who looks at it waiting.
+fn find_users(path: &Bytes) -> io::Result<Users> {
+    let (send, receive) = mpsc::channel();
+    let path = path.as_path().to_owned();
+    // Fails if the deadline has passed.
+    thread::Builder::new().spawn(move || drop(send.send(mount_users::users(&path))))?;
+    receive.recv_timeout(FIND_WITHIN).unwrap_or_else(|_| {
+        let text =
+            "a process that uses the mount, or may use it, cannot be looked at: it takes too long; try --no-users";
+        Err(io::Error::new(io::ErrorKind::TimedOut, text))
+    })
+}
+
 /// A path with its users, for an answer that it is in use.
 #[derive(Debug, Serialize)]
 pub(super) struct Busy {
@@ -89,7 +110,7 @@ pub(super) struct Busy {
 /// Finds the users of what is mounted at or above a path. Returns `None` if none was found.
 pub(super) fn busy(session: &Session, path: &Bytes) -> Option<Busy> {
     let Ok(Answer::PathStatus(status)) = session.ask(Call::StatusOf { path: path.clone() }) else { return None };
-    let found = mount_users::users(status.path.as_path()).ok()?.users;
+    let found = find_users(&status.path).ok()?.users;
     let users = found.iter().map(used).collect();
     (!found.is_empty()).then_some(Busy { path: status.path, users, found })
 }
@@ -149,7 +170,9 @@ fn text(status: &PathStatus, users: Option<&Users>) -> String {
         }
     }
     let runs = request.map(|request| request.runs.as_slice()).unwrap_or_default();
-    if let (Some(reason), true) = (&status.reason, runs.is_empty()) {
+    if let (Some(reason), true) =
+        (&status.reason, runs.is_empty() || matches!(status.state, PathState::Mounted | PathState::Unmounting))
+    {
         line("why", &Escaped(reason.as_bytes()).to_string());
     }
     if let Some(request) = request.filter(|request| request.errno.is_some()) {

@@ -9,7 +9,8 @@ use super::steer::clock_time;
 use super::table::{Align, Table, duration};
 use super::{Session, left, mounts, output, path};
 use crate::control::{
-    Answer, Blocked, Bytes, Call, ControlError, Expired, Level, Mode, MountKind, MountPoint, Place, Problem, Status,
+    Answer, Blocked, Bytes, Call, ControlError, Expired, Level, Mode, MountKind, MountPoint, Place, Problem, SILENT,
+    Status,
 };
 use crate::sys::clock;
 use crate::sys::path::follow_links;
@@ -59,7 +60,9 @@ pub(super) fn one(session: &Session, path: &Bytes, with_users: bool) -> Result<E
         return Ok(Exit::Yes);
     }
     let is_named = |problem: &&Problem| problem.path == *path || (mount.is_none() && problem.path == real(path));
-    if let Some(problem) = status.problems.iter().find(is_named) {
+    // What is mounted is shown, also if it does not answer.
+    let is_mounted = |problem: &Problem| mount.is_some() && problem.reason.starts_with(SILENT);
+    if let Some(problem) = status.problems.iter().find(is_named).filter(|problem| !is_mounted(problem)) {
         return not_served(session, path, problem);
     }
     // A mounted entry is known by its real path.

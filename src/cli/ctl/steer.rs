@@ -1,7 +1,8 @@
 //! `autofsctl expire`, `flush`, `block`, `unblock`, `log-level` and `wait`: each says what it has done.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,11 +13,18 @@ use super::client::ClientError;
 use super::exit::Exit;
 use super::{Session, absolute, path};
 use crate::control::{
-    Answer, Block, Blocked, Bytes, Call, Expire, Expired, Explain, Flush, Flushed, Kept, LogLevelSet, SetLogLevel,
+    Answer, Block, Blocked, Bytes, Call, Expire, Expired, Explain, Flush, Flushed, Kept, LogLevelSet, SILENT,
+    SetLogLevel,
 };
-use crate::sys::clock;
 use crate::sys::path::access;
+use crate::sys::{children, clock};
 use crate::text::Escaped;
+
+/// Interval between two questions to the daemon whether the file system answers that is accessed.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// The exit status of an access whose error has no errno.
+const EIO: u8 = 5;
 
 /// Maximum number of paths that are named in one line.
 const NAMED: usize = 3;
@@ -164,22 +172,58 @@ struct Waited {
     reason: Option<String>,
 }
 
+/// The first argument of the process that accesses a path for `wait`. The path is the second one.
+pub(super) const ACCESS: &str = "--internal-access";
+
+/// Accesses a path. The exit status is 0 or the errno of the access. Ends with its parent, if it can.
+pub(super) fn access_now(path: &Path) -> ExitCode {
+    let accessed = children::die_with_parent().and_then(|()| access(path));
+    match accessed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => ExitCode::from(error.raw_os_error().and_then(|errno| u8::try_from(errno).ok()).unwrap_or(EIO)),
+    }
+}
+
+/// Returns whether the daemon knows that the path is mounted and its file system does not answer.
+fn is_silent(session: &Session, path: &Bytes) -> bool {
+    match session.ask(Call::StatusOf { path: path.clone() }) {
+        Ok(Answer::PathStatus(status)) => status.reason.is_some_and(|reason| reason == SILENT),
+        _ => false,
+    }
+}
+
 /// Accesses a path, which mounts it, and waits for the end of that at most `patience`. The exit status is 1 if the access
 /// fails.
-pub(super) fn wait(session: &Session, at: &std::path::Path, patience: Duration) -> Result<Exit, ClientError> {
+pub(super) fn wait(session: &Session, at: &Path, patience: Duration) -> Result<Exit, ClientError> {
     let path = absolute(at)?;
     let (send, receive) = mpsc::channel();
-    let target = PathBuf::from(path.as_path());
     let begun = Instant::now();
-    // In a thread, because a mount may hang.
+    // A process that waits for a file system cannot always be killed, and its parent does not need to wait for its end.
+    let mut process = Command::new("/proc/self/exe");
+    process.arg(ACCESS).arg(path.as_path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = process.spawn()?;
     thread::Builder::new().spawn(move || {
+        let accessed = child.wait().and_then(|status| match status.code() {
+            Some(0) => Ok(()),
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+            None => Err(io::ErrorKind::Interrupted.into()),
+        });
         // Fails if the deadline has passed.
-        let _ = send.send(access(&target));
+        let _ = send.send(accessed);
     })?;
-    let accessed: io::Result<()> = match receive.recv_timeout(patience) {
-        Ok(accessed) => accessed,
-        Err(RecvTimeoutError::Timeout) => return Err(ClientError::NotMounted(at.to_owned(), patience)),
-        Err(RecvTimeoutError::Disconnected) => return Err(io::Error::from(io::ErrorKind::BrokenPipe).into()),
+    let accessed: io::Result<()> = loop {
+        let left = patience.saturating_sub(begun.elapsed());
+        match receive.recv_timeout(left.min(LOOK_AGAIN)) {
+            Ok(accessed) => break accessed,
+            Err(RecvTimeoutError::Timeout) if left <= LOOK_AGAIN => {
+                return Err(ClientError::NotMounted(at.to_owned(), patience));
+            }
+            Err(RecvTimeoutError::Timeout) if is_silent(session, &path) => {
+                return Err(ClientError::Silent(at.to_owned()));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(io::Error::from(io::ErrorKind::BrokenPipe).into()),
+        }
     };
     let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let error = accessed.err();

@@ -36,6 +36,9 @@ use crate::text::{Escaped, Position};
 /// Seconds before each further try to mount what is missing of a tree.
 const MEND_AFTER: [u64; 5] = [1, 2, 5, 15, 60];
 
+/// How long the file system of an entry may take for its missing triggers while requests wait for the adoption.
+const MEND_WITHIN: Duration = Duration::from_secs(1);
+
 /// Finds the top-level mounts of earlier workers of this daemon: those that use pipes held by the keeper. Gives each a map made
 /// from the mount table, which is used until the master map is read.
 pub(crate) async fn inherited(means: &Means) {
@@ -211,9 +214,9 @@ async fn adopt_entry(with: &Attach, entry: &Entry, mounts: &[&Mounted], table: &
         }
     }
     // A worker that died while mounting the triggers has left the others unmounted.
-    let missing = plan.as_deref().map(|plan| missing(plan, mounts)).unwrap_or_default();
-    if !missing.is_empty() && !again {
-        let (made, failed) = offsets::make(means, mount, &missing).await;
+    let missing = plan.as_deref().map(|plan| (plan, missing(plan, mounts))).filter(|(_, missing)| !missing.is_empty());
+    if let Some((above, missing)) = missing.filter(|_| !again) {
+        let (made, failed) = offsets::make(means, mount, above, &missing, MEND_WITHIN).await;
         done.offsets.extend(made);
         if !failed.is_empty() {
             spawn_local(remount_missing(with.clone(), mount, key.clone(), at.clone()));

@@ -158,6 +158,7 @@ fn problems(worker: &Worker) -> Vec<Problem> {
         others.insert(path.clone(), Problem { path, place: None, reason, left: true });
     }
     problems.extend(others.into_values());
+    problems.extend(look::hanging(worker));
     problems
 }
 

@@ -1,7 +1,9 @@
 //! Calls that look at what is and what was: the state of a path, the history, the counters.
 
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -9,13 +11,14 @@ use tokio::time::timeout;
 use crate::control::history::Asked as Kind;
 use crate::control::plan::map_name;
 use crate::control::{
-    Activity, Answer, Bytes, ControlError, HistoryQuery, InFlight, Metrics, PathState, PathStatus, PlanTree,
-    SourceCounters,
+    Activity, Answer, Bytes, ControlError, HistoryQuery, InFlight, Metrics, PathState, PathStatus, PlanTree, Problem,
+    SILENT, SourceCounters,
 };
 use crate::daemon::control::serve::Asked;
 use crate::daemon::history::Query;
+use crate::daemon::jobs::offsets;
 use crate::daemon::worker::Worker;
-use crate::engine::{self, EntryId, EntryPhase, MountState};
+use crate::engine::{self, EntryId, EntryPhase, MountState, Requester};
 use crate::source::{SourceId, Tally};
 use crate::sys::procfs;
 use crate::text::secrets::{masked, masked_text};
@@ -65,6 +68,9 @@ fn source((id, tally): (SourceId, Tally)) -> SourceCounters {
     }
 }
 
+/// How long a file system may take to answer.
+const ANSWERS: Duration = Duration::from_secs(1);
+
 /// The most requests that are listed as unanswered.
 const LISTED: usize = 200;
 
@@ -106,6 +112,33 @@ pub(super) fn activity(worker: &Worker, uid: u32) -> Activity {
         }
     });
     activity
+}
+
+/// Asks the file system of a mounted entry whether it answers, on a thread of its server. Returns why it is of no use.
+async fn silent(worker: &Rc<Worker>, at: &EntryId) -> Option<&'static str> {
+    let is_at = |entry: &engine::EntryView<'_>| *entry.key == at.key;
+    let server = worker.view(|engine| {
+        let entry = engine.mount(at.mount).and_then(|view| view.entries().find(is_at))?;
+        entry.plan.map(|plan| offsets::server(plan))
+    })?;
+    let place = Arc::new(worker.mounts.place(at, Requester::default())?);
+    let path = place.path();
+    let asked = worker.tools().lanes.run_inside(&server, &path, ANSWERS, move || place.has_dead_server()).await;
+    match asked {
+        Ok(false) => None,
+        Ok(true) => Some("the server of the file system has died"),
+        Err(_) => Some(SILENT),
+    }
+}
+
+/// Returns the file systems that threads of the daemon wait for.
+pub(super) fn hanging(worker: &Worker) -> Vec<Problem> {
+    let problem = |(path, threads): (PathBuf, usize)| {
+        let plural = if threads == 1 { "thread waits" } else { "threads wait" };
+        let reason = format!("{SILENT}: {threads} {plural} for it");
+        Problem { path: Bytes::from(&*path), place: None, reason, left: false }
+    };
+    worker.tools().lanes.hanging().into_iter().map(problem).collect()
 }
 
 /// Returns the state of the entry at or above a path.
@@ -163,6 +196,11 @@ pub(super) async fn status_of(worker: &Rc<Worker>, path: &Bytes, asked: &Asked) 
     if asked.uid != 0 {
         // It may contain what a program has said to another user's request.
         status.reason = None;
+    }
+    // While triggers are mounted in it, it counts as being unmounted.
+    if matches!(status.state, PathState::Mounted | PathState::Unmounting) {
+        let silent = silent(worker, &at).await;
+        status.reason = silent.map(str::to_owned).or(status.reason);
     }
     Ok(Answer::PathStatus(Box::new(status)))
 }

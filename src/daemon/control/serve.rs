@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 use tokio::io::AsyncWriteExt as _;
@@ -18,12 +19,12 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::blocking;
 use crate::control::protocol::{self, REQUEST_MAX};
 use crate::control::{Answer, Call, ControlError, Frames};
 use crate::mutex::lock;
-use crate::sys::fds;
-use crate::sys::path;
 use crate::sys::socket::{self, Listener};
+use crate::sys::{fds, path};
 
 /// Maximum number of open connections of root.
 const ROOT_CONNECTIONS: usize = 8;
@@ -36,6 +37,9 @@ const USER_CONNECTIONS: usize = 8;
 
 /// How long a connection may be idle, and how long a client may take to read a reply.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Interval between two warnings that no connection can be accepted.
+const WARN_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long the worker may take for a reply.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -152,13 +156,19 @@ impl Drop for Connection {
 
 /// Accepts connections as long as the task runs, and sends their calls to `requests`.
 pub(crate) async fn serve(listener: UnixListener, requests: mpsc::Sender<Asked>) {
-    let open = Arc::default();
+    let (open, listener) = (Arc::default(), Arc::new(listener));
+    let mut warned: Option<Instant> = None;
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Most likely no descriptors are free; the connection stays in the queue.
-                warn!("cannot accept a control connection: {error}");
+                if warned.is_none_or(|at| at.elapsed() > WARN_AGAIN) {
+                    warn!("cannot accept a control connection: {error}");
+                    warned = Some(Instant::now());
+                }
+                if fds::is_exhausted(&error) {
+                    refuse(&listener).await;
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -179,6 +189,17 @@ pub(crate) async fn serve(listener: UnixListener, requests: mpsc::Sender<Asked>)
             }
             drop(connection);
         });
+    }
+}
+
+/// Tells the next client that no descriptor is free for its connection, and closes the connection.
+async fn refuse(listener: &Arc<UnixListener>) {
+    let message = "the daemon can open no more files: their number has reached its limit".to_owned();
+    let Ok(reply) = protocol::encode_reply(&Err(ControlError::Failed { message })) else { return };
+    let listener = Arc::clone(listener);
+    let refused = blocking::run(move || fds::with_free_number(|| socket::refuse(listener.as_fd(), &reply)));
+    if let Err(error) = refused.await {
+        debug!("cannot refuse a control connection: {error}");
     }
 }
 

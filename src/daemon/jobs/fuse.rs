@@ -1,11 +1,11 @@
 //! Looks whether the servers of FUSE mounts are alive, and unmounts what a dead one has left.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::{debug, warn};
 
 use super::Means;
-use crate::blocking;
 use crate::engine::{EntryId, Requester};
 use crate::plan::{Action, Plan};
 use crate::text::Escaped;
@@ -39,16 +39,16 @@ pub(crate) fn may_be_served_here(plan: &Plan) -> bool {
 }
 
 /// Looks at the file system of an entry. If its server is dead, unmounts it lazily, so that the next access mounts it again.
-/// Returns what is to be told of that. A server that does not answer is waited for, on a thread of its own.
-pub(crate) async fn check(means: &Means, at: &EntryId) -> Option<String> {
+/// Returns what is to be told of that. A server that does not answer is waited for; it takes no threads of another `server`.
+pub(crate) async fn check(means: &Means, at: &EntryId, server: &[u8]) -> Option<String> {
     let tools = &means.tools;
     let place = Arc::new(means.mounts.place(at, Requester::default())?);
-    let look = Arc::clone(&place);
+    let (look, path) = (Arc::clone(&place), place.path());
     // This thread is of our process group: the look is no use of the mount that would keep it from expiring.
-    if !blocking::run(move || look.has_dead_server()).await {
+    let is_dead = tools.lanes.run_inside(server, &path, Duration::MAX, move || look.has_dead_server()).await;
+    if is_dead != Ok(true) {
         return None;
     }
-    let path = place.path();
     let shown = Escaped::path(&path);
     match tools.unmounter.unmount(&place, true).await {
         Ok(()) => {

@@ -57,6 +57,9 @@ pub(crate) enum MakeError {
     /// It has no control pipe.
     #[error("cannot make a control pipe: {0}")]
     Pipe(#[source] io::Error),
+    /// The file system on which it would be made does not answer.
+    #[error("the file system on {} does not answer", Escaped::path(.0))]
+    Silent(PathBuf),
     /// The map of a submount cannot be read.
     #[error("{0}")]
     Map(#[from] Arc<SourceError>),

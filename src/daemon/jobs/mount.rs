@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::debug;
 
@@ -69,7 +69,7 @@ async fn make(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Requester) -> R
     }
     let placeholder = matches!(plan.action, Action::Nothing) && placeholder::make(tools, &plan, &place).await;
     let unsealed = !placeholder && matches!(plan.action, Action::Nothing) && placeholder::unseal(tools, &plan).await;
-    let (made, failed) = offsets::make(means, at.mount, &plan.offsets).await;
+    let (made, failed) = offsets::make(means, at.mount, &plan, &plan.offsets, Duration::MAX).await;
     if placeholder || unsealed {
         placeholder::seal(tools, &plan).await;
     }

@@ -19,6 +19,7 @@ use log::{error, info, warn};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, timeout_at};
 
+use crate::blocking;
 use crate::control::history::EventKind;
 use crate::daemon::attach::{adopt, top};
 use crate::daemon::jobs::detach;
@@ -576,7 +577,7 @@ async fn want(worker: &Rc<Worker>, wanted: Vec<Wanted>) {
     worker.mounts.settled().await;
     top::release_unused(&worker.attach().means);
     // The maps and the mount table have been in memory more than once.
-    drop(tokio::task::spawn_blocking(heap::trim));
+    drop(tokio::task::spawn_local(blocking::run(heap::trim)));
 }
 
 /// Brings the directories of keys up to date, where they are shown: those of the maps that have changed.

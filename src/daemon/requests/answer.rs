@@ -20,9 +20,10 @@ use crate::exec::lanes::Lane;
 use crate::fault;
 use crate::link::journal::Slot;
 use crate::sys::autofs::Control;
+use crate::sys::fds;
 
 /// Pauses between attempts to answer a request: the first pause, which doubles each time, and the longest.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// An answer that the kernel has not taken yet.
 #[derive(Debug)]
@@ -85,11 +86,8 @@ impl Requests {
         // After a restore, the same token may belong to another request.
         while self.age.get() == age {
             let (control, path) = (Arc::clone(&tools.control), Arc::clone(&path));
-            let answer = move || match find_root(&control, &path, dev, None)? {
-                Some(root) => send(&control, &root, token, error).map(|()| true),
-                None => Ok(false),
-            };
-            match tools.lanes.run(Lane::Umount, answer).await {
+            let answer = move || answer_by_path(&control, &path, dev, token, error);
+            match tools.lanes.run(Lane::Answer, answer).await {
                 Err(e) if e.kind() != io::ErrorKind::InvalidInput => {
                     debug!("cannot answer token {} now: {e}", token.0);
                     tokio::time::sleep(pause).await;
@@ -105,6 +103,19 @@ impl Requests {
             }
         }
         slot.into_iter().for_each(|slot| self.forget(slot));
+    }
+}
+
+/// Answers a token through the root of the mount at `path`. Returns whether the mount is in the mount table. May wait. Succeeds also
+/// when this process can open no descriptor.
+fn answer_by_path(control: &Control, path: &Path, dev: u32, token: Token, error: Option<Errno>) -> io::Result<bool> {
+    let answer = || match find_root(control, path, dev, None)? {
+        Some(root) => send(control, &root, token, error).map(|()| true),
+        None => Ok(false),
+    };
+    match answer() {
+        Err(e) if fds::is_exhausted(&e) => fds::with_free_number(answer),
+        answered => answered,
     }
 }
 

@@ -25,10 +25,20 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 /// Interval between two readings of the mount table.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// The same when a packet has been parked for long.
+const LOOK_SELDOM: Duration = Duration::from_millis(500);
+
 /// Searches the mount table for the mounts of parked packets until no packet is parked. A packet whose mount is found is
 /// served. A packet whose mount is not found is answered, unless a mount is being made that it could be for. Returns at once if
 /// another search is running.
-pub(crate) async fn find_mounts(requests: Rc<Requests>, mounts: Rc<Mounts>, tools: Tools, receiver: impl Receiver) {
+/// Lookups that have waited for `limit` milliseconds fail.
+pub(crate) async fn find_mounts(
+    requests: Rc<Requests>,
+    mounts: Rc<Mounts>,
+    tools: Tools,
+    limit: u64,
+    receiver: impl Receiver,
+) {
     if requests.searching.replace(true) {
         return;
     }
@@ -46,7 +56,8 @@ pub(crate) async fn find_mounts(requests: Rc<Requests>, mounts: Rc<Mounts>, tool
                 requests.give_up(&waiting, &table, &mounts, &tools);
             }
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        requests.refuse_overdue(&mounts, &tools, limit, &receiver).await;
+        tokio::time::sleep(if begun.elapsed() > KNOWN_WITHIN { LOOK_SELDOM } else { LOOK_AGAIN }).await;
     }
     requests.searching.set(false);
 }

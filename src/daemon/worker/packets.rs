@@ -141,11 +141,15 @@ impl Worker {
         }
     }
 
+    /// Returns after how many milliseconds a request is answered at the latest.
+    fn request_limit(&self) -> u64 {
+        let limit = self.state.borrow().configuration.native.deadlines.request.as_millis();
+        u64::try_from(limit).unwrap_or(u64::MAX)
+    }
+
     /// Fails lookups that have waited too long for a worker that serves.
     pub(crate) async fn refuse_overdue(self: &Rc<Self>) {
-        let limit = self.state.borrow().configuration.native.deadlines.request.as_millis();
-        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
-        if self.requests.refuse_overdue(&self.mounts, &self.tools(), limit, self).await {
+        if self.requests.refuse_overdue(&self.mounts, &self.tools(), self.request_limit(), self).await {
             // This worker may not live long. The thread answers after it has written.
             let _ = tokio::time::timeout(WRITTEN, self.history.recorder().count()).await;
         }
@@ -191,7 +195,7 @@ impl Receiver for Rc<Worker> {
             Routed::Dropped => {}
             Routed::Parked => {
                 let (requests, mounts) = (Rc::clone(&self.requests), Rc::clone(&self.mounts));
-                spawn_local(find_mounts(requests, mounts, self.tools(), Rc::clone(self)));
+                spawn_local(find_mounts(requests, mounts, self.tools(), self.request_limit(), Rc::clone(self)));
             }
             Routed::Answer(mount, token, error) => {
                 self.requests.answer(&self.mounts, &self.tools.borrow(), mount, token, error);
