@@ -9,6 +9,9 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "no automounts where the test writes its files")]
 
+#[path = "check/kinds.rs"]
+mod kinds;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -69,7 +69,7 @@ const OTHER: &str = "data= errors= commit=# barrier? nobarrier discard? nodiscar
     server-port=# name= secret= secretfile= key= mds_namespace= fs= conf= mon_addr= noshare ms_mode= recover_session= \
     flock localflock noflock loop? offset= sizelimit= encryption= trans= version= msize=# access= dfltuid= dfltgid= \
     cachetag= aname= dyn autocell anchor bootid longad novrs unifiedmedia iso9660 lastblock= adinicb noadinicb undelete \
-    nostrict relax bind rbind move make-private unbindable rprivate rshared rslave runbindable";
+    nostrict relax uquota gquota pquota uqnoenforce gqnoenforce pqnoenforce qnoenforce bind rbind move make-private unbindable rprivate rshared rslave runbindable";
 
 /// The lists by the type of file system; `None`: not known well enough to call an option unknown.
 fn lists(fstype: &[u8]) -> Option<[&'static str; 2]> {

@@ -38,6 +38,7 @@ pub(super) fn file(text: &[u8], file: &Arc<Path>) -> Vec<Diagnostic> {
             (Section::Autofs, "ldap_uri") => found.extend(servers(setting)),
             (Section::Autofs, "search_base") => found.extend(base(setting)),
             (Section::Autofs, "auth_conf_file") => found.extend(login(setting)),
+            (Section::Autofs, "master_map_name") => found.extend(master(setting)),
             (Section::Amd | Section::Mount(_), "search_path") => found.extend(directories(setting)),
             (Section::Amd, "log_options") => found.extend(levels(setting)),
             _ => {}
@@ -86,7 +87,11 @@ fn servers(setting: &Setting<'_>) -> Option<Diagnostic> {
         let shown = Escaped::start_of(uri);
         let wrong = |message: String, help: String| warn(setting, "conf::ldap-uri", message, help);
         let Some(at) = memchr::memmem::find(uri, b"://") else {
-            let host = uri.split(|&b| b == b':').nth(1).filter(|rest| rest.starts_with(b"/")).unwrap_or(uri);
+            let is_scheme = |start: &[u8]| matches!(start, b"ldap" | b"ldaps" | b"ldapi");
+            let host = match uri.iter().position(|&b| b == b':').and_then(|at| uri.split_at_checked(at)) {
+                Some((start, rest)) if is_scheme(start) || rest.starts_with(b":/") => rest.get(1..).unwrap_or(uri),
+                _ => uri,
+            };
             let host = Escaped::start_of(host.strip_prefix(b"/").unwrap_or(host));
             return wrong(format!("\"{shown}\" is no address of an LDAP server"), format!("write ldap://{host}"));
         };
@@ -141,6 +146,24 @@ fn login(setting: &Setting<'_>) -> Option<Diagnostic> {
     let is_missing = path::stat_untriggered(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
     let help = "until it is there, LDAP servers are asked without a login";
     if is_missing { warn(setting, "conf::no-file", format!("there is no file {shown}"), help) } else { None }
+}
+
+/// Warns of a file with the master map that is not there.
+fn master(setting: &Setting<'_>) -> Option<Diagnostic> {
+    let name = setting.value;
+    let named = name.strip_prefix(b"file:").unwrap_or(name);
+    let file = Path::new(OsStr::from_bytes(named));
+    let is_missing = path::stat_untriggered(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    if !file.is_absolute() || !is_missing {
+        return None;
+    }
+    let message = format!("there is no file {}", Escaped::path(file));
+    warn(
+        setting,
+        "conf::no-file",
+        message,
+        "write the master map there, see auto.master(5); until then nothing is mounted",
+    )
 }
 
 /// Warns of directories that are not separated by colons.

@@ -66,7 +66,7 @@ fn meant(option: &[u8]) -> Option<&'static str> {
         b"comment" if lower == b"comment=systemd.automount" => Some("x-systemd.automount"),
         b"x-systemd.automount" | b"systemd.automount" => Some("x-systemd.automount"),
         b"x-autofs.automount" | b"autofs.automount" | b"automount" => Some("x-autofs.automount"),
-        name if name.starts_with(b"x-systemd.") && !name.ends_with(b"mount") => None,
+        name if name.starts_with(b"x-systemd.") && memchr::memmem::find(name, b"au").is_none() => None,
         name if name.starts_with(b"x") => {
             known::nearest(name, ["x-systemd.automount", "x-autofs.automount"].into_iter())
         }

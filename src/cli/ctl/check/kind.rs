@@ -32,6 +32,9 @@ pub(super) enum Kind {
     /// The configuration file nsswitch.conf
     #[value(name = "nsswitch.conf", alias = "nsswitch")]
     NsswitchConf,
+    /// The settings of the service: /etc/default/autofs or /etc/sysconfig/autofs
+    #[value(name = "default", alias = "sysconfig")]
+    Service,
     /// The logins of LDAP servers, autofs_ldap_auth.conf
     #[value(name = "autofs_ldap_auth.conf", alias = "auth")]
     LdapAuth,
@@ -42,7 +45,10 @@ impl Kind {
     pub(super) fn of(file: &Path, text: &[u8]) -> Self {
         let name = file.file_name().unwrap_or_default().as_encoded_bytes();
         let is_toml = name.ends_with(b".toml");
-        if name == b"fstab" {
+        let directory = file.parent().and_then(Path::file_name).unwrap_or_default().as_encoded_bytes();
+        if name == b"autofs" && matches!(directory, b"default" | b"sysconfig" | b"conf.d") {
+            Self::Service
+        } else if name == b"fstab" {
             Self::Fstab
         } else if name == b"nsswitch.conf" {
             Self::NsswitchConf
@@ -82,6 +88,9 @@ mod tests {
         assert_eq!(of("/etc/autofs.conf", ""), Kind::AutofsConf);
         assert_eq!(of("/etc/autofs_ldap_auth.conf", ""), Kind::LdapAuth);
         assert_eq!(of("/etc/fstab", ""), Kind::Fstab);
+        assert_eq!(of("/etc/default/autofs", ""), Kind::Service);
+        assert_eq!(of("/etc/sysconfig/autofs", ""), Kind::Service);
+        assert_eq!(of("/etc/autofs", ""), Kind::Sun);
         assert_eq!(of("/etc/autofs.toml", "[limits]\nmounts = 5\n"), Kind::AutofsToml);
         assert_eq!(of("/etc/other.toml", "# x\n[limits]\nmounts = 5\n"), Kind::AutofsToml);
         assert_eq!(of("/etc/home.toml", "[entry]\na = \"h:/a\"\n"), Kind::Toml);

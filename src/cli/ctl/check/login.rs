@@ -44,7 +44,14 @@ pub(super) fn content(text: &[u8], file: &Arc<Path>) -> Vec<Diagnostic> {
         if ATTRIBUTES.split(' ').any(|known| known.as_bytes() == name) {
             continue;
         }
-        let help = nearest(&String::from_utf8_lossy(name).to_ascii_lowercase(), ATTRIBUTES)
+        let meant = match name.to_ascii_lowercase().as_slice() {
+            b"username" | b"login" | b"binddn" | b"dn" => Some("did you mean user?".to_owned()),
+            b"password" | b"passwd" | b"pass" | b"pw" | b"bindpw" => Some("did you mean secret?".to_owned()),
+            b"principal" => Some("did you mean clientprinc?".to_owned()),
+            _ => None,
+        };
+        let help = meant
+            .or_else(|| nearest(&String::from_utf8_lossy(name).to_ascii_lowercase(), ATTRIBUTES))
             .unwrap_or_else(|| format!("the attributes are {}", ATTRIBUTES.replace(' ', ", ")));
         let message = format!("unknown attribute \"{}\" is ignored", Escaped::start_of(name));
         found.push(Diagnostic::warning("login::attribute", at(name), message).help(help).length(name.len()));

@@ -173,10 +173,10 @@ impl Check {
                 self.services(path);
                 continue;
             }
-            if file == configuration::INIT_CONF {
-                self.report.extend(service::options(path));
-            }
             let Ok(text) = read(path) else { continue };
+            if file == configuration::INIT_CONF {
+                self.report.extend(service::file(&text, &path.into()));
+            }
             if file == configuration::AUTOFS_TOML {
                 self.report.extend(native::file(&text, &path.into()));
             } else {
@@ -230,6 +230,11 @@ impl Check {
             Kind::AutofsConf => {
                 self.report.extend(conf::file(&text, &shared));
                 AutofsConf::read(Some((&shared, &text)), None, |_| None).1
+            }
+            Kind::Service => {
+                self.report.extend(service::file(&text, &shared));
+                self.report.extend(conf::file(&text, &shared));
+                AutofsConf::read(None, Some((&shared, &text)), |_| None).1
             }
             Kind::LdapAuth if kind.is_some() => login::content(&text, &shared),
             Kind::LdapAuth => login::file(&file, &text),

@@ -95,6 +95,7 @@ fn replacements(line: &Line<'_>, map: &Map<'_>, found: &mut Vec<Diagnostic>) {
     for word in words(entry) {
         quoted(line, map, word, found);
         star(line, word, found);
+        specifier(line, word, found);
         ampersand(line, word, found);
     }
 }
@@ -155,6 +156,24 @@ fn star(line: &Line<'_>, word: Word<'_>, found: &mut Vec<Diagnostic>) {
         let at = word.at + word.raw.len() - 1;
         let message = "the key does not stand in place of the *";
         found.push(warning(line, Part::Entry(at..at + 1), "sun::star", message, "write & for the key"));
+    }
+}
+
+/// Warns of the name of the user or of the key as other programs write it: `%u` of pam_mount and systemd, `%(USER)`.
+fn specifier(line: &Line<'_>, word: Word<'_>, found: &mut Vec<Diagnostic>) {
+    const WRITTEN: [(&[u8], &str); 6] =
+        [(b"%u", "$USER"), (b"%(USER)", "$USER"), (b"%U", "$UID"), (b"%(USERUID)", "$UID"), (b"%k", "&"), (b"%s", "&")];
+    if !word.raw.contains(&b':') || word.raw.starts_with(b"-") {
+        return;
+    }
+    let mut at = word.at;
+    for part in word.raw.split(|&b| b == b'/') {
+        if let Some((_, written)) = WRITTEN.iter().find(|(name, _)| *name == part) {
+            let message = format!("{} stands for nothing in a map", Escaped(part));
+            let part = at..at + part.len();
+            found.push(warning(line, Part::Entry(part), "sun::unknown-variable", message, format!("write {written}")));
+        }
+        at += part.len() + 1;
     }
 }
 

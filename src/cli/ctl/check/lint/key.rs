@@ -15,6 +15,16 @@ pub(super) fn examine(line: &Line<'_>, mode: Mode, found: &mut Vec<Diagnostic>) 
     let mut warn = |part, code, message: String, help: String| {
         found.push(warning(line, Part::Key(part), code, message, help));
     };
+    let named = line.entry.trim_ascii();
+    let is_include = matches!(key, b"include" | b"-include" | b"!include" | b".include" | b"@include" | b"source");
+    if is_include && !named.is_empty() && memchr::memmem::find(named, b":/").is_none() && !named.starts_with(b"-") {
+        let help = format!("write +{}", Escaped::start_of(named));
+        return warn(0..key.len(), "key::include", format!("\"{shown}\" is a key and includes no map"), help);
+    }
+    if mode == Mode::Direct && (key.starts_with(b"/proc/") || key.starts_with(b"/sys/")) {
+        let message = format!("the directory {shown} cannot be made: the kernel has made what is there");
+        return warn(0..key.len(), "direct::in-the-way", message, "choose another mount point".to_owned());
+    }
     if key.starts_with(b"-") && key.len() > 1 {
         let help = "a line begins with its key, or with * for all keys".to_owned();
         return warn(0..key.len(), "key::options", format!("the key \"{shown}\" looks like options"), help);

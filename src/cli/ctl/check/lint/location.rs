@@ -46,14 +46,20 @@ fn one(group: &Group<'_>, raw: &[u8], alone: bool) -> Option<Found> {
         let message = format!("{} is no weight", Escaped::start_of(raw.get(weight.clone()).unwrap_or_default()));
         return Some((weight, message, "write a number from 0 on in the parentheses: HOST(1)".to_owned()));
     }
-    for scheme in [&b"nfs://"[..], b"smb://", b"cifs://", b"file://"] {
+    if let Some(found) = group.is_nfs().then(|| brackets(group, raw)).flatten() {
+        return Some(found);
+    }
+    for scheme in [&b"nfs://"[..], b"nfs4://", b"http://", b"https://", b"ftp://", b"smb://", b"cifs://", b"file://"] {
         let same = local.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
         let Some(rest) = local.get(scheme.len()..).filter(|_| same && (group.is_nfs() || is_cifs)) else { continue };
         let (host, path) =
             rest.split_at_checked(memchr::memchr(b'/', rest).unwrap_or(rest.len())).unwrap_or((rest, b""));
         let (host, path) = (Escaped::start_of(host), Escaped::start_of(path));
         let help = match scheme {
-            b"nfs://" => format!("write {host}:{path}"),
+            b"nfs://" | b"nfs4://" => format!("write {host}:{path}"),
+            b"http://" | b"https://" | b"ftp://" => {
+                format!("write {host}:{path} for NFS, or -fstype=davfs for WebDAV, with \":\" before the URL")
+            }
             b"file://" => format!("write :{path}"),
             _ if is_cifs => format!("write ://{host}{path}"),
             _ => format!("write -fstype=cifs ://{host}{path}"),
@@ -165,6 +171,37 @@ fn ends(line: &Line<'_>, group: &Group<'_>, found: &mut Vec<Diagnostic>) {
     }
 }
 
+/// Brackets and parentheses that are not closed, and weights behind the path of a replica.
+fn brackets(group: &Group<'_>, raw: &[u8]) -> Option<Found> {
+    let end = memchr::memmem::find(raw, b":/")?;
+    let hosts = raw.get(..end)?;
+    let count = |bytes: &[u8], byte: u8| bytes.iter().filter(|b| **b == byte).count();
+    for (open, close) in [(b'[', b']'), (b'(', b')')] {
+        let at = memchr::memrchr(open, hosts).filter(|_| count(hosts, open) > count(hosts, close));
+        if let Some(at) = at {
+            let (open, close) = (char::from(open), char::from(close));
+            let example = if open == '[' { "[ADDRESS]:/PATH" } else { "HOST(1):/PATH" };
+            return Some((at..end, format!("\"{open}\" without \"{close}\""), format!("write {example}")));
+        }
+    }
+    // Where the weight is in a word that ends with one behind its path.
+    let weighed = |raw: &[u8]| {
+        let end = memchr::memmem::find(raw, b":/")?;
+        let start = memchr::memrchr(b'(', raw).filter(|&at| at > end)?;
+        let weight = raw.strip_suffix(b")")?.get(start + 1..)?;
+        (!weight.is_empty() && weight.iter().all(u8::is_ascii_digit)).then_some(start)
+    };
+    // In a single location, or in one of several, the parentheses may belong to the name.
+    let start = weighed(raw)?;
+    if group.locations.len() < 2 || !group.locations.iter().all(|word| weighed(word.raw).is_some()) {
+        return None;
+    }
+    let weight = raw.get(start + 1..raw.len() - 1)?;
+    let (host, path) = (Escaped::start_of(hosts), Escaped::start_of(raw.get(end..start)?));
+    let message = "the number in parentheses is part of the path".to_owned();
+    Some((start..raw.len(), message, format!("write the weight behind the host: {host}({}){path}", Escaped(weight))))
+}
+
 /// Returns where in a list of hosts parentheses are that hold no number.
 fn bad_weight(raw: &[u8]) -> Option<std::ops::Range<usize>> {
     let hosts = raw.get(..memchr::memmem::find(raw, b":/")?)?;
@@ -179,6 +216,24 @@ fn bad_weight(raw: &[u8]) -> Option<std::ops::Range<usize>> {
 /// Warns of a colon in a path, which becomes a slash.
 fn colon(line: &Line<'_>, word: Word<'_>, found: &mut Vec<Diagnostic>) {
     if let Some(at) = map::path_colons(word.raw).next() {
+        let comma = word.raw.get(..at).and_then(|before| memchr::memrchr(b',', before));
+        let second = comma.and_then(|comma| word.raw.get(comma + 1..)).filter(|second| {
+            let host = second.split(|&b| b == b':').next().unwrap_or_default();
+            memchr::memmem::find(second, b":/").is_some_and(|colon| colon == host.len())
+                && host.iter().all(|b| b.is_ascii_alphanumeric() || b".-_()".contains(b))
+                && !host.is_empty()
+        });
+        if let (Some(comma), Some(second)) = (comma, second) {
+            let help = format!(
+                "write a blank: {} {}",
+                Escaped::start_of(word.raw.get(..comma).unwrap_or_default()),
+                Escaped::start_of(second)
+            );
+            let at = word.at + comma;
+            let message = "a comma between two locations: both become one path";
+            found.push(warning(line, Part::Entry(at..at + 1), "location::form", message, help));
+            return;
+        }
         let at = word.at + at;
         let help = "write \\: for the colon itself";
         found.push(warning(line, Part::Entry(at..at + 1), "location::colon", "the colon becomes a slash", help));

@@ -40,9 +40,21 @@ pub(in super::super) fn line(line: &Line<'_>) -> Vec<Diagnostic> {
     contradiction(line, &mut found);
     let mut plain = Vec::new();
     let mut value = false;
+    let mut number: Option<u64> = None;
     for part in words {
         let word = line.entry.get(part.clone()).unwrap_or_default();
         // The reader warns of a typographic dash, and names the option.
+        let seconds = |word: &[u8]| {
+            let digits = word.strip_prefix(b"--timeout=").or_else(|| word.strip_prefix(b"-t")).unwrap_or(word);
+            std::str::from_utf8(digits).ok()?.parse::<u64>().ok()
+        };
+        if let (Some(factor), Some(number)) = (unit(word), number.take()) {
+            let message = format!("\"{}\" is no unit of a timeout: it is taken for an option of mount", Escaped(word));
+            let help = format!("write --timeout={}", number.saturating_mul(factor));
+            found.push(warning(line, Part::Entry(part), "master::timeout", message, help));
+            continue;
+        }
+        number = if value || word.starts_with(b"--timeout=") || word.starts_with(b"-t") { seconds(word) } else { None };
         if std::mem::take(&mut value) || !word.is_ascii() {
             continue;
         }
@@ -97,6 +109,15 @@ fn point(line: &Line<'_>, found: &mut Vec<Diagnostic>) {
         let above = Escaped::start_of(key.get(..key.len() - 2).unwrap_or_default());
         let help = format!("write {above}; the keys of the map are the names below it");
         found.push(warning(line, all, "master::pattern", "the * is the name of a directory", help));
+    } else if let Some(at) = variable(key) {
+        let above = key.get(..at).and_then(|before| before.rsplitn(2, |&b| b == b'/').last()).unwrap_or_default();
+        let above = Escaped::start_of(if above.is_empty() { b"/mnt" } else { above });
+        let help = format!("write a directory above it, as {above}; the keys of the map are the names below it");
+        let part = Part::Key(at..key.len());
+        found.push(warning(line, part, "master::pattern", "variables are not replaced in a mount point", help));
+    } else if let Some(inner) = key.strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'")) {
+        let help = format!("write {}, with double quotes if it has a blank", Escaped::start_of(inner));
+        found.push(warning(line, all, "key::quotes", "single quotes are part of the mount point", help));
     } else if matches!(key, b"/--" | b"/_" | b"/.-" | b"-/") {
         let message = format!("\"{shown}\" is a directory of that name");
         found.push(warning(line, all, "master::pattern", message, "did you mean /- for a direct map?"));
@@ -104,6 +125,15 @@ fn point(line: &Line<'_>, found: &mut Vec<Diagnostic>) {
         let message = format!("the directory {shown} cannot be made: the kernel has made what is there");
         found.push(warning(line, all, "master::in-the-way", message, "choose another mount point"));
     }
+}
+
+/// Returns where in a mount point the sign of a variable is.
+fn variable(key: &[u8]) -> Option<usize> {
+    (0..key.len()).find(|&at| {
+        key.get(at) == Some(&b'$')
+            && key.get(at + 1).is_some_and(|b| b.is_ascii_alphabetic() || *b == b'{')
+            && at.checked_sub(1).and_then(|before| key.get(before)) != Some(&b'\\')
+    })
 }
 
 /// Warns of browse beside nobrowse.
@@ -124,6 +154,30 @@ fn contradiction(line: &Line<'_>, found: &mut Vec<Diagnostic>) {
         }
         first = Some(browse);
     }
+    let mut first: Option<&[u8]> = None;
+    for part in words(&line.entry).skip(1) {
+        let word = line.entry.get(part.clone()).unwrap_or_default();
+        let plain = word.strip_prefix(b"--").or_else(|| word.strip_prefix(b"-")).unwrap_or(word);
+        if !matches!(plain, b"shared" | b"slave" | b"private") {
+            continue;
+        }
+        if let Some(before) = first.replace(plain).filter(|before| *before != plain) {
+            let message = format!("{} and {} contradict each other", Escaped(before), Escaped(plain));
+            let help = "write one of them: a mount has one kind of propagation".to_owned();
+            found.push(warning(line, Part::Entry(part), "options::contradiction", message, help));
+        }
+    }
+}
+
+/// Returns how many seconds a word behind a number of seconds stands for.
+fn unit(word: &[u8]) -> Option<u64> {
+    match word.to_ascii_lowercase().as_slice() {
+        b"s" | b"sec" | b"secs" | b"second" | b"seconds" => Some(1),
+        b"m" | b"min" | b"mins" | b"minute" | b"minutes" => Some(60),
+        b"h" | b"hour" | b"hours" => Some(3600),
+        b"d" | b"day" | b"days" => Some(86400),
+        _ => None,
+    }
 }
 
 fn is_own(word: &[u8]) -> bool {
@@ -143,7 +197,20 @@ fn misplaced(word: &[u8]) -> Option<(String, String)> {
     if name == b"-o" {
         return Some(("-o is an option of mount(8)".to_owned(), "leave it out, and write -ro,soft".to_owned()));
     }
-    if matches!(name, b"browse" | b"nobrowse" | b"ghost" | b"--ghost" | b"nobind" | b"strictexpire") && name != word {
+    if matches!(
+        name,
+        b"browse"
+            | b"nobrowse"
+            | b"ghost"
+            | b"--ghost"
+            | b"nobind"
+            | b"strictexpire"
+            | b"symlink"
+            | b"shared"
+            | b"slave"
+            | b"private"
+    ) && name != word
+    {
         return Some((format!("{shown} takes no value"), format!("write {shown} alone, or leave it out")));
     }
     let plain = name.strip_prefix(b"--").or_else(|| name.strip_prefix(b"-")).unwrap_or(name);
@@ -161,6 +228,9 @@ fn misplaced(word: &[u8]) -> Option<(String, String)> {
     let for_mount = !name.starts_with(b"--") && known::options::is_option(plain);
     (!for_mount).then(|| {
         let dashes = if dashed(near) || name.starts_with(b"--") { "--" } else { "" };
+        let has_value =
+            matches!(near, "timeout" | "negative-timeout" | "mode" | "owner" | "group" | "trigger-propagation");
+        let value = if has_value { value.to_string() } else { String::new() };
         (format!("unknown option \"{shown}\""), format!("did you mean {dashes}{near}{value}?"))
     })
 }

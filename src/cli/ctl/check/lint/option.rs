@@ -198,6 +198,14 @@ fn one(item: &Item<'_>, fstype: &[u8]) -> Option<Finding> {
     if name == b"fstype" {
         return file_system(item);
     }
+    if memchr::memmem::find(name, b":/").is_some() && item.value.is_none() && !fstype.is_empty() {
+        let message = "a location in the list of options".to_owned();
+        return Some(("options::unknown", message, format!("write a blank in place of the comma before {shown}")));
+    }
+    if item.value.is_none() && fstype.is_empty() && types::is_type(name) && !options::is_option(name) {
+        let message = format!("\"{shown}\" is a type of file system and no option");
+        return Some(("options::unknown", message, format!("write fstype={shown}")));
+    }
     if let Some(kind) = name.strip_prefix(b"fstype:") {
         let message = format!("unknown option \"{shown}\"");
         return Some(("options::unknown", message, format!("write fstype={}", Escaped::start_of(kind))));
@@ -359,6 +367,7 @@ fn wrong_word(item: &Item<'_>, fstype: &[u8]) -> Option<Finding> {
             &["none", "krb5", "krb5i", "ntlm", "ntlmi", "ntlmv2", "ntlmv2i", "ntlmssp", "ntlmsspi", "nontlm"]
         }
         b"cache" if cifs => &["none", "strict", "loose", "ro", "singleclient"],
+        b"minorversion" if nfs => &["0", "1", "2"],
         b"vers" | b"nfsvers" if nfs => &["2", "3", "3.0", "4", "4.0", "4.1", "4.2"],
         b"proto" | b"mountproto" if nfs => &["tcp", "udp", "tcp6", "udp6", "rdma", "rdma6", "auto"],
         b"sec" if nfs => {
@@ -366,13 +375,20 @@ fn wrong_word(item: &Item<'_>, fstype: &[u8]) -> Option<Finding> {
         }
         b"lookupcache" if nfs => &["all", "none", "pos", "positive"],
         b"local_lock" if nfs => &["all", "flock", "posix", "none"],
-        b"size" if fstype == b"tmpfs" => {
+        b"size" | b"nr_blocks" | b"nr_inodes" if fstype == b"tmpfs" => {
             let number = value.trim_end_matches(['k', 'm', 'g', 't', 'p', 'e', 'K', 'M', 'G', 'T', 'P', 'E', '%']);
             if number.parse::<u64>().is_ok() && value.len() - number.len() <= 1 {
                 return None;
             }
-            let message = format!("size={} is no size", Escaped(value.as_bytes()));
-            return Some(("options::value", message, "write bytes, or as 10m, 2g or 50%".to_owned()));
+            let (name, value) = (Escaped(item.name), Escaped(value.as_bytes()));
+            if item.name != b"size" {
+                return Some(("options::value", format!("{name}={value} is no number"), format!("write {name}=100k")));
+            }
+            return Some((
+                "options::value",
+                format!("size={value} is no size"),
+                "write bytes, or as 10m, 2g or 50%".to_owned(),
+            ));
         }
         _ => return None,
     };
