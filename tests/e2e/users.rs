@@ -83,6 +83,16 @@ fn of_a_bind_mount_of_the_root() {
     let named: BTreeSet<u64> =
         busy["users"].as_array().unwrap().iter().map(|user| user["pid"].as_u64().unwrap()).collect();
     assert_eq!(named, pids, "{busy}");
+    // Without a path, each entry is named with its users.
+    let (code, said) = ctl(&["expire"]);
+    assert!(
+        code == 0 && said.contains("2 in use: /mnt/auto/all /mnt/auto/other\n/mnt/auto/all is in use by "),
+        "{code}: {said}"
+    );
+    let busy = json(&["expire"]);
+    let named: BTreeSet<u64> =
+        busy["in_use"][0]["users"].as_array().unwrap().iter().map(|user| user["pid"].as_u64().unwrap()).collect();
+    assert_eq!(named, pids, "{busy}");
     drop((cwd, open, mapping, namespace));
     wait_for("nobody there", secs(10), || users("/mnt/auto/all").is_empty().then_some(()));
     assert_eq!(ctl(&["expire", "/mnt/auto/all"]).0, 0);

@@ -25,7 +25,7 @@ const NAMED: usize = 3;
 
 /// A process that uses the mount, for JSON.
 #[derive(Debug, Serialize)]
-struct Used {
+pub(super) struct Used {
     pid: i32,
     comm: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +116,11 @@ pub(super) fn busy(session: &Session, path: &Bytes) -> Option<Busy> {
 }
 
 impl Busy {
+    /// Returns the users for JSON.
+    pub(super) fn users(&self) -> &[Used] {
+        &self.users
+    }
+
     /// Returns a sentence with the first users.
     pub(super) fn text(&self) -> String {
         let named = |user: &User| match user.by {

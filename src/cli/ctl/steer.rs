@@ -30,12 +30,23 @@ const EIO: u8 = 5;
 const NAMED: usize = 3;
 
 /// Result of an expiry, with the processes that use the mounts that remain.
+/// Entries in use at most whose users are looked for: each takes a walk through /proc.
+const EXAMINED: usize = 10;
+
 #[derive(Debug, Serialize)]
 struct Shown<'a> {
-    #[serde(flatten)]
-    expired: &'a Expired,
+    unmounted: &'a [Bytes],
+    in_use: Vec<InUse<'a>>,
     #[serde(flatten)]
     busy: Option<&'a path::Busy>,
+}
+
+#[derive(Debug, Serialize)]
+struct InUse<'a> {
+    #[serde(flatten)]
+    kept: &'a Kept,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    users: Option<&'a [path::Used]>,
 }
 
 /// Unmounts unused entries. The exit status is 1 if the path that was named is not mounted, or still is.
@@ -43,12 +54,27 @@ pub(super) fn expire(session: &Session, path: Option<Bytes>, dry_run: bool) -> R
     let wish = Expire { path: path.clone(), dry_run };
     let Answer::Expired(expired) = session.ask(Call::Expire(wish))? else { return Err(ClientError::unexpected()) };
     // The processes are looked for by the client, so that the daemon is not slowed.
-    let kept = path.as_ref().and(expired.in_use.first());
-    let busy = kept.and_then(|kept| path::busy(session, &kept.path));
-    let shown = Shown { expired: &expired, busy: busy.as_ref() };
-    session.show(&shown, || match &busy {
+    let found: Vec<_> = expired.in_use.iter().take(EXAMINED).map(|kept| path::busy(session, &kept.path)).collect();
+    let busy = path.as_ref().and(found.first()).and_then(Option::as_ref);
+    let shown = Shown {
+        unmounted: &expired.unmounted,
+        in_use: expired
+            .in_use
+            .iter()
+            .enumerate()
+            .map(|(n, kept)| InUse { kept, users: found.get(n).and_then(Option::as_ref).map(path::Busy::users) })
+            .collect(),
+        busy,
+    };
+    session.show(&shown, || match busy {
         Some(busy) if expired.unmounted.is_empty() => format!("{}\n", busy.text()),
-        _ => expired_text(&expired, path.as_ref(), dry_run),
+        _ => {
+            let mut text = expired_text(&expired, path.as_ref(), dry_run);
+            for busy in found.iter().flatten() {
+                text += &format!("{}\n", busy.text());
+            }
+            text
+        }
     })?;
     let is_no = path.is_some() && (!expired.in_use.is_empty() || expired.unmounted.is_empty());
     Ok(if is_no { Exit::No } else { Exit::Yes })
