@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::suite::case;
 use crate::common::world::put;
@@ -538,4 +539,57 @@ fn the_script_that_builds_it_explains_itself() {
         assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
         assert!(said.starts_with("build-deb: ") && said.lines().count() == 1, "{words:?}: {said}");
     }
+}
+
+/// systemd does not answer for a moment, and a switch still knows that the service ran, and starts it.
+#[case(lacking: lacking, seconds: 120)]
+fn systemd_is_executed_anew_during_the_switch() {
+    debian();
+    let mut users = Users::begin();
+    let ids = service::ids();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                _ = output(Command::new("systemctl").arg("daemon-reexec"), secs(20));
+                std::thread::sleep(std::time::Duration::from_millis(500));
+            }
+        });
+        install(BUILT);
+        over.store(true, Ordering::Relaxed);
+    });
+    is_state("enabled", "active");
+    assert!(is_installed(main_pid()));
+    assert_eq!(service::ids(), ids);
+    serves("anew");
+    users.live();
+    users.end();
+}
+
+/// Options of dpkg and ucf that overwrite or restore configuration, and a directory of programs that cannot be written.
+#[case(lacking: lacking, seconds: 120)]
+fn files_that_were_deleted_stay_so_and_a_read_only_system_goes_on() {
+    debian();
+    fs::remove_file("/etc/auto.misc").unwrap();
+    let master = fs::read("/etc/auto.master").unwrap();
+    for option in ["--force-confnew", "--force-confmiss", "--force-confold", "--force-confdef"] {
+        dpkg(&[option, "--install", BUILT]);
+        is_state("enabled", "active");
+        assert_eq!(fs::read("/etc/auto.master").unwrap(), master, "{option}");
+        assert!(!fs::exists("/etc/auto.misc").unwrap(), "{option}");
+        serves(option.trim_start_matches('-'));
+    }
+    let pid = main_pid();
+    run("mount", &["--bind", "/usr", "/usr"]);
+    run("mount", &["-o", "remount,bind,ro", "/usr"]);
+    let other = package("2.0", |_| ());
+    let mut command = Command::new("dpkg");
+    let refused = output(command.args(["--install", &other]), secs(60)).unwrap();
+    assert!(!refused.status.success());
+    is_active(pid);
+    serves("readonly");
+    run("umount", &["--lazy", "/usr"]);
+    install(&other);
+    is_replaced_in_place(pid);
+    assert_eq!(dpkg(&["--audit"]), "");
 }

@@ -325,13 +325,29 @@ fn without_its_unit_or_a_running_system() {
 fn what_depends_on_autofs_is_content() {
     let autofs = debian();
     fs::create_dir_all("/tmp/needs/DEBIAN").unwrap();
-    let control = "Package: needs\nVersion: 1\nArchitecture: all\nMaintainer: Nobody <nobody@localhost>\n\
-                   Depends: autofs (>= 5.1.8)\nDescription: depends on the automounter\n";
-    fs::write("/tmp/needs/DEBIAN/control", control).unwrap();
-    run("dpkg-deb", &["--build", "/tmp/needs", "/tmp/needs.deb"]);
-    install("/tmp/needs.deb");
+    // The last one is that of a package built for the revision of Debian that is replaced.
+    let needs = ["autofs", "autofs (>= 5.1.8)", "autofs (>= 5.1.9-1)", "autofs (<< 5.1.10)", "autofs (>= 5.1.9-1.2~)"];
+    let needs: Vec<String> = needs
+        .iter()
+        .enumerate()
+        .map(|(n, needs)| {
+            let control = format!(
+                "Package: needs{n}\nVersion: 1\nArchitecture: all\nMaintainer: Nobody <nobody@localhost>\n\
+                 Depends: {needs}\nDescription: depends on the automounter\n"
+            );
+            fs::write("/tmp/needs/DEBIAN/control", control).unwrap();
+            let file = format!("/tmp/needs{n}.deb");
+            run("dpkg-deb", &["--build", "/tmp/needs", &file]);
+            file
+        })
+        .collect();
+    let words: Vec<&str> = std::iter::once("--install").chain(needs.iter().map(String::as_str)).collect();
+    dpkg(&words);
     dpkg(&["--auto-deconfigure", "--install", BUILT]);
     assert_eq!(dpkg(&["--audit"]), "");
     is_state("enabled", "active");
     assert!(autofs.contains("autofs_"));
+    // They are configured anew with ours.
+    dpkg(&words);
+    assert_eq!(dpkg(&["--audit"]), "");
 }
