@@ -222,6 +222,13 @@ mod tests {
     async fn a_panic_is_passed_on_and_ends_no_thread() {
         let pool = pool();
         assert!(tokio::spawn(number(pool, start, || panic!("as wanted"))).await.unwrap_err().is_panic());
+        // The answer comes before the thread waits for more.
+        for _ in 0..1000 {
+            if lock(&pool.state).idle == 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         assert_eq!(number(pool, start, || 1).await, 1);
         assert_eq!(lock(&pool.state).threads, 1);
     }
