@@ -169,14 +169,6 @@ pub enum OptionsError {
         /// Its argument.
         got: Vec<u8>,
     },
-    /// `-D` without `=` or without a name.
-    #[error("{}: option -D requires NAME=VALUE, got {}", Escaped(.program), Escaped(.got))]
-    NotDefine {
-        /// The program's name.
-        program: Vec<u8>,
-        /// Its argument.
-        got: Vec<u8>,
-    },
     /// `--on-exit` with an unknown word.
     #[error("{}: option --on-exit requires clean or detach, got {}", Escaped(.program), Escaped(.got))]
     NotOnExit {
@@ -246,7 +238,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, notes: &mut dyn Write) ->
             }
             Id::Define => match split_once(argument, b'=') {
                 Some((name, value)) if !name.is_empty() => o.defines.push((name.to_vec(), value.to_vec())),
-                _ => return Err(OptionsError::NotDefine { program, got: argument.to_vec() }),
+                // automount(8) starts with it, and defines an unpredictable value.
+                _ => {
+                    let (program, got) = (Escaped(&program), Escaped(argument));
+                    let _ = writeln!(notes, "{program}: option -D requires NAME=VALUE, got {got}: it is ignored");
+                }
             },
             Id::SystemdService => o.systemd_service = true,
             Id::Foreground => o.foreground = true,
@@ -432,8 +428,6 @@ mod tests {
                 "automount: option --instance requires a name (letters, digits, \"_\", \"-\" and \".\", not first a \
                  \".\", at most 64 of them), got a/b",
             ),
-            ("automount -D NAME", "automount: option -D requires NAME=VALUE, got NAME"),
-            ("automount -D =x", "automount: option -D requires NAME=VALUE, got =x"),
             ("automount -l bogus /x", "Invalid log priority: bogus"),
         ] {
             assert_eq!(parsed(line).unwrap_err().to_string(), expected);
@@ -453,6 +447,17 @@ mod tests {
         let Ok(Command::Run(o)) = parse(words, &mut notes) else { panic!() };
         assert_eq!(o.global_options, Some(b"a".to_vec()));
         assert_eq!(notes, b"automount: global options already specified.\n");
+    }
+
+    #[test]
+    fn a_definition_without_a_name_or_a_value_is_ignored() {
+        let mut notes = Vec::new();
+        let words = ["automount", "-D", "NAME", "-D=x", "-DA=b"].map(OsString::from);
+        let Ok(Command::Run(o)) = parse(words, &mut notes) else { panic!() };
+        assert_eq!(o.defines, [(b"A".to_vec(), b"b".to_vec())]);
+        let said = "automount: option -D requires NAME=VALUE, got NAME: it is ignored\n\
+                    automount: option -D requires NAME=VALUE, got =x: it is ignored\n";
+        assert_eq!(String::from_utf8_lossy(&notes), said);
     }
 
     #[test]
