@@ -288,3 +288,71 @@ fn a_server_in_trouble_costs_its_new_keys_only() {
     }
     daemon.stop();
 }
+
+/// A keytab with one key, of no use to a KDC.
+fn keytab(realm: &str, components: &[&str]) -> Vec<u8> {
+    let counted = |text: &[u8]| [&(text.len() as u16).to_be_bytes()[..], text].concat();
+    let mut entry = (components.len() as u16).to_be_bytes().to_vec();
+    entry.extend(counted(realm.as_bytes()));
+    components.iter().for_each(|component| entry.extend(counted(component.as_bytes())));
+    // The type of the name, the time, the version of the key; aes256-cts-hmac-sha1-96 and the key.
+    entry.extend([0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 18]);
+    entry.extend(counted(&[7; 32]));
+    [&[5, 2][..], &(entry.len() as u32).to_be_bytes(), &entry].concat()
+}
+
+/// With a KDC that is away or silent, lookups end at their deadline, other maps are not delayed, earlier answers are served, no mount
+/// point goes, and new keys are served when no ticket is needed any more.
+#[case(seconds: 120)]
+fn a_dead_kdc_costs_its_new_keys_only() {
+    let Some(mut ldap) = install() else { return };
+    ldap.start();
+    put(
+        "/etc/krb5.conf",
+        "[libdefaults]\ndefault_realm = EX\ndns_lookup_kdc = false\n[realms]\nEX = {\n kdc = 127.0.0.1\n}\n",
+    );
+    put("/etc/krb5.keytab", keytab("EX", &["autofsclient", "here"]));
+    let log_in = |attributes: &str| {
+        put(
+            "/etc/autofs_ldap_auth.conf",
+            format!(
+                "<?xml version=\"1.0\" ?>\n<autofs_ldap_sasl_conf usetls=\"no\" tlsrequired=\"no\" {attributes} />\n"
+            ),
+        );
+        fs::set_permissions("/etc/autofs_ldap_auth.conf", fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    log_in("authrequired=\"no\"");
+    let mut daemon = Daemon::serving(POINTS);
+    let earlier = ["/mnt/browse/a", "/mnt/direct/d", "/mnt/any/named"];
+    earlier.iter().for_each(visit::serves);
+    for (number, silent) in [false, true].into_iter().enumerate() {
+        let _kdc = silent.then(|| {
+            (std::net::UdpSocket::bind("127.0.0.1:88").unwrap(), std::net::TcpListener::bind("127.0.0.1:88").unwrap())
+        });
+        log_in("authrequired=\"yes\" authtype=\"GSSAPI\" clientprinc=\"autofsclient/here@EX\"");
+        // Waits for the reload, which reports that no map can be read.
+        let said = output(Command::new("autofsctl").arg("reload"), secs(20)).expect("an answer of autofsctl");
+        assert!(!said.status.success(), "silent: {silent}");
+        daemon.signal(Signal::SIGUSR1);
+        wait_for("nothing mounted", secs(10), || (!table::served("/mnt/any/named")).then_some(()));
+        for round in 0..2 {
+            let visitor = std::thread::spawn(move || {
+                let begun = Instant::now();
+                (visit::enter(format!("/mnt/any/during{number}-{round}")), begun.elapsed())
+            });
+            visit::serves(format!("/mnt/file/{number}-{round}"));
+            let (answer, took) = visitor.join().unwrap();
+            assert_eq!(answer.unwrap_err().raw_os_error(), Some(Errno::ENOENT as i32), "silent: {silent}");
+            // The deadline, and what a busy machine adds.
+            assert!(took < secs(2 + 10), "silent: {silent}: {took:?}");
+        }
+        earlier.iter().for_each(visit::serves);
+        for point in POINTS {
+            assert!(table::autofs(point).is_some(), "silent: {silent}: {point} is gone");
+        }
+        log_in("authrequired=\"no\"");
+        daemon.signal(Signal::SIGHUP);
+        serves_new_keys(&format!("after{number}-"), secs(10));
+    }
+    daemon.stop();
+}

@@ -3,7 +3,7 @@
 //! A stand-in for sssd's client library, compiled when a test begins, serves maps from files and misbehaves on demand.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -160,5 +160,52 @@ fn an_idle_lookup_process_ends() {
     let limits = fs::read_to_string(format!("/proc/{}/limits", running(&daemon))).unwrap();
     let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
     assert!(data.contains("536870912"), "{data}");
+    daemon.stop();
+}
+
+/// While sssd is away, offline, slow or stopped, lookups end at their deadline, other maps are not delayed, its earlier answers are
+/// served, no mount point goes, and it is used again when it is back.
+#[case(seconds: 180)]
+fn an_sssd_in_trouble_costs_its_new_keys_only() {
+    if !install() {
+        return;
+    }
+    put("/etc/nsswitch.conf", "automount: files sss\n");
+    put("/etc/autofs.conf", "[ autofs ]\ntimeout = 300\nbrowse_mode = no\nnegative_timeout = 1\n");
+    put("/etc/fake.auto.direct", "/mnt/direct/d -fstype=tmpfs,size=64k :d\n");
+    put("/etc/fake.auto.more", "/mnt/more auto.m\n");
+    site::master("/mnt/sss sss:auto.m\n/mnt/file /etc/auto.file\n/- sss:auto.direct\n+auto.more\n");
+    let points = ["/mnt/sss", "/mnt/file", "/mnt/direct/d", "/mnt/more"];
+    let earlier = ["/mnt/sss/plain", "/mnt/direct/d", "/mnt/more/plain"];
+    let mut daemon = Daemon::serving(&points);
+    earlier.iter().for_each(visit::serves);
+    // Longer than the deadline: slow, stopped (its client waits for minutes).
+    for (number, (what, content)) in
+        [("down", ""), ("offline", ""), ("delay", "5"), ("delay", "60"), ("delay", "1000")].into_iter().enumerate()
+    {
+        let trouble = format!("/etc/fake.{what}");
+        put(&trouble, content);
+        let visitor = std::thread::spawn(move || {
+            let begun = Instant::now();
+            (visit::enter(format!("/mnt/sss/during{number}")), begun.elapsed())
+        });
+        visit::serves(format!("/mnt/file/{number}"));
+        let (answer, took) = visitor.join().unwrap();
+        assert_eq!(answer.unwrap_err().raw_os_error(), Some(Errno::ENOENT as i32), "{what} {content}");
+        // The deadline, and what a busy machine adds.
+        assert!(took < secs(2 + 10), "{what} {content}: {took:?}");
+        daemon.signal(Signal::SIGHUP);
+        daemon.signal(Signal::SIGUSR1);
+        wait_for("nothing mounted", secs(10), || (!table::served("/mnt/sss/plain")).then_some(()));
+        earlier.iter().for_each(visit::serves);
+        for point in points {
+            assert!(table::autofs(point).is_some(), "{what} {content}: {point} is gone");
+        }
+        fs::remove_file(&trouble).unwrap();
+        let mut keys = (0..).map(|n| format!("/mnt/sss/after{number}-{n}"));
+        let begun = Instant::now();
+        wait_for("new keys", secs(10), || visit::enter(keys.next()?).ok());
+        eprintln!("{what} {content}: back after {:?}", begun.elapsed());
+    }
     daemon.stop();
 }

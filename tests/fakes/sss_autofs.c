@@ -16,11 +16,25 @@ unsigned int _sss_auto_protocol_version(unsigned int wanted)
     return wanted;
 }
 
+/* Waits for as many seconds as /etc/fake.delay says, as the client of an sssd that is slow or stopped does. */
+static void delay(void)
+{
+    FILE *file = fopen("/etc/fake.delay", "r");
+    unsigned int seconds = 0;
+
+    if (file == NULL)
+        return;
+    if (fscanf(file, "%u", &seconds) == 1)
+        sleep(seconds);
+    fclose(file);
+}
+
 int _sss_setautomntent(const char *name, void **context)
 {
     char path[256];
     struct map *map;
 
+    delay();
     if (access("/etc/fake.down", F_OK) == 0)
         return ECONNREFUSED;
     if (access("/etc/fake.offline", F_OK) == 0)
