@@ -37,7 +37,8 @@ impl AutofsConf {
             if let Some(value) = environment(key.name) {
                 if !all.autofs.set(key.name, &value) {
                     let place = Position::whole(Path::new("environment"));
-                    diagnostics.push(Diagnostic::error("conf::value", place, invalid(key, &value)).help(help(key)));
+                    diagnostics
+                        .push(Diagnostic::error("conf::value", place, invalid(key, &value)).help(help(key, &value)));
                 }
             }
         }
@@ -67,7 +68,7 @@ impl AutofsConf {
         match &setting.section {
             Section::Autofs => match KEYS.iter().find(|key| key.name == name) {
                 Some(key) if !self.autofs.set(name, value) => {
-                    Some(setting.value_error("conf::value", invalid(key, value)).help(help(key)))
+                    Some(setting.value_error("conf::value", invalid(key, value)).help(help(key, value)))
                 }
                 None if !foreign => {
                     let message = format!("unknown setting \"{}\" is ignored", Escaped::start_of(name.as_bytes()));
@@ -96,8 +97,30 @@ fn invalid(key: &Key, value: &[u8]) -> String {
     format!("invalid {} \"{}\"", key.name, Escaped::start_of(value))
 }
 
-fn help(key: &Key) -> String {
-    format!("expected {}", key.expected)
+/// Returns what is expected, and how a value with a unit or another word for yes or no is written.
+fn help(key: &Key, value: &[u8]) -> String {
+    let lower = value.to_ascii_lowercase();
+    let digits = lower.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (number, unit) = lower.split_at_checked(digits).unwrap_or_default();
+    let number = std::str::from_utf8(number).ok().and_then(|number| number.parse::<u64>().ok());
+    let factor = match unit.trim_ascii() {
+        b"s" | b"sec" | b"seconds" => Some(1),
+        b"m" | b"min" | b"minutes" => Some(60),
+        b"h" | b"hours" => Some(3600),
+        b"d" | b"days" => Some(86400),
+        _ => None,
+    };
+    let is_number = key.expected.starts_with("a whole number");
+    let seconds = number.zip(factor.filter(|_| is_number)).and_then(|(number, factor)| number.checked_mul(factor));
+    let written = match lower.as_slice() {
+        b"true" | b"on" | b"enabled" if key.expected == "yes or no" => Some("yes".to_owned()),
+        b"false" | b"off" | b"disabled" if key.expected == "yes or no" => Some("no".to_owned()),
+        _ => seconds.map(|seconds| seconds.to_string()),
+    };
+    match written {
+        Some(written) => format!("expected {}: write {}={written}", key.expected, key.name),
+        None => format!("expected {}", key.expected),
+    }
 }
 
 #[cfg(test)]
@@ -141,7 +164,7 @@ mod tests {
         assert_eq!(
             said,
             [
-                "/etc/autofs.conf:1:11: invalid timeout \"5m\": expected a whole number",
+                "/etc/autofs.conf:1:11: invalid timeout \"5m\": expected a whole number: write timeout=300",
                 "/etc/autofs.conf:2:1: unknown setting \"timeuot\" is ignored: did you mean timeout?",
                 "/etc/autofs.conf:5:1: setting in the unknown section \"x\" is ignored: \
                  sections are autofs, amd and paths of amd mount points",

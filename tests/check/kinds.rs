@@ -115,4 +115,7 @@ fn the_file_of_the_init_system_is_no_map() {
     one_in("fstab", "srv:/x /m nfs rw,x-systemd.automuont 0 0\n", "1:18", &["did you mean x-systemd.automount?"]);
     let secret = "<autofs_ldap_sasl_conf authrequired=\"no\" password=\"y\"/>\n";
     one_in("autofs_ldap_auth.conf", secret, "1:42", &["login::attribute", "did you mean secret?"]);
+    one_in("autofs.conf", "[autofs]\ntimeout = 5m\n", "2:11", &["conf::value", "write timeout=300"]);
+    one_in("autofs.conf", "[autofs]\nbrowse_mode = true\n", "2:15", &["conf::value", "write browse_mode=yes"]);
+    one_in("nsswitch.conf", "automount: files nisplus\n", "1:18", &["nsswitch::unsupported", "remove it"]);
 }
