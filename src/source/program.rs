@@ -199,7 +199,8 @@ impl Inner {
             None => None,
         };
         let make = |deadline, grace| {
-            let mut program = Program::new(&self.path, deadline, grace).arg(OsStr::from_bytes(&ask.key));
+            // It runs in our process group, and a signal to that would stop or end all of us.
+            let mut program = Program::new(&self.path, deadline, grace).confined().arg(OsStr::from_bytes(&ask.key));
             program = program.pass(&rules.environment).output_limit(ENTRY_MAX);
             if self.format != Format::Amd {
                 program = variables(ask, user.as_deref(), &rules).fold(program, |program, (name, value)| {
@@ -317,7 +318,7 @@ impl Inner {
             return Ok(Entries::default());
         }
         let make = |deadline, grace| {
-            let program = Program::new(&self.path, deadline, grace).pass(&rules.environment);
+            let program = Program::new(&self.path, deadline, grace).confined().pass(&rules.environment);
             program.output_limit(LIST_MAX).directory(Path::new("/"))
         };
         let failed = |why: String| SourceError::List { path: Arc::clone(&self.path), why };

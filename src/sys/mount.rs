@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::mount::MsFlags;
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_bind, mount_change,
@@ -84,27 +85,45 @@ pub fn bind(
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = match open_tree(source, "", empty | clone) {
         Ok(tree) => tree,
-        Err(Errno::NOSYS) => return bind_by_mount(source, target, flags, propagation).map(|()| None),
+        Err(e) if is_missing(e) => return bind_by_mount(source, target, flags, propagation).map(|()| None),
         Err(e) => return Err(e.into()),
     };
     if !flags.is_empty() {
         let (set, clear) = flags.attributes();
         match set_attributes(&tree, &MountAttr { set, clear, propagation: 0, userns: 0 }) {
             // Linux 5.2 to 5.11 have the one call without the other.
-            Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
                 return bind_by_mount(source, target, flags, propagation).map(|()| None);
             }
             done => done?,
         }
     }
-    attach(tree.as_fd(), target)?;
+    match attach(tree.as_fd(), target) {
+        Err(e) if is_missing(e) => return bind_by_mount(source, target, flags, propagation).map(|()| None),
+        done => done?,
+    }
     // Only now: a mount that is attached to a shared one becomes shared.
     let attr = MountAttr { set: 0, clear: 0, propagation: propagation_flag(propagation).bits().into(), userns: 0 };
     match set_attributes(&tree, &attr) {
-        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => set_propagation(tree.as_fd(), propagation)?,
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+            set_propagation(tree.as_fd(), propagation)?;
+        }
         done => done?,
     }
     Ok(Some(tree))
+}
+
+/// Returns whether a call of the newer mount interface is missing: in the kernel, or forbidden by a filter of system calls that is
+/// older than it. If mounts are not permitted at all, the older call fails, too.
+fn is_missing(error: Errno) -> bool {
+    matches!(error, Errno::NOSYS | Errno::PERM)
+}
+
+/// Returns whether this process may mount file systems by mount(2).
+pub fn may_mount() -> bool {
+    // The kernel checks the right before it finds that the type is missing.
+    let result = nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::empty(), None::<&str>);
+    result != Err(nix::errno::Errno::EPERM)
 }
 
 /// Copies the mount whose root `top` is open on to a mount that is in no mount table (Linux 5.2). Opens its root for ioctls. The
@@ -152,7 +171,7 @@ fn bind_by_mount(source: BorrowedFd<'_>, target: Target<'_>, flags: Flags, how: 
 /// Those of move_mount(2), or of mount(2) with `MS_MOVE` on kernels before 5.2.
 pub fn move_to(top: BorrowedFd<'_>, target: Target<'_>) -> io::Result<()> {
     match attach(top, target) {
-        Err(Errno::NOSYS) => Ok(rustix::mount::mount_move(fd_path(top), target.by_proc())?),
+        Err(e) if is_missing(e) => Ok(rustix::mount::mount_move(fd_path(top), target.by_proc())?),
         done => Ok(done?),
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here calls `stat` in a way that mounts what it looks at, and nothing follows a name without saying so. What
 //! may wait for a server says that too: the reactor thread may only call what may not.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -12,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 
-use super::mount_id;
+use super::{fstypes, mount_id, mountinfo};
 
 /// Attributes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,15 +164,25 @@ fn open_by_components(path: &Path) -> io::Result<OwnedFd> {
     if fstat(at.as_fd())?.is_symlink() { Err(io::Error::from_raw_os_error(libc::ELOOP)) } else { Ok(at) }
 }
 
-/// Follows the symbolic links on the way to the absolute path `path`, and at its end, without triggering an automount:
-/// from the first autofs mount on the path is taken as it is, and so it is from the first component on that does not
-/// exist. May wait.
+/// Follows the symbolic links on the way to the absolute path `path`, and at its end, without triggering an automount or asking a
+/// server, which may not answer: from the first mount of autofs, of a network file system or of FUSE on the path is taken as it is,
+/// and so it is from the first component on that does not exist. The root file system is taken as one that answers.
 ///
 /// # Errors
-/// ELOOP: too many links. Else those of open(2), fstatfs(2) and readlink(2).
+/// ELOOP: too many links. Else those of open(2), readlink(2) and of reading the mount table.
 pub fn follow_links(path: &Path) -> io::Result<PathBuf> {
+    follow(path).map(|(real, _)| real)
+}
+
+/// Does the work of [`follow_links`]. Returns also whether such a mount is on the way.
+fn follow(path: &Path) -> io::Result<(PathBuf, bool)> {
     /// As many as the kernel follows, path_resolution(7).
     const MOST: usize = 40;
+    let table = mountinfo::read()?;
+    // The last mount at a path is on top.
+    let mounts: HashMap<PathBuf, bool> = mountinfo::parse(&table)
+        .map(|mount| (mount.path().to_owned(), mount.autofs().is_some() || fstypes::has_server(mount.fstype)))
+        .collect();
     let names =
         |path: &Path| path.iter().filter(|name| *name != "/" && *name != ".").map(OsStr::to_owned).collect::<Vec<_>>();
     let mut todo: Vec<OsString> = names(path).into_iter().rev().collect();
@@ -181,13 +192,18 @@ pub fn follow_links(path: &Path) -> io::Result<PathBuf> {
             real.pop();
             continue;
         }
-        let dir = open_nofollow(&real)?;
-        let found = match Magic::of(&dir)?.is_autofs() {
-            true => None,
-            false => open_at_nofollow(dir.as_fd(), Path::new(&name)).ok(),
+        let next = real.join(&name);
+        // A mount point is no link, and is not opened: that may ask its server.
+        let found = match mounts.get(&next) {
+            Some(true) => {
+                real = next;
+                real.extend(todo.iter().rev());
+                return Ok((real, true));
+            }
+            _ => open_nofollow(&real).and_then(|dir| Ok((open_at_nofollow(dir.as_fd(), Path::new(&name))?, dir))).ok(),
         };
-        let Some(found) = found else {
-            real.push(&name);
+        let Some((found, dir)) = found else {
+            real = next;
             real.extend(todo.iter().rev());
             break;
         };
@@ -202,25 +218,22 @@ pub fn follow_links(path: &Path) -> io::Result<PathBuf> {
             }
             todo.extend(names(&text).into_iter().rev());
         } else {
-            real.push(&name);
+            real = next;
         }
     }
-    Ok(real)
+    Ok((real, false))
 }
 
-/// Returns what is at `path`, links followed, or `None` if the way leads over an autofs mount. Triggers no automount.
+/// Returns what is at `path`, links followed, or `None` if the way leads over a mount of autofs, of a network file system or of FUSE.
+/// Triggers no automount and asks no server.
 ///
 /// # Errors
 /// Nothing is there, or it cannot be looked at.
 pub fn stat_untriggered(path: &Path) -> io::Result<Option<Stat>> {
-    let real = follow_links(path)?;
-    let above: Vec<&Path> = real.ancestors().skip(1).collect();
-    for directory in above.into_iter().rev() {
-        if Magic::of(&open_nofollow(directory)?)?.is_autofs() {
-            return Ok(None);
-        }
+    match follow(path)? {
+        (real, false) => lstat(&real).map(Some),
+        (_, true) => Ok(None),
     }
-    lstat(&real).map(Some)
 }
 
 /// Returns the path at which the open file or directory is now, as the kernel knows it.

@@ -278,8 +278,10 @@ fn without_a_free_descriptor_every_lookup_is_answered() {
 #[case]
 fn a_mounted_file_system_that_does_not_answer_delays_no_others() {
     site::any_key();
-    let daemon = Daemon::serving(&["/mnt/auto"]);
+    site::and_direct(&["/mnt/direct"]);
+    let daemon = Daemon::serving(&["/mnt/auto", "/mnt/direct"]);
     visit::serves("/mnt/auto/k");
+    visit::serves("/mnt/direct");
     let server = silent("/mnt/auto/k");
     put("/etc/auto.any", "k / -fstype=tmpfs :t /sub -fstype=tmpfs :t\n* -fstype=tmpfs :t\n");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(daemon.worker()), Signal::SIGKILL).unwrap();
@@ -299,6 +301,12 @@ fn a_mounted_file_system_that_does_not_answer_delays_no_others() {
         assert!(!tells || said.contains("file system does not answer"), "{command}: {said}");
     }
     visit::serves("/mnt/auto/third");
+    // The way to a path on it is not walked.
+    let direct = silent("/mnt/direct");
+    let mut walker = visit::process("/mnt/direct/a", 0);
+    assert!(ctl(&["status", "/mnt/direct/deep/er"]).contains("/mnt/direct"));
+    drop(direct);
+    wait_for("the end of the walker", secs(10), || walker.try_wait().unwrap());
     drop(server);
     nix::mount::umount2("/mnt/auto/k", nix::mount::MntFlags::MNT_DETACH).unwrap();
     wait_for("the end of the threads", secs(10), || (!ctl(&["status"]).contains("does not answer")).then_some(()));

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use autofs::sys::landlock::keep_signals_inside;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
@@ -11,7 +12,7 @@ use super::common::daemon::Daemon;
 use super::common::site;
 use super::common::suite::case;
 use super::common::world::put;
-use super::common::{secs, table, visit, wait_for};
+use super::common::{output, secs, table, visit, wait_for};
 
 /// Writes the program map `/etc/auto.prog`, a shell script.
 fn program(text: &str) {
@@ -131,4 +132,30 @@ fn with_list_keys_can_be_browsed_and_direct() {
     wait_for("the new keys", secs(10), || table::autofs("/mnt/direct/five"));
     wait_for("the new directory", secs(10), || visit::list("/mnt/auto").contains(&"four".into()).then_some(()));
     daemon.stop();
+}
+
+/// A program signals the process that has started it, and its process group, which is ours.
+#[case]
+fn a_program_that_signals_its_group_stops_nothing_else() {
+    if std::thread::spawn(keep_signals_inside).join().unwrap().is_err() {
+        // Needs Linux 6.12 with Landlock.
+        return;
+    }
+    site::master("/mnt/auto program:/etc/auto.signals\n");
+    put("/etc/auto.signals", "#!/bin/sh\nkill -KILL $PPID\nkill -STOP 0\necho \"-fstype=tmpfs :$1\"\n");
+    fs::set_permissions("/etc/auto.signals", fs::Permissions::from_mode(0o755)).unwrap();
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let worker = daemon.worker();
+    let mut visitor = visit::process("/mnt/auto/a", 0);
+    wait_for("the stopped program", secs(10), || {
+        let lists = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        let mut lines = lists.map(|path| fs::read_to_string(path.join("stat")).unwrap_or_default());
+        lines.any(|line| line.contains("(auto.signals) T ")).then_some(())
+    });
+    let said = output(std::process::Command::new("autofsctl").arg("ping"), secs(5));
+    assert!(said.expect("an answer of the daemon").status.success());
+    assert_eq!(daemon.worker(), worker);
+    visitor.kill().unwrap();
+    visitor.wait().unwrap();
+    daemon.kill();
 }

@@ -120,6 +120,8 @@ pub fn protocol(control: &Control) -> io::Result<Option<(u32, u32)>> {
     let (_read_end, write_end) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let mount = match create_detached(write_end.as_fd()) {
         Err(rustix::io::Errno::NOSYS) => return Ok(None),
+        // A filter of system calls that is older than these calls forbids them.
+        Err(rustix::io::Errno::PERM) if mount::may_mount() => return Ok(None),
         other => other?,
     };
     // fsmount returns an O_PATH descriptor, which takes no ioctl.
