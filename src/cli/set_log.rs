@@ -11,7 +11,7 @@ use crate::options::Priority;
 use crate::text::Escaped;
 
 /// How long to wait for the reply about one path.
-const PATIENCE: Duration = Duration::from_secs(15);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Sets the level of all paths, even if some of them fail. Returns failure if any has failed.
 pub(super) fn run(socket: &Path, priority: Priority, paths: &[PathBuf]) -> ExitCode {
@@ -26,7 +26,7 @@ pub(super) fn run(socket: &Path, priority: Priority, paths: &[PathBuf]) -> ExitC
         match client::ask(
             socket,
             Call::SetLogLevel(SetLogLevel { path: Bytes::from(trimmed(path)), level, seconds: None }),
-            PATIENCE,
+            REPLY_TIMEOUT,
         ) {
             Ok(_) => {
                 let _ = writeln!(io::stdout(), "Successfully set log priority for {shown}.");

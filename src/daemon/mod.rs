@@ -8,7 +8,7 @@ mod failures;
 mod fuse_health;
 mod history;
 mod jobs;
-mod left;
+mod leftovers;
 mod life;
 mod mailbox;
 mod maps;

@@ -12,7 +12,7 @@ use crate::engine::Event;
 use crate::sys::network_events::NetworkEvents;
 
 /// Changes within this time count as one.
-const TOGETHER: Duration = Duration::from_secs(1);
+const DEBOUNCE: Duration = Duration::from_secs(1);
 
 /// Watches the network as long as the worker runs. Not in containers: their network rarely changes, and CRIU
 /// cannot dump a netlink socket on every kernel.
@@ -31,7 +31,7 @@ pub(crate) async fn watch(worker: Rc<Worker>) {
         }
         // Not registered in the reactor during the pause, because changes come in bursts.
         let inner = waiting.into_inner().0;
-        tokio::time::sleep(TOGETHER).await;
+        tokio::time::sleep(DEBOUNCE).await;
         if let Err(e) = inner.drain() {
             return warn!("cannot watch the network any more: {e}");
         }

@@ -10,13 +10,13 @@ use std::time::Duration;
 use crate::control::history::EventKind;
 use crate::control::{Bytes, Problem};
 use crate::daemon::life::Phase;
-use crate::daemon::problems::{self, AGAIN};
+use crate::daemon::problems::{self, RETRIED_IN};
 use crate::daemon::worker::Worker;
 use crate::link::{Doing, Message, ServiceState};
 use crate::source::News;
 
 /// How long changes gather before they are compared.
-const GATHER: Duration = Duration::from_millis(5);
+const DEBOUNCE: Duration = Duration::from_millis(5);
 
 /// How many differences are events of their own. The others are counted in one.
 const NAMED: usize = 20;
@@ -30,7 +30,7 @@ pub(crate) async fn watch(worker: Rc<Worker>, quietly: bool) {
     let mut is_first = quietly;
     loop {
         worker.standing.notified().await;
-        tokio::time::sleep(GATHER).await;
+        tokio::time::sleep(DEBOUNCE).await;
         tell_manager(&worker);
         if !worker.life.has_started() || worker.is_stopping() {
             continue;
@@ -84,7 +84,7 @@ pub(crate) fn tell_manager(worker: &Worker) {
 fn current(worker: &Worker) -> Known {
     let known = |(kind, Problem { path, place, reason, .. }): (EventKind, Problem)| {
         // When it is tried again changes all the time.
-        let reason = reason.split(AGAIN).next().unwrap_or_default();
+        let reason = reason.split(RETRIED_IN).next().unwrap_or_default();
         let place = place.map(|place| format!("{}:{}: ", place.file, place.line)).unwrap_or_default();
         (path, (kind, format!("{place}{reason}")))
     };

@@ -14,7 +14,7 @@ use crate::engine::{AbsentView, MountState};
 use crate::text::Escaped;
 
 /// Begins the part of a reason that says when a mount point is tried again.
-pub(crate) const AGAIN: &str = "; tried again in ";
+pub(crate) const RETRIED_IN: &str = "; tried again in ";
 
 /// Lists lines of the configuration and of the master map that are refused, maps that cannot be read, and mount points that cannot
 /// be mounted.
@@ -66,7 +66,7 @@ pub(crate) fn absent(worker: &Worker) -> Vec<Problem> {
             };
             let again = absent
                 .again
-                .map_or(String::new(), |at| format!("{AGAIN}{}s", at.0.saturating_sub(now.0).div_ceil(1000)));
+                .map_or(String::new(), |at| format!("{RETRIED_IN}{}s", at.0.saturating_sub(now.0).div_ceil(1000)));
             let place = places.get(&absent.wanted.map).cloned();
             Problem { path: Bytes::from(&*path), place, reason: why + &again, left: false }
         };

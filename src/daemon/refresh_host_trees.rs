@@ -18,7 +18,8 @@ use crate::map::{Format, SourceKind};
 use crate::plan::Plan;
 
 /// Pauses before a tree is looked at again: something may have been going on in it.
-const AGAIN: [Duration; 4] = [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(8), Duration::from_secs(30)];
+const RETRY_DELAYS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(8), Duration::from_secs(30)];
 
 /// Begins to bring all trees up to date.
 pub(super) fn trees(worker: &Rc<Worker>) {
@@ -47,7 +48,7 @@ fn mounted(worker: &Worker, mount: MountId, all: bool) -> Vec<Key> {
 }
 
 async fn keep_renewing(worker: Rc<Worker>, at: EntryId) {
-    for pause in AGAIN {
+    for pause in RETRY_DELAYS {
         worker.life.pause(pause).await;
         if worker.is_stopping() || renew(&worker, &at).await {
             return;

@@ -15,29 +15,29 @@ use crate::daemon::reload::reload;
 use crate::daemon::worker::Worker;
 use crate::source::{MapSource, Pass};
 
-/// First pause before everything is read again. It doubles each time, up to [`AGAIN_MAX`].
-const AGAIN: Duration = Duration::from_secs(2);
+/// First pause before everything is read again. It doubles each time, up to [`RETRY_DELAY_MAX`].
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// Longest pause before everything is read again.
-const AGAIN_MAX: Duration = Duration::from_secs(300);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(300);
 
 /// Pause between two rounds of questions to the missing sources.
-const ROUND: Duration = Duration::from_secs(2);
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The same if only services are missing that do not run on this machine, after [`HOPE`].
-const ROUND_MAX: Duration = Duration::from_secs(60);
+/// The same if only services are missing that do not run on this machine, after [`PROBE_SLOWLY_AFTER`].
+const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(60);
 
 /// How long a service that does not run is expected soon.
-const HOPE: Duration = Duration::from_secs(300);
+const PROBE_SLOWLY_AFTER: Duration = Duration::from_secs(300);
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Maps that are asked for at a time.
 const WIDTH: usize = 8;
 
 /// Sources that answer within this time need one reload.
-const TOGETHER: Duration = Duration::from_millis(50);
+const DEBOUNCE: Duration = Duration::from_millis(50);
 
 /// A source that did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +51,12 @@ enum Missing {
 /// Reads again what is missing: when a source answers that was late or away, and from time to time.
 pub(crate) async fn retry(worker: Rc<Worker>) {
     let notices = Arc::clone(&worker.state.borrow().context.sources.notices);
-    let (mut wait, mut since) = (AGAIN, Instant::now());
+    let (mut wait, mut since) = (RETRY_DELAY, Instant::now());
     let mut due = Instant::now() + wait;
     loop {
         match missing(&worker) {
             Missing::Nothing => {
-                wait = AGAIN;
+                wait = RETRY_DELAY;
                 due = Instant::now() + wait;
                 tokio::select! {
                     () = notices.answered() => {}
@@ -69,20 +69,21 @@ pub(crate) async fn retry(worker: Rc<Worker>) {
             }
             missing => {
                 let is_unsure = missing == Missing::NotRunning;
-                let pause = if is_unsure && since.elapsed() > HOPE { ROUND_MAX } else { ROUND };
+                let pause =
+                    if is_unsure && since.elapsed() > PROBE_SLOWLY_AFTER { PROBE_INTERVAL_MAX } else { PROBE_INTERVAL };
                 tokio::select! {
                     () = notices.answered() => {}
                     returned = after(pause, &worker) => if !returned {
                         continue;
                     },
                     () = sleep_until(due), if missing == Missing::Something => {
-                        wait = (wait * 2).min(AGAIN_MAX);
+                        wait = (wait * 2).min(RETRY_DELAY_MAX);
                         due = Instant::now() + wait;
                     }
                 }
             }
         }
-        worker.life.pause(TOGETHER).await;
+        worker.life.pause(DEBOUNCE).await;
         if worker.is_stopping() {
             return;
         }
@@ -111,7 +112,7 @@ async fn after(pause: Duration, worker: &Worker) -> bool {
     if !worker.life.phase().may_reload() {
         return false;
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PROBE_TIMEOUT;
     let (masters, files, maps) = {
         let state = worker.state.borrow();
         let maps: Vec<_> = state.maps.away_maps().map(|map| (Arc::clone(&map.source), map.uses_entries())).collect();
@@ -138,7 +139,7 @@ async fn after(pause: Duration, worker: &Worker) -> bool {
 
 /// Returns whether a map can be read: as a whole, or by its keys.
 async fn can_be_read(source: Arc<dyn MapSource>, whole: bool) -> bool {
-    let pass = Pass::new(Instant::now() + PATIENCE);
+    let pass = Pass::new(Instant::now() + PROBE_TIMEOUT);
     if whole {
         source.entries(&pass).await.is_ok() && !source.is_partial()
     } else {

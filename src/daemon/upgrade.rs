@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const WIND_UP: Duration = Duration::from_secs(1);
 
 /// Interval at which a retiring worker checks for running jobs.
-const LOOK: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Handles SIGHUP: upgrades if another program is installed (which also reads the maps), otherwise reloads.
 pub(crate) async fn hang_up(worker: Rc<Worker>) {
@@ -105,7 +105,7 @@ pub(crate) async fn retire(worker: &Rc<Worker>, word: &mut Signal) {
     worker.life.enter(Phase::Retiring);
     let end = Instant::now() + WIND_UP;
     while (!worker.wind_up() || worker.life.has_upgrade_calls()) && Instant::now() < end {
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
     info!("this worker retires");
 }

@@ -115,12 +115,12 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::Stage;
+    use super::super::testing::TestEngine;
     use super::super::{Done, Event};
 
     #[test]
     fn a_vanished_mount_comes_back_but_not_at_once() {
-        let mut stage = Stage::new(&["/a"]);
+        let mut stage = TestEngine::new(&["/a"]);
         stage.mount("/a/key", Done::default());
         stage.missing("/a/new", 1);
         let mount = stage.id("/a");
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_attached_is_tried_again_later_and_later() {
-        let mut stage = Stage::new(&[]);
+        let mut stage = TestEngine::new(&[]);
         stage.want(&["/a"]);
         for pause in [2_000, 4_000, 8_000] {
             assert_eq!(stage.said(), ["attach /a"]);
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_attached_is_tried_when_something_has_gone() {
-        let mut stage = Stage::new(&["/b"]);
+        let mut stage = TestEngine::new(&["/b"]);
         stage.want(&["/a", "/b"]);
         stage.attached("/a", false);
         let mount = stage.id("/b");

@@ -84,12 +84,12 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{Stage, reason};
+    use super::super::testing::{TestEngine, reason};
     use super::*;
 
     #[test]
     fn a_blocked_path_fails_until_its_time_is_over() {
-        let mut stage = Stage::new(&["/m"]);
+        let mut stage = TestEngine::new(&["/m"]);
         let path: Arc<Path> = Path::new("/m/a").into();
         stage.event(Event::Block { path: Arc::clone(&path), until: Some(Tick(5000)), reason: reason("moved") });
         stage.missing("/m/a", 1);

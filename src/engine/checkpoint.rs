@@ -1,6 +1,6 @@
 //! Starts no work by itself before a checkpoint, and forgets the tokens of the kernel after a restore.
 
-use super::{Askers, Engine, Entry, EntryId, Stage, State};
+use super::{Askers, Engine, Entry, EntryId, LeaveStage, State};
 
 impl Engine {
     /// Returns whether no job and no expire run is in progress and no lookup waits.
@@ -39,7 +39,7 @@ impl Engine {
             self.settle(&at);
         }
         for id in self.tree.top_ids() {
-            if self.tree.top(id).is_some_and(|top| top.state() == State::Leaving(Stage::Emptying)) {
+            if self.tree.top(id).is_some_and(|top| top.state() == State::Leaving(LeaveStage::Emptying)) {
                 self.consider_all(id);
             }
         }
@@ -48,12 +48,12 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::Stage;
+    use super::super::testing::TestEngine;
     use super::super::{Done, EntryId, Event};
 
     #[test]
     fn tokens_of_another_kernel_are_never_answered() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.missing("/home/joe", 1);
         stage.mount("/home/ann", Done::default());
         stage.expire("/home/ann", 2);
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_mount_that_was_begun_counts_after_a_restore() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.missing("/home/joe", 1);
         stage.found("/home/joe");
         stage.said();
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_paused_engine_looks_for_nothing() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.mount("/home/joe", Done::default());
         stage.event(Event::Pause(true));
         assert_eq!(stage.engine.deadline(), None);
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_is_quiet_is_unmounted_on_demand() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         let mount = stage.id("/home");
         let unmount = |key: &[u8]| Event::Unmount { at: EntryId { mount, key: key.into() } };
         stage.mount("/home/joe", Done::default());

@@ -204,12 +204,12 @@ struct Lost(Option<Arc<Plan>>);
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{Stage, offsets, plan, reason, submount};
+    use super::super::testing::{TestEngine, offsets, plan, reason, submount};
     use super::super::{Done, EntryId, Event};
 
     /// A multi-mount with a mounted offset, on which another trigger stands.
-    fn tree() -> Stage {
-        let mut stage = Stage::new(&["/net"]);
+    fn tree() -> TestEngine {
+        let mut stage = TestEngine::new(&["/net"]);
         stage.mount("/net/srv", offsets(&[(5, "/net/srv/a"), (6, "/net/srv/b")]));
         stage.mount("#6", offsets(&[(7, "/net/srv/b/x")]));
         stage
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_unmounted_and_forgotten() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.mount("/home/joe", Done::default());
         stage.expire("/home/joe", 1);
         assert_eq!(stage.said(), ["unmount /home/joe"]);
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_directory_on_the_way_to_another_mount_stays() {
-        let mut stage = Stage::new(&["/home", "/home/joe/mail"]);
+        let mut stage = TestEngine::new(&["/home", "/home/joe/mail"]);
         stage.expire("/home/joe", 1);
         assert_eq!(stage.said(), ["fail 1 EBUSY"]);
         stage.expire("/home/jo", 2);
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_is_in_use_stays() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.mount("/home/joe", Done::default());
         stage.expire("/home/joe", 1);
         stage.unmounted("/home/joe", 0);
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn lookups_during_an_unmount_are_served_after_it() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.mount("/home/joe", Done::default());
         stage.mount("/home/ann", Done::default());
         for (path, number) in [("/home/joe", 1), ("/home/ann", 2)] {
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_unmounted_too() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.expire("/home/joe", 1);
         stage.unmounted("/home/joe", 1);
         assert_eq!(stage.said(), ["unmount /home/joe", "ready 1"]);
@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_submount_that_cannot_go_is_mounted_again_by_its_plan() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.mount("/home/sub", submount(6, "/home/sub"));
         stage.expire("/home/sub", 1);
         stage.unmounted("/home/sub", 1);

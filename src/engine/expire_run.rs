@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Alarm, Effect, Engine, EntryId, Kind, Mount, MountId, Phase, Stage, State, Tick};
+use super::{Alarm, Effect, Engine, EntryId, Kind, LeaveStage, Mount, MountId, Phase, State, Tick};
 
 /// A look for what is unused in one tree.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl ExpireRun {
 }
 
 /// Seconds between two attempts to remove a mount that has no timeout.
-const RETRY: u64 = 60;
+const RETRY_SECONDS: u64 = 60;
 
 impl Engine {
     /// Unmounts all that is unused, now.
@@ -53,8 +53,8 @@ impl Engine {
                     self.begin_run(id, false);
                 }
             }
-            State::Leaving(Stage::Stuck) => self.leave_again(id),
-            State::Leaving(Stage::Detaching { .. }) => self.abandon(id),
+            State::Leaving(LeaveStage::Stuck) => self.leave_again(id),
+            State::Leaving(LeaveStage::Detaching { .. }) => self.abandon(id),
             State::Leaving(_) | State::Abandoned => {}
         }
         self.reset_tick(id);
@@ -73,11 +73,11 @@ impl Engine {
         let Some(top) = self.tree.top_mut(id) else { return };
         let period = match top.state() {
             State::Attaching { .. } | State::Serving if occupied && timeout > 0 && !waits => Some(timeout),
-            State::Leaving(Stage::Stuck) if !waits => Some(if timeout > 0 { timeout } else { RETRY }),
+            State::Leaving(LeaveStage::Stuck) if !waits => Some(if timeout > 0 { timeout } else { RETRY_SECONDS }),
             _ => None,
         };
         let to = match (top.state(), period) {
-            (State::Leaving(Stage::Detaching { .. }), _) if ending => Some(self.now.after(self.limits.unmount)),
+            (State::Leaving(LeaveStage::Detaching { .. }), _) if ending => Some(self.now.after(self.limits.unmount)),
             (_, Some(timeout)) => top.alarm.or_else(|| {
                 let period = self.limits.period(timeout);
                 Some(Tick((self.now.0 / period).saturating_add(1).saturating_mul(period)))
@@ -209,12 +209,12 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{Stage, offsets, submount};
+    use super::super::testing::{TestEngine, offsets, submount};
     use super::super::{Done, Event};
 
     #[test]
     fn the_timer_runs_only_while_something_is_mounted() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         assert_eq!(stage.engine.deadline(), None);
         stage.mount("/home/joe", Done::default());
         assert_eq!(stage.engine.deadline(), Some(super::Tick(10_000)));
@@ -228,8 +228,8 @@ mod tests {
 
     #[test]
     fn without_a_timeout_nothing_is_looked_for() {
-        let mut stage = Stage::new(&["/home"]);
-        let mut wanted = super::super::stage::wanted("/home", super::Kind::Indirect);
+        let mut stage = TestEngine::new(&["/home"]);
+        let mut wanted = super::super::testing::wanted("/home", super::Kind::Indirect);
         wanted.timeout = 0;
         stage.event(Event::Configure(vec![wanted]));
         stage.mount("/home/joe", Done::default());
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_round_goes_from_the_leaves_to_the_root() {
-        let mut stage = Stage::new(&["/net"]);
+        let mut stage = TestEngine::new(&["/net"]);
         stage.mount("/net/srv", offsets(&[(5, "/net/srv/a"), (6, "/net/srv/b"), (7, "/net/srv/c")]));
         stage.mount("#5", Done::default());
         stage.mount("#6", Done::default());
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_trigger_that_vanishes_does_not_hold_up_the_round() {
-        let mut stage = Stage::new(&["/net"]);
+        let mut stage = TestEngine::new(&["/net"]);
         stage.mount("/net/srv", offsets(&[(5, "/net/srv/a")]));
         stage.mount("#5", Done::default());
         stage.pass(10_000);
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_prune_looks_everywhere_at_once_whatever_the_age() {
-        let mut stage = Stage::new(&["/home", "/net", "/idle"]);
+        let mut stage = TestEngine::new(&["/home", "/net", "/idle"]);
         stage.mount("/home/joe", Done::default());
         stage.mount("/net/srv", Done::default());
         stage.event(Event::Prune);
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn an_empty_submount_goes_with_its_entry() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.mount("/home/sub", submount(6, "/home/sub"));
         stage.mount("#6/joe", Done::default());
         stage.pass(10_000);
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn what_was_unmounted_by_hand_is_noticed_in_the_end() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.mount("/home/joe", Done::default());
         for _ in 0..4 {
             stage.pass(10_000);

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Effect, Engine, EntryId, MountId, Reason, Shutdown, Stage, State, Top};
+use super::{Effect, Engine, EntryId, LeaveStage, MountId, Reason, Shutdown, State, Top};
 
 impl Engine {
     /// These mounts are to go (or to be tried again).
@@ -12,15 +12,15 @@ impl Engine {
             let Some(top) = self.tree.top(*id) else { continue };
             match top.state() {
                 State::Attaching { .. } => self.tree.set_state(*id, State::Attaching { leave: true }),
-                State::Serving | State::Leaving(Stage::Stuck | Stage::Emptying) => {
+                State::Serving | State::Leaving(LeaveStage::Stuck | LeaveStage::Emptying) => {
                     self.cancel_run(*id);
-                    self.tree.set_state(*id, State::Leaving(Stage::Deferred));
+                    self.tree.set_state(*id, State::Leaving(LeaveStage::Deferred));
                     self.reset_tick(*id);
                 }
-                State::Leaving(Stage::Detaching { .. }) => {
-                    self.tree.set_state(*id, State::Leaving(Stage::Detaching { again: true }));
+                State::Leaving(LeaveStage::Detaching { .. }) => {
+                    self.tree.set_state(*id, State::Leaving(LeaveStage::Detaching { again: true }));
                 }
-                State::Leaving(Stage::Deferred) | State::Abandoned => {}
+                State::Leaving(LeaveStage::Deferred) | State::Abandoned => {}
             }
         }
         let path = |id: &MountId| self.tree.top(*id).map(|top| std::cmp::Reverse(top.wanted.path.clone()));
@@ -40,11 +40,13 @@ impl Engine {
 
     /// Begins to empty a leaving mount, if none below its path is to go first.
     fn proceed(&mut self, id: MountId) {
-        let Some(top) = self.tree.top(id).filter(|top| top.state() == State::Leaving(Stage::Deferred)) else { return };
+        let Some(top) = self.tree.top(id).filter(|top| top.state() == State::Leaving(LeaveStage::Deferred)) else {
+            return;
+        };
         if self.tree.leaving_below(&top.wanted.path).any(|(_, below)| below.state().moves()) {
             return;
         }
-        self.tree.set_state(id, State::Leaving(Stage::Emptying));
+        self.tree.set_state(id, State::Leaving(LeaveStage::Emptying));
         self.tree.try_all_again(id);
         self.consider_all(id);
     }
@@ -69,7 +71,7 @@ impl Engine {
 
     /// Continues to remove a mount after something has ended in its tree: at or below this entry, or at the mount itself.
     pub(super) fn continue_leaving(&mut self, top: MountId, at: Option<&EntryId>) {
-        if self.tree.top(top).is_some_and(|top| top.state() == State::Leaving(Stage::Emptying)) {
+        if self.tree.top(top).is_some_and(|top| top.state() == State::Leaving(LeaveStage::Emptying)) {
             if let Some(at) = at {
                 let root = self.tree.root_of(at);
                 self.consider(&root);
@@ -81,12 +83,12 @@ impl Engine {
     /// Goes on when all entries have been tried.
     fn emptied(&mut self, id: MountId) {
         let lazy = self.forced();
-        let ready = |top: &Top| top.state() == State::Leaving(Stage::Emptying) && top.is_at_rest();
+        let ready = |top: &Top| top.state() == State::Leaving(LeaveStage::Emptying) && top.is_at_rest();
         if !self.tree.top(id).is_some_and(ready) {
             return;
         }
         if lazy || self.tree.mount(id).is_some_and(|mount| mount.is_empty()) {
-            self.tree.set_state(id, State::Leaving(Stage::Detaching { again: false }));
+            self.tree.set_state(id, State::Leaving(LeaveStage::Detaching { again: false }));
             self.effects.push(Effect::Detach { mount: id, lazy });
             self.reset_tick(id);
         } else {
@@ -96,7 +98,7 @@ impl Engine {
 
     /// A leaving mount stays for now: those above its path go on without it.
     pub(super) fn stuck(&mut self, id: MountId) {
-        self.tree.set_state(id, State::Leaving(Stage::Stuck));
+        self.tree.set_state(id, State::Leaving(LeaveStage::Stuck));
         self.reset_tick(id);
         self.proceed_above_mount(id);
     }
@@ -126,7 +128,7 @@ impl Engine {
     /// The shell has tried to unmount a mount.
     pub(super) fn detached(&mut self, id: MountId, outcome: Result<(), Reason>) {
         let again = match self.tree.top(id).map(|top| top.state()) {
-            Some(State::Leaving(Stage::Detaching { again })) => again,
+            Some(State::Leaving(LeaveStage::Detaching { again })) => again,
             Some(State::Abandoned) => false,
             _ => return,
         };
@@ -138,7 +140,7 @@ impl Engine {
             return;
         }
         if again {
-            self.tree.set_state(id, State::Leaving(Stage::Deferred));
+            self.tree.set_state(id, State::Leaving(LeaveStage::Deferred));
             self.reset_tick(id);
             return self.proceed(id);
         }
@@ -160,12 +162,12 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{Stage, offsets};
+    use super::super::testing::{TestEngine, offsets};
     use super::super::{Done, MountState};
 
     #[test]
     fn a_mount_that_is_not_wanted_is_emptied_and_unmounted() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.mount("/home/joe", offsets(&[(5, "/home/joe/a")]));
         stage.mount("/home/ann", Done::default());
         stage.want(&[]);
@@ -183,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_is_in_use_is_tried_again_and_again() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.mount("/home/joe", Done::default());
         stage.mount("/home/ann", Done::default());
         stage.want(&[]);
@@ -201,7 +203,7 @@ mod tests {
 
     #[test]
     fn running_requests_end_first() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.missing("/home/joe", 1);
         stage.missing("/home/ann", 2);
         stage.found("/home/joe");
@@ -214,7 +216,7 @@ mod tests {
 
     #[test]
     fn deeper_paths_go_first() {
-        let mut stage = Stage::new(&["/a", "/a/b", "/a/b/c"]);
+        let mut stage = TestEngine::new(&["/a", "/a/b", "/a/b/c"]);
         stage.mount("/a/b/c/key", Done::default());
         stage.want(&[]);
         assert_eq!(stage.said(), ["unmount /a/b/c/key"]);

@@ -41,9 +41,9 @@ mod own_timeout;
 mod reload;
 mod request;
 mod requires;
-#[cfg(test)]
-mod stage;
 mod stop;
+#[cfg(test)]
+mod testing;
 mod timer;
 mod transition;
 mod tree;
@@ -68,7 +68,7 @@ use negative::NegativeCache;
 use stop::Stop;
 use timer::{Alarm, Timers};
 pub use transition::Transition;
-use tree::{Askers, Entry, Mount, Phase, Piece, Remount, Stage, State, Top, Tree, Waiter};
+use tree::{Askers, Entry, LeaveStage, Mount, Phase, Piece, Remount, State, Top, Tree, Waiter};
 pub use view::{EntryPhase, EntryView, MountState, MountView};
 
 use crate::plan::Plan;
@@ -219,7 +219,7 @@ impl Engine {
         let Some(top) = self.tree.top(id) else { return };
         let ticks = matches!(top.state(), State::Attaching { .. } | State::Serving);
         let resets_tick = id == at.mount && ticks && top.alarm.is_some() != occupied;
-        let leaves = top.state() == State::Leaving(Stage::Emptying);
+        let leaves = top.state() == State::Leaving(LeaveStage::Emptying);
         self.tree.forget_if_idle(at);
         if resets_tick {
             self.reset_tick(id);

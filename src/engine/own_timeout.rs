@@ -66,14 +66,14 @@ impl Engine {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::stage::Stage;
+    use super::super::testing::TestEngine;
     use super::super::{Done, Tick};
     use crate::plan::Plan;
 
     /// A stage with `/home/joe` mounted, whose timeout is `own`; that of `/home` is 40 seconds.
-    fn stage(own: u64, untimed: bool) -> Stage {
-        let mut stage = Stage::new(&["/home"]);
-        let plan = super::super::stage::plan("/home/joe", &[]);
+    fn stage(own: u64, untimed: bool) -> TestEngine {
+        let mut stage = TestEngine::new(&["/home"]);
+        let plan = super::super::testing::plan("/home/joe", &[]);
         let plan = Arc::new(Plan { timeout: Some(own), ..Arc::unwrap_or_clone(plan) });
         stage.missing("/home/joe", 99);
         stage.resolved("/home/joe", super::super::Resolution::Found(plan));
@@ -98,7 +98,7 @@ mod tests {
     }
 
     /// The kernel takes the entry for unused after some time, and is refused.
-    fn is_refused(stage: &mut Stage, ms: u64, token: u32) {
+    fn is_refused(stage: &mut TestEngine, ms: u64, token: u32) {
         stage.pass(ms);
         stage.said();
         stage.expire("/home/joe", token);

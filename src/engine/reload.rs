@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Effect, Engine, MountId, Reason, Stage, State, Top, Wanted};
+use super::{Effect, Engine, LeaveStage, MountId, Reason, State, Top, Wanted};
 
 impl Engine {
     /// These top-level mounts are wanted, and no others.
@@ -22,7 +22,7 @@ impl Engine {
         }
         if kept < self.tree.tops().count() {
             let unwanted = |top: &Top| {
-                let tried = State::Leaving(Stage::Stuck);
+                let tried = State::Leaving(LeaveStage::Stuck);
                 top.generation != self.generation
                     && (matches!(top.state(), State::Attaching { .. } | State::Serving) || top.state() == tried)
             };
@@ -73,7 +73,7 @@ impl Engine {
                 self.set_wanted(id, wanted);
                 self.proceed_above_mount(id);
             }
-            State::Leaving(Stage::Detaching { .. }) => self.behind.entry(id).or_default().push(wanted),
+            State::Leaving(LeaveStage::Detaching { .. }) => self.behind.entry(id).or_default().push(wanted),
             State::Leaving(_) => self.serve_again(id, wanted),
             // Only the end abandons, and it takes no configuration any more.
             State::Abandoned => {}
@@ -186,12 +186,12 @@ fn differ(a: &Wanted, b: &Wanted) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{Stage, reason, wanted};
+    use super::super::testing::{TestEngine, reason, wanted};
     use super::super::{Done, Event, Kind};
 
     #[test]
     fn parents_are_attached_before_children() {
-        let mut stage = Stage::new(&[]);
+        let mut stage = TestEngine::new(&[]);
         stage.want(&["/a/b", "/c", "/a", "/a/b/c"]);
         assert_eq!(stage.said(), ["attach /c", "attach /a"]);
         stage.attached("/a", true);
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_mount_serves_before_the_shell_says_that_it_stands() {
-        let mut stage = Stage::new(&[]);
+        let mut stage = TestEngine::new(&[]);
         stage.want(&["/a", "/b"]);
         stage.missing("/a/key", 1);
         stage.missing("/b/key", 2);
@@ -215,14 +215,14 @@ mod tests {
 
     #[test]
     fn without_a_change_nothing_happens() {
-        let mut stage = Stage::new(&["/a", "/b"]);
+        let mut stage = TestEngine::new(&["/a", "/b"]);
         stage.want(&["/b", "/a", "/a"]);
         assert_eq!(stage.said(), [""; 0]);
     }
 
     #[test]
     fn a_change_touches_only_what_it_names() {
-        let mut stage = Stage::new(&["/a", "/b"]);
+        let mut stage = TestEngine::new(&["/a", "/b"]);
         assert!(!stage.engine.is_unsettled());
         let (wanted, unwanted) = (vec![wanted("/c", Kind::Direct)], vec![std::path::Path::new("/a").into()]);
         stage.event(Event::Change { wanted, unwanted });
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn options_change_in_place() {
-        let mut stage = Stage::new(&["/a"]);
+        let mut stage = TestEngine::new(&["/a"]);
         stage.mount("/a/key", Done::default());
         let mut new = wanted("/a", Kind::Indirect);
         new.timeout = 8;
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn options_that_change_while_it_is_attached_come_after() {
-        let mut stage = Stage::new(&[]);
+        let mut stage = TestEngine::new(&[]);
         stage.want(&["/a"]);
         let mut new = wanted("/a", Kind::Indirect);
         new.timeout = 8;
@@ -262,10 +262,11 @@ mod tests {
 
     #[test]
     fn another_kind_waits_until_the_old_one_is_gone() {
-        let mut stage = Stage::new(&["/a"]);
+        let mut stage = TestEngine::new(&["/a"]);
         stage.mount("/a/key", Done::default());
-        let want =
-            |stage: &mut Stage, kind| stage.event(Event::Configure(vec![wanted("/a", kind), wanted("/a/b", kind)]));
+        let want = |stage: &mut TestEngine, kind| {
+            stage.event(Event::Configure(vec![wanted("/a", kind), wanted("/a/b", kind)]))
+        };
         want(&mut stage, Kind::Direct);
         stage.unmounted("/a/key", 1);
         stage.detached("/a", true);
@@ -276,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_leaving_mount_is_kept_if_it_is_wanted_again() {
-        let mut stage = Stage::new(&["/a"]);
+        let mut stage = TestEngine::new(&["/a"]);
         stage.mount("/a/key", Done::default());
         stage.want(&[]);
         stage.want(&["/a"]);
@@ -298,7 +299,7 @@ mod tests {
     #[test]
     fn a_mount_that_takes_long_to_go_can_be_wanted_again() {
         for gone in [false, true] {
-            let mut stage = Stage::new(&["/a"]);
+            let mut stage = TestEngine::new(&["/a"]);
             stage.want(&[]);
             assert_eq!(stage.said(), ["detach /a"]);
             stage.pass(1_000_000);
@@ -317,7 +318,7 @@ mod tests {
 
     #[test]
     fn what_comes_below_a_leaving_mount_waits() {
-        let mut stage = Stage::new(&["/a"]);
+        let mut stage = TestEngine::new(&["/a"]);
         stage.mount("/a/key", Done::default());
         stage.want(&["/a/b"]);
         stage.unmounted("/a/key", 1);
@@ -329,7 +330,7 @@ mod tests {
 
     #[test]
     fn what_comes_above_a_leaving_mount_waits_so_as_not_to_cover_it() {
-        let mut stage = Stage::new(&["/a/b"]);
+        let mut stage = TestEngine::new(&["/a/b"]);
         stage.mount("/a/b/key", Done::default());
         stage.want(&["/a"]);
         assert_eq!(stage.said(), ["unmount /a/b/key"]);

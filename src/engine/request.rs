@@ -285,12 +285,12 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{Stage, offsets, plan, reason};
+    use super::super::testing::{TestEngine, offsets, plan, reason};
     use super::*;
 
     #[test]
     fn a_lookup_is_resolved_mounted_and_answered() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.missing("/home/joe", 1);
         assert_eq!(stage.said(), ["resolve /home/joe"]);
         stage.found("/home/joe");
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn all_tokens_of_a_key_are_answered_by_one_mount() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.missing("/home/joe", 1);
         stage.missing("/home/joe", 2);
         stage.found("/home/joe");
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_fails_at_once_for_a_while() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.missing("/home/joe", 1);
         stage.resolved("/home/joe", Resolution::NotFound);
         stage.missing("/home/joe", 2);
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_map_that_cannot_be_asked_is_asked_again() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.missing("/home/joe", 1);
         stage.resolved("/home/joe", Resolution::Unavailable(reason("timeout")));
         stage.missing("/home/joe", 2);
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_new_map_makes_failures_forgotten() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.missing("/home/joe", 1);
         stage.found("/home/joe");
         stage.performed("/home/joe", Err(reason("no such server")));
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn no_key_of_a_mount_fails_at_once() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         let root = format!("#{}", stage.id("/home").0);
         for (number, place) in [(1, "#77/a"), (2, &root), (3, &format!("{root}/a/b"))] {
             stage.missing(place, number);
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_request_has_a_deadline_and_its_job_goes_on_alone() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.missing("/home/joe", 1);
         stage.found("/home/joe");
         stage.said();
@@ -376,11 +376,11 @@ mod tests {
 
     #[test]
     fn a_lookup_that_waited_before_the_restart_keeps_its_deadline() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         let at = EntryId { mount: stage.id("/home"), key: b"joe"[..].into() };
         let missing = |number, waited| crate::engine::Event::Missing {
             at: at.clone(),
-            token: super::super::stage::token(number),
+            token: super::super::testing::token(number),
             who: Requester::default(),
             waited,
         };
@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_its_reason_for_lookups_and_views() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.missing("/home/joe", 1);
         stage.found("/home/joe");
         stage.performed("/home/joe", Err(reason("no such server")));
@@ -408,7 +408,7 @@ mod tests {
 
     #[test]
     fn a_late_failure_is_remembered_and_a_late_plan_is_not_carried_out() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.missing("/home/joe", 1);
         stage.missing("/home/ann", 2);
         stage.pass(10_000);
@@ -422,7 +422,7 @@ mod tests {
 
     #[test]
     fn what_was_unmounted_by_hand_is_mounted_again() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.mount("/home/joe", offsets(&[(5, "/home/joe/a")]));
         stage.missing("/home/joe", 1);
         stage.checked("/home/joe", false);
@@ -436,7 +436,7 @@ mod tests {
 
     #[test]
     fn a_process_that_cannot_see_the_mount_does_not_ask_for_ever() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.mount("/home/joe", Done::default());
         for number in 101..=103 {
             stage.missing("/home/joe", number);
@@ -450,7 +450,7 @@ mod tests {
 
     #[test]
     fn whoever_unmounts_by_hand_may_ask_again_and_again() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.mount("/home/joe", Done::default());
         for number in 101..=120 {
             stage.missing("/home/joe", number);
@@ -463,7 +463,7 @@ mod tests {
 
     #[test]
     fn an_offset_is_mounted_from_its_plan() {
-        let mut stage = Stage::new(&["/net"]);
+        let mut stage = TestEngine::new(&["/net"]);
         stage.mount("/net/srv", offsets(&[(5, "/net/srv/a")]));
         stage.missing("#5", 1);
         assert_eq!(stage.said(), ["perform /net/srv/a"]);
@@ -473,8 +473,8 @@ mod tests {
 
     #[test]
     fn a_submount_serves_its_own_keys() {
-        let mut stage = Stage::new(&["/home"]);
-        stage.mount("/home/sub", super::super::stage::submount(6, "/home/sub"));
+        let mut stage = TestEngine::new(&["/home"]);
+        stage.mount("/home/sub", super::super::testing::submount(6, "/home/sub"));
         stage.missing("#6/joe", 1);
         stage.found("/home/sub/joe");
         stage.performed("/home/sub/joe", Ok(Done::default()));
@@ -483,7 +483,7 @@ mod tests {
 
     #[test]
     fn what_a_predecessor_mounted_is_taken_over() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         let at = EntryId { mount: stage.id("/home"), key: b"joe"[..].into() };
         let event = |plan| crate::engine::Event::Adopted { at: at.clone(), plan, done: offsets(&[(5, "/home/joe/a")]) };
         stage.event(event(Some(plan("/home/joe", &[]))));
@@ -495,7 +495,7 @@ mod tests {
 
     #[test]
     fn results_of_unknown_jobs_are_ignored() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.missing("/home/joe", 1);
         stage.said();
         for job in [0, 7, u64::MAX].map(JobId) {

@@ -47,13 +47,13 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::Done;
-    use super::super::stage::Stage;
+    use super::super::testing::TestEngine;
     use crate::plan::Plan;
 
     #[test]
     fn a_required_entry_stays_as_long_as_what_requires_it() {
-        let mut stage = Stage::new(&["/home", "/keys"]);
-        let plan = super::super::stage::plan("/home/joe", &[]);
+        let mut stage = TestEngine::new(&["/home", "/keys"]);
+        let plan = super::super::testing::plan("/home/joe", &[]);
         let plan = Arc::new(Plan { requires: vec!["/keys/a/file".into()], ..Arc::unwrap_or_clone(plan) });
         stage.missing("/home/joe", 99);
         stage.resolved("/home/joe", super::super::Resolution::Found(plan));

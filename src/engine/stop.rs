@@ -1,6 +1,6 @@
 //! The end of the daemon.
 
-use super::{Alarm, Effect, Engine, EntryId, Errno, Shutdown, Stage, State, Tick, Top};
+use super::{Alarm, Effect, Engine, EntryId, Errno, LeaveStage, Shutdown, State, Tick, Top};
 
 /// The daemon is ending.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Engine {
         for id in self.tree.top_ids() {
             match self.tree.top(id).map(Top::state) {
                 Some(State::Attaching { .. }) if how != Shutdown::Detach => self.abandon(id),
-                Some(State::Leaving(Stage::Emptying)) => self.consider_all(id),
+                Some(State::Leaving(LeaveStage::Emptying)) => self.consider_all(id),
                 _ => {}
             }
         }
@@ -108,17 +108,17 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{Stage, offsets};
+    use super::super::testing::{TestEngine, offsets};
     use super::super::{Done, Event, Shutdown};
 
-    fn stop(stage: &mut Stage, how: Shutdown) {
+    fn stop(stage: &mut TestEngine, how: Shutdown) {
         stage.said();
         stage.event(Event::Stop(how));
     }
 
     #[test]
     fn a_daemon_without_mounts_ends_at_once() {
-        let mut stage = Stage::new(&[]);
+        let mut stage = TestEngine::new(&[]);
         stop(&mut stage, Shutdown::Clean);
         assert_eq!(stage.said(), ["exit"]);
         assert_eq!(stage.engine.deadline(), None);
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_clean_end_unmounts_all_at_once_and_leaves_what_is_in_use() {
-        let mut stage = Stage::new(&["/home", "/net"]);
+        let mut stage = TestEngine::new(&["/home", "/net"]);
         stage.mount("/home/joe", Done::default());
         stage.mount("/home/ann", Done::default());
         stop(&mut stage, Shutdown::Clean);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn tokens_are_answered_even_after_the_end() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stop(&mut stage, Shutdown::Detach);
         stage.missing("/home/new", 3);
         stage.expire("/home/joe", 4);
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn half_a_tree_is_put_together_at_the_end_too() {
-        let mut stage = Stage::new(&["/net"]);
+        let mut stage = TestEngine::new(&["/net"]);
         stage.mount("/net/srv", offsets(&[(5, "/net/srv/a")]));
         stop(&mut stage, Shutdown::Clean);
         stage.unmounted("/net/srv", 1);
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn requests_have_a_while_to_end() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.missing("/home/joe", 1);
         stage.missing("/home/ann", 2);
         stage.found("/home/joe");
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_look_for_what_is_unused_that_hangs_does_not_hold_up_the_end() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.mount("/home/joe", Done::default());
         stage.pass(10_000);
         stop(&mut stage, Shutdown::Clean);
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_forced_end_is_lazy() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.mount("/home/joe", Done::default());
         stage.missing("/home/ann", 1);
         stop(&mut stage, Shutdown::Forced);
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_harder_word_counts() {
-        let mut stage = Stage::new(&["/home", "/net"]);
+        let mut stage = TestEngine::new(&["/home", "/net"]);
         stage.mount("/home/joe", Done::default());
         stage.mount("/home/ann", Done::default());
         stop(&mut stage, Shutdown::Clean);
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn to_detach_waits_for_what_runs_and_touches_nothing() {
-        let mut stage = Stage::new(&["/home", "/net"]);
+        let mut stage = TestEngine::new(&["/home", "/net"]);
         stage.mount("/home/joe", Done::default());
         stage.missing("/home/ann", 1);
         stage.missing("/home/bob", 2);
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_mount_that_is_being_attached_goes_when_it_stands() {
-        let mut stage = Stage::new(&[]);
+        let mut stage = TestEngine::new(&[]);
         stage.want(&["/a", "/b"]);
         stop(&mut stage, Shutdown::Clean);
         stage.attached("/a", true);

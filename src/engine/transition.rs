@@ -57,16 +57,16 @@ impl Trace {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{Stage, reason};
+    use super::super::testing::{TestEngine, reason};
     use super::super::{Done, Resolution};
 
-    fn transitions(stage: &mut Stage) -> Vec<String> {
+    fn transitions(stage: &mut TestEngine) -> Vec<String> {
         stage.engine.take_transitions().iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn transitions_are_noted_while_they_are_wanted() {
-        let mut stage = Stage::new(&["/home"]);
+        let mut stage = TestEngine::new(&["/home"]);
         stage.mount("/home/ann", Done::default());
         assert_eq!(transitions(&mut stage), [""; 0]);
         stage.engine.trace(true);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::plan::Plan;
 
 use super::negative::Failed;
-use super::{Engine, EntryId, Failure, Key, Kind, Mount, MountId, Reason, Stage, State, Tick, Top, Wanted};
+use super::{Engine, EntryId, Failure, Key, Kind, LeaveStage, Mount, MountId, Reason, State, Tick, Top, Wanted};
 
 /// The state of an autofs mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -143,7 +143,7 @@ impl<'a> MountView<'a> {
     pub fn state(&self) -> MountState {
         match self.engine.tree.top(self.mount.top).map(Top::state) {
             Some(State::Attaching { .. }) => MountState::Attaching,
-            Some(State::Leaving(Stage::Stuck)) => MountState::Pending,
+            Some(State::Leaving(LeaveStage::Stuck)) => MountState::Pending,
             Some(State::Leaving(_) | State::Abandoned) => MountState::Leaving,
             Some(State::Serving) | None => MountState::Serving,
         }

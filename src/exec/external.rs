@@ -312,7 +312,7 @@ async fn run(command: &Command, site: &Arc<Place>, mounter: &Mounter) -> Result<
         program = program.arg(OsStr::from_bytes(argument));
     }
     let (path, label) = (site.path(), Arc::clone(&site.label));
-    let call = Call { program, server: None, path, label, patience: settings.mount_deadline };
+    let call = Call { program, server: None, path, label, time_limit: settings.mount_deadline };
     mounter.runner().announce(&call, "program");
     let run = mounter.runner().run(call).await?;
     match run.exit {

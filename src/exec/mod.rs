@@ -13,7 +13,7 @@ mod place;
 mod program_run;
 mod real_paths;
 mod settings;
-mod stage;
+mod staging;
 mod trigger;
 mod unmounter;
 mod way;

@@ -14,7 +14,7 @@ use super::lanes::{Lane, Lanes};
 use super::place::{Opened, Stands};
 use super::program_run::{Call, Runner};
 use super::settings::{Method, Settings};
-use super::stage::Stage;
+use super::staging::StagingMount;
 use super::way::{self, Way};
 use super::{Failure, Place, credentials, dirs};
 use crate::fault;
@@ -53,7 +53,7 @@ enum Attempt {
     /// Up to an automount on the way to the source, which has to be triggered first.
     Trigger,
     /// Up to a program. With a stage, the program mounts there.
-    Run(Box<Program>, Option<Stage>),
+    Run(Box<Program>, Option<StagingMount>),
 }
 
 /// First argument of our own program that makes it do [`walk`] and nothing else.
@@ -162,7 +162,7 @@ impl Mounter {
     async fn run(
         &self,
         program: Program,
-        stage: Option<Arc<Stage>>,
+        stage: Option<Arc<StagingMount>>,
         mount: &FsMount,
         opened: &Arc<Opened>,
     ) -> Result<(), Failure> {
@@ -192,7 +192,7 @@ impl Mounter {
     /// Returns whether the program has mounted something, which is moved from the stage to its place.
     async fn take_mount(
         &self,
-        stage: &Option<Arc<Stage>>,
+        stage: &Option<Arc<StagingMount>>,
         mount: &FsMount,
         opened: &Arc<Opened>,
     ) -> Result<bool, Failure> {
@@ -245,7 +245,7 @@ impl Mounter {
             server: way::server(&mount.source).map(<[u8]>::to_vec),
             path: opened.path.clone(),
             label: Arc::clone(&opened.place.label),
-            patience: self.settings().mount_deadline,
+            time_limit: self.settings().mount_deadline,
         };
         self.runner.announce(&call, way::module(&mount.fstype));
         self.runner.run(call).await
@@ -333,8 +333,8 @@ fn attempt(mount: &FsMount, opened: &Opened, settings: &Settings, triggered: boo
     let staged = |call: &dyn Fn(&Path, bool) -> Program| {
         let failed = |source| Failure::Place { path: opened.path.clone(), source };
         let in_place = !settings.is_staged(&opened.path) && opened.is_guarded();
-        let stage = if in_place { None } else { Some(Stage::new().map_err(failed)?) };
-        let program = call(stage.as_ref().map_or(&opened.path, Stage::path), stage.is_some());
+        let stage = if in_place { None } else { Some(StagingMount::new().map_err(failed)?) };
+        let program = call(stage.as_ref().map_or(&opened.path, StagingMount::path), stage.is_some());
         Ok(Attempt::Run(Box::new(program), stage))
     };
     let command = || match (&source, is_bind && settings.strict_sources) {

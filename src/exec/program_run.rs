@@ -33,7 +33,7 @@ pub(super) struct Call {
     /// Target of log lines.
     pub(super) label: Arc<str>,
     /// How long it may wait until it may run.
-    pub(super) patience: Duration,
+    pub(super) time_limit: Duration,
 }
 
 impl Runner {
@@ -43,12 +43,12 @@ impl Runner {
     /// # Errors
     /// [`Failure::Start`]; [`Failure::Late`]: too many others run.
     pub(super) async fn run(&self, call: Call) -> Result<Run, Failure> {
-        let Call { program, server, path, label, patience } = call;
+        let Call { program, server, path, label, time_limit } = call;
         let argv = program.words();
         let name = PathBuf::from(argv.first().cloned().unwrap_or_default());
         let late = |_| Failure::Late { path: path.clone(), late: Late::Deadline };
         let permit = self.lanes.program(server.as_deref());
-        let _permit = timeout(patience, permit).await.map_err(late)?;
+        let _permit = timeout(time_limit, permit).await.map_err(late)?;
         let program = program.pass(&self.settings.environment);
         let begun = Instant::now();
         let ended = program.run().await.map_err(|source| Failure::Start { program: name, source })?;

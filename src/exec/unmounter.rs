@@ -132,7 +132,7 @@ impl Unmounter {
             server: None,
             path: place.path(),
             label: Arc::clone(&place.label),
-            patience: settings.umount_deadline,
+            time_limit: settings.umount_deadline,
         };
         let runner = self.runner.clone();
         // A task of its own: the program is ended at its deadline even when nothing waits for it any more.

@@ -50,7 +50,7 @@ const CHANCES: u32 = 3;
 const ROOM: usize = 32;
 
 /// How long the killed processes that a dead worker has left may take to end.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Maximum number of messages read in one turn, so that a worker that sends without end can still be killed.
 const TALK: usize = 1024;
@@ -271,7 +271,7 @@ impl Keeper {
         };
         match self.watchdog.look(seen) {
             Verdict::Idle => {}
-            Verdict::Busy => self.pulse.look_again(watchdog::PAUSE),
+            Verdict::Busy => self.pulse.look_again(watchdog::CHECK_INTERVAL),
             Verdict::Hung => {
                 error!("the worker hangs (state {}); it is killed", char::from(state.letter));
                 self.give_up(if seen.stopped { WhyGivenUp::Stopped } else { WhyGivenUp::Hung });
@@ -488,7 +488,7 @@ impl Keeper {
         self.given_up = None;
         // Otherwise the next worker would do a second time what these processes are doing. FUSE servers have left the group
         // by now.
-        children::kill_own_group(PATIENCE);
+        children::kill_own_group(EXIT_TIMEOUT);
         // A worker that was killed from outside did nothing wrong. With a pause, a killer with a rhythm of its own would meet
         // each worker at its birth, and none would ever serve.
         if self.served || spared {

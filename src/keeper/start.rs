@@ -12,7 +12,7 @@ use sd_notify::NotifyState;
 
 use super::flag::{Flag, Taken};
 use super::handover::{Files, Handover, HandoverError};
-use super::run::{Keeper, PATIENCE, TABLE, Waiting};
+use super::run::{EXIT_TIMEOUT, Keeper, TABLE, Waiting};
 use crate::link::{Doing, Inheritance, START_FAILED, ServiceState, history, journal};
 use crate::logging::{self, Logger};
 use crate::options::Options;
@@ -279,7 +279,7 @@ fn continue_after_upgrade(options: Options, handover: Handover, worker: Worker) 
 /// Starts without the state of the previous program, which cannot be read: kills its worker, and takes its mounts over as after a
 /// crash. Stays in this process, because others know its pid.
 fn begin_anew(options: Options, worker: Worker) -> u8 {
-    children::kill_own_group(PATIENCE);
+    children::kill_own_group(EXIT_TIMEOUT);
     // As long as the read end of a pipe is open in this process, its mounts look served.
     if let Err(e) = fds::close_inherited() {
         say!("{}: cannot close what was handed over: {e}", Escaped(&options.program));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::link::Predecessor;
 
 /// Between two looks at a worker that is in the same turn of its loop as before.
-pub(super) const PAUSE: Duration = Duration::from_secs(5);
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Looks at the same turn after which the worker counts as hung. After a freeze (a checkpoint, a suspended machine) keeper
 /// and worker go on together, and that takes one look at most.
@@ -34,7 +34,7 @@ pub(super) struct Seen {
 pub(super) enum Verdict {
     /// Do nothing, and look again when its next turn begins.
     Idle,
-    /// Look again after [`PAUSE`].
+    /// Look again after [`CHECK_INTERVAL`].
     Busy,
     /// Kill it.
     Hung,
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_turn_that_spins_hangs_and_one_that_gets_no_cpu_does_not() {
-        let spins = |look| Seen { runs: true, cpu: PAUSE * look, ..WAITS };
+        let spins = |look| Seen { runs: true, cpu: CHECK_INTERVAL * look, ..WAITS };
         assert_eq!(hangs_after(spins), Some(LOOKS));
         assert_eq!(hangs_after(|_| Seen { runs: true, ..WAITS }), None);
         let slowly = |look| Seen { runs: true, cpu: Duration::from_millis(100) * look, ..WAITS };

@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn the_first_turn_after_a_look_sets_the_timer() {
         let pulse = Pulse::new().unwrap();
-        let rings = |patience| fds::poll([pulse.as_fd()], Some(patience)).unwrap()[0];
+        let rings = |time_limit| fds::poll([pulse.as_fd()], Some(time_limit)).unwrap()[0];
         assert!(!rings(Duration::ZERO));
         pulse.begin_turn();
         pulse.end_turn();

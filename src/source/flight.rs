@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// Work that has run for so long does not keep further work from being begun: what it waits for may be gone, while a
 /// new attempt would succeed.
-const OVERDUE: Duration = Duration::from_secs(30);
+const HANGS_AFTER: Duration = Duration::from_secs(30);
 
 /// Pieces of work at a time, overdue ones included.
 const WIDTH: usize = 3;
@@ -54,7 +54,7 @@ impl Flight {
                     return;
                 }
                 let now = Instant::now();
-                let overdue = |running: &Running| now.duration_since(running.since) >= OVERDUE;
+                let overdue = |running: &Running| now.duration_since(running.since) >= HANGS_AFTER;
                 match state.running.last() {
                     Some(last) if !overdue(last) || state.running.len() >= WIDTH => last.done.clone(),
                     _ => {
@@ -145,12 +145,12 @@ mod tests {
         assert!(hang().await.is_err());
         let quick = || tokio::time::timeout(Duration::from_secs(1), flight.join(|_| async {}));
         assert!(quick().await.is_err());
-        tokio::time::sleep(OVERDUE).await;
+        tokio::time::sleep(HANGS_AFTER).await;
         assert!(quick().await.is_ok());
         assert!(hang().await.is_err());
-        tokio::time::sleep(OVERDUE).await;
+        tokio::time::sleep(HANGS_AFTER).await;
         assert!(hang().await.is_err());
-        tokio::time::sleep(OVERDUE).await;
+        tokio::time::sleep(HANGS_AFTER).await;
         assert!(quick().await.is_err(), "three hang, and that is enough");
     }
 }

@@ -13,11 +13,11 @@ use crate::map::{Body, Entry, Location, OptionList, Part, Provider, RawEntry};
 use crate::text::{Escaped, Position};
 
 /// How long a server may take to say what it exports.
-const PATIENCE: Duration = Duration::from_millis(4500);
+const EXPORTS_TIMEOUT: Duration = Duration::from_millis(4500);
 
 /// Asks a server what it exports. Returns a multi-mount of it.
 pub(crate) async fn exported(servers: &Servers, host: &[u8], deadline: Instant) -> Answer {
-    let deadline = deadline.min(Instant::now() + PATIENCE);
+    let deadline = deadline.min(Instant::now() + EXPORTS_TIMEOUT);
     match servers.exports(host, deadline).await {
         None => {
             info!("{} is no host that the name service knows", Escaped(host));

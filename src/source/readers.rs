@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::blocking;
 
 /// After this time, work counts as hanging and gives its place to others.
-const PATIENCE: Duration = Duration::from_millis(100);
+const HANGS_AFTER: Duration = Duration::from_millis(100);
 
 /// Work that takes long, at most. Beyond that, sources cannot be asked.
 const HANGING_MAX: usize = 512;
@@ -50,7 +50,7 @@ impl Readers {
             let _hanging = hanging;
             work()
         }));
-        match tokio::time::timeout(PATIENCE, &mut done).await {
+        match tokio::time::timeout(HANGS_AFTER, &mut done).await {
             Ok(done) => Ok(done),
             Err(_) => {
                 drop(place);

@@ -271,9 +271,9 @@ pub fn group_exists(pgrp: i32) -> bool {
 }
 
 /// Kills and reaps the children of this process that are in its process group, then what they leave to us of their own
-/// children, until there are none: what a dead worker of ours has left under way. Gives up after `patience`, as a
+/// children, until there are none: what a dead worker of ours has left under way. Gives up after `time_limit`, as a
 /// process that waits for a dead server cannot be killed.
-pub fn kill_own_group(patience: Duration) {
+pub fn kill_own_group(time_limit: Duration) {
     let begun = Instant::now();
     let list = format!("/proc/self/task/{0}/children", pid());
     loop {
@@ -281,7 +281,7 @@ pub fn kill_own_group(patience: Duration) {
         let ours = |child: &i32| getpgid(Some(Pid::from_raw(*child))).is_ok_and(|group| group == getpgrp());
         let found: Vec<i32> =
             children.split_ascii_whitespace().filter_map(|child| child.parse().ok()).filter(ours).collect();
-        if found.is_empty() || begun.elapsed() > patience {
+        if found.is_empty() || begun.elapsed() > time_limit {
             return;
         }
         for child in found {

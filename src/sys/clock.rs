@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_timer_is_readable_when_its_time_is_over_and_not_before() {
         let timer = Timer::new().unwrap();
-        let readable = |timer: &Timer, patience| fds::poll([timer.as_fd()], Some(patience)).unwrap()[0];
+        let readable = |timer: &Timer, time_limit| fds::poll([timer.as_fd()], Some(time_limit)).unwrap()[0];
         assert!(!readable(&timer, Duration::ZERO));
         timer.set(Duration::from_millis(5)).unwrap();
         assert!(readable(&timer, Duration::from_secs(10)));

@@ -30,7 +30,7 @@ const OUTPUT_LIMIT: usize = 64 << 10;
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// For how long a program is waited for that is being written.
-const WRITTEN: Duration = Duration::from_millis(500);
+const WRITTEN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A program, ready to run.
 #[derive(Debug)]
@@ -168,7 +168,7 @@ impl Program {
 /// Starts a program. One whose file is open for writing cannot be started, so it is tried for some time: whoever copies a new
 /// version over the old one is soon done.
 fn spawn(command: &mut tokio::process::Command) -> io::Result<Child> {
-    let end = std::time::Instant::now() + WRITTEN;
+    let end = std::time::Instant::now() + WRITTEN_TIMEOUT;
     loop {
         match command.spawn() {
             Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy && std::time::Instant::now() < end => {

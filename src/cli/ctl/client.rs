@@ -72,11 +72,11 @@ pub(super) fn plain(error: &io::Error) -> String {
     text.split(" (os error ").next().unwrap_or_default().to_owned()
 }
 
-/// Makes a call to the daemon that listens at `socket`, and waits at most `patience` in all for the reply.
+/// Makes a call to the daemon that listens at `socket`, and waits at most `time_limit` in all for the reply.
 ///
 /// # Errors
 /// Returns an error if there is no valid reply, or if the daemon has refused the call.
-pub fn ask(socket: &Path, call: Call, patience: Duration) -> Result<Answer, ClientError> {
+pub fn ask(socket: &Path, call: Call, time_limit: Duration) -> Result<Answer, ClientError> {
     // In a thread, because connect(2) blocks without limit while the queue of the socket is full.
     let (send, receive) = mpsc::channel();
     let path = socket.to_owned();
@@ -84,9 +84,9 @@ pub fn ask(socket: &Path, call: Call, patience: Duration) -> Result<Answer, Clie
         // Fails if the deadline has passed.
         let _ = send.send(converse(&path, &call));
     })?;
-    match receive.recv_timeout(patience) {
+    match receive.recv_timeout(time_limit) {
         Ok(answer) => answer,
-        Err(RecvTimeoutError::Timeout) => Err(ClientError::TimedOut(patience)),
+        Err(RecvTimeoutError::Timeout) => Err(ClientError::TimedOut(time_limit)),
         Err(RecvTimeoutError::Disconnected) => Err(io::Error::from(ErrorKind::BrokenPipe).into()),
     }
 }
@@ -94,9 +94,9 @@ pub fn ask(socket: &Path, call: Call, patience: Duration) -> Result<Answer, Clie
 /// Pings the daemon until it replies, even if no process listens at first.
 ///
 /// # Errors
-/// Returns the last error if there is no reply within `patience`.
-pub fn wait_for_answer(socket: &Path, patience: Duration) -> Result<(), ClientError> {
-    let end = Instant::now() + patience;
+/// Returns the last error if there is no reply within `time_limit`.
+pub fn wait_for_answer(socket: &Path, time_limit: Duration) -> Result<(), ClientError> {
+    let end = Instant::now() + time_limit;
     loop {
         match ask(socket, Call::Ping, end.saturating_duration_since(Instant::now())) {
             Ok(_) => return Ok(()),

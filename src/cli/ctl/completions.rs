@@ -16,7 +16,7 @@ use crate::control::{Answer, Call};
 use crate::sys::mountinfo;
 
 /// How long to wait for the daemon: nobody wants to wait for a completion.
-const PATIENCE: Duration = Duration::from_millis(150);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(150);
 
 /// The source of autofs mounts that systemd makes.
 const SYSTEMD: &[u8] = b"systemd-1";
@@ -65,7 +65,7 @@ enum Names {
 fn names(kind: Names, socket: &Path) -> Vec<String> {
     match kind {
         Names::Paths => mountinfo::read().map(|table| paths(&table)).unwrap_or_default(),
-        Names::Blocked => match client::ask(socket, Call::Status, PATIENCE) {
+        Names::Blocked => match client::ask(socket, Call::Status, ANSWER_TIMEOUT) {
             Ok(Answer::Status(status)) => status.blocks.iter().map(|block| block.path.to_string()).collect(),
             _ => Vec::new(),
         },

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::client::{self, ClientError};
 use super::exit::Exit;
-use super::{Session, left};
+use super::{Session, leftovers};
 use crate::control::{Answer, Call, MountKind, Status};
 use crate::sys::mountinfo::{self, Entry};
 use crate::sys::{fstypes, path, procfs};
@@ -69,7 +69,7 @@ pub(super) fn doctor(session: &Session, pid: Option<i32>) -> Result<Exit, Client
             process(&mut found, status, pid);
         }
     }
-    for line in left::told().lines().filter(|_| status.is_none()) {
+    for line in leftovers::told().lines().filter(|_| status.is_none()) {
         found.warn(line, "start the daemon: it takes them over");
     }
     session.show(&found, || text(&found))?;

@@ -9,7 +9,7 @@ pub mod exit;
 mod explain;
 mod health;
 mod history;
-mod left;
+mod leftovers;
 mod maps;
 mod metrics;
 mod migrate;
@@ -258,7 +258,7 @@ enum LevelName {
 const MOUNTED: Duration = Duration::from_secs(60);
 
 /// How long to wait for the daemon without --timeout.
-const PATIENCE: Duration = Duration::from_secs(15);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum ModeName {
@@ -377,7 +377,7 @@ impl Session {
             Verb::Reload { dry_run, no_wait } => reload::reload(self, Reload { dry_run, no_wait }),
             Verb::Upgrade => {
                 self.ask(Call::Upgrade)?;
-                client::wait_for_answer(&self.socket, self.timeout.unwrap_or(PATIENCE))?;
+                client::wait_for_answer(&self.socket, self.timeout.unwrap_or(DEFAULT_TIMEOUT))?;
                 self.done("the program is replaced")
             }
             Verb::Detach => self.order(Call::Detach, "the daemon ends, and its mounts stay"),
@@ -434,15 +434,15 @@ impl Session {
     }
 
     fn ask(&self, call: Call) -> Result<Answer, ClientError> {
-        let patience = match &call {
+        let time_limit = match &call {
             // The daemon limits this time itself.
-            Call::Quiesce(wish) => Duration::from_secs(wish.timeout) + PATIENCE,
+            Call::Quiesce(wish) => Duration::from_secs(wish.timeout) + DEFAULT_TIMEOUT,
             // They wait for mounts.
-            Call::Reload(_) | Call::Expire(_) | Call::Block(_) => self.timeout.unwrap_or(PATIENCE * 4),
-            _ => self.timeout.unwrap_or(PATIENCE),
+            Call::Reload(_) | Call::Expire(_) | Call::Block(_) => self.timeout.unwrap_or(DEFAULT_TIMEOUT * 4),
+            _ => self.timeout.unwrap_or(DEFAULT_TIMEOUT),
         };
         let _line = progress::Progress::of(&call, &self.socket);
-        client::ask(&self.socket, call, patience)
+        client::ask(&self.socket, call, time_limit)
     }
 
     /// Makes a call whose answer has no values, and says what is done.

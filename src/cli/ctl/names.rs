@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::sys::user;
 
 /// How long the service may take for a name.
-const PATIENCE: Duration = Duration::from_millis(200);
+const NAME_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Whether it has taken longer. Then it is not asked again.
 static IS_LATE: AtomicBool = AtomicBool::new(false);
@@ -17,12 +17,12 @@ static IS_LATE: AtomicBool = AtomicBool::new(false);
 /// Returns the name of a user, or `None` if there is none or it cannot be found out in time.
 pub(super) fn user(uid: u32) -> Option<OsString> {
     let ask = move || user::user(uid).ok().flatten().map(|user| user.name);
-    within(PATIENCE, &IS_LATE, ask)
+    within(NAME_TIMEOUT, &IS_LATE, ask)
 }
 
 /// Returns the result of a question if it is there in time, and nothing if an earlier question was not answered in time.
 fn within<T: Send + 'static>(
-    patience: Duration,
+    time_limit: Duration,
     is_late: &AtomicBool,
     ask: impl FnOnce() -> Option<T> + Send + 'static,
 ) -> Option<T> {
@@ -32,7 +32,7 @@ fn within<T: Send + 'static>(
     let (send, receive) = mpsc::channel();
     // The thread ends with the process.
     thread::Builder::new().spawn(move || send.send(ask())).ok()?;
-    let answer = receive.recv_timeout(patience);
+    let answer = receive.recv_timeout(time_limit);
     is_late.fetch_or(answer.is_err(), Ordering::Relaxed);
     answer.ok().flatten()
 }

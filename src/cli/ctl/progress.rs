@@ -14,7 +14,7 @@ use crate::control::{Activity, Answer, Call};
 const TURN: Duration = Duration::from_millis(500);
 
 /// How long the daemon may take to say what it does.
-const PATIENCE: Duration = Duration::from_millis(400);
+const ACTIVITY_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// A line that is written until this is dropped, and removed then.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Progress {
             let begun = Instant::now();
             let mut width = 0;
             while ended.recv_timeout(TURN) == Err(RecvTimeoutError::Timeout) {
-                let activity = match client::ask(&socket, Call::Activity, PATIENCE) {
+                let activity = match client::ask(&socket, Call::Activity, ACTIVITY_TIMEOUT) {
                     Ok(Answer::Activity(activity)) => Some(activity),
                     _ => None,
                 };

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::client::{self, ClientError};
 use super::exit::Exit;
 use super::table::{Align, Table};
-use super::{PATIENCE, Session};
+use super::{DEFAULT_TIMEOUT, Session};
 use crate::control::{Answer, Call, Change, Extent, Place, Reload, Reloaded};
 use crate::text::Escaped;
 
@@ -14,7 +14,7 @@ use crate::text::Escaped;
 pub(super) fn reload(session: &Session, how: Reload) -> Result<Exit, ClientError> {
     let Answer::Reloaded(reloaded) = session.ask(Call::Reload(how))? else { return Err(ClientError::unexpected()) };
     if reloaded.extent == Extent::Upgraded {
-        client::wait_for_answer(&session.socket, session.timeout.unwrap_or(PATIENCE))?;
+        client::wait_for_answer(&session.socket, session.timeout.unwrap_or(DEFAULT_TIMEOUT))?;
     }
     session.show(&reloaded, || told(&reloaded))?;
     Ok(match reloaded.extent {

@@ -7,7 +7,7 @@ use super::client::ClientError;
 use super::exit::Exit;
 use super::steer::clock_time;
 use super::table::{Align, Table, duration};
-use super::{Session, left, mounts, output, path};
+use super::{Session, leftovers, mounts, output, path};
 use crate::control::{
     Answer, Blocked, Bytes, Call, ControlError, Expired, Level, Mode, MountKind, MountPoint, Place, Problem, SILENT,
     Status,
@@ -21,7 +21,7 @@ pub(super) fn all(session: &Session) -> Result<Exit, ClientError> {
     let status = match ask(session) {
         Err(error @ ClientError::NotRunning(_)) => {
             // Errors are ignored: stderr may be closed.
-            let _ = io::stderr().write_all(output::fitted(left::told(), session.width).as_bytes());
+            let _ = io::stderr().write_all(output::fitted(leftovers::told(), session.width).as_bytes());
             return Err(error);
         }
         status => status?,

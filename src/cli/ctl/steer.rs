@@ -218,9 +218,9 @@ fn is_silent(session: &Session, path: &Bytes) -> bool {
     }
 }
 
-/// Accesses a path, which mounts it, and waits for the end of that at most `patience`. The exit status is 1 if the access
+/// Accesses a path, which mounts it, and waits for the end of that at most `time_limit`. The exit status is 1 if the access
 /// fails.
-pub(super) fn wait(session: &Session, at: &Path, patience: Duration) -> Result<Exit, ClientError> {
+pub(super) fn wait(session: &Session, at: &Path, time_limit: Duration) -> Result<Exit, ClientError> {
     let path = absolute(at)?;
     let (send, receive) = mpsc::channel();
     let begun = Instant::now();
@@ -238,11 +238,11 @@ pub(super) fn wait(session: &Session, at: &Path, patience: Duration) -> Result<E
         let _ = send.send(accessed);
     })?;
     let accessed: io::Result<()> = loop {
-        let left = patience.saturating_sub(begun.elapsed());
+        let left = time_limit.saturating_sub(begun.elapsed());
         match receive.recv_timeout(left.min(LOOK_AGAIN)) {
             Ok(accessed) => break accessed,
             Err(RecvTimeoutError::Timeout) if left <= LOOK_AGAIN => {
-                return Err(ClientError::NotMounted(at.to_owned(), patience));
+                return Err(ClientError::NotMounted(at.to_owned(), time_limit));
             }
             Err(RecvTimeoutError::Timeout) if is_silent(session, &path) => {
                 return Err(ClientError::Silent(at.to_owned()));

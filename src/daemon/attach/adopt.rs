@@ -16,8 +16,8 @@ use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, timeout};
 
 use super::attacher::{AttachError, Attached, Attacher, Job};
-use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
-use super::{Attach, RETRY, read_table};
+use super::opener::{OPEN_TIMEOUT, Opener, SHORT_OPEN_TIMEOUT};
+use super::{Attach, RETRY_DELAY, read_table};
 use crate::blocking;
 use crate::daemon::jobs::{Means, alternatives, offsets, own_timeout, resolve, submount};
 use crate::daemon::mailbox::Report;
@@ -78,7 +78,7 @@ pub(crate) async fn inherited(means: &Means) {
 }
 
 /// Maximum time for which the adoption of one mount delays what comes after it. Its map may hang.
-const PATIENCE_TOGETHER: Duration = Duration::from_secs(1);
+const OPEN_ALL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Adopts several mounts at the same time. Returns when all are adopted, or after some time: the rest goes on by itself, and
 /// the packets of those mounts wait for it.
@@ -92,7 +92,7 @@ pub(crate) async fn adopt_together(with: &Attach, found: Vec<MountId>, table: &A
         });
     }
     let all = async { while tasks.join_next().await.is_some() {} };
-    if timeout(PATIENCE_TOGETHER, all).await.is_err() {
+    if timeout(OPEN_ALL_TIMEOUT, all).await.is_err() {
         tasks.detach_all();
     }
 }
@@ -163,7 +163,7 @@ async fn retry_until_adopted(with: Attach, entry: Entry, name: OsString) {
         if adopted {
             return;
         }
-        with.life.pause(RETRY).await;
+        with.life.pause(RETRY_DELAY).await;
     }
 }
 
@@ -328,9 +328,9 @@ async fn take_nested(
         let write_ends = mounts.write_end(pipe).ok().map(|end| (pipe, end)).into_iter().collect();
         let id = mounts.new_id();
         let (table, opener) = (Arc::clone(table), Opener::new(Arc::clone(&tools.blocked)));
-        let patience = if entry.again { PATIENCE } else { LITTLE_PATIENCE };
+        let time_limit = if entry.again { OPEN_TIMEOUT } else { SHORT_OPEN_TIMEOUT };
         let path = found.target.as_path().into();
-        let job = Job { id, path, kind, source: Vec::new(), options, mode: None, pipe, patience };
+        let job = Job { id, path, kind, source: Vec::new(), options, mode: None, pipe, time_limit };
         (
             Attacher {
                 control: Arc::clone(&tools.control),

@@ -21,7 +21,7 @@ use crate::sys::{autofs, path};
 use crate::text::Escaped;
 
 /// How long attaching waits for the ids of users and groups. Later the mount is served without, until they are known.
-const PATIENCE: Duration = Duration::from_secs(1);
+const IDS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The permissions of a root without `mode`.
 const MODE: u32 = 0o755;
@@ -50,7 +50,7 @@ pub(crate) async fn apply(means: &Means, mounts: impl IntoIterator<Item = MountI
             let _ = one.await;
         }
     };
-    let _ = timeout(PATIENCE, all).await;
+    let _ = timeout(IDS_TIMEOUT, all).await;
 }
 
 /// Sets what the line of a mount says of its root. With `reset`, what it does not say becomes what a new mount has.

@@ -42,7 +42,7 @@ pub(crate) struct Job {
     /// The number of its pipe.
     pub(crate) pipe: u32,
     /// How long opening an existing mount may take.
-    pub(crate) patience: Duration,
+    pub(crate) time_limit: Duration,
 }
 
 /// An attached autofs mount.
@@ -167,7 +167,7 @@ impl Attacher {
 
     fn open(&mut self, job: &Job, dev: u32) -> io::Result<OwnedFd> {
         if self.table.may_block(&job.path, &self.own) {
-            self.opener.open(&job.path, dev, job.patience)
+            self.opener.open(&job.path, dev, job.time_limit)
         } else {
             self.control.open_mount(&job.path, dev)
         }
@@ -179,9 +179,9 @@ impl Attacher {
             return Ok(());
         }
         let Some(on) = self.table.server_above(&job.path).map(|line| line.target.clone()) else {
-            return self.opener.walk(&job.path, job.patience).map_err(AttachError::io(&job.path, "find the way"));
+            return self.opener.walk(&job.path, job.time_limit).map_err(AttachError::io(&job.path, "find the way"));
         };
-        if self.silent.contains(&on) || self.opener.walk(&job.path, job.patience).is_err() {
+        if self.silent.contains(&on) || self.opener.walk(&job.path, job.time_limit).is_err() {
             self.silent.insert(on.clone());
             return Err(AttachError::Silent { path: job.path.clone(), on });
         }

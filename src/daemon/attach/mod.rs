@@ -21,7 +21,7 @@ use crate::daemon::mailbox::Mailbox;
 use crate::daemon::mounts::table::MountTable;
 
 /// Pause between attempts to take over a mount that has an unanswered request of its dead owner.
-const RETRY: Duration = Duration::from_secs(2);
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// Tools for attaching mounts.
 #[derive(Debug, Clone)]

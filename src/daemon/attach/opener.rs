@@ -25,13 +25,13 @@ use crate::sys::{children, fds, path};
 pub(crate) const ARGUMENT: &str = "--internal-opener";
 
 /// Deadline of an open if no other mounts are delayed by it. An open takes microseconds or forever.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Deadline of an open if other mounts are delayed by it.
-pub(crate) const LITTLE_PATIENCE: Duration = Duration::from_millis(100);
+pub(crate) const SHORT_OPEN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Lower limit of the deadline. Each open that has blocked halves the deadline of the next ones.
-const LEAST_PATIENCE: Duration = Duration::from_millis(20);
+const MIN_OPEN_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// For how long a path that has blocked is not tried again with a short deadline.
 const MEMORY: Duration = Duration::from_millis(1500);
@@ -70,16 +70,16 @@ impl Opener {
     ///
     /// # Errors
     /// Returns the errors of `open_mount`, and `TimedOut` if the open blocks.
-    pub(crate) fn open(&mut self, path: &Path, dev: u32, patience: Duration) -> io::Result<OwnedFd> {
-        self.ask(path, dev, patience)?.ok_or_else(|| io::Error::other("the helper has sent no root"))
+    pub(crate) fn open(&mut self, path: &Path, dev: u32, time_limit: Duration) -> io::Result<OwnedFd> {
+        self.ask(path, dev, time_limit)?.ok_or_else(|| io::Error::other("the helper has sent no root"))
     }
 
     /// Walks to a path, to find out whether this blocks.
     ///
     /// # Errors
     /// Returns `TimedOut` if it blocks. Other errors are ignored; they occur again in the operation that follows.
-    pub(crate) fn walk(&mut self, path: &Path, patience: Duration) -> io::Result<()> {
-        match self.ask(path, NO_DEVICE, patience) {
+    pub(crate) fn walk(&mut self, path: &Path, time_limit: Duration) -> io::Result<()> {
+        match self.ask(path, NO_DEVICE, time_limit) {
             Err(e) if e.kind() == io::ErrorKind::TimedOut => Err(e),
             _ => Ok(()),
         }
@@ -95,32 +95,32 @@ impl Opener {
         }
         let table = self.table.get_or_insert_with(|| MountTable::read().ok());
         let is_local = table.as_ref().is_some_and(|table| table.server_above(path).is_none());
-        is_local || self.walk(directory, LITTLE_PATIENCE).is_ok()
+        is_local || self.walk(directory, SHORT_OPEN_TIMEOUT).is_ok()
     }
 
     fn dismiss(&mut self) {
         if let Some((mut helper, _)) = self.helper.take() {
-            end(&mut helper, PATIENCE);
+            end(&mut helper, OPEN_TIMEOUT);
         }
     }
 
-    fn ask(&mut self, path: &Path, dev: u32, patience: Duration) -> io::Result<Option<OwnedFd>> {
+    fn ask(&mut self, path: &Path, dev: u32, time_limit: Duration) -> io::Result<Option<OwnedFd>> {
         let (has_blocked, hangs) = self.remember(|memory| match memory.get_mut(path) {
             Some((_, helper)) => (true, hangs(helper)),
             None => (false, false),
         });
-        if has_blocked && (hangs || patience < PATIENCE) {
+        if has_blocked && (hangs || time_limit < OPEN_TIMEOUT) {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let socket = self.helper()?;
         let request = [&dev.to_ne_bytes(), path.as_os_str().as_bytes()].concat();
         fds::send(socket.as_fd(), &request, None)?;
-        let patience = (patience / 2u32.saturating_pow(self.blocked)).max(LEAST_PATIENCE);
+        let time_limit = (time_limit / 2u32.saturating_pow(self.blocked)).max(MIN_OPEN_TIMEOUT);
         let socket = self.helper()?;
-        if !answers(socket, patience)? {
+        if !answers(socket, time_limit)? {
             self.blocked = self.blocked.saturating_add(1);
             if let Some((mut helper, _)) = self.helper.take() {
-                end(&mut helper, LEAST_PATIENCE);
+                end(&mut helper, MIN_OPEN_TIMEOUT);
                 self.remember(|memory| memory.insert(path.to_owned(), (Instant::now(), helper)));
             }
             return Err(io::ErrorKind::TimedOut.into());
@@ -161,8 +161,8 @@ impl Drop for Opener {
     }
 }
 
-fn answers(socket: &OwnedFd, patience: Duration) -> io::Result<bool> {
-    let end = Instant::now() + patience;
+fn answers(socket: &OwnedFd, time_limit: Duration) -> io::Result<bool> {
+    let end = Instant::now() + time_limit;
     loop {
         match fds::poll([socket.as_fd()], Some(end.saturating_duration_since(Instant::now()))) {
             Ok([ready]) if ready || Instant::now() >= end => return Ok(ready),

@@ -12,8 +12,8 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::attacher::{AttachError, Attached, Attacher, Job};
-use super::opener::{LITTLE_PATIENCE, Opener, PATIENCE};
-use super::{Attach, RETRY, adopt, appearance, read_table, vacant};
+use super::opener::{OPEN_TIMEOUT, Opener, SHORT_OPEN_TIMEOUT};
+use super::{Attach, RETRY_DELAY, adopt, appearance, read_table, vacant};
 use crate::blocking;
 use crate::daemon::jobs::{Means, browse};
 use crate::daemon::mailbox::Report;
@@ -27,10 +27,10 @@ use crate::record::Record;
 use crate::text::Escaped;
 
 /// How long attaching waits for servers on the way to mount points.
-const SERVER_PATIENCE: Duration = Duration::from_millis(1200);
+const SERVER_TIMEOUT: Duration = Duration::from_millis(1200);
 
 /// How long the end of the daemon waits for a mount that is being attached.
-const STOP_PATIENCE: Duration = Duration::from_secs(2);
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Attaches top-level mounts, first those whose path cannot block. Returns the mounts that are blocked by an unanswered request
 /// of a dead owner. Those on whose way a server does not answer are tried further in the background.
@@ -44,12 +44,12 @@ pub(crate) async fn attach(with: &Attach, wanted: Vec<(MountId, Wanted)>) -> Vec
     for mut wanted in [certain, doubtful] {
         while !wanted.is_empty() {
             let some = split_off_batch(&mut wanted);
-            blocked.extend(attach_together(with, some, &table, LITTLE_PATIENCE).await);
+            blocked.extend(attach_together(with, some, &table, SHORT_OPEN_TIMEOUT).await);
         }
     }
     let behind =
         behind.into_values().map(|wanted| spawn_local(attach_behind(with.clone(), wanted, Arc::clone(&table))));
-    let (behind, end) = (behind.collect::<Vec<_>>(), Instant::now() + SERVER_PATIENCE);
+    let (behind, end) = (behind.collect::<Vec<_>>(), Instant::now() + SERVER_TIMEOUT);
     for first in behind {
         let _ = timeout_at(end, first).await;
     }
@@ -77,7 +77,7 @@ async fn attach_behind(with: Attach, mut wanted: Batch, table: Arc<MountTable>) 
     let mut blocked = Vec::new();
     while !wanted.is_empty() {
         let some = split_off_batch(&mut wanted);
-        blocked.extend(attach_or_stop(&with, some, &table, PATIENCE).await);
+        blocked.extend(attach_or_stop(&with, some, &table, OPEN_TIMEOUT).await);
     }
     with.mailbox.tell(Report::Made(making));
     if !blocked.is_empty() {
@@ -87,14 +87,14 @@ async fn attach_behind(with: Attach, mut wanted: Batch, table: Arc<MountTable>) 
 
 /// As [`attach_together`]. At the end of the daemon, does not wait for long: a server may have answered the helper, and not answer
 /// this process.
-async fn attach_or_stop(with: &Attach, wanted: Batch, table: &Arc<MountTable>, patience: Duration) -> Batch {
+async fn attach_or_stop(with: &Attach, wanted: Batch, table: &Arc<MountTable>, time_limit: Duration) -> Batch {
     let all: Vec<MountId> = wanted.iter().map(|(id, _)| *id).collect();
     let stops = async {
         with.life.stops().await;
-        sleep(STOP_PATIENCE).await;
+        sleep(STOP_TIMEOUT).await;
     };
     tokio::select! {
-        blocked = attach_together(with, wanted, table, patience) => blocked,
+        blocked = attach_together(with, wanted, table, time_limit) => blocked,
         () = stops => {
             for mount in all {
                 with.mailbox.event(Event::Attached { mount, outcome: Err(Record::new("the daemon ends").into()) });
@@ -140,9 +140,9 @@ pub(crate) async fn retry_until_attached(with: Attach, mut blocked: Vec<(MountId
         }
         let making = with.means.mounts.begin_making();
         let table = read_table().await;
-        blocked = attach_or_stop(&with, blocked, &table, PATIENCE).await;
+        blocked = attach_or_stop(&with, blocked, &table, OPEN_TIMEOUT).await;
         with.mailbox.tell(Report::Made(making));
-        with.life.pause(RETRY).await;
+        with.life.pause(RETRY_DELAY).await;
     }
 }
 
@@ -151,7 +151,7 @@ async fn attach_together(
     with: &Attach,
     wanted: Vec<(MountId, Wanted)>,
     table: &Arc<MountTable>,
-    patience: Duration,
+    time_limit: Duration,
 ) -> Vec<(MountId, Wanted)> {
     if wanted.is_empty() {
         return Vec::new();
@@ -159,7 +159,7 @@ async fn attach_together(
     let mounts = &with.means.mounts;
     let unknown: Reason = Record::new("the mount point was not attached").into();
     let mut missing: HashMap<MountId, Reason> = wanted.iter().map(|(id, _)| (*id, unknown.clone())).collect();
-    let Prepared { attacher, jobs, lines, nested, refused } = prepare(&with.means, wanted, table, patience);
+    let Prepared { attacher, jobs, lines, nested, refused } = prepare(&with.means, wanted, table, time_limit);
     log_refused(mounts, &refused);
     missing.extend(refused.into_iter().map(|(id, _, reason)| (id, reason)));
     let pipes: Vec<u32> = jobs.iter().map(|job| job.pipe).collect();
@@ -184,7 +184,7 @@ async fn attach_together(
                 } else {
                     missing.insert(id, Record::of(&e, duration).into());
                 }
-                let is_known = matches!(e, AttachError::Blocked(_)) && patience >= PATIENCE;
+                let is_known = matches!(e, AttachError::Blocked(_)) && time_limit >= OPEN_TIMEOUT;
                 if !is_known && mounts.note_failure(&wanted.path, &e.to_string()) {
                     error!(target: &target(&wanted.path), "{e}");
                 }
@@ -235,7 +235,7 @@ struct Prepared {
     refused: Vec<(MountId, Arc<Path>, Reason)>,
 }
 
-fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable>, patience: Duration) -> Prepared {
+fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable>, time_limit: Duration) -> Prepared {
     let Means { mounts, tools, .. } = means;
     let state = means.state.borrow();
     let own = mounts.inodes();
@@ -271,7 +271,7 @@ fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable
             options: tools.mount_options(&map),
             mode: map.options.mode,
             pipe,
-            patience,
+            time_limit,
         });
         for below in orphans_below(table, &wanted.path, &own).filter(|below| !named.contains(below.target.as_path())) {
             // Until it is adopted its packets wait in the pipe: from now on no lookup fails there.
@@ -280,7 +280,7 @@ fn prepare(means: &Means, wanted: Vec<(MountId, Wanted)>, table: &Arc<MountTable
             let Ok(pipe) = pipe else { continue };
             let (id, path, source) = (mounts.new_id(), below.target.as_path().into(), Vec::new());
             let options = tools.mount_options(&map);
-            jobs.push(Job { id, path, kind, source, options, mode: None, pipe, patience: LITTLE_PATIENCE });
+            jobs.push(Job { id, path, kind, source, options, mode: None, pipe, time_limit: SHORT_OPEN_TIMEOUT });
             nested = true;
         }
         lines.insert(id, (map, wanted));

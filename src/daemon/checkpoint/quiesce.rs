@@ -33,10 +33,10 @@ use crate::sys::autofs::Control;
 use crate::text::Escaped;
 
 /// Interval at which a quiesce checks whether operations are still in progress.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Interval between attempts to unmount busy entries.
-const RETRY: Duration = Duration::from_millis(50);
+const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// File system types that CRIU can dump or mount again (criu/mount.c, `find_fstype_by_name`).
 const SUPPORTED: [&[u8]; 18] = [
@@ -72,7 +72,7 @@ pub(crate) async fn quiesce(worker: &Rc<Worker>, wish: Quiesce) -> Result<Quiesc
     restore::resume(worker);
     while life.phase() == Phase::Restoring {
         before(deadline, worker)?;
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
     let until = (deadline + Duration::from_secs(wish.lease)).into_std();
     if !life.quiesce(wish.mode, until) {
@@ -122,21 +122,21 @@ async fn come_to_rest(worker: &Rc<Worker>, wish: Quiesce, deadline: Instant) -> 
             let empty = |worker: &Rc<Worker>| worker.mounts.pipes().iter().all(|pipe| pipe.is_empty());
             while !(worker.is_idle() && empty(worker)) {
                 before(deadline, worker)?;
-                sleep(LOOK).await;
+                sleep(POLL_INTERVAL).await;
             }
         }
         Mode::Park => {
             // Requests already read are served; packets stay in the pipes.
             worker.requests.hold();
-            let patience = halfway(deadline);
-            while !worker.is_idle() && Instant::now() < patience {
-                sleep(LOOK).await;
+            let time_limit = halfway(deadline);
+            while !worker.is_idle() && Instant::now() < time_limit {
+                sleep(POLL_INTERVAL).await;
             }
             park(worker).await.map_err(|e| format!("cannot make all autofs mounts catatonic: {e}"))?;
             // Operations still in progress must end, although no lookup waits for them any more.
             while !worker.is_idle() {
                 before(deadline, worker)?;
-                sleep(LOOK).await;
+                sleep(POLL_INTERVAL).await;
             }
         }
     }
@@ -221,7 +221,7 @@ async fn unmount(worker: &Rc<Worker>, what: Umount, deadline: Instant) -> Result
         if last.is_empty() && (what != Umount::Idle || settled) || Instant::now() >= deadline {
             break;
         }
-        sleep(RETRY).await;
+        sleep(RETRY_DELAY).await;
         let now = table().await?;
         last = wanted(&worker.mounts, &now);
     }

@@ -9,7 +9,7 @@ use log::{debug, error};
 
 use crate::daemon::attach::appearance;
 use crate::daemon::attach::attacher::{Attacher, Job};
-use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
+use crate::daemon::attach::opener::{Opener, SHORT_OPEN_TIMEOUT};
 use crate::daemon::jobs::unmount_nested;
 use crate::daemon::mounts::roots::find_root;
 use crate::daemon::mounts::table::MountTable;
@@ -55,7 +55,7 @@ async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
             options: tools.mount_options(&mount.map),
             mode: mount.map.options.mode.filter(|_| mount.kind == Kind::Indirect),
             pipe: mount.pipe,
-            patience: LITTLE_PATIENCE,
+            time_limit: SHORT_OPEN_TIMEOUT,
         };
         let attacher = Attacher {
             control: Arc::clone(&tools.control),

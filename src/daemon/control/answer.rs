@@ -18,7 +18,7 @@ use crate::daemon::control::look;
 use crate::daemon::control::serve::Asked;
 use crate::daemon::control::steer;
 use crate::daemon::explain;
-use crate::daemon::left;
+use crate::daemon::leftovers;
 use crate::daemon::life::{Phase, UPGRADE_UNDER_WAY};
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::mounts::AutofsMount;
@@ -80,7 +80,7 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
             worker.stop(Shutdown::Detach);
             Ok(Answer::Done)
         }
-        Call::Clean => match left::clean(worker).await {
+        Call::Clean => match leftovers::clean(worker).await {
             Ok(()) => Ok(Answer::Done),
             Err(message) => Err(ControlError::Failed { message }),
         },
@@ -140,7 +140,7 @@ async fn verify_for_status(worker: &Rc<Worker>) {
         worker.verified.set(Some(Instant::now()));
         let look = async {
             verify(worker, Heal::Safely).await;
-            worker.left.replace(left::find(worker).await);
+            worker.left.replace(leftovers::find(worker).await);
         };
         let _ = timeout(VERIFY_WITHIN, look).await;
     }

@@ -24,7 +24,7 @@ use crate::sys::procfs;
 use crate::text::secrets::{masked, masked_text};
 
 /// How long the thread of the history may take: it has a low priority, and an answer may wait for something new.
-const WITHIN: Duration = Duration::from_millis(9_500);
+const HISTORY_TIMEOUT: Duration = Duration::from_millis(9_500);
 
 fn too_busy() -> ControlError {
     ControlError::Failed { message: "the daemon is too busy to read its history".to_owned() }
@@ -36,7 +36,7 @@ fn query(wanted: HistoryQuery, uid: u32) -> Query {
 
 /// Returns a part of the history. Users see their own requests only.
 pub(super) async fn history(worker: &Rc<Worker>, wanted: HistoryQuery, uid: u32) -> Result<Answer, ControlError> {
-    match timeout(WITHIN, worker.history.recorder().ask(query(wanted, uid))).await {
+    match timeout(HISTORY_TIMEOUT, worker.history.recorder().ask(query(wanted, uid))).await {
         Ok(Some(history)) => Ok(Answer::History(history)),
         _ => Err(too_busy()),
     }
@@ -44,7 +44,7 @@ pub(super) async fn history(worker: &Rc<Worker>, wanted: HistoryQuery, uid: u32)
 
 /// Returns the counters.
 pub(super) async fn metrics(worker: &Rc<Worker>) -> Result<Answer, ControlError> {
-    match timeout(WITHIN, worker.history.recorder().count()).await {
+    match timeout(HISTORY_TIMEOUT, worker.history.recorder().count()).await {
         Ok(Some(metrics)) => {
             let state = worker.state.borrow();
             let reload_success = state.maps.unread.is_none() && state.maps.complete;
@@ -187,7 +187,8 @@ pub(super) async fn status_of(worker: &Rc<Worker>, path: &Bytes, asked: &Asked) 
         status.reason = status.reason.take().or(reason);
     });
     let of_path = HistoryQuery { path: Some(status.path.clone()), ..HistoryQuery::default() };
-    if let Ok(Some(history)) = timeout(WITHIN, worker.history.recorder().ask(query(of_path, asked.uid))).await {
+    if let Ok(Some(history)) = timeout(HISTORY_TIMEOUT, worker.history.recorder().ask(query(of_path, asked.uid))).await
+    {
         let is_it = |request: &crate::control::history::Request| {
             request.asked == Kind::Mount && request.path.0 == entry_path.as_os_str().as_bytes()
         };

@@ -36,7 +36,7 @@ const OTHER_CONNECTIONS: usize = 128;
 const USER_CONNECTIONS: usize = 8;
 
 /// How long a connection may be idle, and how long a client may take to read a reply.
-const PATIENCE: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Interval between two warnings that no connection can be accepted.
 const WARN_AGAIN: Duration = Duration::from_secs(60);
@@ -206,7 +206,7 @@ async fn refuse(listener: &Arc<UnixListener>) {
 /// Serves one connection until it is closed.
 async fn converse(mut stream: UnixStream, uid: u32, gid: u32, requests: &mpsc::Sender<Asked>) -> io::Result<()> {
     let mut frames = Frames::new(REQUEST_MAX);
-    while let Some(message) = timeout(PATIENCE, read_message(&mut stream, &mut frames)).await?? {
+    while let Some(message) = timeout(IDLE_TIMEOUT, read_message(&mut stream, &mut frames)).await?? {
         let request = protocol::decode_request(&message).map_err(io::Error::other)?;
         // CRIU cannot dump a connection to a process outside. So this one is closed right after the reply.
         let last = matches!(request.call, Ok(Call::Quiesce(_)));
@@ -217,7 +217,7 @@ async fn converse(mut stream: UnixStream, uid: u32, gid: u32, requests: &mpsc::S
         };
         if !request.oneway {
             let reply = protocol::encode_reply(&reply).map_err(io::Error::other)?;
-            timeout(PATIENCE, stream.write_all(&reply)).await??;
+            timeout(IDLE_TIMEOUT, stream.write_all(&reply)).await??;
         }
         drop(delivery);
         if last {
@@ -254,14 +254,14 @@ async fn answer(
     if let Some(answer) = call.answer_about_service() {
         return answer;
     }
-    let patience = match &call {
+    let time_limit = match &call {
         Call::Quiesce(wish) => ANSWER_WITHIN + Duration::from_secs(wish.timeout),
         Call::Reload(_) | Call::Expire(_) | Call::Block(_) => RELOAD_WITHIN,
         _ => ANSWER_WITHIN,
     };
     let (reply, answered) = oneshot::channel();
     let asked = Asked { call, uid, gid, reply, delivered };
-    let outcome = timeout(patience, async {
+    let outcome = timeout(time_limit, async {
         requests.send(asked).await.ok()?;
         answered.await.ok()
     });

@@ -31,7 +31,7 @@ use crate::text::Escaped;
 const UNMOUNT: Duration = Duration::from_secs(40);
 
 /// Interval between two looks at what is being unmounted.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 fn no_such(path: &Bytes) -> ControlError {
     ControlError::NoSuchMount { path: path.clone() }
@@ -102,7 +102,7 @@ pub(super) async fn expire(worker: &Rc<Worker>, wish: &Expire) -> Result<Expired
         runs || !entries(worker, &wanted, &is_unmounting).is_empty()
     };
     while is_busy() && Instant::now() < end {
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
     let now = entries(worker, &wanted, &|entry| is_mounted(entry) || is_unmounting(entry));
     let left: BTreeSet<&Path> = now.iter().map(|(path, _)| path.as_path()).collect();

@@ -20,7 +20,7 @@ const NEED_KERNEL: &[&[u8]] =
     &[b"nfs", b"nfs4", b"cifs", b"smb3", b"ceph", b"9p", b"lustre", b"ocfs2", b"gfs2", b"afs"];
 
 /// How long looking for the sources on this machine may take.
-const LOOK: Duration = Duration::from_secs(3);
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Whether an access would succeed, and why.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub(super) async fn verdict(explained: &Explained, path: &Path, own: Vec<PathBuf
         // Without its root mount, an offset is never reached.
         root.iter().chain([&action]).find_map(|action| lacking(action, &is_ours))
     };
-    match lanes.run_at(Lane::Lookup, &wanted.at, LOOK, look).await {
+    match lanes.run_at(Lane::Lookup, &wanted.at, LOOK_TIMEOUT, look).await {
         Ok(Some(lacking)) => Verdict { place, ..Verdict::no(lacking) },
         Ok(None) => Verdict::yes(what(wanted, path)),
         Err(late) => Verdict { place, ..Verdict::no(format!("the source cannot be looked at: {late}")) },

@@ -30,13 +30,13 @@ const QUEUE: usize = 8192;
 const NICE: i32 = 10;
 
 /// How long the thread lets answered requests gather behind the first one. While it sleeps, the reactor need not wake it.
-const GATHER: Duration = Duration::from_millis(10);
+const BATCH_DELAY: Duration = Duration::from_millis(10);
 
 /// How long an answer waits for something new. Less than a client waits.
-const NEWS: Duration = Duration::from_secs(8);
+const NEWS_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How long the end of a worker waits for the thread.
-const END: Duration = Duration::from_millis(500);
+const END_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Number of failures whose repetitions are recognised.
 const REPEATED: usize = 1024;
@@ -122,7 +122,7 @@ impl Drop for Recorder {
     /// Lets the thread write what it was given, for a limited time.
     fn drop(&mut self) {
         self.send(Message::End);
-        let end = Instant::now() + END;
+        let end = Instant::now() + END_TIMEOUT;
         while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < end {
             thread::sleep(Duration::from_millis(1));
         }
@@ -185,7 +185,7 @@ impl Writer {
                     }
                     if is_answered {
                         self.write();
-                        thread::sleep(GATHER);
+                        thread::sleep(BATCH_DELAY);
                     }
                     let mut more = std::iter::from_fn(|| messages.try_recv().ok()).take(QUEUE);
                     if !more.all(|message| self.serve(message)) {
@@ -291,7 +291,7 @@ impl Writer {
 
     fn ask(&mut self, query: Query, reply: oneshot::Sender<history::History>) {
         if query.wanted.after.is_some_and(|after| !query::has_news(&self.rings, after)) {
-            return self.waiting.push(Waiting { query, reply, until: Instant::now() + NEWS });
+            return self.waiting.push(Waiting { query, reply, until: Instant::now() + NEWS_TIMEOUT });
         }
         let answer = query::answer(&self.rings, &query, self.lost.load(Ordering::Relaxed));
         // The client may have gone.

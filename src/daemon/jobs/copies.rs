@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use log::{debug, info};
 
-use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
+use crate::daemon::attach::opener::{Opener, SHORT_OPEN_TIMEOUT};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::mounts::table::{Mounted, seen_by};
 use crate::daemon::tools::Tools;
@@ -54,7 +54,7 @@ fn silence_all(control: &Control, opener: &mut Opener, pipes: &HashMap<u64, u32>
         if !done.insert(line.dev) {
             continue;
         }
-        let root = opener.open(&path, line.dev, LITTLE_PATIENCE);
+        let root = opener.open(&path, line.dev, SHORT_OPEN_TIMEOUT);
         match root.and_then(|root| control.catatonic(root.as_fd())) {
             Ok(()) => info!("a copy of {} in another mount namespace was set catatonic", Escaped::path(&line.target)),
             Err(e) => failed = Some(e),

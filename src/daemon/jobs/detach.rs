@@ -12,7 +12,7 @@ use log::{debug, error, info, warn};
 use super::covered;
 use super::unmount_nested::{Copies, forget, silence, umount_trigger};
 use crate::blocking;
-use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
+use crate::daemon::attach::opener::{Opener, SHORT_OPEN_TIMEOUT};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::mounts::table::MountTable;
 use crate::daemon::tools::Tools;
@@ -33,7 +33,7 @@ const PARALLEL: usize = 16;
 
 /// At the end of the daemon, how long each share of the unmounts is tried again, and the pause between two attempts. A process whose
 /// lookup has just failed keeps the mount busy for a moment.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(10));
+const BUSY_RETRY: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(10));
 
 /// The result for each autofs mount: an error says why it is still mounted.
 pub(crate) type Outcomes = Vec<(MountId, Result<(), Reason>)>;
@@ -56,7 +56,7 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
         let (lanes, control) = (Arc::clone(&tools.lanes), Arc::clone(&tools.control));
         let mut opener = Opener::new(Arc::clone(&tools.blocked));
         let unmount = move || {
-            let end = Instant::now() + if at_exit { AGAIN.0 } else { Duration::ZERO };
+            let end = Instant::now() + if at_exit { BUSY_RETRY.0 } else { Duration::ZERO };
             let unmount = |(id, path, known, lazy): (MountId, Arc<Path>, Option<(Kind, u32)>, bool)| {
                 let unmount = |known| loop {
                     let result = match opener.reaches(&path) {
@@ -66,7 +66,7 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
                     if result.is_ok() || Instant::now() >= end {
                         break result;
                     }
-                    std::thread::sleep(AGAIN.1);
+                    std::thread::sleep(BUSY_RETRY.1);
                 };
                 let result = known.map_or(Ok(Copies::Silent), unmount);
                 (id, path, result)
@@ -155,7 +155,7 @@ pub(crate) async fn force(tools: &Tools, paths: Vec<Arc<Path>>) {
             for there in table.below(&path).chain(over).collect::<Vec<_>>().iter().rev() {
                 if there.autofs.is_some() {
                     // Its owner may be dead, and then opening it may block forever.
-                    let root = opener.open(&there.target, there.dev, LITTLE_PATIENCE);
+                    let root = opener.open(&there.target, there.dev, SHORT_OPEN_TIMEOUT);
                     if let Err(e) = root.and_then(|root| control.catatonic(root.as_fd())) {
                         debug!("{} cannot be set catatonic: {e}", Escaped::path(&there.target));
                     }

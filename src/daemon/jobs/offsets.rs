@@ -28,13 +28,13 @@ pub(crate) type Offsets = Vec<(MountId, Arc<Plan>)>;
 const BATCH_MAX: usize = 64;
 
 /// Makes the offset mounts `plans` of the entry with the plan `above`. Returns those that were mounted, and a record for each that
-/// could not be, also because the server of the file system above does not answer within `patience` or the time that a mount may take.
+/// could not be, also because the server of the file system above does not answer within `time_limit` or the time that a mount may take.
 pub(crate) async fn make(
     means: &Means,
     parent: MountId,
     above: &Plan,
     plans: &[Arc<Plan>],
-    patience: Duration,
+    time_limit: Duration,
 ) -> (Offsets, Vec<Record>) {
     let server = server(above);
     let (mut made, mut failed) = (Vec::with_capacity(plans.len()), Vec::new());
@@ -42,7 +42,7 @@ pub(crate) async fn make(
     while !rest.is_empty() {
         let (batch, later) = rest.split_at(size.min(rest.len()));
         let begun = Instant::now();
-        for (plan, result) in batch.iter().zip(make_batch(means, parent, (above, &server, patience), batch).await) {
+        for (plan, result) in batch.iter().zip(make_batch(means, parent, (above, &server, time_limit), batch).await) {
             match result {
                 Ok(Some(id)) => made.push((id, Arc::clone(plan))),
                 Ok(None) => {}
@@ -62,7 +62,7 @@ pub(crate) async fn make(
 async fn make_batch(
     means: &Means,
     parent: MountId,
-    (above, server, patience): (&Plan, &[u8], Duration),
+    (above, server, time_limit): (&Plan, &[u8], Duration),
     plans: &[Arc<Plan>],
 ) -> Vec<Result<Option<MountId>, MakeError>> {
     let Means { mounts, tools, .. } = means;
@@ -74,7 +74,7 @@ async fn make_batch(
     };
     let (options, source, timeout) = (tools.mount_options(&map), map.mount_source(), map.timeout());
     let places: Vec<PathBuf> = plans.iter().map(|plan| plan.at.clone()).collect();
-    let deadline = means.state.borrow().configuration.native.deadlines.mount.min(patience);
+    let deadline = means.state.borrow().configuration.native.deadlines.mount.min(time_limit);
     let mounted = tools.lanes.run_inside(server, &above.at, deadline, move || {
         // The content of the file system is not trusted, so no symbolic link in it is followed.
         let mut maker = Maker::new(Rules { links: Links::None, user_parents: true });

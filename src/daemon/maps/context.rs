@@ -66,7 +66,7 @@ impl Context {
                 default_version: settings.mount_nfs_default_protocol.0,
                 ask_single: settings.mount_wait.is_none(),
                 use_names: settings.use_hostname_for_mounts,
-                patience: bounded(configuration.native.deadlines.lookup),
+                time_limit: bounded(configuration.native.deadlines.lookup),
             },
             lookup_deadline: bounded(configuration.native.deadlines.lookup),
             lanes: Arc::clone(lanes),

@@ -28,7 +28,7 @@ use crate::text::Escaped;
 const SETTLE: Duration = Duration::from_secs(20);
 
 /// Interval between two looks at them.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Does what the call `Reload` asks. Reloads, waits until mount points have settled, and returns what has changed. With `dry_run`,
 /// only returns what would change; with `no_wait`, only begins. If the file of the program was replaced, upgrades to it instead.
@@ -57,7 +57,7 @@ pub(crate) async fn reload(worker: &Rc<Worker>, how: Reload) -> Result<Reloaded,
         return Err("the daemon is quiesced for a checkpoint; it reloads when it resumes".to_owned());
     }
     while worker.life.is_reloading() {
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
     settle(worker, begun + SETTLE).await;
     let (after, unread) = {
@@ -101,7 +101,7 @@ async fn preview(worker: &Rc<Worker>) -> Reloaded {
         let place = entry.place.clone();
         let (path, spec) = (entry.mount_point.clone(), entry.source.clone());
         let line = Line { path, spec, options, place, entries: None, unread: None, usable: true };
-        after.push(read_line(worker, line, &environment, begun + reload::PATIENCE).await);
+        after.push(read_line(worker, line, &environment, begun + reload::START_TIMEOUT).await);
     }
     refused.extend(after.iter().filter_map(unread));
     let mut reloaded = Reloaded { forgotten: failed(worker), ..Reloaded::new(Extent::Compared) };
@@ -158,7 +158,7 @@ async fn settle(worker: &Rc<Worker>, deadline: Instant) {
     let moves = |state| matches!(state, MountState::Attaching | MountState::Leaving);
     let is_moving = |engine: &Engine| !engine.all_serve() && engine.mounts().any(|mount| moves(mount.state()));
     while Instant::now() < deadline && worker.view(is_moving) {
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 

@@ -23,7 +23,7 @@ use crate::blocking;
 use crate::control::history::EventKind;
 use crate::daemon::attach::{adopt, top};
 use crate::daemon::jobs::detach;
-use crate::daemon::left;
+use crate::daemon::leftovers;
 use crate::daemon::maps::compare::{Delta, View, for_each_added_key, for_each_mount_point, select};
 use crate::daemon::maps::configured_map::ConfiguredMap;
 use crate::daemon::mounts::AutofsMount;
@@ -42,7 +42,7 @@ use crate::sys::{autofs, heap};
 use crate::text::{Escaped, Position, Severity};
 
 /// Between two tries to read a master map that is not available at the start.
-const RETRY: Duration = Duration::from_secs(2);
+const MASTER_RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// How long the configuration may take before defaults, or what held before, are used in its place.
 pub(crate) const CONFIGURATION: Duration = Duration::from_secs(3);
@@ -54,10 +54,10 @@ const QUICK: Duration = Duration::from_millis(300);
 const QUICK_AGAIN: Duration = Duration::from_secs(2);
 
 /// How long a start waits for maps before it is over without them.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Maps that come in within this time are put in force together.
-const TOGETHER: Duration = Duration::from_millis(50);
+const DEBOUNCE: Duration = Duration::from_millis(50);
 
 /// How long symbolic links on the way to mount points may take to resolve. A path over a dead server is taken as written.
 const REAL_PATHS_WITHIN: Duration = Duration::from_secs(5);
@@ -102,7 +102,7 @@ pub(crate) async fn start(worker: &Rc<Worker>, again: bool) {
             error!("problem reading master map, maximum wait exceeded");
             break;
         }
-        worker.life.pause(RETRY).await;
+        worker.life.pause(MASTER_RETRY_DELAY).await;
         master = read_master(worker, false).await;
     }
     put(worker, master);
@@ -117,9 +117,9 @@ pub(crate) async fn start(worker: &Rc<Worker>, again: bool) {
         }
     }
     load(worker, false, true).await;
-    left::tidy(worker).await;
+    leftovers::tidy(worker).await;
     let worker = Rc::clone(worker);
-    spawn_local(async move { left::unmount_covered(&worker).await });
+    spawn_local(async move { leftovers::unmount_covered(&worker).await });
 }
 
 /// Reloads: reads the configuration, then the master map and the maps that may have changed. If a reload is running, another one
@@ -140,7 +140,7 @@ pub(crate) async fn reload(worker: Rc<Worker>) {
             Some(why) => format!("the master map could not be read, and stays in force as it was: {why}"),
         };
         worker.history.event(EventKind::Reload, message);
-        left::tidy(&worker).await;
+        leftovers::tidy(&worker).await;
         if !worker.life.end_reload() {
             break;
         }
@@ -257,7 +257,7 @@ pub(crate) async fn read_master_with(worker: &Rc<Worker>, replaces: bool, config
         let state = worker.state.borrow();
         let context = &state.context;
         // The start is not held up for as long as a lookup may take.
-        let deadline = Instant::now() + context.lookup_deadline.min(PATIENCE);
+        let deadline = Instant::now() + context.lookup_deadline.min(START_TIMEOUT);
         let (files, names) = (Arc::clone(&context.sources.master), Arc::clone(&configuration.names));
         let (amd, mount_points) = (configuration.conf.amd.clone(), configuration.native.mount_points.clone());
         Reading { files, names, amd, mount_points, replaces, deadline }
@@ -382,7 +382,7 @@ impl Loading {
     /// Waits for all maps.
     async fn finish(mut self, worker: &Worker) {
         while !self.is_done() {
-            self.until(worker, Instant::now() + RETRY).await;
+            self.until(worker, Instant::now() + MASTER_RETRY_DELAY).await;
         }
     }
 }
@@ -407,9 +407,9 @@ async fn load(worker: &Rc<Worker>, reload: bool, look_again: bool) {
     let has_inherited = !worker.state.borrow().maps.inherited().is_empty();
     loading.until(worker, begun + if has_inherited { QUICK_AGAIN } else { QUICK }).await;
     apply(worker).await;
-    while !loading.is_done() && begun.elapsed() < PATIENCE && !worker.is_stopping() {
-        if loading.next(worker, begun + PATIENCE).await {
-            loading.until(worker, Instant::now() + TOGETHER).await;
+    while !loading.is_done() && begun.elapsed() < START_TIMEOUT && !worker.is_stopping() {
+        if loading.next(worker, begun + START_TIMEOUT).await {
+            loading.until(worker, Instant::now() + DEBOUNCE).await;
             apply(worker).await;
         }
     }
@@ -430,8 +430,8 @@ async fn load(worker: &Rc<Worker>, reload: bool, look_again: bool) {
     let worker = Rc::clone(worker);
     spawn_local(async move {
         while !loading.is_done() && !worker.is_stopping() {
-            if loading.next(&worker, Instant::now() + RETRY).await {
-                loading.until(&worker, Instant::now() + TOGETHER).await;
+            if loading.next(&worker, Instant::now() + MASTER_RETRY_DELAY).await {
+                loading.until(&worker, Instant::now() + DEBOUNCE).await;
                 apply(&worker).await;
             }
         }

@@ -23,7 +23,7 @@ use crate::sys::autofs::Control;
 use crate::sys::fds;
 
 /// Pauses between attempts to answer a request: the first pause, which doubles each time, and the longest.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// An answer that the kernel has not taken yet.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Requests {
     pub(super) async fn retry_until_answered(self: Rc<Self>, tools: Tools, pending: Pending) {
         let Pending { path, dev, token, error, slot, lost } = pending;
         let age = self.age.get();
-        let mut pause = RETRY.0;
+        let mut pause = RETRY_DELAY.0;
         // After a restore, the same token may belong to another request.
         while self.age.get() == age {
             let (control, path) = (Arc::clone(&tools.control), Arc::clone(&path));
@@ -91,7 +91,7 @@ impl Requests {
                 Err(e) if e.kind() != io::ErrorKind::InvalidInput => {
                     debug!("cannot answer token {} now: {e}", token.0);
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(RETRY.1);
+                    pause = (pause * 2).min(RETRY_DELAY.1);
                 }
                 Ok(false) if !lost.is_empty() => {
                     for (dev, lost) in lost {

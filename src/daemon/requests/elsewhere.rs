@@ -17,7 +17,7 @@ use log::{debug, info, warn};
 
 use super::Requests;
 use crate::blocking;
-use crate::daemon::attach::opener::{Opener, PATIENCE};
+use crate::daemon::attach::opener::{OPEN_TIMEOUT, Opener};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::mounts::pipes::Pipe;
 use crate::daemon::mounts::table::{Mounted, seen_by};
@@ -30,7 +30,7 @@ use crate::sys::packet::Packet;
 use crate::sys::procfs;
 
 /// Pauses between searches: the first pause, which doubles each time, and the longest.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+const SEARCH_DELAY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// Number of searches without a result before the requests are given up. More than one, because a process may change its
 /// namespace or end during a search.
@@ -79,7 +79,7 @@ impl Requests {
     /// found that sees the mount.
     pub(super) async fn answer_elsewhere(self: Rc<Self>, tools: Tools, dev: u32, lost: Vec<Lost>) {
         let age = self.age.get();
-        let (mut pause, mut searches) = (PAUSE.0, 0);
+        let (mut pause, mut searches) = (SEARCH_DELAY.0, 0);
         // After a restore, the same tokens may belong to other requests.
         while self.age.get() == age {
             match tools.lanes.run(Lane::Umount, search(&tools, dev, lost.clone())).await {
@@ -97,7 +97,7 @@ impl Requests {
                 Err(e) => debug!("requests from another mount namespace cannot be answered now: {e}"),
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE.1);
+            pause = (pause * 2).min(SEARCH_DELAY.1);
         }
         lost.iter().for_each(|lost| self.forget(lost.slot));
     }
@@ -148,7 +148,7 @@ fn find_and_refuse(control: &Control, opener: &mut Opener, dev: u32, lost: &[Los
             if mounted.autofs.is_some_and(|shown| shown.pipe_ino == Some(-1)) {
                 return Ok(true);
             }
-            match opener.open(&path, dev, PATIENCE) {
+            match opener.open(&path, dev, OPEN_TIMEOUT) {
                 Ok(root) => return refuse(control, &root, &mounted, lost).map(|()| true),
                 Err(e) => failed = Some(e),
             }
@@ -158,7 +158,7 @@ fn find_and_refuse(control: &Control, opener: &mut Opener, dev: u32, lost: &[Los
     for pid in waiting {
         let mut path = PathBuf::from(format!("/proc/{pid}/cwd"));
         for _ in 0..DEPTH {
-            match opener.open(&path, dev, PATIENCE) {
+            match opener.open(&path, dev, OPEN_TIMEOUT) {
                 Ok(root) => return fail_all(control, &root, lost).map(|()| true),
                 Err(e) if e.kind() == io::ErrorKind::TimedOut => break,
                 Err(_) => path.push(".."),

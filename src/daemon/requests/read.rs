@@ -80,14 +80,14 @@ enum Halt {
 
 /// Maximum number of packets that are read before the first of them is served. What they have in common is done once, such as the
 /// look at the map file. The first packet that comes is served before the next one is read.
-const TOGETHER: usize = 16;
+const BATCH: usize = 16;
 
 /// Serves all packets that are now in a pipe.
 fn serve_all(requests: &Requests, mounts: &Mounts, pipe: &Pipe, receiver: &impl Receiver) -> Halt {
     let (mut slots, mut most) = (Vec::new(), 1);
     loop {
         let halt = read_together(requests, pipe, receiver, &mut slots, most);
-        most = TOGETHER.min(2 * most);
+        most = BATCH.min(2 * most);
         requests.reading.set(true);
         source::look_once(|| {
             for (place, slot) in slots.drain(..).enumerate() {

@@ -31,7 +31,7 @@ use crate::logging::target;
 use crate::plan::Action;
 use crate::sys::path;
 use crate::text::Escaped;
-use standing::{Row, Standing, judge};
+use standing::{KnownMount, Standing, judge};
 
 /// How long it may take to look at a mount point through what covers it now.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
@@ -76,7 +76,7 @@ pub(crate) async fn verify(worker: &Rc<Worker>, heal: Heal) {
     let last = worker.mounts.watch.last_doubt();
     let rows = worker.mounts.filter_map(|id, mount| {
         let (path, troubled) = (mount.path.clone(), mount.trouble.is_some());
-        Some(Row { id, path, kind: mount.kind, dev: mount.dev, mount_id: mount.mount_id, troubled })
+        Some(KnownMount { id, path, kind: mount.kind, dev: mount.dev, mount_id: mount.mount_id, troubled })
     });
     let entries = mounted(worker);
     let compare = move || -> std::io::Result<_> {
@@ -134,7 +134,7 @@ fn forget_lost(worker: &Rc<Worker>, lost: Vec<(EntryId, PathBuf)>) {
 }
 
 /// Reports the state of a mount to the engine, and remounts it if `heal` allows.
-async fn settle(worker: &Rc<Worker>, row: &Row, standing: Standing, heal: Heal) {
+async fn settle(worker: &Rc<Worker>, row: &KnownMount, standing: Standing, heal: Heal) {
     let (label, shown) = (target(&row.path), Escaped::path(&row.path));
     let trouble = standing.trouble();
     let known = worker.mounts.get(row.id).and_then(|mount| mount.trouble);

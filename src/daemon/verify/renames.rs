@@ -21,10 +21,10 @@ use crate::sys::renames::Renames;
 use crate::text::Escaped;
 
 /// Changes within this time count as one.
-const TOGETHER: Duration = Duration::from_millis(200);
+const DEBOUNCE: Duration = Duration::from_millis(200);
 
 /// Minimum interval between two readings of the mount table because of renames.
-const PAUSE: Duration = Duration::from_millis(500);
+const READ_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often it is looked whether a mount that is not at its place, and was in use, can be mounted there.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -68,7 +68,7 @@ pub(crate) async fn watch(worker: Rc<Worker>) {
         };
         // Not registered in the reactor during the pause, because changes come in bursts.
         let renames = waiting.into_inner().0;
-        tokio::time::sleep(if look { PAUSE } else { TOGETHER }).await;
+        tokio::time::sleep(if look { READ_INTERVAL } else { DEBOUNCE }).await;
         if renames.drain().is_err() {
             return;
         }

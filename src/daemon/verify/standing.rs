@@ -10,7 +10,7 @@ use crate::text::Escaped;
 
 /// What was last known of one of our autofs mounts.
 #[derive(Debug, Clone)]
-pub(super) struct Row {
+pub(super) struct KnownMount {
     pub(super) id: MountId,
     pub(super) path: Arc<Path>,
     pub(super) kind: Kind,
@@ -69,7 +69,7 @@ impl Standing {
 /// Returns the mounts whose state has changed, with their state: they are not where they belong, or are there again, or were not
 /// looked at before. Offset mounts and submounts are covered and moved together with their
 /// top-level mount, so only their end counts.
-pub(super) fn judge(rows: Vec<Row>, table: &MountTable) -> Vec<(Row, Standing)> {
+pub(super) fn judge(rows: Vec<KnownMount>, table: &MountTable) -> Vec<(KnownMount, Standing)> {
     let by_dev = |lines: &'_ [Mounted]| -> HashMap<u32, Vec<usize>> {
         let mut found: HashMap<u32, Vec<usize>> = HashMap::new();
         for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.autofs.is_some()) {
@@ -115,7 +115,7 @@ pub(super) fn judge(rows: Vec<Row>, table: &MountTable) -> Vec<(Row, Standing)> 
 
 /// Returns the standing of a mount whose file system is mounted, but not at its mount point. Copies of it in other places
 /// (bind mounts) have other mount ids.
-fn displaced(row: &Row, seen: &[Mounted], hidden: &[Mounted], table: &MountTable) -> Standing {
+fn displaced(row: &KnownMount, seen: &[Mounted], hidden: &[Mounted], table: &MountTable) -> Standing {
     let is_it = |line: &&Mounted| match row.mount_id {
         Some(id) => line.id == id,
         None => seen.len() + hidden.len() == 1,
@@ -147,12 +147,19 @@ mod tests {
         format!("{id} {parent} 0:{id} / {at} rw - tmpfs t rw\n")
     }
 
-    fn row(kind: Kind, mount_id: Option<u32>) -> Row {
-        Row { id: MountId(MountId::TOP | 1), path: Path::new("/x/a").into(), kind, dev: 50, mount_id, troubled: false }
+    fn row(kind: Kind, mount_id: Option<u32>) -> KnownMount {
+        KnownMount {
+            id: MountId(MountId::TOP | 1),
+            path: Path::new("/x/a").into(),
+            kind,
+            dev: 50,
+            mount_id,
+            troubled: false,
+        }
     }
 
     /// Returns how the autofs mount `/x/a` with the device 50 stands in a table.
-    fn standing(row: Row, lines: &[String]) -> Option<Standing> {
+    fn standing(row: KnownMount, lines: &[String]) -> Option<Standing> {
         judge(vec![row], &table(&(tmpfs(1, 0, "/") + &lines.concat()))).pop().map(|(_, standing)| standing)
     }
 
@@ -161,7 +168,7 @@ mod tests {
         let lines = [autofs(10, 1, 50, "/x/a")];
         assert_eq!(standing(row(Kind::Indirect, None), &lines), Some(Standing::InPlace(10)));
         assert_eq!(standing(row(Kind::Indirect, Some(10)), &lines), None);
-        let troubled = Row { troubled: true, ..row(Kind::Indirect, Some(10)) };
+        let troubled = KnownMount { troubled: true, ..row(Kind::Indirect, Some(10)) };
         assert_eq!(standing(troubled, &lines), Some(Standing::InPlace(10)));
     }
 

@@ -22,7 +22,7 @@ use crate::engine::{Event, Kind};
 use crate::sys::mount_id::{self, Place};
 
 /// Minimum interval between two readings of the mount table.
-const PAUSE: Duration = Duration::from_secs(1);
+const READ_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Begins to watch. The result watches for mount events as long as the worker runs, and verifies our mounts after those that
 /// may concern them.
@@ -55,7 +55,7 @@ pub(crate) fn watch(worker: Rc<Worker>) -> impl Future<Output = ()> {
             }
             // Not registered in the reactor meanwhile, because each unmount of our own would wake it up.
             events = Ok(waiting.into_inner().0);
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(READ_INTERVAL).await;
             if is_concerned(&worker).await {
                 verify(&worker, Heal::Safely).await;
                 worker.event(Event::Retry);

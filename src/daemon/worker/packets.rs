@@ -31,10 +31,10 @@ use crate::sys::procfs::{self, Identity};
 use crate::text::Escaped;
 
 /// Interval between two looks at overdue lookups while the worker starts.
-const OVERDUE: Duration = Duration::from_millis(500);
+const OVERDUE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long the worker waits at most until the history has the lookups that it has refused.
-const WRITTEN: Duration = Duration::from_secs(1);
+const HISTORY_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Handles an autofs mount that was unmounted by others.
@@ -151,14 +151,14 @@ impl Worker {
     pub(crate) async fn refuse_overdue(self: &Rc<Self>) {
         if self.requests.refuse_overdue(&self.mounts, &self.tools(), self.request_limit(), self).await {
             // This worker may not live long. The thread answers after it has written.
-            let _ = tokio::time::timeout(WRITTEN, self.history.recorder().count()).await;
+            let _ = tokio::time::timeout(HISTORY_TIMEOUT, self.history.recorder().count()).await;
         }
     }
 
     /// Does [`refuse_overdue`](Self::refuse_overdue) at intervals until this worker serves.
     pub(crate) async fn refuse_overdue_at_start(self: Rc<Self>) {
         while !self.life.has_started() {
-            tokio::time::sleep(OVERDUE).await;
+            tokio::time::sleep(OVERDUE_INTERVAL).await;
             self.refuse_overdue().await;
         }
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 pub(super) use entry::{Askers, Entry, Phase, Piece, Remount, Waiter};
 use hashbrown::HashMap;
-pub(super) use mount::{Mount, Site, Stage, State, Top};
+pub(super) use mount::{LeaveStage, Mount, Site, State, Top};
 use paths::Paths;
 use tally::Tally;
 
@@ -395,7 +395,7 @@ impl Tree {
 
     /// Returns whether a top-level mount that is not wanted any more is in use.
     pub(super) fn has_stuck(&self) -> bool {
-        let stuck = |top: &Top| top.state == State::Leaving(Stage::Stuck);
+        let stuck = |top: &Top| top.state == State::Leaving(LeaveStage::Stuck);
         self.leaving.iter().any(|path| self.at(path).and_then(|id| self.top(id)).is_some_and(stuck))
     }
 

@@ -204,12 +204,12 @@ pub(in crate::engine) enum State {
     Abandoned,
     Serving,
     /// It is to go: nothing is mounted any more.
-    Leaving(Stage),
+    Leaving(LeaveStage),
 }
 
 /// How far a leaving mount is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine) enum Stage {
+pub(in crate::engine) enum LeaveStage {
     /// Mounts below its path go first.
     Deferred,
     /// Its entries are unmounted.
@@ -236,6 +236,6 @@ impl State {
 
     /// Returns whether the end of the daemon has to wait for it.
     pub(in crate::engine) fn moves(self) -> bool {
-        !matches!(self, Self::Leaving(Stage::Stuck) | Self::Abandoned)
+        !matches!(self, Self::Leaving(LeaveStage::Stuck) | Self::Abandoned)
     }
 }

@@ -29,8 +29,8 @@ pub(super) fn first(uris: &[Uri], within: Duration) -> Option<usize> {
             begun += 1;
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        let patience = if begun < uris.len() { left.min(HEAD_START) } else { left };
-        match accepted.recv_timeout(patience) {
+        let time_limit = if begun < uris.len() { left.min(HEAD_START) } else { left };
+        match accepted.recv_timeout(time_limit) {
             Ok((number, true)) => return Some(number),
             Ok((_, false)) => failed += 1,
             Err(RecvTimeoutError::Timeout) if begun < uris.len() && Instant::now() < deadline => {}

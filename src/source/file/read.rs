@@ -21,13 +21,13 @@ pub(in crate::source) const FILE_MAX: u64 = 256 << 20;
 const YOUNG: Duration = Duration::from_millis(20);
 
 /// A young file is looked at this often until it has not changed for some time.
-const LOOK: Duration = Duration::from_millis(5);
+const SETTLE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The same for an empty file: most often another process has opened it and is about to write it.
 const QUIET_EMPTY: Duration = Duration::from_millis(300);
 
 /// For how long a file is waited for that changes all the time.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A file and what it is known by.
 pub(in crate::source) struct Opened {
@@ -76,7 +76,7 @@ pub(in crate::source) fn open(path: &Arc<Path>) -> Result<Opened, SourceError> {
 /// Reads `path` as a whole. Blocks. `quiet` is for a file whose earlier version is in force: one that may be in the
 /// middle of a rewrite is read when it has not changed for so long.
 pub(in crate::source) fn read(path: &Arc<Path>, quiet: Option<Duration>) -> Result<Content, SourceError> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + SETTLE_TIMEOUT;
     let mut watched: Option<(Stamp, Instant)> = None;
     while Instant::now() < end {
         let opened = open(path)?;
@@ -90,7 +90,7 @@ pub(in crate::source) fn read(path: &Arc<Path>, quiet: Option<Duration>) -> Resu
         };
         if quiet.is_some_and(waits) {
             watched = Some((opened.stamp, since));
-            thread::sleep(LOOK);
+            thread::sleep(SETTLE_INTERVAL);
             continue;
         }
         let text = text(path, &opened)?;
@@ -100,7 +100,7 @@ pub(in crate::source) fn read(path: &Arc<Path>, quiet: Option<Duration>) -> Resu
             let Opened { stamp, local, foreign, .. } = opened;
             return Ok(Content { text, stamp, settled, local, foreign });
         }
-        thread::sleep(LOOK);
+        thread::sleep(SETTLE_INTERVAL);
     }
     Err(SourceError::Changing { path: Arc::clone(path) })
 }

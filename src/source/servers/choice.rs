@@ -25,7 +25,7 @@ pub struct Choosing {
     /// `use_hostname_for_mounts`: names are not replaced by the address that has answered.
     pub use_names: bool,
     /// How long the name service may take.
-    pub patience: Duration,
+    pub time_limit: Duration,
 }
 
 /// An address of a server.
@@ -69,7 +69,7 @@ impl Servers {
         };
         let wanted = Wanted::of(&some.fstype, &OptionList::parse(&some.options), choosing.default_version);
         let interfaces = interfaces().unwrap_or_default();
-        let deadline = Instant::now() + choosing.patience;
+        let deadline = Instant::now() + choosing.time_limit;
         for mount in mounts {
             let Some(server) = &mount.server else {
                 first.push(mount.clone());

@@ -79,9 +79,9 @@ async fn tcp(answer: Answer) -> u16 {
     port
 }
 
-async fn null(port: u16, transport: Transport, patience: Duration) -> Result<Vec<u8>, CallError> {
+async fn null(port: u16, transport: Transport, time_limit: Duration) -> Result<Vec<u8>, CallError> {
     let line = Line::new(SocketAddr::new(HERE, port), transport);
-    client::by(Instant::now() + patience, line.call(&Call::null(NFS, 3))).await
+    client::by(Instant::now() + time_limit, line.call(&Call::null(NFS, 3))).await
 }
 
 const LONG: Duration = Duration::from_secs(60);

@@ -32,14 +32,14 @@ const KEPT_MAX: usize = 10_000;
 
 /// How long a service that has not answered since the start, or not when it was asked last, is waited for before the map
 /// cache serves in its place.
-const PATIENCE: Duration = Duration::from_secs(2);
+const CACHE_AFTER: Duration = Duration::from_secs(2);
 
 /// How often a map that has not changed is given to the map cache.
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Returns how long a service is waited for where the map cache may serve in its place.
-fn patience(deadline: Instant) -> Duration {
-    PATIENCE.min(deadline.saturating_duration_since(Instant::now()) / 2)
+fn time_limit(deadline: Instant) -> Duration {
+    CACHE_AFTER.min(deadline.saturating_duration_since(Instant::now()) / 2)
 }
 
 /// A map of a directory service.
@@ -313,7 +313,8 @@ impl ServiceMap {
     async fn look_up(&self, key: &Arc<[u8]>, deadline: Instant) -> Answer {
         let shared = &self.0;
         let mut replies = shared.ask(Question::Lookup(key.to_vec()), deadline);
-        let in_time = if shared.is_doubtful() { timeout(patience(deadline), replies.recv()).await.ok() } else { None };
+        let in_time =
+            if shared.is_doubtful() { timeout(time_limit(deadline), replies.recv()).await.ok() } else { None };
         let reply = match in_time {
             Some(reply) => reply,
             None if shared.is_doubtful() => {
@@ -380,7 +381,7 @@ impl ServiceMap {
                 read
             })
         };
-        let read = match timeout(patience(deadline), &mut reading).await {
+        let read = match timeout(time_limit(deadline), &mut reading).await {
             Ok(read) => read,
             Err(_) => {
                 is_late.store(true, Ordering::Relaxed);

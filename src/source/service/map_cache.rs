@@ -22,10 +22,10 @@ use crate::sys::private_dir::PrivateDir;
 use crate::text::Escaped;
 
 /// Changes of a map within this time are written together.
-const TOGETHER: Duration = Duration::from_secs(2);
+const WRITE_DELAY: Duration = Duration::from_secs(2);
 
 /// How long reading a file, or the last writing, may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const IO_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Entries that were asked for by key, at most, in one file.
 const KEYS_MAX: usize = 10_000;
@@ -120,7 +120,7 @@ impl MapCache {
             })
             .await
         };
-        timeout(PATIENCE, reading).await.ok().flatten()
+        timeout(IO_TIMEOUT, reading).await.ok().flatten()
     }
 
     /// Notes all entries of a map.
@@ -155,7 +155,7 @@ impl MapCache {
         if !std::mem::replace(&mut state.scheduled, true) {
             let shared = Arc::clone(&self.shared);
             tokio::spawn(async move {
-                sleep(TOGETHER).await;
+                sleep(WRITE_DELAY).await;
                 shared.write().await;
             });
         }
@@ -163,7 +163,7 @@ impl MapCache {
 
     /// Writes the pending answers. Returns after a limited time.
     pub(super) async fn flush(&self) {
-        let _ = timeout(PATIENCE, self.shared.write()).await;
+        let _ = timeout(IO_TIMEOUT, self.shared.write()).await;
     }
 }
 

@@ -22,7 +22,7 @@ use crate::text::Escaped;
 const GONE: Duration = Duration::from_secs(10);
 
 /// Pause between two attempts.
-const AGAIN: Duration = Duration::from_millis(200);
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Version of the JSON lines.
 const SCHEMA: u32 = 1;
@@ -74,7 +74,7 @@ fn next(session: &Session, after: Position) -> Result<History, ClientError> {
                 | ClientError::Gone
                 | ClientError::Io(_)
                 | ClientError::Refused(ControlError::Failed { .. }),
-            ) if Instant::now() < end => thread::sleep(AGAIN),
+            ) if Instant::now() < end => thread::sleep(RETRY_DELAY),
             answer => return answer,
         }
     }

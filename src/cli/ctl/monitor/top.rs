@@ -14,7 +14,7 @@ use crate::sys::terminal::{Input, Screen, size};
 const TURN: u16 = 500;
 
 /// How long an answer may take. Keys are not seen in this time.
-const PATIENCE: Duration = Duration::from_millis(800);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// How long the mount points stay as they are shown if no request was answered.
 const FRESH: Duration = Duration::from_secs(5);
@@ -126,6 +126,6 @@ impl<'a> Watched<'a> {
     }
 
     fn ask(&self, call: Call) -> Result<Answer, ClientError> {
-        client::ask(&self.session.socket, call, PATIENCE)
+        client::ask(&self.session.socket, call, ANSWER_TIMEOUT)
     }
 }

@@ -11,7 +11,7 @@ use crate::sys::mountinfo::{self, AutofsOptions};
 use crate::sys::procfs;
 
 /// Interval between two checks of a process that seems to hang.
-const AGAIN: Duration = Duration::from_millis(50);
+const RECHECK_DELAY: Duration = Duration::from_millis(50);
 
 /// A line of the mount table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub(super) fn gather(known: Known) -> std::io::Result<Facts> {
     let pids = pids();
     let mut blocked: Vec<Process> = pids.iter().flat_map(|pid| blocked(*pid)).collect();
     if !blocked.is_empty() {
-        std::thread::sleep(AGAIN);
+        std::thread::sleep(RECHECK_DELAY);
         let still: HashSet<i32> = pids.iter().flat_map(|pid| self::blocked(*pid)).map(|p| p.pid).collect();
         blocked.retain(|process| still.contains(&process.pid));
     }

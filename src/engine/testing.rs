@@ -9,7 +9,7 @@ use super::*;
 use crate::plan::{Action, Plan};
 
 /// Each test plays the shell on it. Entries are named by their path.
-pub(super) struct Stage {
+pub(super) struct TestEngine {
     pub(super) engine: Engine,
     pub(super) now: Tick,
     said: Vec<String>,
@@ -54,7 +54,7 @@ pub(super) fn token(number: u32) -> Token {
     Token(NonZeroU32::new(number).unwrap())
 }
 
-impl Stage {
+impl TestEngine {
     /// With these indirect mounts attached.
     pub(super) fn new(paths: &[&str]) -> Self {
         let limits = Limits { request: 10_000, unmount: 20_000, loop_limit: 3, ..Limits::default() };

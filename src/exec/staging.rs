@@ -22,14 +22,14 @@ const NAME: &str = "mount";
 
 /// A tmpfs of our own with one empty directory. It is taken away when dropped, with what is mounted in it.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(super) struct StagingMount {
     root: OwnedFd,
     dev: u64,
     path: PathBuf,
     made: Option<Made>,
 }
 
-impl Stage {
+impl StagingMount {
     /// Makes one. May wait.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for StagingMount {
     fn drop(&mut self) {
         let _ = mount::detach(self.root.as_fd());
         self.made.take().map(Made::remove);

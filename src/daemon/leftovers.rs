@@ -14,7 +14,7 @@ use std::time::Duration;
 use log::{debug, info, warn};
 
 use crate::blocking;
-use crate::daemon::attach::opener::{LITTLE_PATIENCE, Opener};
+use crate::daemon::attach::opener::{Opener, SHORT_OPEN_TIMEOUT};
 use crate::daemon::jobs::{copies, covered};
 use crate::daemon::mounts::table::{MountTable, Mounted};
 use crate::daemon::worker::Worker;
@@ -28,13 +28,13 @@ use crate::sys::{mount, path, procfs};
 use crate::text::Escaped;
 
 /// How long it may take to look at what is left, and to unmount it.
-const WITHIN: Duration = Duration::from_secs(10);
+const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often an autofs mount is tried again that is in use.
 const ATTEMPTS: u32 = 10;
 
 /// The pause before that.
-const AGAIN: Duration = Duration::from_millis(20);
+const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// Mounts that are in use by this daemon, so not left over.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ pub(crate) async fn find(worker: &Worker) -> Vec<PathBuf> {
         let table = MountTable::read()?;
         Ok(served.left(&table).into_iter().map(|line| line.target.clone()).collect())
     };
-    let found = tokio::time::timeout(WITHIN, blocking::run(look)).await;
+    let found = tokio::time::timeout(UNMOUNT_TIMEOUT, blocking::run(look)).await;
     found.ok().and_then(Result::ok).unwrap_or_default()
 }
 
@@ -119,13 +119,13 @@ pub(crate) async fn clean(worker: &Rc<Worker>) -> Result<(), String> {
         }
         failed
     };
-    match tokio::time::timeout(WITHIN, lanes.run(Lane::Umount, work)).await {
+    match tokio::time::timeout(UNMOUNT_TIMEOUT, lanes.run(Lane::Umount, work)).await {
         Ok(failed) => {
             tidy(worker).await;
             worker.left.replace(find(worker).await);
             if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
         }
-        Err(_) => Err(format!("not done after {} seconds; it goes on", WITHIN.as_secs())),
+        Err(_) => Err(format!("not done after {} seconds; it goes on", UNMOUNT_TIMEOUT.as_secs())),
     }
 }
 
@@ -193,7 +193,7 @@ pub(crate) async fn tidy(worker: &Rc<Worker>) {
         }
         (mounted, kept)
     };
-    match tokio::time::timeout(WITHIN, lanes.run(Lane::Umount, work)).await {
+    match tokio::time::timeout(UNMOUNT_TIMEOUT, lanes.run(Lane::Umount, work)).await {
         Ok((mounted, kept)) => {
             let still: HashSet<&Arc<Path>> = mounted.iter().map(|(path, _)| path).collect();
             let done: Vec<Arc<Path>> = paths.iter().filter(|path| !still.contains(path)).cloned().collect();
@@ -238,7 +238,7 @@ impl Remover {
     fn unmount_one(&mut self, line: &Mounted) -> Result<(), String> {
         if let Some(shown) = line.autofs {
             // Lookups that wait there for the dead owner fail.
-            let root = self.opener.open(&line.target, line.dev, LITTLE_PATIENCE);
+            let root = self.opener.open(&line.target, line.dev, SHORT_OPEN_TIMEOUT);
             if let Err(e) = root.and_then(|root| self.control.catatonic(root.as_fd())) {
                 debug!("{} cannot be set catatonic: {e}", Escaped::path(&line.target));
             }
@@ -248,7 +248,7 @@ impl Remover {
                 match exec::unmount_autofs(&line.target, shown.kind, autofs::decode(line.dev), false) {
                     Ok(()) => return Ok(()),
                     Err(e) if attempts.next().is_none() => return Err(e.to_string()),
-                    Err(_) => std::thread::sleep(AGAIN),
+                    Err(_) => std::thread::sleep(RETRY_DELAY),
                 }
             }
         }
