@@ -16,6 +16,14 @@ pub enum Failure {
     Mount,
 }
 
+/// Maximum number of seconds for which a failure is remembered that says nothing about the key.
+const SHORTAGE: u64 = 1;
+
+/// Returns whether an error number means that this machine lacked descriptors, memory or processes.
+fn is_shortage(errno: i32) -> bool {
+    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN)
+}
+
 /// Failure of a key.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
@@ -66,6 +74,8 @@ impl NegativeCache {
     /// Remembers a failure for some seconds.
     pub(super) fn insert(&mut self, now: Tick, at: EntryId, seconds: u64, record: Record) {
         let Record { user, failure, reason } = record;
+        let lacks = reason.as_ref().and_then(|reason| reason.errno).is_some_and(is_shortage);
+        let seconds = if lacks { seconds.min(SHORTAGE) } else { seconds };
         while self.has_old(now, user) {
             self.remove_oldest(user);
         }
@@ -162,6 +172,19 @@ mod tests {
         assert_eq!(negatives.get(Tick(2000), &at("a")), None);
         negatives.insert(Tick(0), at("b"), 0, record(0, Failure::Mount));
         assert_eq!(negatives.get(Tick(0), &at("b")), None);
+    }
+
+    #[test]
+    fn a_shortage_is_over_soon() {
+        let mut negatives = NegativeCache::new(8);
+        for (key, errno) in [("a", libc::EMFILE), ("b", libc::ENXIO)] {
+            let reason = crate::record::Record { errno: Some(errno), ..crate::record::Record::new("cannot mount") };
+            let record = Record { user: 0, failure: Failure::Mount, reason: Some(reason.into()) };
+            negatives.insert(Tick(0), at(key), 60, record);
+        }
+        assert!(negatives.get(Tick(999), &at("a")).is_some());
+        assert_eq!(negatives.get(Tick(1000), &at("a")), None);
+        assert!(negatives.get(Tick(59_999), &at("b")).is_some());
     }
 
     #[test]

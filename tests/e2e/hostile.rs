@@ -240,7 +240,7 @@ fn limit_files(pid: i32, soft: u64) {
 /// answered, and all is served again when the limit is raised.
 #[case]
 fn without_a_free_descriptor_every_lookup_is_answered() {
-    site::master("/mnt/auto /etc/auto.one --negative-timeout=1\n/- /etc/auto.direct\n");
+    site::master("/mnt/auto /etc/auto.one\n/- /etc/auto.direct\n");
     put("/etc/auto.one", "slow -fstype=slow :slow\n* -fstype=tmpfs :t\n");
     put("/etc/auto.direct", "/mnt/direct -fstype=tmpfs :t\n");
     stand_in::Rules { delay: vec![("slow".into(), 2000)], ..Default::default() }.set();
