@@ -1,6 +1,6 @@
 //! The end of the daemon.
 
-use super::{Alarm, Effect, Engine, EntryId, Errno, LeaveStage, Shutdown, State, Tick, Top};
+use super::{Alarm, Effect, Engine, EntryId, Errno, LeaveStage, Phase, Shutdown, State, Tick, Top};
 
 /// The daemon is ending.
 #[derive(Debug)]
@@ -68,8 +68,12 @@ impl Engine {
     }
 
     /// Answers all requests of an entry and disowns its job, except unmounts that the shutdown itself has started: those have their
-    /// own deadline.
+    /// own deadline. The result of a lookup is not waited for: it mounts nothing.
     fn abandon_entry(&mut self, at: &EntryId, how: Shutdown) {
+        if let Some(Phase::Resolving(job)) = self.tree.entry(at).map(|entry| &entry.phase) {
+            let job = *job;
+            self.take_phase(job);
+        }
         let holds_tree = self.tree.entry(at).is_some_and(|entry| entry.phase.holds_tree());
         if how == Shutdown::Detach || !holds_tree {
             return self.disown(at, Errno::ENOENT);
@@ -179,6 +183,20 @@ mod tests {
         assert_eq!(stage.said(), ["ready 1", "unmount /home/joe"]);
         stage.pass(5_000);
         assert_eq!(stage.said(), ["fail 2 ENOENT", "exit /home"]);
+    }
+
+    #[test]
+    fn a_lookup_that_hangs_leaves_no_mount() {
+        let mut stage = TestEngine::new(&["/home"]);
+        stage.missing("/home/joe", 1);
+        assert_eq!(stage.said(), ["resolve /home/joe"]);
+        stop(&mut stage, Shutdown::Clean);
+        stage.pass(5_000);
+        assert_eq!(stage.said(), ["fail 1 ENOENT", "detach /home"]);
+        stage.found("/home/joe");
+        assert_eq!(stage.said(), [""; 0], "its result comes too late");
+        stage.detached("/home", true);
+        assert_eq!(stage.said(), ["exit"]);
     }
 
     #[test]

@@ -188,7 +188,7 @@ impl Lanes {
         tokio::time::timeout(deadline, begun).await.map_err(|_| Late::Deadline)
     }
 
-    /// Returns the places at which work has not ended for [`HANGS`], each with the number of threads that wait there.
+    /// Returns the places at which work has not ended for one second, each with the number of threads that wait there.
     pub fn hanging(&self) -> BTreeMap<PathBuf, usize> {
         let mut places = BTreeMap::new();
         for (path, begun) in lock(&self.hanging.begun).values() {

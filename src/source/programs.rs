@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::Users;
@@ -59,6 +59,8 @@ pub struct Programs {
     places: Semaphore,
     width: usize,
     rules: Mutex<Arc<Rules>>,
+    /// Whether all programs are to end.
+    ending: watch::Sender<bool>,
     /// The user database.
     pub(super) users: Arc<Users>,
 }
@@ -66,7 +68,7 @@ pub struct Programs {
 /// Why a program was not run.
 #[derive(Debug)]
 pub(super) enum NotRun {
-    /// No place became free by the deadline.
+    /// No place became free by the deadline, or all programs were ended.
     Late,
     /// The program could not be started.
     Start(std::io::Error),
@@ -76,7 +78,8 @@ impl Programs {
     /// Creates programs with the default rules; at most this many run at a time.
     pub fn new(width: usize, users: Arc<Users>) -> Self {
         let width = width.clamp(1, Self::WIDEST);
-        Self { places: Semaphore::new(width), width, rules: Mutex::default(), users }
+        let (ending, _) = watch::channel(false);
+        Self { places: Semaphore::new(width), width, rules: Mutex::default(), ending, users }
     }
 
     /// Programs at a time at most, whatever is configured.
@@ -96,6 +99,11 @@ impl Programs {
     /// Returns the rules in force.
     pub fn rules(&self) -> Arc<Rules> {
         Arc::clone(&lock(&self.rules))
+    }
+
+    /// Kills the programs that run, and runs no others from now on.
+    pub fn end(&self) {
+        self.ending.send_replace(true);
     }
 
     /// Returns whether no program runs.
@@ -118,7 +126,13 @@ impl Programs {
         let program = make(left, self.rules().grace).bound();
         let command = program.words().into_iter().map(std::os::unix::ffi::OsStringExt::into_vec).collect();
         let begun = Instant::now();
-        let ended = program.run().await.map_err(NotRun::Start);
+        let mut ending = self.ending.subscribe();
+        let ended = tokio::select! {
+            biased;
+            // A program is killed when the future that runs it is dropped.
+            _ = ending.wait_for(|ending| *ending) => Err(NotRun::Late),
+            ended = program.run() => ended.map_err(NotRun::Start),
+        };
         drop(place);
         let ended = ended?;
         let mut stderr = ended.stderr.clone();

@@ -141,6 +141,20 @@ fn a_map() {
     everything_else_works(Daemon::serving(&["/mnt/good"]), "/etc/auto.master");
 }
 
+/// A lookup still waits for a map that hangs when the daemon ends: no mount point is left.
+#[case(seconds: 60)]
+fn the_end_during_a_lookup() {
+    site("/mnt/bad /etc/auto.bad\n");
+    put("/etc/auto.bad", "before -fstype=tmpfs :before\n+/mnt/dead/x/auto.included\n");
+    let _dead = Dead::server();
+    let daemon = Daemon::serving(&["/mnt/good", "/mnt/bad"]);
+    let mut visitor = visit::process("/mnt/bad/none", 0);
+    daemon.says("attempting to mount entry /mnt/bad/none");
+    daemon.stop();
+    wait_for("the visitor's end", secs(10), || visitor.try_wait().unwrap());
+    assert_eq!((table::at("/mnt/bad"), table::at("/mnt/good")), (vec![], vec![]));
+}
+
 #[case(seconds: 120)]
 fn a_direct_map() {
     site("/- /mnt/dead/x/auto.bad\n/- /etc/auto.direct\n");

@@ -103,7 +103,7 @@ fn a_program_that_looks_at_its_own_key_does_not_wait_for_itself() {
 }
 
 #[case]
-fn the_end_does_not_wait_for_a_program_and_leaves_none() {
+fn the_end_does_not_wait_for_a_program_and_leaves_none_and_no_mount() {
     site::master("/mnt/auto program:/etc/auto.prog\n");
     program("echo $$ >/tmp/pid; exec sleep 1000");
     let daemon = Daemon::serving(&["/mnt/auto"]);
@@ -111,6 +111,7 @@ fn the_end_does_not_wait_for_a_program_and_leaves_none() {
     let pid = wait_for("the program", secs(10), || lines("/tmp/pid").first().cloned());
     daemon.stop();
     wait_for("the visitor's end", secs(10), || visitor.try_wait().unwrap());
+    assert_eq!(table::at("/mnt/auto"), []);
     let path = format!("/proc/{pid}/stat");
     let runs = || fs::read_to_string(&path).is_ok_and(|stat| !stat.contains(") Z "));
     wait_for("the program's end", secs(10), || (!runs()).then_some(()));

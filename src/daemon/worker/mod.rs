@@ -222,13 +222,24 @@ impl Worker {
         }
         self.mounts.tell_keeper(Message::State(ServiceState::new(Doing::Stopping)));
         if self.life.has_started() {
-            return self.event(Event::Stop(how));
+            return self.begin_stop(how);
         }
         let worker = Rc::clone(self);
         spawn_local(async move {
             tokio::time::sleep(START).await;
-            worker.event(Event::Stop(how));
+            worker.begin_stop(how);
         });
+    }
+
+    /// Tells the engine that the daemon ends. Programs of program maps that still run after the grace are killed: their working
+    /// directory keeps the mount point busy.
+    fn begin_stop(self: &Rc<Self>, how: Shutdown) {
+        let programs = Arc::clone(&self.state.borrow().context.sources.programs);
+        spawn_local(async move {
+            tokio::time::sleep(Duration::from_millis(Limits::default().grace)).await;
+            programs.end();
+        });
+        self.event(Event::Stop(how));
     }
 
     /// Records that the start is over.
@@ -241,7 +252,7 @@ impl Worker {
         // Mounts of an earlier worker or daemon.
         self.served_in_user_space.notify_one();
         if let Some(how) = stop {
-            self.event(Event::Stop(how));
+            self.begin_stop(how);
         }
     }
 
