@@ -218,7 +218,11 @@ impl Writer {
             }
             Message::Event(event) => self.happened(&event),
             Message::Ask(query, reply) => self.ask(query, reply),
-            Message::Count(reply) => drop(reply.send(self.counters.metrics())),
+            Message::Count(reply) => {
+                // A worker that may end soon waits for this answer.
+                self.write();
+                drop(reply.send(self.counters.metrics()));
+            }
             Message::End => {
                 self.write();
                 return false;
