@@ -29,7 +29,7 @@ const KEPT: usize = 2;
 const IDLE: Duration = Duration::from_secs(10);
 
 /// How long waiting work waits until a thread is started again, if none could be started.
-const AGAIN: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// The stack of a thread: it parses nothing and recurses nowhere.
 const STACK: usize = 256 << 10;
@@ -143,7 +143,7 @@ async fn run_erased(work: Box<dyn FnOnce() -> Erased + Send>, pool: &'static Poo
     };
     let mut is_short = pool.add(Box::new(work), start);
     while is_short {
-        match timeout(AGAIN, &mut done).await {
+        match timeout(RETRY_DELAY, &mut done).await {
             Ok(result) => return finished(result).await,
             Err(_) => is_short = pool.grow(start),
         }
