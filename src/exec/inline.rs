@@ -30,18 +30,10 @@ impl Mounter {
     /// Carries the plan out at once, if that can be done without waiting for anything. `root` is the root of the autofs
     /// mount, open at least with `O_PATH`. Returns `None` if it cannot, or if it failed, and nothing was changed; then
     /// [`perform`](Self::perform) does it, or says why it does not work.
+    ///
+    /// No descriptor stays open: who has triggered the mount can unmount it, and its source, as soon as the request is
+    /// answered.
     pub fn try_now(&self, plan: &Plan, place: &Place, root: BorrowedFd<'_>) -> Option<Performed> {
-        self.try_now_and_leave(plan, place, root, &mut Vec::new())
-    }
-
-    /// Does the same, but pushes descriptors to close later to `left`, so that the request is answered first.
-    pub fn try_now_and_leave(
-        &self,
-        plan: &Plan,
-        place: &Place,
-        root: BorrowedFd<'_>,
-        left: &mut Vec<OwnedFd>,
-    ) -> Option<Performed> {
         if !self.in_process() || !plan.offsets.is_empty() {
             return None;
         }
@@ -75,11 +67,7 @@ impl Mounter {
             }
         }
         let done = match ready {
-            Ready::Bind(source, options) => {
-                let tree = mount::bind(source.as_fd(), site.target, options.flags, mount.propagation);
-                left.push(source);
-                tree.map(|tree| left.extend(tree))
-            }
+            Ready::Bind(source, options) => mount::bind(source.as_fd(), site.target, options.flags, mount.propagation),
             Ready::Tmpfs(options) => mount::mount(&mount.source, site.target, b"tmpfs", options.flags, &options.data),
         };
         if let Err(e) = done {

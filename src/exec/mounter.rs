@@ -347,7 +347,7 @@ fn attempt(mount: &FsMount, opened: &Opened, settings: &Settings, triggered: boo
     let target = opened.mount_target();
     let done = match (Way::choose(mount, settings, exists), &source) {
         (Way::Bind(options), Some(Source::Open(source))) => {
-            mount::bind(source.as_fd(), target, options.flags, mount.propagation).map(drop)
+            mount::bind(source.as_fd(), target, options.flags, mount.propagation)
         }
         (Way::Bind(_), Some(Source::Failed(e))) => {
             let source =

@@ -70,22 +70,16 @@ pub fn mount(source: &[u8], target: Target<'_>, fstype: &[u8], flags: Flags, dat
 }
 
 /// Mounts the open directory `source` at `target` as a bind mount, with these flags besides those of its source. The
-/// flags hold from the first moment on (Linux 5.12). Does not wait. Returns a descriptor of the new mount (`None` on old
-/// kernels), so that the caller can close it later: closing it takes time.
+/// flags hold from the first moment on (Linux 5.12). Does not wait.
 ///
 /// # Errors
 /// Those of open_tree(2), mount_setattr(2) and move_mount(2).
-pub fn bind(
-    source: BorrowedFd<'_>,
-    target: Target<'_>,
-    flags: Flags,
-    propagation: Propagation,
-) -> io::Result<Option<OwnedFd>> {
+pub fn bind(source: BorrowedFd<'_>, target: Target<'_>, flags: Flags, propagation: Propagation) -> io::Result<()> {
     let empty = OpenTreeFlags::AT_EMPTY_PATH;
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = match open_tree(source, "", empty | clone) {
         Ok(tree) => tree,
-        Err(e) if is_missing(e) => return bind_by_mount(source, target, flags, propagation).map(|()| None),
+        Err(e) if is_missing(e) => return bind_by_mount(source, target, flags, propagation),
         Err(e) => return Err(e.into()),
     };
     if !flags.is_empty() {
@@ -93,24 +87,23 @@ pub fn bind(
         match set_attributes(&tree, &MountAttr { set, clear, propagation: 0, userns: 0 }) {
             // Linux 5.2 to 5.11 have the one call without the other.
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
-                return bind_by_mount(source, target, flags, propagation).map(|()| None);
+                return bind_by_mount(source, target, flags, propagation);
             }
             done => done?,
         }
     }
     match attach(tree.as_fd(), target) {
-        Err(e) if is_missing(e) => return bind_by_mount(source, target, flags, propagation).map(|()| None),
+        Err(e) if is_missing(e) => return bind_by_mount(source, target, flags, propagation),
         done => done?,
     }
     // Only now: a mount that is attached to a shared one becomes shared.
     let attr = MountAttr { set: 0, clear: 0, propagation: propagation_flag(propagation).bits().into(), userns: 0 };
     match set_attributes(&tree, &attr) {
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
-            set_propagation(tree.as_fd(), propagation)?;
+            set_propagation(tree.as_fd(), propagation)
         }
-        done => done?,
+        done => done,
     }
-    Ok(Some(tree))
 }
 
 /// Returns whether a call of the newer mount interface is missing: in the kernel, or forbidden by a filter of system calls that is

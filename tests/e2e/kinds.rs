@@ -322,6 +322,42 @@ fn unmounted_by_hand_direct() {
     daemon.stop();
 }
 
+/// umount(8) of a key that is not mounted has it mounted first, and unmounts it the moment the request is answered. A
+/// descriptor of the daemon on the new mount would make it busy.
+#[case]
+fn unmounted_as_soon_as_it_is_mounted() {
+    const KINDS: [(&str, &str, usize); 4] = [
+        ("/mnt/bind", "* -fstype=bind :/srv/any\n", 200),
+        ("/mnt/tmpfs", "* -fstype=tmpfs :t\n", 200),
+        ("/mnt/helper", "* 192.0.2.1:/x\n", 10),
+        ("/mnt/slow", "* -fstype=slow :x\n", 10),
+    ];
+    let direct = ["/mnt/d1", "/mnt/d2"];
+    site::master(
+        "/mnt/bind /etc/auto.1\n/mnt/tmpfs /etc/auto.2\n/mnt/helper /etc/auto.3\n/mnt/slow /etc/auto.4\n/- /etc/auto.5\n",
+    );
+    for (number, (_, entry, _)) in KINDS.iter().enumerate() {
+        put(&format!("/etc/auto.{}", number + 1), entry);
+    }
+    put("/etc/auto.5", "/mnt/d1 -fstype=tmpfs :one\n/mnt/d2 -fstype=bind :/srv/any\n");
+    fs::create_dir_all("/srv/any").unwrap();
+    let points = KINDS.map(|(point, ..)| point);
+    let daemon = Daemon::serving(&[&points[..], &direct].concat());
+    for (point, _, rounds) in KINDS {
+        for round in 0..rounds {
+            assert_eq!(umount2(format!("{point}/{round}").as_str(), MntFlags::empty()), Ok(()), "{point}/{round}");
+        }
+    }
+    for path in direct {
+        for round in 0..100 {
+            drop(fs::File::open(path).unwrap());
+            assert_eq!(umount2(path, MntFlags::empty()), Ok(()), "{path}, round {round}");
+            assert!(table::autofs(path).is_some(), "{path}, round {round}");
+        }
+    }
+    daemon.stop();
+}
+
 #[case]
 fn failed_mount() {
     site::master("/mnt/auto /etc/auto.one --negative-timeout=1\n");

@@ -1,6 +1,5 @@
 //! Carries out plans: the mount itself, and the offset mounts and submounts that belong to it.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,12 +20,11 @@ pub(crate) fn now(
     at: &EntryId,
     plan: &Plan,
     who: Requester,
-    left: &mut Vec<OwnedFd>,
 ) -> Option<Result<Done, Reason>> {
     let known =
         mounts.get(at.mount).filter(|known| !known.remote && plan.offsets.is_empty() && plan.requires.is_empty())?;
     let place = known.place(&at.key, who);
-    let performed = mounts.with_root(at.mount, |root| Ok(tools.mounter.try_now_and_leave(plan, &place, root, left)));
+    let performed = mounts.with_root(at.mount, |root| Ok(tools.mounter.try_now(plan, &place, root)));
     let untimed = |_| own_timeout::tell(mounts, tools, at, plan);
     performed.ok().flatten().map(|done| Ok(Done { untimed: untimed(done), ..Done::default() }))
 }

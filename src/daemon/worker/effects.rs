@@ -17,8 +17,7 @@ use crate::text::Escaped;
 
 impl Worker {
     /// Begins the jobs of one kind that are carried out together.
-    pub(super) fn begin_together(self: &Rc<Self>, Together { attach, detach, check, left }: Together) {
-        drop(left);
+    pub(super) fn begin_together(self: &Rc<Self>, Together { attach, detach, check }: Together) {
         if !attach.is_empty() {
             let (worker, making) = (Rc::clone(self), self.mounts.begin_attaching());
             spawn_local(async move {
@@ -79,9 +78,7 @@ impl Worker {
             Effect::Perform { job, at, plan, who } => {
                 fault::point("resolved");
                 self.history.performing(&at, &plan);
-                if let Some(outcome) =
-                    mount::now(&self.mounts, &self.tools.borrow(), &at, &plan, who, &mut together.left)
-                {
+                if let Some(outcome) = mount::now(&self.mounts, &self.tools.borrow(), &at, &plan, who) {
                     self.history.performed(&at, outcome.is_ok());
                     self.mounts.watch.mounted();
                     return Some(Event::Performed { job, outcome });

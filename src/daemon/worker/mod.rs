@@ -13,7 +13,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -352,8 +351,6 @@ struct Together {
     attach: Vec<(MountId, Wanted)>,
     detach: Vec<(MountId, bool)>,
     check: Vec<(JobId, EntryId)>,
-    /// Descriptors to close after the requests are answered.
-    left: Vec<OwnedFd>,
 }
 
 /// Logs the transitions of entries that the last event has brought.
