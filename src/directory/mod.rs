@@ -4,6 +4,7 @@
 //! The bytes that come from servers and from lookup processes are not trusted: every parser here is bounded and fuzzed.
 
 pub mod auth;
+pub mod certificate;
 pub mod dn;
 pub mod dns;
 pub mod filter;

@@ -2,11 +2,14 @@
 //! order from resolv.conf(5), and falls back to TCP; the answers are parsed by [`dns`].
 
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
+use super::attempts::Attempts;
 use super::{Entry, Failure, Service};
 use crate::directory::hesiod::{self, Class, Configuration};
 use crate::directory::{Map, Pair, dns};
+use crate::mutex::lock;
 use crate::sys::path;
 use crate::sys::resolver::{self, Record, ResolveError};
 
@@ -16,15 +19,36 @@ const HESIOD_CONF: &str = "/etc/hesiod.conf";
 /// Bytes of the file at most.
 const LONGEST: u64 = 64 << 10;
 
+/// A failure that took longer than this counts as no answer.
+const SILENT: Duration = Duration::from_millis(500);
+
 /// The service.
 pub(super) struct HesiodService {
     configuration: Result<Configuration, String>,
+    attempts: Mutex<Attempts>,
 }
 
 impl HesiodService {
     /// Reads the configuration.
     pub(super) fn new() -> Self {
-        Self { configuration: read() }
+        Self { configuration: read(), attempts: Mutex::default() }
+    }
+
+    /// Asks the DNS, unless its servers were silent and others ask them.
+    fn query(&self, name: &str, class: resolver::Class) -> Result<Vec<u8>, ResolveError> {
+        let begun = Instant::now();
+        if !lock(&self.attempts).begin(begun) {
+            return Err(ResolveError::Failed("no DNS server answers".to_owned()));
+        }
+        let answer = resolver::query(name, class, Record::Txt);
+        let mut attempts = lock(&self.attempts);
+        attempts.end();
+        match &answer {
+            Ok(_) | Err(ResolveError::NotFound) => attempts.answered(Instant::now()),
+            Err(ResolveError::Failed(_)) if begun.elapsed() >= SILENT => attempts.was_silent(begun),
+            Err(ResolveError::Failed(_)) => {}
+        }
+        answer
     }
 }
 
@@ -49,7 +73,7 @@ impl Service for HesiodService {
     fn probe(&self, _: &Map, _: Instant) -> Result<String, Failure> {
         let configuration = self.configuration.as_ref().map_err(Failure::unusable)?;
         let name = configuration.name(b"KEY").unwrap_or_default();
-        match resolver::query(&name, resolver::Class::Internet, Record::Txt) {
+        match self.query(&name, resolver::Class::Internet) {
             Err(ResolveError::Failed(why)) => Err(Failure::unavailable(why)),
             _ => Ok(format!("records {name}; the DNS lists no keys")),
         }
@@ -64,7 +88,7 @@ impl Service for HesiodService {
                 Class::Internet => resolver::Class::Internet,
                 Class::Hesiod => resolver::Class::Hesiod,
             };
-            match resolver::query(&name, class, Record::Txt) {
+            match self.query(&name, class) {
                 Ok(answer) => {
                     let texts = dns::texts(&answer).filter(|texts| !texts.is_empty());
                     let Some(texts) = texts else { continue };

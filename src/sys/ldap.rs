@@ -23,6 +23,10 @@ const OPT_TIMEOUT: c_int = 0x5002;
 const OPT_NETWORK_TIMEOUT: c_int = 0x5005;
 const OPT_TLS_CERTFILE: c_int = 0x6004;
 const OPT_TLS_KEYFILE: c_int = 0x6005;
+const OPT_TLS_REQUIRE_CERT: c_int = 0x6006;
+const OPT_TLS_NEWCTX: c_int = 0x600f;
+const OPT_TLS_PEERCERT: c_int = 0x6015;
+const TLS_NEVER: c_int = 0;
 const SCOPE_BASE: c_int = 0;
 const SCOPE_SUBTREE: c_int = 2;
 const VERSION3: c_int = 3;
@@ -121,6 +125,11 @@ impl LdapError {
     /// Returns whether the server did not answer in time: LDAP_TIMEOUT, timeLimitExceeded.
     pub fn is_timeout(&self) -> bool {
         matches!(self.code, -5 | 3)
+    }
+
+    /// Returns whether no connection was made, or none that is secure: LDAP_SERVER_DOWN, CONNECT_ERROR.
+    pub fn is_no_connection(&self) -> bool {
+        matches!(self.code, -1 | -11)
     }
 
     /// Returns whether the connection cannot be used any more, or the server is not able to answer: another connection may
@@ -276,6 +285,28 @@ impl Connection {
     pub fn start_tls(&mut self) -> Result<(), LdapError> {
         // SAFETY: the handle is valid, and there are no controls.
         self.check(unsafe { (self.functions.start_tls)(self.handle.as_ptr(), ptr::null_mut(), ptr::null_mut()) })
+    }
+
+    /// Accepts any certificate of the server, to look at it: nothing secret may be sent over this connection.
+    pub fn trust_any_certificate(&self) {
+        const CLIENT: c_int = 0;
+        self.set(OPT_TLS_REQUIRE_CERT, &TLS_NEVER);
+        self.set(OPT_TLS_NEWCTX, &CLIENT);
+    }
+
+    /// Returns the certificate of the server, if the connection is encrypted. Libraries before OpenLDAP 2.5 do not tell.
+    pub fn server_certificate(&self) -> Option<Vec<u8>> {
+        let mut found = BerValue { length: 0, value: ptr::null_mut() };
+        // SAFETY: the option writes a BerValue, whose value is null or a new allocation of that length.
+        let code =
+            unsafe { (self.functions.get_option)(self.handle.as_ptr(), OPT_TLS_PEERCERT, (&raw mut found).cast()) };
+        let length = usize::try_from(found.length).ok().filter(|_| code == 0 && !found.value.is_null())?;
+        // SAFETY: as above; it is copied, then freed by the library that has allocated it.
+        unsafe {
+            let copy = std::slice::from_raw_parts(found.value.cast::<u8>(), length).to_vec();
+            (self.functions.free_memory)(found.value.cast());
+            Some(copy)
+        }
     }
 
     /// Logs in with DN and password; with neither, anonymously.

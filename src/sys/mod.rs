@@ -1,6 +1,7 @@
 //! Every system call: all of `unsafe`, and all that uses nix, rustix and libc, is in here. What goes out are own types
 //! and `io::Error`.
 
+pub mod arrivals;
 pub mod autofs;
 pub mod children;
 pub mod clock;

@@ -70,7 +70,7 @@ fn a_server_in_trouble_costs_its_new_keys_only() {
         wait_for("nothing mounted", secs(10), || (!table::served("/mnt/hes/named")).then_some(()));
         visit::serves("/mnt/hes/named");
         dns.set_mode(Mode::Answer);
-        wait_for("the key", secs(10), || visit::enter(format!("/mnt/hes/{key}")).ok());
+        wait_for("the key", secs(5), || visit::enter(format!("/mnt/hes/{key}")).ok());
     }
     daemon.stop();
 }

@@ -72,7 +72,7 @@ fn a_server_that_is_missing_at_the_start_brings_its_maps() {
     let daemon = Daemon::serving(&["/mnt/file"]);
     visit::serves("/mnt/file/a");
     ldap.start();
-    wait_for("all mount points", secs(10), || POINTS.iter().all(|point| table::autofs(point).is_some()).then_some(()));
+    wait_for("all mount points", secs(5), || POINTS.iter().all(|point| table::autofs(point).is_some()).then_some(()));
     wait_for("the keys", secs(5), || (visit::list("/mnt/browse") == ["a", "b"]).then_some(()));
     visit::serves("/mnt/direct/d");
     daemon.stop();
@@ -284,7 +284,7 @@ fn a_server_in_trouble_costs_its_new_keys_only() {
             None => ldap.start(),
             Some(_) => ldap.set_mode(Mode::Answer),
         }
-        serves_new_keys(&format!("after{number}-"), secs(10));
+        serves_new_keys(&format!("after{number}-"), secs(5));
     }
     daemon.stop();
 }
@@ -352,7 +352,116 @@ fn a_dead_kdc_costs_its_new_keys_only() {
         }
         log_in("authrequired=\"no\"");
         daemon.signal(Signal::SIGHUP);
-        serves_new_keys(&format!("after{number}-"), secs(10));
+        serves_new_keys(&format!("after{number}-"), secs(5));
     }
     daemon.stop();
+}
+
+/// Certificates for the address of the server.
+struct Certificates;
+
+impl Certificates {
+    /// Creates a CA that libldap trusts.
+    fn with_ca() -> Self {
+        put("/etc/tls/extensions", "subjectAltName=IP:127.0.0.1\n");
+        Self::openssl("req -x509 -nodes -newkey rsa:2048 -keyout ca.key -out ca.pem -days 30 -subj /CN=ca");
+        Self::openssl("req -nodes -newkey rsa:2048 -keyout server.key -out server.csr -subj /CN=127.0.0.1");
+        for path in ["/etc/ldap/ldap.conf", "/etc/openldap/ldap.conf"] {
+            put(path, "TLS_CACERT /etc/tls/ca.pem\nTLS_REQCERT demand\n");
+        }
+        Self
+    }
+
+    fn openssl(words: &str) {
+        let mut command = Command::new("openssl");
+        let said = output(command.args(words.split(' ')).current_dir("/etc/tls"), secs(20)).expect("an end of openssl");
+        assert!(said.status.success(), "{words}: {}", String::from_utf8_lossy(&said.stderr));
+    }
+
+    /// Gives the server a certificate that is valid for so many days from now.
+    fn issue(&self, days: i32) {
+        Self::openssl(&format!(
+            "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days {days} -extfile extensions -out server.pem"
+        ));
+    }
+}
+
+/// Encrypts for the server, until the value is dropped.
+struct Proxy(std::process::Child);
+
+impl Proxy {
+    fn start() -> Self {
+        let mut command = Command::new("python3");
+        command.args(["/etc/tls/proxy.py", "/etc/tls/server.pem", "/etc/tls/server.key", "127.0.0.3:3890"]);
+        let proxy = Self(command.spawn().unwrap());
+        wait_for("the proxy", secs(10), || std::net::TcpStream::connect("127.0.0.1:389").ok());
+        proxy
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// While the certificate of the server has expired, lookups end at their deadline and say so, earlier answers are served, and with a new
+/// certificate new keys are.
+#[case(seconds: 120)]
+fn an_expired_certificate_costs_new_keys_only() {
+    let Some(_) = install() else { return };
+    for program in ["openssl", "python3"] {
+        if Command::new(program).arg("--help").output().is_err() {
+            return eprintln!("ignored: needs {program}");
+        }
+    }
+    let mut ldap = ldap_server::at("127.0.0.3:3890");
+    for (map, key) in [("auto.any", "named"), ("auto.any", "/"), ("auto.direct", "/mnt/direct/d")] {
+        ldap.set(map, key, ENTRY);
+    }
+    ldap.start();
+    site::master("/mnt/any ldap:auto.any\n/- ldap:auto.direct\n/mnt/file /etc/auto.file\n");
+    let points = ["/mnt/any", "/mnt/direct/d", "/mnt/file"];
+    let certificates = Certificates::with_ca();
+    put("/etc/tls/proxy.py", include_str!("../fakes/tls_proxy.py"));
+    for (way, uri, start_tls) in [("start", "ldap://127.0.0.1", "yes"), ("ldaps", "ldaps://127.0.0.1", "no")] {
+        ask_servers(uri);
+        put(
+            "/etc/autofs_ldap_auth.conf",
+            format!(
+                "<autofs_ldap_sasl_conf usetls=\"{start_tls}\" tlsrequired=\"{start_tls}\" authrequired=\"no\" />\n"
+            ),
+        );
+        fs::set_permissions("/etc/autofs_ldap_auth.conf", fs::Permissions::from_mode(0o600)).unwrap();
+        certificates.issue(30);
+        let proxy = Proxy::start();
+        let mut daemon = Daemon::serving(&points);
+        let earlier = ["/mnt/any/named", "/mnt/direct/d"];
+        earlier.iter().for_each(visit::serves);
+        // The connection that was made with the old certificate ends, too.
+        drop(proxy);
+        certificates.issue(-1);
+        let _proxy = Proxy::start();
+        let said = daemon.log().len();
+        let begun = Instant::now();
+        visit::refuses(format!("/mnt/any/during-{way}"), Errno::ENOENT);
+        // The deadline, and what a busy machine adds.
+        assert!(begun.elapsed() < secs(2 + 10), "{way}");
+        wait_for("why", secs(5), || {
+            daemon.log()[said..].contains("certificate of the server has expired on").then_some(())
+        });
+        daemon.signal(Signal::SIGHUP);
+        daemon.signal(Signal::SIGUSR1);
+        wait_for("nothing mounted", secs(10), || (!table::served("/mnt/any/named")).then_some(()));
+        earlier.iter().for_each(visit::serves);
+        visit::serves(format!("/mnt/file/{way}"));
+        for point in points {
+            assert!(table::autofs(point).is_some(), "{way}: {point} is gone");
+        }
+        certificates.issue(30);
+        serves_new_keys(&format!("after-{way}"), secs(5));
+        daemon.stop();
+        fs::remove_file("/world/log").unwrap();
+    }
 }

@@ -51,6 +51,7 @@ mod secrets;
 mod security;
 mod servers;
 mod services;
+mod silent_services;
 mod staging;
 mod steer;
 mod terminal;

@@ -207,7 +207,7 @@ fn a_server_in_trouble_costs_its_new_keys_only() {
             Some(_) => nis.set_mode(Mode::Answer),
         }
         let mut keys = (0..).map(|n| format!("/mnt/any/after{number}-{n}"));
-        wait_for("new keys", secs(10), || visit::enter(keys.next()?).ok());
+        wait_for("new keys", secs(5), || visit::enter(keys.next()?).ok());
     }
     daemon.stop();
 }

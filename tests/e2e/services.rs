@@ -204,7 +204,7 @@ fn an_sssd_in_trouble_costs_its_new_keys_only() {
         fs::remove_file(&trouble).unwrap();
         let mut keys = (0..).map(|n| format!("/mnt/sss/after{number}-{n}"));
         let begun = Instant::now();
-        wait_for("new keys", secs(10), || visit::enter(keys.next()?).ok());
+        wait_for("new keys", secs(5), || visit::enter(keys.next()?).ok());
         eprintln!("{what} {content}: back after {:?}", begun.elapsed());
     }
     daemon.stop();

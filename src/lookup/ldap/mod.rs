@@ -1,6 +1,7 @@
 //! Maps in LDAP directories.
 
 mod auth_file;
+mod certificate;
 mod login;
 mod race;
 mod servers;
@@ -47,6 +48,7 @@ pub(super) struct LdapService {
     servers: Servers,
     idle: Mutex<Vec<Session>>,
     places: Mutex<HashMap<Map, Place>>,
+    certificates: certificate::Certificates,
 }
 
 /// A connection that is logged in.
@@ -80,6 +82,7 @@ impl LdapService {
             servers,
             idle: Mutex::default(),
             places: Mutex::default(),
+            certificates: certificate::Certificates::default(),
         }
     }
 
@@ -145,44 +148,53 @@ impl LdapService {
     ) -> Result<T, Failure> {
         let (library, auth) = (self.library()?, self.auth()?);
         while let Some(mut session) = self.take(uris) {
+            let begun = Instant::now();
             match work(&mut session.connection) {
                 // Idle connections may have been closed by the server.
                 Err(error) if error.is_lost() && !error.is_timeout() => self.forget(&session.uri),
                 Err(error) if error.is_timeout() => {
-                    self.servers.note_failure(&session.uri, true);
+                    // Its other connections may be as silent: it is asked over a new one.
+                    self.forget(&session.uri);
+                    self.servers.note_failure(&session.uri, Some(begun));
                     break;
                 }
                 result => {
+                    self.servers.note_success(&session.uri);
                     self.put_back(session);
                     return result.map_err(Failure::unavailable);
                 }
             }
         }
-        let mut failure = Failure::unavailable("no LDAP server is configured");
-        for uri in self.servers.order(uris, self.network_timeout(deadline)) {
-            if Instant::now() >= deadline {
+        let mut failure = None;
+        let attempts = self.servers.begin(uris, self.network_timeout(deadline));
+        let none = if uris.is_empty() { "no LDAP server is configured" } else { "no LDAP server answers" };
+        for attempt in attempts {
+            let begun = Instant::now();
+            if begun >= deadline {
                 break;
             }
-            let begun = Instant::now();
-            let result = self.connect(library, auth, &uri, deadline).and_then(|mut session| {
+            let uri = &attempt.uri;
+            let result = self.connect(library, auth, uri, deadline).and_then(|mut session| {
                 let result = work(&mut session.connection);
                 result.map(|done| (done, session))
             });
             match result {
                 Ok((done, session)) => {
-                    self.servers.note_success(&uri);
+                    self.servers.note_success(uri);
                     self.put_back(session);
                     return Ok(done);
                 }
                 Err(error) => {
+                    let error = self.explain(library, auth, uri, deadline, error);
                     let shown = uri.as_deref().map_or("the LDAP server".into(), String::from_utf8_lossy);
-                    failure = Failure::unavailable(format!("{shown}: {error}"));
+                    failure = Some(Failure::unavailable(format!("{shown}: {error}")));
                     // One that refuses can be asked again at once: it costs nothing.
-                    self.servers.note_failure(&uri, error.is_timeout() || begun.elapsed() >= SILENT);
+                    let is_silent = error.is_timeout() || begun.elapsed() >= SILENT;
+                    self.servers.note_failure(uri, is_silent.then_some(begun));
                 }
             }
         }
-        Err(failure)
+        Err(failure.unwrap_or_else(|| Failure::unavailable(none)))
     }
 
     fn take(&self, uris: &[Uri]) -> Option<Session> {
@@ -220,6 +232,17 @@ impl LdapService {
             result => result?,
         };
         Ok(Session { connection, uri: uri.clone() })
+    }
+
+    /// Adds to an error what is wrong with the certificate of the server, if something is.
+    fn explain(&self, library: Ldap, auth: &Auth, uri: &Uri, deadline: Instant, error: LdapError) -> LdapError {
+        let begins_encrypted = uri.as_deref().is_some_and(|uri| uri.starts_with(b"ldaps:"));
+        if !error.is_no_connection() || !(begins_encrypted || auth.use_tls) {
+            return error;
+        }
+        let within = self.network_timeout(deadline).min(certificate::TIMEOUT);
+        let found = self.certificates.complaint(library, uri, !begins_encrypted, within);
+        found.map_or(error.clone(), |why| LdapError { text: format!("{}: {why}", error.text), ..error })
     }
 
     /// Finds a map, or returns where it was found before. `None`: no server has it.

@@ -6,13 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::race::{self, Uri};
 use crate::directory::{LdapName, dn, dns};
+use crate::lookup::attempts::Attempts;
 use crate::sys::resolver::{self, Class, Record, ResolveError};
-
-/// First pause for a server that does not answer. It doubles each time, up to [`AWAY_MAX`].
-const AWAY: Duration = Duration::from_secs(1);
-
-/// Longest pause for a server that does not answer. A server that is back is used within seconds.
-const AWAY_MAX: Duration = Duration::from_secs(4);
 
 /// The longest time for which the servers of a domain are remembered.
 const DOMAIN_MAX: Duration = Duration::from_secs(3600);
@@ -30,15 +25,24 @@ struct State {
     domains: HashMap<String, (Vec<Uri>, Instant)>,
 }
 
-/// Result of the last attempt at a server.
-#[derive(Debug, Clone, Copy)]
-enum Known {
-    Good,
-    /// How often it has failed in a row, and until when it is not asked.
-    Bad {
-        failures: u32,
-        until: Instant,
-    },
+/// What is known of a server.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    attempts: Attempts,
+    /// How often it has failed in a row. `None`: it was not asked yet.
+    failures: Option<u32>,
+}
+
+/// An attempt at a server. It ends when the value is dropped.
+pub(super) struct Attempt<'a> {
+    servers: &'a Servers,
+    pub(super) uri: Uri,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.servers.lock().known.entry(self.uri.clone()).or_default().attempts.end();
+    }
 }
 
 impl Servers {
@@ -108,26 +112,27 @@ impl Servers {
         }
     }
 
-    /// Returns the servers that are to be tried, in that order: those that have answered before, then unknown ones, then those
-    /// that have failed. Of several that are all unknown the one that accepts a connection first comes first. Servers
-    /// that did not answer a moment ago are left out.
-    pub(super) fn order(&self, uris: &[Uri], within: Duration) -> Vec<Uri> {
+    /// Begins attempts at servers, and returns them in the order in which they are to be made: servers that have answered before,
+    /// then unknown ones, then those that have failed. Of several that are all unknown the one that accepts a connection first comes
+    /// first. Servers that were silent, and are asked by others, are left out.
+    pub(super) fn begin(&self, uris: &[Uri], within: Duration) -> Vec<Attempt<'_>> {
         let now = Instant::now();
-        let mut ordered: Vec<(u32, &Uri)> = {
-            let state = self.lock();
-            let rank = |uri: &Uri| match state.known.get(uri) {
-                Some(Known::Good) => Some(0),
-                None => Some(1),
-                Some(Known::Bad { until, .. }) if *until > now => None,
-                Some(Known::Bad { failures, .. }) => Some(1 + failures),
+        let mut ordered: Vec<(u32, Attempt<'_>)> = {
+            let mut state = self.lock();
+            let begin = |uri: &Uri| {
+                let known = state.known.entry(uri.clone()).or_default();
+                let rank =
+                    known.failures.map_or(1, |failures| if failures == 0 { 0 } else { failures.saturating_add(1) });
+                known.attempts.begin(now).then(|| (rank, Attempt { servers: self, uri: uri.clone() }))
             };
-            uris.iter().filter_map(|uri| Some((rank(uri)?, uri))).collect()
+            uris.iter().filter_map(begin).collect()
         };
         ordered.sort_by_key(|(rank, _)| *rank);
         let has_good = ordered.first().is_some_and(|(rank, _)| *rank == 0);
-        let mut all: Vec<Uri> = ordered.into_iter().map(|(_, uri)| uri.clone()).collect();
+        let mut all: Vec<Attempt<'_>> = ordered.into_iter().map(|(_, attempt)| attempt).collect();
         if all.len() > 1 && !has_good {
-            if let Some(first) = race::first(&all, within) {
+            let uris: Vec<Uri> = all.iter().map(|attempt| attempt.uri.clone()).collect();
+            if let Some(first) = race::first(&uris, within) {
                 let first = all.remove(first);
                 all.insert(0, first);
             }
@@ -135,20 +140,26 @@ impl Servers {
         all
     }
 
+    /// Notes that a server has answered.
     pub(super) fn note_success(&self, uri: &Uri) {
-        self.lock().known.insert(uri.clone(), Known::Good);
+        let mut state = self.lock();
+        let known = state.known.entry(uri.clone()).or_default();
+        known.failures = Some(0);
+        known.attempts.answered(Instant::now());
     }
 
-    /// Records that a server has failed. With `silent`, it may not have answered at all, and is left alone for some time.
-    pub(super) fn note_failure(&self, uri: &Uri, silent: bool) {
+    /// Notes that a server has failed. With `silent_since`, it has not answered since then, and is left alone.
+    pub(super) fn note_failure(&self, uri: &Uri, silent_since: Option<Instant>) {
         let mut state = self.lock();
-        let failures = match state.known.get(uri) {
-            Some(Known::Bad { failures, .. }) => failures.saturating_add(1),
-            _ => 1,
-        };
-        let away = AWAY.saturating_mul(1 << failures.min(3)).min(AWAY_MAX);
-        let until = Instant::now() + if silent { away } else { Duration::ZERO };
-        state.known.insert(uri.clone(), Known::Bad { failures, until });
+        let known = state.known.entry(uri.clone()).or_default();
+        if let Some(begun) = silent_since {
+            known.attempts.was_silent(begun);
+            if !known.attempts.is_silent() {
+                // It has answered others since then.
+                return;
+            }
+        }
+        known.failures = Some(known.failures.unwrap_or(0).saturating_add(1));
     }
 }
 
@@ -182,11 +193,19 @@ mod tests {
     fn what_has_answered_is_tried_first() {
         let servers = Servers::new(Vec::new());
         let uris = [uri("ldapi://a"), uri("ldapi://b"), uri("ldapi://c")];
-        let order = || servers.order(&uris, Duration::from_secs(1));
+        let order = || {
+            let attempts = servers.begin(&uris, Duration::from_secs(1));
+            attempts.iter().map(|attempt| attempt.uri.clone()).collect::<Vec<_>>()
+        };
         servers.note_success(&uris[1]);
-        servers.note_failure(&uris[0], false);
+        servers.note_failure(&uris[0], None);
         assert_eq!(order(), [uris[1].clone(), uris[2].clone(), uris[0].clone()]);
-        servers.note_failure(&uris[0], true);
+        servers.note_failure(&uris[0], Some(Instant::now()));
         assert_eq!(order(), [uris[1].clone(), uris[2].clone()]);
+        // An old silence says nothing of a server that has answered.
+        let begun = Instant::now();
+        servers.note_success(&uris[0]);
+        servers.note_failure(&uris[0], Some(begun));
+        assert_eq!(order(), [uris[0].clone(), uris[1].clone(), uris[2].clone()]);
     }
 }

@@ -7,15 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::call::{self, CallError, Port};
+use crate::lookup::attempts::Attempts;
 use crate::rpc::rpcbind::Transport;
 use crate::rpc::{Call, yp};
 use crate::sys::path;
 
 /// Directory in which ypbind keeps a file for each domain that it is bound to.
 const BINDINGS: &str = "/var/yp/binding";
-
-/// After a server was silent, one caller in so much time asks again; the others fail at once.
-const SILENCE: Duration = Duration::from_secs(2);
 
 /// The longest time for a question to this machine: rpcbind and ypbind.
 const LOCAL: Duration = Duration::from_secs(2);
@@ -32,8 +30,7 @@ struct State {
     domain: Vec<u8>,
     /// The server that answered last, on UDP.
     server: Option<SocketAddrV4>,
-    /// The server was silent: when it is asked again.
-    silent_until: Option<Instant>,
+    attempts: Attempts,
 }
 
 impl Binding {
@@ -47,28 +44,26 @@ impl Binding {
     /// # Errors
     /// A text that says what does not answer.
     pub(super) fn call(&self, domain: &[u8], call: &Call, deadline: Instant) -> Result<Vec<u8>, String> {
-        self.enter(domain)?;
-        let mut why = None;
+        let begun = Instant::now();
+        self.enter(domain, begun)?;
         let mut candidates = Candidates { domain, at: 0, known: self.lock().server, tried: Vec::new(), silent: false };
-        while let Some(server) = candidates.next(deadline, &mut why) {
-            // Leaves time for the remaining candidates.
-            let now = Instant::now();
-            let until = now + deadline.saturating_duration_since(now) * 2 / 3;
-            match call::by_udp(server, call, Port::Reserved, until) {
-                Ok(results) => {
-                    *self.lock() = State { domain: domain.to_vec(), server: Some(server), silent_until: None };
-                    return Ok(results);
+        let answer = candidates.call(call, deadline);
+        let mut state = self.lock();
+        state.attempts.end();
+        match answer {
+            Ok((server, results)) if state.domain == domain => {
+                state.server = Some(server);
+                state.attempts.answered(Instant::now());
+                Ok(results)
+            }
+            Ok((_, results)) => Ok(results),
+            Err(why) => {
+                if candidates.silent {
+                    state.attempts.was_silent(begun);
                 }
-                Err(error) => {
-                    candidates.silent = matches!(error, CallError::TimedOut);
-                    why = Some(format!("the NIS server {} {error}", server.ip()));
-                }
+                Err(why.unwrap_or_else(|| "ypbind has no server for the domain".to_owned()))
             }
         }
-        if candidates.silent {
-            self.lock().silent_until = Some(Instant::now() + SILENCE);
-        }
-        Err(why.unwrap_or_else(|| "ypbind has no server for the domain".to_owned()))
     }
 
     /// Returns the server that has answered last.
@@ -89,21 +84,13 @@ impl Binding {
         call::by_tcp(server, call, Port::Reserved, limit, deadline)
     }
 
-    /// Lets a call through, unless the server was silent a moment ago. Forgets the server of another domain.
-    fn enter(&self, domain: &[u8]) -> Result<(), String> {
+    /// Lets a call through, unless the server was silent and is asked by others. Forgets the server of another domain.
+    fn enter(&self, domain: &[u8], now: Instant) -> Result<(), String> {
         let mut state = self.lock();
         if state.domain != domain {
             *state = State { domain: domain.to_vec(), ..State::default() };
         }
-        let now = Instant::now();
-        match state.silent_until {
-            Some(until) if until > now => Err("the NIS server does not answer".to_owned()),
-            Some(_) => {
-                state.silent_until = Some(now + SILENCE);
-                Ok(())
-            }
-            None => Ok(()),
-        }
+        if state.attempts.begin(now) { Ok(()) } else { Err("the NIS server does not answer".to_owned()) }
     }
 }
 
@@ -118,6 +105,24 @@ struct Candidates<'a> {
 }
 
 impl Candidates<'_> {
+    /// Makes a call of the first that answers. Returns its address and its results. An error says what does not answer.
+    fn call(&mut self, call: &Call, deadline: Instant) -> Result<(SocketAddrV4, Vec<u8>), Option<String>> {
+        let mut why = None;
+        while let Some(server) = self.next(deadline, &mut why) {
+            // Leaves time for the remaining candidates.
+            let now = Instant::now();
+            let until = now + deadline.saturating_duration_since(now) * 2 / 3;
+            match call::by_udp(server, call, Port::Reserved, until) {
+                Ok(results) => return Ok((server, results)),
+                Err(error) => {
+                    self.silent = matches!(error, CallError::TimedOut);
+                    why = Some(format!("the NIS server {} {error}", server.ip()));
+                }
+            }
+        }
+        Err(why)
+    }
+
     fn next(&mut self, deadline: Instant, why: &mut Option<String>) -> Option<SocketAddrV4> {
         loop {
             let found = match self.at {

@@ -10,7 +10,7 @@ use crate::rpc::{self, Call, Records, Refusal, ReplyError};
 use crate::sys::socket;
 
 /// After this time a call over UDP is sent again; each time twice as long, up to the second value.
-const SEND_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
+const SEND_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 
 /// The longest reply over UDP.
 const DATAGRAM: usize = 65_536;
