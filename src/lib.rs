@@ -34,3 +34,4 @@ pub mod options;
 pub mod source;
 #[allow(unsafe_code, reason = "system calls that need it are confined to this module")]
 pub mod sys;
+pub(crate) mod task;

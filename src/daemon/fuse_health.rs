@@ -6,12 +6,11 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::task::spawn_local;
-
 use crate::control::history::EventKind;
 use crate::daemon::jobs::{fuse, offsets};
 use crate::daemon::worker::Worker;
 use crate::engine::{EntryId, EntryPhase, Event};
+use crate::task::spawn_local;
 
 /// Servers that are waited for at most.
 const HANGING: usize = 256;

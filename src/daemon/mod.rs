@@ -39,7 +39,7 @@ use std::sync::Arc;
 use log::{debug, error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::LocalSet;
 
 use crate::config::native::OnExit;
 use crate::control::history::EventKind;
@@ -52,6 +52,7 @@ use crate::options::Options;
 use crate::source::configuration::Configuration;
 use crate::source::{Sources, service};
 use crate::sys::{children, fds, heap, signals};
+use crate::task::spawn_local;
 
 pub(crate) use attach::opener::{ARGUMENT as OPENER, main as open_for_others};
 use checkpoint::{renew, restore};

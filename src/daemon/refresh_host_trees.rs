@@ -8,14 +8,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::spawn_local;
-
 use super::jobs::{resolve, unmount_nested};
 use super::maps::configured_map::ConfiguredMap;
 use super::worker::Worker;
 use crate::engine::{EntryId, EntryPhase, Event, Key, Kind, MountId, Requester, Resolution};
 use crate::map::{Format, SourceKind};
 use crate::plan::Plan;
+use crate::task::spawn_local;
 
 /// Pauses before a tree is looked at again: something may have been going on in it.
 const RETRY_DELAYS: [Duration; 4] =

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{error, info, warn};
-use tokio::task::{JoinSet, spawn_local};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::attacher::{AttachError, Attached, Attacher, Job};
@@ -31,6 +31,7 @@ use crate::logging::target;
 use crate::map::{MasterEntry, MasterOptions, SourceSpec};
 use crate::plan::{Action, Plan};
 use crate::source::Pass;
+use crate::task::spawn_local;
 use crate::text::{Escaped, Position};
 
 /// Seconds before each further try to mount what is missing of a tree.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::error;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::daemon::jobs::Means;
@@ -18,6 +18,7 @@ use crate::logging::target;
 use crate::map::MasterOptions;
 use crate::source::Account;
 use crate::sys::{autofs, path};
+use crate::task::spawn_local;
 use crate::text::Escaped;
 
 /// How long attaching waits for the ids of users and groups. Later the mount is served without, until they are known.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{error, warn};
-use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::attacher::{AttachError, Attached, Attacher, Job};
@@ -24,6 +23,7 @@ use crate::daemon::tools::Tools;
 use crate::engine::{Event, Kind, MountId, Reason, Wanted};
 use crate::logging::target;
 use crate::record::Record;
+use crate::task::spawn_local;
 use crate::text::Escaped;
 
 /// How long attaching waits for servers on the way to mount points.

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{info, warn};
-use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::restore;
@@ -30,6 +29,7 @@ use crate::daemon::worker::Worker;
 use crate::engine::{EntryId, EntryPhase, Event, Key, Kind, MountId};
 use crate::exec::lanes::Lane;
 use crate::sys::autofs::Control;
+use crate::task::spawn_local;
 use crate::text::Escaped;
 
 /// Interval at which a quiesce checks whether operations are still in progress.

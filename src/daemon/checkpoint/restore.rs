@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use log::{error, info, warn};
-use tokio::task::spawn_local;
 
 use super::renew;
 use crate::control::history::EventKind;
@@ -24,6 +23,7 @@ use crate::engine::{Event, MountId};
 use crate::exec::lanes::Lane;
 use crate::logging::target;
 use crate::sys::autofs::Control;
+use crate::task::spawn_local;
 use crate::text::Escaped;
 
 /// Waits for checkpoints and resumes after each, as long as the worker runs.

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::control::{Answer, Bytes, Call, ControlError, MountKind, MountPoint, Mounted, Mounts, StaleMap};
@@ -29,6 +28,7 @@ use crate::daemon::worker::Worker;
 use crate::engine::{EntryPhase, EntryView, Kind, Requester, Shutdown};
 use crate::logging::Logger;
 use crate::sys::children;
+use crate::task::spawn_local;
 
 /// How long a client may take to read its answer.
 const DELIVERY: Duration = Duration::from_secs(1);

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use log::error;
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use crate::control::{
@@ -25,6 +24,7 @@ use crate::logging::target;
 use crate::map::Verbosity;
 use crate::record::Record;
 use crate::sys::clock::since_1970;
+use crate::task::spawn_local;
 use crate::text::Escaped;
 
 /// How long an expiry is waited for. Less than the client waits.

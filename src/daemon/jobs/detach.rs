@@ -23,6 +23,7 @@ use crate::logging::target;
 use crate::record::Record;
 use crate::sys::autofs::Control;
 use crate::sys::mount;
+use crate::task;
 use crate::text::Escaped;
 
 /// Deadline for setting the remaining autofs mounts catatonic at shutdown.
@@ -73,7 +74,7 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
             };
             jobs.into_iter().map(unmount).collect::<Vec<_>>()
         };
-        shares.push(tokio::task::spawn_local(async move { lanes.run(Lane::Umount, unmount).await }));
+        shares.push(task::spawn_local(async move { lanes.run(Lane::Umount, unmount).await }));
     }
     let mut results = Vec::new();
     for share in shares {

@@ -15,6 +15,7 @@ use crate::engine::Kind;
 use crate::exec::lanes::{Lane, Lanes};
 use crate::logging::target;
 use crate::sys::autofs::{Control, Expired, How};
+use crate::task;
 use crate::text::Escaped;
 
 /// Number of parallel expire requests for one mount.
@@ -29,7 +30,7 @@ pub(crate) async fn run(mount: &AutofsMount, tools: &Tools, immediate: bool) {
     // Most runs find nothing, so begin with one thread.
     let mut found = search(1).await;
     while found && *kind == Kind::Indirect {
-        let more = (0..PARALLEL).map(|_| tokio::task::spawn_local(search(usize::MAX)));
+        let more = (0..PARALLEL).map(|_| task::spawn_local(search(usize::MAX)));
         found = false;
         for run in more.collect::<Vec<_>>() {
             found |= run.await.unwrap_or(false);

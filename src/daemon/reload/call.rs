@@ -22,6 +22,7 @@ use crate::source::configuration::Configuration;
 use crate::source::master::Status;
 use crate::source::{Environment, Freshness, Mode, Pass, open};
 use crate::sys::exec;
+use crate::task;
 use crate::text::Escaped;
 
 /// How long the reply waits for mount points that are being mounted or unmounted.
@@ -40,7 +41,7 @@ pub(crate) async fn reload(worker: &Rc<Worker>, how: Reload) -> Result<Reloaded,
         return Ok(preview(worker).await);
     }
     if how.no_wait {
-        tokio::task::spawn_local(upgrade::hang_up(Rc::clone(worker)));
+        task::spawn_local(upgrade::hang_up(Rc::clone(worker)));
         return Ok(Reloaded::new(Extent::Begun));
     }
     if matches!(exec::is_other_program(&worker.program), Ok(true)) {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{error, info, warn};
-use tokio::task::{JoinSet, spawn_local};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::blocking;
@@ -39,6 +39,7 @@ use crate::source::configuration::{Configuration, ConfigurationFiles};
 use crate::source::master::{self, Master, Reading, Status};
 use crate::source::{Freshness, Pass, SourceError};
 use crate::sys::{autofs, heap};
+use crate::task::spawn_local;
 use crate::text::{Escaped, Position, Severity};
 
 /// Between two tries to read a master map that is not available at the start.
@@ -577,7 +578,7 @@ async fn want(worker: &Rc<Worker>, wanted: Vec<Wanted>) {
     worker.mounts.settled().await;
     top::release_unused(&worker.attach().means);
     // The maps and the mount table have been in memory more than once.
-    drop(tokio::task::spawn_local(blocking::run(heap::trim)));
+    drop(spawn_local(blocking::run(heap::trim)));
 }
 
 /// Brings the directories of keys up to date, where they are shown: those of the maps that have changed.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::debug;
-use tokio::task::spawn_local;
 
 use super::Requests;
 use super::elsewhere::ByDevice;
@@ -21,6 +20,7 @@ use crate::fault;
 use crate::link::journal::Slot;
 use crate::sys::autofs::Control;
 use crate::sys::fds;
+use crate::task::spawn_local;
 
 /// Pauses between attempts to answer a request: the first pause, which doubles each time, and the longest.
 const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, warn};
-use tokio::task::spawn_local;
 
 use super::Requests;
 use super::answer::Pending;
@@ -22,6 +21,7 @@ use crate::engine::{Errno, Kind};
 use crate::link::journal::{Read, Slot};
 use crate::sys::mountinfo;
 use crate::sys::packet::Packet;
+use crate::task::spawn_local;
 use crate::text::Escaped;
 
 /// How long the start waits at most until the kernel has taken the answers.

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use log::debug;
-use tokio::task::spawn_local;
 
 use super::Requests;
 use super::answer::Pending;
@@ -18,6 +17,7 @@ use crate::daemon::tools::Tools;
 use crate::engine::Errno;
 use crate::link::journal::Slot;
 use crate::sys::packet::{Packet, Request};
+use crate::task::spawn_local;
 
 /// How long a packet stays parked at most while autofs mounts are continuously being made.
 const KNOWN_WITHIN: Duration = Duration::from_secs(10);

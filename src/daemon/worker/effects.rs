@@ -5,7 +5,6 @@ use std::path::Path;
 use std::rc::Rc;
 
 use log::info;
-use tokio::task::spawn_local;
 
 use super::{Next, Together, Worker};
 use crate::daemon::attach::{appearance, top};
@@ -13,6 +12,7 @@ use crate::daemon::jobs::{browse, check, detach, expire, fuse, mount, resolve, u
 use crate::daemon::mailbox::Report;
 use crate::engine::{Effect, EntryPhase, EntryView, Event, Kind, MountId, Requester, Resolution};
 use crate::fault;
+use crate::task::spawn_local;
 use crate::text::Escaped;
 
 impl Worker {

@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::spawn_local;
 
 use crate::daemon::attach::Attach;
 use crate::daemon::checkpoint::sentinel::Sentinel;
@@ -47,6 +46,7 @@ use crate::options::Options;
 use crate::source::configuration::Configuration;
 use crate::source::{Sources, service};
 use crate::sys::autofs::Control;
+use crate::task::spawn_local;
 use crate::text::Escaped;
 
 /// How long a start may take before the end that was asked for meanwhile begins without it.

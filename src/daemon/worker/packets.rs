@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use log::{Level, debug, warn};
 use tokio::sync::mpsc;
-use tokio::task::spawn_local;
 
 use super::{Next, Worker};
 use crate::control::plan::map_name;
@@ -28,6 +27,7 @@ use crate::instance;
 use crate::link::journal::Slot;
 use crate::logging::target;
 use crate::sys::procfs::{self, Identity};
+use crate::task::spawn_local;
 use crate::text::Escaped;
 
 /// Interval between two looks at overdue lookups while the worker starts.
