@@ -62,13 +62,22 @@ impl AutofsConf {
         (all, diagnostics)
     }
 
+    /// Takes the number at the beginning of an invalid timeout, as automount does. Returns it.
+    fn take_number(&mut self, key: &Key, value: &[u8]) -> Option<u64> {
+        let digits =
+            value.split(|b| !b.is_ascii_digit()).next().filter(|digits| key.name == "timeout" && !digits.is_empty())?;
+        self.autofs.set(key.name, digits).then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()
+    }
+
     /// Applies one setting. Returns an error if it is invalid.
     fn apply(&mut self, setting: &Setting<'_>, foreign: bool) -> Option<Diagnostic> {
         let Setting { name, value, .. } = setting;
         match &setting.section {
             Section::Autofs => match KEYS.iter().find(|key| key.name == name) {
                 Some(key) if !self.autofs.set(name, value) => {
-                    Some(setting.value_error("conf::value", invalid(key, value)).help(help(key, value)))
+                    let taken = self.take_number(key, value).map(|number| format!("; {number} is taken"));
+                    let help = help(key, value) + &taken.unwrap_or_default();
+                    Some(setting.value_error("conf::value", invalid(key, value)).help(help))
                 }
                 None if !foreign => {
                     let message = format!("unknown setting \"{}\" is ignored", Escaped::start_of(name.as_bytes()));
@@ -159,12 +168,12 @@ mod tests {
     fn what_is_wrong_is_said_and_the_rest_counts() {
         let conf = "timeout = 5m\ntimeuot = 3\nmount_wait = 10\n[ x ]\na = b\n[ /mnt/a ]\nmap_name = amd.x\n";
         let (all, said) = read(conf, "OPTIONS=\"-v\"\nexport X\nmaster_wait=never\n", &[]);
-        assert_eq!((all.autofs.timeout, all.autofs.mount_wait), (600, Some(10)));
+        assert_eq!((all.autofs.timeout, all.autofs.mount_wait), (5, Some(10)));
         assert_eq!(all.amd.mounts[b"/mnt/a".as_slice()].map_name.as_ref().unwrap().0, b"amd.x");
         assert_eq!(
             said,
             [
-                "/etc/autofs.conf:1:11: invalid timeout \"5m\": expected a whole number: write timeout=300",
+                "/etc/autofs.conf:1:11: invalid timeout \"5m\": expected a whole number: write timeout=300; 5 is taken",
                 "/etc/autofs.conf:2:1: unknown setting \"timeuot\" is ignored: did you mean timeout?",
                 "/etc/autofs.conf:5:1: setting in the unknown section \"x\" is ignored: \
                  sections are autofs, amd and paths of amd mount points",

@@ -22,6 +22,8 @@ pub enum PathState {
     Failed,
     /// No file system is mounted there; an access asks the maps.
     Idle,
+    /// A mount point below it makes it a plain directory: an access does not ask the maps.
+    Hidden,
 }
 
 /// The reply to `StatusOf`.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::control::history::EventKind;
 use crate::control::{Bytes, Problem};
+use crate::daemon::history::UNSERVED;
 use crate::daemon::life::Phase;
 use crate::daemon::problems::{self, RETRIED_IN};
 use crate::daemon::worker::Worker;
@@ -94,7 +95,7 @@ fn current(worker: &Worker) -> Known {
 /// Returns the events for what has changed. `served`: whether a path is served now.
 fn differences(before: &Known, now: &Known, served: impl Fn(&Bytes) -> bool) -> Vec<(EventKind, String)> {
     let worse = now.iter().filter(|(path, why)| before.get(*path) != Some(*why));
-    let worse = worse.map(|(path, (kind, why))| (*kind, format!("{path} is not served: {why}")));
+    let worse = worse.map(|(path, (kind, why))| (*kind, format!("{path}{UNSERVED}{why}")));
     let better = before.iter().filter(|(path, _)| !now.contains_key(*path)).map(|(path, (kind, why))| {
         let how = if served(path) { "is served again" } else { "is not wanted any more" };
         (*kind, format!("{path} {how}; it was not served: {why}"))

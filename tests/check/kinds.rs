@@ -119,3 +119,56 @@ fn the_file_of_the_init_system_is_no_map() {
     one_in("autofs.conf", "[autofs]\nbrowse_mode = true\n", "2:15", &["conf::value", "write browse_mode=yes"]);
     one_in("nsswitch.conf", "automount: files nisplus\n", "1:18", &["nsswitch::unsupported", "remove it"]);
 }
+
+#[test]
+fn paths_that_lead_back_or_nowhere() {
+    let direct = |text: &str| check(&[("/etc/auto.master", "/- file:/etc/vl.map\n"), ("/etc/vl.map", text)]);
+    assert_eq!(
+        direct("/mnt/a/../b srv1:/x\n"),
+        ["/etc/vl.map:1:1 map::key: the path /mnt/a/../b has a . or .. in it: write /mnt/b"]
+    );
+    let below = direct("/mnt/a srv1:/x\n/mnt/ab srv1:/x\n/mnt/a/b srv1:/y\n");
+    assert!(
+        below.len() == 1 && below[0].starts_with("/etc/vl.map:3:1 map::below: the key is below the key /mnt/a"),
+        "{below:?}"
+    );
+    assert_eq!(direct("/mnt/a srv1:/x\n/mnt/..b srv1:/x\n/mnt/b..c/.d srv1:/y\n"), [""; 0]);
+    let layers = |options: &str| {
+        let map = format!("a -fstype=overlay,{options} :overlay\n");
+        check(&[("/etc/auto.master", "/mnt/vl file:/etc/vl.map\n"), ("/etc/vl.map", &map)])
+    };
+    for options in
+        ["lowerdir=/nonexistent", "lowerdir=/usr:/nonexistent", "lowerdir=/usr,upperdir=/nonexistent,workdir=/tmp"]
+    {
+        let found = layers(options);
+        assert!(
+            found.len() == 1 && found[0].contains("plan::no-source: there is no directory /nonexistent"),
+            "{found:?}"
+        );
+    }
+    assert_eq!(layers("lowerdir=/usr:/etc,upperdir=/tmp,workdir=/tmp"), [""; 0]);
+}
+
+#[test]
+fn servers_and_cuts_of_am_utils() {
+    let amd = |entry: &str| {
+        let map = format!("{entry}\n");
+        check(&[("/etc/auto.master", "/mnt/vl file,amd:/etc/vl.map\n"), ("/etc/vl.map", &map)])
+    };
+    let found = amd("a type:=nfs;rhost:=srv:/x;rfs:=/y");
+    assert!(
+        found.len() == 1 && found[0].contains("amd::host") && found[0].ends_with("write rhost:=srv;rfs:=/x"),
+        "{found:?}"
+    );
+    let nfs = "type:=nfs;rhost:=srv;rfs:=/x";
+    for (entry, column) in
+        [(format!("a || {nfs}"), 3), (format!("a {nfs} ||"), 32), (format!("a {nfs} || || {nfs}"), 32)]
+    {
+        let found = amd(&entry);
+        assert!(
+            found.iter().any(|line| line.starts_with(&format!("/etc/vl.map:1:{column} amd::cut"))),
+            "{entry}: {found:?}"
+        );
+    }
+    assert_eq!(amd(&format!("a {nfs} || {nfs}")), [""; 0]);
+}

@@ -26,6 +26,7 @@ mod documents;
 mod events;
 mod expire;
 mod explain_below;
+mod failing_keys;
 mod filters;
 mod hangs;
 mod hesiod;

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::client::{self, ClientError};
 use super::exit::Exit;
-use super::{Session, leftovers};
+use super::{Session, elsewhere, leftovers};
 use crate::control::{Answer, Call, MountKind, Status};
-use crate::sys::mountinfo::{self, Entry};
+use crate::sys::mountinfo;
 use crate::sys::{fstypes, path, procfs};
 use crate::text::Escaped;
 
@@ -166,18 +166,13 @@ fn process(found: &mut Findings, status: &Status, pid: i32) {
                 format!("{} is not there for process {pid}", point.path),
                 format!("bind it into the container with propagation: -v {0}:{0}:rslave", point.path),
             ),
-            Some(entry) if !receives(&entry) => found.fail(
+            Some(entry) if !elsewhere::receives(&entry) => found.fail(
                 format!("{} is private for process {pid}: what is mounted later does not reach it", point.path),
                 format!("make it a slave: -v {0}:{0}:rslave, or MountFlags=slave of a unit", point.path),
             ),
             Some(_) => found.pass(format!("{} reaches process {pid}", point.path)),
         }
     }
-}
-
-/// Returns whether mounts of the daemon reach this mount.
-fn receives(entry: &Entry<'_>) -> bool {
-    entry.propagation.shared.is_some() || entry.propagation.master.is_some()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::client::ClientError;
 use super::exit::Exit;
 use super::table::{Align, Table, duration};
-use super::{Session, absolute};
+use super::{Session, absolute, elsewhere};
 use crate::control::{Answer, Bytes, Call, Explain, Explanation, MountKind, Origin, Place, PlanTree};
 use crate::daemon::explain::offline;
 use crate::engine::Requester;
@@ -34,7 +34,7 @@ pub(super) fn explain(session: &Session, arguments: Arguments) -> Result<Exit, C
     let ids = arguments.user.as_deref().map(identity).transpose()?;
     let (uid, gid) = (ids.map(|ids| ids.0), ids.map(|ids| ids.1));
     let wish = Explain { path, uid, gid, secrets: arguments.secrets };
-    let explanation = if arguments.offline {
+    let mut explanation = if arguments.offline {
         let own = user::effective_uid();
         let who = Requester { uid: uid.unwrap_or(own), gid: gid.unwrap_or(own), ..Requester::default() };
         offline::explain(&wish, who)?
@@ -44,8 +44,27 @@ pub(super) fn explain(session: &Session, arguments: Arguments) -> Result<Exit, C
             _ => return Err(ClientError::unexpected()),
         }
     };
+    if !arguments.offline && explanation.succeeds {
+        if let Some(why) = unreachable(session, &explanation) {
+            (explanation.succeeds, explanation.answer) = (false, why);
+        }
+    }
     session.show(&explanation, || told(&explanation))?;
     Ok(if explanation.succeeds { Exit::Yes } else { Exit::No })
+}
+
+/// Returns why an access in the mount namespace of this process does not reach what the daemon mounts.
+fn unreachable(session: &Session, explanation: &Explanation) -> Option<String> {
+    explanation.key.as_ref()?;
+    let point = explanation.mount_point.as_ref()?;
+    // Symbolic links and directories are in the file system of the mount point and need no further mount.
+    let is_no_mount = |plan: &PlanTree| {
+        deepest(plan, &explanation.path).attempts.first().is_none_or(|attempt| attempt.fstype.0 == b"symlink")
+    };
+    if explanation.plan.as_ref().is_some_and(is_no_mount) {
+        return None;
+    }
+    elsewhere::unreachable(session, point, &explanation.path)
 }
 
 /// Returns the ids of a user.
@@ -99,15 +118,15 @@ fn told(e: &Explanation) -> String {
 }
 
 /// Returns the part of a plan that an access to the path leads to.
-fn deepest<'a>(plan: &'a PlanTree, path: &Bytes) -> &'a Bytes {
+fn deepest<'a>(plan: &'a PlanTree, path: &Bytes) -> &'a PlanTree {
     let is_above = |offset: &&PlanTree| path.as_path().starts_with(offset.at.as_path());
-    plan.offsets.iter().find(is_above).map_or(&plan.at, |offset| deepest(offset, path))
+    plan.offsets.iter().find(is_above).map_or(plan, |offset| deepest(offset, path))
 }
 
 fn branch(text: &mut String, plan: &PlanTree, depth: usize, path: &Bytes) {
     let indent = "  ".repeat(depth);
     let strict = if plan.strict { "  (strict)" } else { "" };
-    let is_here = path.as_path().starts_with(plan.at.as_path()) && deepest(plan, path) == &plan.at;
+    let is_here = path.as_path().starts_with(plan.at.as_path()) && deepest(plan, path).at == plan.at;
     let here = if is_here && depth > 2 { "  <- here" } else { "" };
     let _ = writeln!(text, "{indent}{}{strict}{here}", plan.at);
     for path in &plan.requires {

@@ -33,9 +33,10 @@ pub(super) fn show(
             None => format!("no request {id:x} is kept\n"),
         },
         (None, true) => events(&history.events, session.bold),
-        (None, false) => requests(&history, session.bold),
+        (None, false) if history.events.is_empty() => requests(&history, session.bold),
+        (None, false) => requests(&history, session.bold) + "\n" + &events(&history.events, session.bold),
     })?;
-    let is_missing = (id.is_some() || of_path) && history.requests.is_empty();
+    let is_missing = (id.is_some() || of_path) && history.requests.is_empty() && history.events.is_empty();
     Ok(if is_missing { Exit::No } else { Exit::Yes })
 }
 

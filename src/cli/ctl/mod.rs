@@ -5,6 +5,7 @@ pub mod client;
 mod completions;
 mod convert;
 mod doctor;
+mod elsewhere;
 pub mod exit;
 mod explain;
 mod health;

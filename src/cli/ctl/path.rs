@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Session;
 use super::client::ClientError;
 use super::exit::Exit;
 use super::history::{program, requester, user_name};
 use super::table::duration;
+use super::{Session, elsewhere};
 use crate::control::{Answer, Bytes, Call, PathState, PathStatus};
 use crate::sys::mount_users::{self, Use, User, Users};
 use crate::sys::user;
@@ -40,6 +40,9 @@ pub(super) struct Used {
 struct Shown<'a> {
     #[serde(flatten)]
     status: &'a PathStatus,
+    /// Why processes of this mount namespace do not reach the mount.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreachable: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     users: Option<Vec<Used>>,
     /// How many processes could not be looked at.
@@ -54,14 +57,18 @@ pub(super) fn show(session: &Session, path: &Bytes, with_users: bool) -> Result<
         _ => return Err(ClientError::unexpected()),
     };
     let is_mounted = matches!(status.state, PathState::Mounted | PathState::Unmounting);
+    let unreachable = || elsewhere::unreachable(session, &status.mount_point, &status.path);
+    let unreachable =
+        status.what.as_ref().filter(|what| is_mounted && what[0].0 != b"symlink").and_then(|_| unreachable());
     let users = (is_mounted && with_users).then(|| find_users(&status.path)).transpose()?;
     let shown = Shown {
         status: &status,
+        unreachable: unreachable.as_deref(),
         users: users.as_ref().map(|users| users.users.iter().map(used).collect()),
         users_hidden: users.as_ref().map(|users| users.hidden).filter(|hidden| *hidden > 0),
     };
-    session.show(&shown, || text(&status, users.as_ref()))?;
-    Ok(if is_mounted { Exit::Yes } else { Exit::No })
+    session.show(&shown, || text(&status, unreachable.as_deref(), users.as_ref()))?;
+    Ok(if is_mounted && unreachable.is_none() { Exit::Yes } else { Exit::No })
 }
 
 fn used(user: &User) -> Used {
@@ -134,7 +141,7 @@ impl Busy {
     }
 }
 
-fn text(status: &PathStatus, users: Option<&Users>) -> String {
+fn text(status: &PathStatus, unreachable: Option<&str>, users: Option<&Users>) -> String {
     let request = status.request.as_ref();
     let seconds = |time: Option<u64>| duration(time.unwrap_or_default());
     let ago = request.map(|request| {
@@ -146,11 +153,15 @@ fn text(status: &PathStatus, users: Option<&Users>) -> String {
         PathState::Mounted => format!("mounted for {}", seconds(status.mounted_for)),
         PathState::Mounting => format!("being mounted; {} wait", status.waiting),
         PathState::Unmounting => "being unmounted".to_owned(),
-        PathState::Failed => format!("failed{}{}", ago.unwrap_or_default(), times.unwrap_or_default()),
+        PathState::Failed => format!("failed{}{}", ago.as_deref().unwrap_or_default(), times.unwrap_or_default()),
         PathState::Idle => "not mounted; an access asks the map".to_owned(),
+        PathState::Hidden => "not mounted; an access does not ask the map".to_owned(),
     };
     let mut text = format!("{}  {head}\n", status.path);
     let mut line = |name: &str, value: &str| text += &format!("  {name:<8} {value}\n");
+    if let Some(why) = unreachable {
+        line("here", &Escaped(why.as_bytes()).to_string());
+    }
     if let Some(seconds) = status.negative_for {
         let errno = request.and_then(|request| request.errno.as_deref()).unwrap_or("ENOENT");
         line("answers", &format!("{errno} for {} more (negative cache)", duration(seconds)));
@@ -160,8 +171,15 @@ fn text(status: &PathStatus, users: Option<&Users>) -> String {
         line("what", &words.join(" "));
     }
     if let Some(request) = request {
-        let name = if status.state == PathState::Mounted { "for" } else { "asked by" };
-        line(name, &requester(&request.who));
+        let has_mounted = status.state == PathState::Mounted && request.errno.is_none();
+        line(if has_mounted { "for" } else { "asked by" }, &requester(&request.who));
+        if let (PathState::Mounted, Some(errno)) = (status.state, &request.errno) {
+            let ago = ago.as_deref().unwrap_or_default();
+            line(
+                "failed",
+                &format!("with {errno}{ago}: {}", Escaped(request.reason.as_deref().unwrap_or_default().as_bytes())),
+            );
+        }
         if let Some(place) = &request.place {
             line("line", &format!("{place}  {}", request.entry.as_ref().map(Bytes::to_string).unwrap_or_default()));
         }
@@ -175,9 +193,11 @@ fn text(status: &PathStatus, users: Option<&Users>) -> String {
         }
     }
     let runs = request.map(|request| request.runs.as_slice()).unwrap_or_default();
-    if let (Some(reason), true) =
-        (&status.reason, runs.is_empty() || matches!(status.state, PathState::Mounted | PathState::Unmounting))
-    {
+    let asked = request.and_then(|request| request.reason.as_ref()).filter(|_| status.state == PathState::Failed);
+    if let (Some(reason), true) = (
+        status.reason.as_ref().or(asked),
+        runs.is_empty() || matches!(status.state, PathState::Mounted | PathState::Unmounting),
+    ) {
         line("why", &Escaped(reason.as_bytes()).to_string());
     }
     if let Some(request) = request.filter(|request| request.errno.is_some()) {
@@ -244,7 +264,7 @@ mod tests {
             user(8, Use::Descriptor(9), Some("/home/alice/f (deleted)")),
             user(9, Use::Namespace(4_026_532_801), None),
         ];
-        let text = text(&status(PathState::Mounted), Some(&Users { users, hidden: 2 }));
+        let text = text(&status(PathState::Mounted), None, Some(&Users { users, hidden: 2 }));
         assert_eq!(
             text.replace(": run as root)", ")"),
             "/home/alice  mounted for 2h 13m\n\
@@ -267,7 +287,7 @@ mod tests {
             ..status(PathState::Failed)
         };
         assert_eq!(
-            text(&failed, None),
+            text(&failed, None, None),
             "/home/alice  failed\n\
              \x20 answers  ENOENT for 48s more (negative cache)\n\
              \x20 map      file:/etc/auto.home, of /home\n\

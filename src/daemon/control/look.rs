@@ -15,6 +15,7 @@ use crate::control::{
     SILENT, SourceCounters,
 };
 use crate::daemon::control::serve::Asked;
+use crate::daemon::explain::live::hidden;
 use crate::daemon::history::Query;
 use crate::daemon::jobs::offsets;
 use crate::daemon::worker::Worker;
@@ -202,6 +203,12 @@ pub(super) async fn status_of(worker: &Rc<Worker>, path: &Bytes, asked: &Asked) 
     if matches!(status.state, PathState::Mounted | PathState::Unmounting) {
         let silent = silent(worker, &at).await;
         status.reason = silent.map(str::to_owned).or(status.reason);
+    }
+    let has_no_mount = matches!(status.state, PathState::Idle | PathState::Failed);
+    if let Some(verdict) = has_no_mount.then(|| hidden(worker, &mount, &entry_path)).flatten() {
+        let place = verdict.place.map(|place| format!(" ({place})")).unwrap_or_default();
+        status.state = PathState::Hidden;
+        status.reason = Some(verdict.answer + &place);
     }
     Ok(Answer::PathStatus(Box::new(status)))
 }

@@ -24,10 +24,10 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Whether an access would succeed, and why.
 #[derive(Debug)]
-pub(super) struct Verdict {
-    pub(super) succeeds: bool,
-    pub(super) answer: String,
-    pub(super) place: Option<Place>,
+pub(crate) struct Verdict {
+    pub(crate) succeeds: bool,
+    pub(crate) answer: String,
+    pub(crate) place: Option<Place>,
 }
 
 impl Verdict {

@@ -209,9 +209,8 @@ async fn verdict(
     if let Some(verdict) = now {
         return verdict;
     }
-    if let Some(below) = hiding(worker, mount, &here) {
-        let answer = format!("hidden: {} makes {} a plain directory", Escaped::path(&below.0), Escaped::path(&here));
-        return Verdict { succeeds: false, answer, place: below.1 };
+    if let Some(verdict) = hidden(worker, mount, &here) {
+        return verdict;
     }
     let own: Vec<PathBuf> = worker.mounts.filter_map(|_, mount| Some(mount.path.to_path_buf()));
     let lanes = worker.state.borrow().context.lanes.clone();
@@ -243,6 +242,13 @@ fn now(worker: &Rc<Worker>, at: &EntryId, plan: Option<&Plan>) -> Option<Verdict
             EntryPhase::Waiting | EntryPhase::Unmounting | EntryPhase::Remounting => return None,
         })
     })
+}
+
+/// Returns that the kernel never asks for a key of an indirect mount, because of an autofs mount below it.
+pub(crate) fn hidden(worker: &Worker, mount: &AutofsMount, here: &Path) -> Option<Verdict> {
+    let (below, place) = hiding(worker, mount, here)?;
+    let answer = format!("hidden: {} makes {} a plain directory", Escaped::path(&below), Escaped::path(here));
+    Some(Verdict { succeeds: false, answer, place })
 }
 
 /// Returns the autofs mount below a key of an indirect mount that hides the key, so that the kernel never asks for it.

@@ -26,7 +26,7 @@ use crate::plan::Plan;
 use crate::record::Record;
 use crate::text::Position;
 
-pub(crate) use query::Query;
+pub(crate) use query::{Query, UNSERVED};
 pub(crate) use recorder::Recorder;
 pub(crate) use request::{Answered, Step};
 

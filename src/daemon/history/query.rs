@@ -1,6 +1,9 @@
 //! Answers questions from the rings.
 
+use std::path::Path;
+
 use super::stored::decode;
+use crate::control::Bytes;
 use crate::control::history::{DaemonEvent, History, HistoryQuery, Position, Request};
 use crate::link::history::Rings;
 use crate::link::ring::Stored;
@@ -13,6 +16,9 @@ pub(crate) struct Query {
     /// Only requests of this user.
     pub(crate) of: Option<u32>,
 }
+
+/// What stands behind the path in an event about a mount point that is not served any more.
+pub(crate) const UNSERVED: &str = " is not served: ";
 
 /// The longest text of a request. Longer ones are shortened.
 pub(super) const LONGEST: usize = 16 << 10;
@@ -48,6 +54,12 @@ fn request(stored: &Stored) -> Option<Request> {
 fn event(stored: &Stored) -> Option<DaemonEvent> {
     let event: DaemonEvent = serde_json::from_slice(&stored.text).ok()?;
     Some(DaemonEvent { id: stored.serial, ..event })
+}
+
+/// Returns whether an event says that a mount point is not served, one at or above the path if there is one.
+fn is_unserved(event: &DaemonEvent, path: Option<&Bytes>) -> bool {
+    let point = event.message.split_once(UNSERVED).map(|(point, _)| Path::new(point));
+    point.is_some_and(|point| path.is_none_or(|path| Path::new(&path.to_string()).starts_with(point)))
 }
 
 /// Answers a question. `lost`: how many messages never reached the rings.
@@ -89,6 +101,11 @@ pub(super) fn answer(rings: &Rings, query: &Query, lost: u64) -> History {
     } else {
         answer.requests =
             rings.requests.newest_first().filter(|stored| stored.last >= since).filter_map(|s| request(&s)).collect();
+        if wanted.failed {
+            // Nothing is asked for below a mount point that is not served: the event is all there is.
+            let events = rings.events.newest_first().filter_map(|stored| event(&stored)).filter(|e| e.at >= since);
+            answer.events = events.filter(|event| is_unserved(event, wanted.path.as_ref())).collect();
+        }
     }
     let is_wanted = |request: &Request| {
         let of = query.of.is_none_or(|uid| request.who.uid == uid && request.who.tgid != 0);

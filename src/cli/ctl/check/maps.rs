@@ -375,6 +375,9 @@ impl<'a> Maps<'a> {
             let help = "until it is there, an access fails";
             self.report.push(Diagnostic::warning("plan::no-source", place.clone(), message).help(help));
         }
+        if mount.fstype == b"overlay" {
+            self.layers(&mount.options, place);
+        }
         let has_loop = mount.options.split(|&b| b == b',').any(|option| option == b"loop");
         if has_loop && source.is_absolute() && mount.fstype != b"bind" && self.is_missing(source) {
             let message = format!("there is no file {} on this machine", Escaped::path(source));
@@ -388,6 +391,24 @@ impl<'a> Maps<'a> {
                 let message = format!("there is no file {} with a user name and a password", Escaped::path(file));
                 let help = "until it is there, an access fails";
                 self.report.push(Diagnostic::warning("plan::no-file", place.clone(), message).help(help));
+            }
+        }
+    }
+
+    /// Warns of directories of an overlay that are not there.
+    fn layers(&mut self, options: &[u8], place: &Position) {
+        for option in options.split(|&b| b == b',') {
+            let named = |name: &str| option.strip_prefix(name.as_bytes());
+            let Some(value) = named("lowerdir=").or_else(|| named("upperdir=")).or_else(|| named("workdir=")) else {
+                continue;
+            };
+            let directories = value.split(|&b| b == b':').map(|directory| Path::new(OsStr::from_bytes(directory)));
+            for directory in directories.filter(|directory| directory.is_absolute()) {
+                if self.is_missing(directory) {
+                    let message = format!("there is no directory {} on this machine", Escaped::path(directory));
+                    let help = "until it is there, an access fails";
+                    self.report.push(Diagnostic::warning("plan::no-source", place.clone(), message).help(help));
+                }
             }
         }
     }

@@ -29,6 +29,7 @@ pub(in super::super) fn map(map: &Map<'_>) -> Vec<Diagnostic> {
                 }
             }
             blanks(&line, &entry.items, &mut found);
+            cuts(&line, &entry.items, &mut found);
         }
     }
     found
@@ -76,6 +77,7 @@ fn location(line: &Line<'_>, location: &Location, map: &Map<'_>, found: &mut Vec
                 let message = format!("\"{}\" is no path of a device", Escaped::start_of(text));
                 found.push(warning(line, part, "amd::device", message, help));
             }
+            Opt::Rhost if memchr::memchr(b'/', text).is_some() => host(line, of, text, found),
             Opt::Mount | Opt::Umount => program(line, of, text, map, found),
             Opt::Opts | Opt::Addopts | Opt::Remopts => blank_in_options(line, of, text, found),
             _ => {}
@@ -175,6 +177,29 @@ fn star(line: &Line<'_>, value: &Value, text: &[u8], found: &mut Vec<Diagnostic>
     };
     let message = format!("the key does not stand in place of the {sign}");
     found.push(warning(line, Part::Entry(value.at..value.end), "amd::variable", message, "write ${key} for the key"));
+}
+
+/// Warns of a server with a directory, as locations of Sun maps have it.
+fn host(line: &Line<'_>, value: &Value, text: &[u8], found: &mut Vec<Diagnostic>) {
+    let (host, directory) = text.split_at(memchr::memchr(b'/', text).unwrap_or(text.len()));
+    let host = Escaped::start_of(host.strip_suffix(b":").unwrap_or(host));
+    let message = format!("\"{}\" is no name of a server", Escaped::start_of(text));
+    let help = format!("write rhost:={host};rfs:={}", Escaped::start_of(directory));
+    found.push(warning(line, Part::Entry(value.at..value.end), "amd::host", message, help));
+}
+
+/// Warns of `||` without a location before or behind it.
+fn cuts(line: &Line<'_>, items: &[Item], found: &mut Vec<Diagnostic>) {
+    let places: Vec<usize> = memchr::memmem::find_iter(&line.entry, b"||").collect();
+    let cuts = items.iter().enumerate().filter(|(_, item)| matches!(item, Item::Cut));
+    for ((n, _), at) in cuts.zip(places) {
+        let is_location =
+            |n: Option<usize>| n.and_then(|n| items.get(n)).is_some_and(|item| !matches!(item, Item::Cut));
+        if !is_location(n.checked_sub(1)) || !is_location(n.checked_add(1)) {
+            let message = "|| separates nothing: there is no location on one side of it";
+            found.push(warning(line, Part::Entry(at..at + 2), "amd::cut", message, "remove it, or write the location"));
+        }
+    }
 }
 
 /// Warns of a command that does not exist.

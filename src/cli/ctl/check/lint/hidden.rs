@@ -13,6 +13,12 @@ use crate::text::{Diagnostic, Escaped, Line, Position};
 pub(super) fn direct(line: &Line<'_>, mount_points: &[(Vec<u8>, Position)], found: &mut Vec<Diagnostic>) {
     let Ok(path) = key::unescape(&line.key) else { return };
     let all = 0..line.key.len();
+    if let Some(straight) = straightened(&path) {
+        let message = format!("the path {} has a . or .. in it", Escaped::start_of(&path));
+        let help = format!("write {}", Escaped::start_of(&straight));
+        found.push(warning(line, Part::Key(all), "map::key", message, help));
+        return;
+    }
     if let Some((point, place)) = mount_points.iter().find(|(point, _)| *point == *path) {
         let message = format!("{} is an indirect mount point, too", Escaped(point));
         let help = format!("{place} names it; remove one of the two");
@@ -32,6 +38,39 @@ pub(super) fn direct(line: &Line<'_>, mount_points: &[(Vec<u8>, Position)], foun
     if path::stat_untriggered(at).is_ok_and(|stat| stat.is_some_and(|stat| !stat.is_dir())) {
         let message = format!("{} is there and is no directory", Escaped::start_of(&path));
         found.push(warning(line, Part::Key(all), "direct::in-the-way", message, "nothing can be mounted on it"));
+    }
+}
+
+/// Returns a path without the names `.` and `..`, if it has one of them.
+fn straightened(path: &[u8]) -> Option<Vec<u8>> {
+    let names = || path.split(|&b| b == b'/').filter(|name| !name.is_empty());
+    if !path.starts_with(b"/") || !names().any(|name| matches!(name, b"." | b"..")) {
+        return None;
+    }
+    let mut straight: Vec<&[u8]> = Vec::new();
+    for name in names() {
+        match name {
+            b"." => {}
+            b".." => _ = straight.pop(),
+            name => straight.push(name),
+        }
+    }
+    Some([b"/", &*straight.join(&b'/')].concat())
+}
+
+/// Warns of keys of a direct map below others: each needs a directory in what is mounted at the other one.
+pub(super) fn below(keys: &[(Vec<u8>, Position)], found: &mut Vec<Diagnostic>) {
+    let places: std::collections::HashMap<&[u8], &Position> = keys.iter().map(|(key, place)| (&**key, place)).collect();
+    for (key, place) in keys {
+        let above = Path::new(OsStr::from_bytes(key)).ancestors().skip(1).map(|above| above.as_os_str().as_bytes());
+        if let Some((above, at)) = above.filter_map(|above| Some((above, *places.get(above)?))).next() {
+            let rest = key.strip_prefix(above).unwrap_or(key);
+            let (above, rest) = (Escaped::start_of(above), Escaped::start_of(rest));
+            let message =
+                format!("the key is below the key {above}: it needs the directory {rest} in what is mounted there");
+            let help = format!("make it a part {rest} of the entry of {above} ({at})");
+            found.push(Diagnostic::warning("map::below", place.clone(), message).help(help));
+        }
     }
 }
 

@@ -45,15 +45,18 @@ pub(super) struct Map<'a> {
 pub(super) fn map(map: &Map<'_>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let mut first: HashMap<Vec<u8>, u32> = HashMap::new();
+    let mut keys = Vec::new();
     for line in lines(map.text, map.file).flatten().filter(|line| !line.is_include()) {
         key::examine(&line, map.mode, &mut found);
         if map.mode == Mode::Direct {
             hidden::direct(&line, map.mount_points, &mut found);
+            keys.extend(map_key::unescape(&line.key).ok().map(|key| (key.into_owned(), line.key_place())));
         }
         repeated(&line, &mut first, &mut found);
         entry::examine(&line, map, &mut found);
         text::typographic(&line, &mut found);
     }
+    hidden::below(&keys, &mut found);
     found
 }
 
