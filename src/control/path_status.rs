@@ -24,6 +24,8 @@ pub enum PathState {
     Idle,
     /// A mount point below it makes it a plain directory: an access does not ask the maps.
     Hidden,
+    /// No file system is mounted there, and `Block` lets accesses fail.
+    Blocked,
 }
 
 /// The reply to `StatusOf`.

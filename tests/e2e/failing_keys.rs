@@ -225,6 +225,47 @@ fn say_why_the_daemon_is_not_asked() {
     daemon.stop();
 }
 
+/// A blocked key, before it is mounted and while it is in use.
+#[case]
+fn say_that_a_key_is_blocked() {
+    site();
+    let mut daemon = Daemon::start(["-f"]);
+    daemon.ready(&["/mnt/auto"]);
+    let path = "/mnt/auto/good";
+    assert_eq!(ctl(&["block", path, "--say", "moved"]).0, 0);
+    visit::refuses(path, Errno::EACCES);
+    assert_eq!(explained(path), (1, format!("{path}: blocked: moved")));
+    let (status, text) = ctl(&["status", path]);
+    assert_eq!(status, 1, "{text}");
+    contains(&text, &[&format!("{path}  not mounted; an access fails\n"), "  why      blocked: moved\n"]);
+    assert_eq!(json(&["status", path])["state"], "blocked");
+    assert_eq!(ctl(&["unblock", path]).0, 0);
+    visit::serves(path);
+    let held = std::fs::File::open(path).unwrap();
+    assert_eq!(ctl(&["block", path, "--say", "moved"]).0, 0);
+    visit::serves(path);
+    assert_eq!(explained(path), (0, format!("{path}: mounted")));
+    assert_eq!(json(&["status", path])["state"], "mounted");
+    drop(held);
+    daemon.stop();
+}
+
+/// The moment in which a worker is replaced is no end of the daemon.
+#[case]
+fn say_nothing_wrong_while_a_worker_is_replaced() {
+    site();
+    let mut daemon = Daemon::start(["-f"]);
+    daemon.ready(&["/mnt/auto"]);
+    for _ in 0..5 {
+        let worker = daemon.worker();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(worker), nix::sys::signal::Signal::SIGKILL).unwrap();
+        wait_for("the end of the worker", secs(10), || (daemon.worker() != worker).then_some(()));
+        let (status, text) = ctl(&["ping"]);
+        assert_eq!(status, 0, "{text}");
+    }
+    daemon.stop();
+}
+
 /// A process whose mount namespace gets no mounts of the daemon.
 #[case]
 fn say_why_in_a_private_mount_namespace() {

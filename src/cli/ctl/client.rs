@@ -12,6 +12,9 @@ use crate::control::{Answer, Call, ControlError, Extent, Frames, Reloaded};
 use crate::sys::{path as paths, socket};
 use crate::text::Escaped;
 
+/// How long the socket may have no listener.
+const REPLACED_WITHIN: Duration = Duration::from_millis(300);
+
 /// Why a call has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -107,7 +110,7 @@ pub fn wait_for_answer(socket: &Path, time_limit: Duration) -> Result<(), Client
 }
 
 fn converse(socket: &Path, call: &Call) -> Result<Answer, ClientError> {
-    let mut stream = UnixStream::connect(socket).map_err(|error| refused(socket, error))?;
+    let mut stream = connect(socket)?;
     match stream.write_all(&protocol::encode_request(call)?) {
         // The daemon says why it has closed the connection before.
         Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
@@ -131,6 +134,19 @@ fn converse(socket: &Path, call: &Call) -> Result<Answer, ClientError> {
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(ClientError::Gone),
             Err(error) => return Err(error.into()),
             Ok(n) => frames.push(piece.get(..n).unwrap_or_default()),
+        }
+    }
+}
+
+/// Connects to the daemon. While the keeper replaces a worker that has died, no process listens for a moment.
+fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
+    let end = Instant::now() + REPLACED_WITHIN;
+    loop {
+        match UnixStream::connect(socket) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused && Instant::now() < end => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            connected => return connected.map_err(|error| refused(socket, error)),
         }
     }
 }

@@ -112,6 +112,9 @@ fn machine(found: &mut Findings) {
     }
 }
 
+/// The beginning of the reason why a mount point that is covered is not served.
+const COVERED: &str = "covered: ";
+
 /// Looks at what the daemon says of itself.
 fn daemon(found: &mut Findings, status: &Status) {
     found.pass(format!("automount {} answers, pid {}", status.version, status.pid));
@@ -124,6 +127,7 @@ fn daemon(found: &mut Findings, status: &Status) {
     for problem in &status.problems {
         let what = format!("{} is not served: {}", problem.path, problem.reason);
         let cure = match &problem.place {
+            _ if problem.reason.starts_with(COVERED) => "unmount what covers it, then autofsctl reload".to_owned(),
             Some(place) => format!("correct {place}, then autofsctl reload"),
             None => "autofsctl status has more".to_owned(),
         };

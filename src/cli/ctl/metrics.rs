@@ -120,7 +120,7 @@ impl Text {
     fn states(&mut self, status: &Status) {
         let is_catatonic = status.rest.as_ref().is_some_and(|rest| rest.mode == Mode::Park && rest.ready);
         let troubled: BTreeSet<&Bytes> = status.problems.iter().map(|problem| &problem.path).collect();
-        self.family("autofs_mount_point_state", "gauge", "The state of each mount point: 1 for the one that it is in.");
+        self.family("autofs_mount_point_state", "gauge", "1 for the state that a mount point is in.");
         for point in &status.mount_points {
             let path = point.path.to_string();
             let state = match (is_catatonic, troubled.contains(&point.path)) {
@@ -133,20 +133,20 @@ impl Text {
                 self.sample("autofs_mount_point_state", &labels, u8::from(each == state));
             }
         }
-        self.family("autofs_catatonic_mounts", "gauge", "Mount points that wait for a checkpoint and serve nothing.");
+        self.family("autofs_catatonic_mounts", "gauge", "Mount points that wait for a checkpoint.");
         self.sample("autofs_catatonic_mounts", &[], if is_catatonic { status.mount_points.len() } else { 0 });
     }
 
     /// Adds the counters of the sources of maps.
     fn sources(&mut self, sources: &[SourceCounters]) {
         let known: Vec<(String, &SourceCounters)> = sources.iter().map(|one| (one.source.to_string(), one)).collect();
-        self.family("autofs_source_up", "gauge", "Whether the last question to a source of maps was answered.");
+        self.family("autofs_source_up", "gauge", "Whether the last question was answered.");
         for (source, counters) in &known {
             if let Some(up) = counters.up {
                 self.sample("autofs_source_up", &[("source", source)], u8::from(up));
             }
         }
-        self.family("autofs_source_seconds", "summary", "Time from a question to a source of maps to its answer.");
+        self.family("autofs_source_seconds", "summary", "Time from a question to its answer.");
         for (source, counters) in &known {
             self.sample("autofs_source_seconds_count", &[("source", source)], counters.questions);
             self.sample("autofs_source_seconds_sum", &[("source", source)], seconds(counters.microseconds));
@@ -216,7 +216,7 @@ fn text((status, metrics): &(Status, Metrics)) -> String {
     text.each(("autofs_requests_waiting", "gauge", "Lookups that wait for an answer."), points, |p| {
         (&p.path, u64::from(p.waiting))
     });
-    text.family("autofs_mount_points", "gauge", "Mount points, by whether they are as the maps want them.");
+    text.family("autofs_mount_points", "gauge", "Mount points, by whether they are served.");
     let problems = status.problems.len();
     text.sample("autofs_mount_points", &[("state", "configured")], points.len());
     text.sample("autofs_mount_points", &[("state", "refused")], problems);
@@ -225,11 +225,7 @@ fn text((status, metrics): &(Status, Metrics)) -> String {
     text.counter("autofs_worker_restarts", "Workers that died and were replaced.", metrics.worker_deaths);
     text.counter("autofs_upgrades", "Times that the program was replaced.", metrics.upgrades);
     text.counter("autofs_reloads", "Times that configuration and maps were read again.", metrics.reloads);
-    text.family(
-        "autofs_last_reload_success",
-        "gauge",
-        "Whether configuration and maps could all be read the last time.",
-    );
+    text.family("autofs_last_reload_success", "gauge", "Whether all could be read the last time.");
     text.sample("autofs_last_reload_success", &[], u8::from(metrics.reload_success));
     text.family("autofs_last_reload_timestamp_seconds", "gauge", "When the maps were read last.");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

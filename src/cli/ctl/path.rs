@@ -155,6 +155,7 @@ fn text(status: &PathStatus, unreachable: Option<&str>, users: Option<&Users>) -
         PathState::Unmounting => "being unmounted".to_owned(),
         PathState::Failed => format!("failed{}{}", ago.as_deref().unwrap_or_default(), times.unwrap_or_default()),
         PathState::Idle => "not mounted; an access asks the map".to_owned(),
+        PathState::Blocked => "not mounted; an access fails".to_owned(),
         PathState::Hidden => "not mounted; an access does not ask the map".to_owned(),
     };
     let mut text = format!("{}  {head}\n", status.path);

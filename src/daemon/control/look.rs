@@ -209,6 +209,9 @@ pub(super) async fn status_of(worker: &Rc<Worker>, path: &Bytes, asked: &Asked) 
         let place = verdict.place.map(|place| format!(" ({place})")).unwrap_or_default();
         status.state = PathState::Hidden;
         status.reason = Some(verdict.answer + &place);
+    } else if let Some(reason) = worker.view(|engine| engine.block_at(&at, now)).filter(|_| has_no_mount) {
+        status.state = PathState::Blocked;
+        status.reason = Some(reason);
     }
     Ok(Answer::PathStatus(Box::new(status)))
 }

@@ -203,7 +203,12 @@ async fn verdict(
     if let Some(trouble) = &mount.trouble {
         return Verdict::no(format!("no path leads to {}: {trouble}", Escaped(&mount.map.mount_point)));
     }
-    if let Some(reason) = worker.view(|engine| engine.block_at(at, worker.life.now())) {
+    // What is mounted stays usable although new mounts are blocked.
+    let is_mounted = worker.view(|engine| {
+        let entry = engine.mount(at.mount).and_then(|view| view.entries().find(|entry| *entry.key == at.key));
+        entry.is_some_and(|entry| matches!(entry.phase, EntryPhase::Mounted | EntryPhase::Checking))
+    });
+    if let Some(reason) = worker.view(|engine| engine.block_at(at, worker.life.now())).filter(|_| !is_mounted) {
         return Verdict::no(reason);
     }
     if let Some(verdict) = now {
