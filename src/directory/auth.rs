@@ -169,7 +169,8 @@ type Attribute = (Vec<u8>, Vec<u8>);
 
 /// Returns the attributes of the element, their entities decoded.
 fn attributes(text: &[u8]) -> Result<Vec<Attribute>, AuthError> {
-    let mut rest = Cursor(text);
+    // Some editors begin a file with the byte order mark of UTF-8.
+    let mut rest = Cursor(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text));
     rest.skip_blanks();
     loop {
         if rest.skip(b"<?") {
@@ -323,6 +324,8 @@ mod tests {
         assert_eq!(method("authrequired=\"yes\""), Method::Autodetect);
         assert_eq!(method("authrequired=\"yes\" authtype=\"gssapi\""), Method::Sasl(b"GSSAPI".to_vec()));
         assert_eq!(Auth::parse(b" \n"), Ok(Auth::default()));
+        let marked = "\u{feff}<?xml version=\"1.0\"?><autofs_ldap_sasl_conf authrequired=\"yes\"/>";
+        assert_eq!(Auth::parse(marked.as_bytes()).unwrap().method, Method::Autodetect);
         let auth =
             parse("usetls='YES' authrequired='simple' user='cn=x' secret='a&amp;b&lt;&quot;&#65;&#x42;'").unwrap();
         assert!(auth.use_tls && !auth.tls_required && auth.method == Method::Simple);

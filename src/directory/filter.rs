@@ -52,14 +52,15 @@ pub fn all_entries(schema: &Schema) -> Vec<u8> {
     equals(b"objectClass", &schema.entry_class)
 }
 
-/// Returns the filter for the entry with `key`, and with `wildcard` also for `/` and `*`.
-pub fn entry(schema: &Schema, key: &[u8], wildcard: bool) -> Vec<u8> {
-    let mut keys = if schema.has_percent_keys() { percent::spellings(key) } else { vec![key.to_vec()] };
+/// Returns the filter for the entries with some keys, and with `wildcard` also for `/` and `*`.
+pub fn entries(schema: &Schema, keys: &[&[u8]], wildcard: bool) -> Vec<u8> {
+    let spellings = |key: &&[u8]| if schema.has_percent_keys() { percent::spellings(key) } else { vec![key.to_vec()] };
+    let mut all: Vec<Vec<u8>> = keys.iter().flat_map(spellings).collect();
     if wildcard {
-        keys.extend([b"/".to_vec(), b"*".to_vec()]);
+        all.extend([b"/".to_vec(), b"*".to_vec()]);
     }
-    let keys = keys.iter().map(|key| equals(&schema.key, key));
-    combine(b'&', [all_entries(schema), combine(b'|', keys)])
+    let all = all.iter().map(|key| equals(&schema.key, key));
+    combine(b'&', [all_entries(schema), combine(b'|', all)])
 }
 
 #[cfg(test)]
@@ -75,10 +76,14 @@ mod tests {
     fn filters_as_servers_know_them() {
         let [nis, _, bis] = Schema::known().try_into().unwrap();
         assert_eq!(
-            text(&entry(&bis, b"alice", true)),
+            text(&entries(&bis, &[b"alice"], true)),
             "(&(objectClass=automount)(|(automountKey=alice)(automountKey=/)(automountKey=\\2A)))"
         );
-        assert_eq!(text(&entry(&nis, b"A", false)), "(&(objectClass=nisObject)(|(cn=A)(cn=%A)(cn=%[A])))");
+        assert_eq!(text(&entries(&nis, &[b"A"], false)), "(&(objectClass=nisObject)(|(cn=A)(cn=%A)(cn=%[A])))");
+        assert_eq!(
+            text(&entries(&bis, &[b"a", b"*"], false)),
+            "(&(objectClass=automount)(|(automountKey=a)(automountKey=\\2A)))"
+        );
         assert_eq!(text(&map(&[bis], Some(b"auto.m"))), "(&(objectClass=automountMap)(automountMapName=auto.m))");
         assert_eq!(text(&map(&[nis.clone(), nis], None)), "(|(objectClass=nisMap)(objectClass=nisMap))");
     }
@@ -89,7 +94,7 @@ mod tests {
         fn no_key_changes_the_filter(key in prop::collection::vec(any::<u8>(), 1..20)) {
             let schema = Schema::known().pop().unwrap();
             let count = |filter: &[u8], byte| filter.iter().filter(|b| **b == byte).count();
-            let (plain, filter) = (entry(&schema, b"x", true), entry(&schema, &key, true));
+            let (plain, filter) = (entries(&schema, &[b"x"], true), entries(&schema, &[&key], true));
             for byte in [b'(', b')', b'*'] {
                 prop_assert_eq!(count(&plain, byte), count(&filter, byte));
             }

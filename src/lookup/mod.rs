@@ -87,6 +87,16 @@ trait Service: Send + Sync {
     /// Returns the entry of a key, or of the wildcard where the map may have one.
     fn lookup(&self, map: &Map, key: &[u8], deadline: Instant) -> Result<Option<Entry>, Failure>;
 
+    /// Returns how many keys of a map may be asked for at once.
+    fn batch(&self) -> usize {
+        1
+    }
+
+    /// Returns the entries of some keys, in their order, as [`lookup`](Self::lookup) does. A failure may be due to one of the keys.
+    fn lookup_all(&self, map: &Map, keys: &[&[u8]], deadline: Instant) -> Result<Vec<Option<Entry>>, Failure> {
+        keys.iter().map(|key| self.lookup(map, key, deadline)).collect()
+    }
+
     /// Gives all entries to `each`. Returns whether the service has more than it gives.
     fn entries(&self, map: &Map, deadline: Instant, each: &mut dyn FnMut(Pair)) -> Result<bool, Failure>;
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Failure, Service};
+use super::{Entry, Failure, Service};
 use crate::directory::protocol::CHUNK;
 use crate::directory::{Frames, Map, Pair, Question, Reply, Request, Settings};
 use crate::sys::{children, fds, heap};
@@ -21,6 +21,9 @@ const STACK: usize = 512 << 10;
 
 /// Limit of data memory: enough for a map with a million entries, and stops a leaking library.
 const MEMORY: u32 = 512 << 20;
+
+/// Bytes of keys that are asked for at once, at most.
+const BATCH_BYTES: usize = 4096;
 
 /// A request that waits for a thread.
 struct Job {
@@ -36,6 +39,38 @@ struct Queue {
     jobs: VecDeque<Job>,
     idle: usize,
     threads: usize,
+}
+
+impl Job {
+    /// Returns the key, if it asks for one.
+    fn key(&self) -> Option<&[u8]> {
+        match &self.question {
+            Question::Lookup(key) => Some(key),
+            _ => None,
+        }
+    }
+}
+
+impl Queue {
+    /// Takes the first job, and those for other keys of the same map that may be asked for with it: at most `most` in all.
+    fn take(&mut self, most: usize) -> Vec<Job> {
+        let mut taken: Vec<Job> = self.jobs.pop_front().into_iter().collect();
+        let Some((first, bytes)) = taken.first().and_then(|first| Some((first.map.clone(), first.key()?.len()))) else {
+            return taken;
+        };
+        let (mut bytes, mut at) = (bytes, 0);
+        while taken.len() < most && at < self.jobs.len() {
+            let length = self.jobs.get(at).filter(|job| job.map == first).and_then(|job| Some(job.key()?.len()));
+            match length.filter(|length| bytes + length <= BATCH_BYTES) {
+                Some(length) => {
+                    bytes += length;
+                    taken.extend(self.jobs.remove(at));
+                }
+                None => at += 1,
+            }
+        }
+        taken
+    }
 }
 
 struct Server {
@@ -117,19 +152,38 @@ impl Server {
     fn work(&self) {
         loop {
             let mut queue = self.lock();
-            let job = loop {
-                match queue.jobs.pop_front() {
-                    Some(job) => break job,
-                    None => {
-                        queue.idle += 1;
-                        queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                        queue.idle -= 1;
-                    }
+            let jobs = loop {
+                let jobs = queue.take(self.service.batch());
+                if !jobs.is_empty() {
+                    break jobs;
                 }
+                queue.idle += 1;
+                queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue.idle -= 1;
             };
             drop(queue);
-            self.answer(&job);
+            if !self.answer_together(&jobs) {
+                jobs.iter().for_each(|job| self.answer(job));
+            }
         }
+    }
+
+    /// Answers jobs for several keys of a map at once. Returns false if they must be answered one by one: it is one job, or asking
+    /// for all has failed, perhaps because of one of them.
+    fn answer_together(&self, jobs: &[Job]) -> bool {
+        let keys: Vec<&[u8]> = jobs.iter().filter_map(Job::key).collect();
+        let (Some(first), Some(deadline)) = (jobs.first(), jobs.iter().map(|job| job.deadline).min()) else {
+            return true;
+        };
+        if keys.len() < 2 || keys.len() != jobs.len() || Instant::now() >= deadline {
+            return false;
+        }
+        let Ok(found) = self.service.lookup_all(&first.map, &keys, deadline) else { return false };
+        if found.len() != jobs.len() {
+            return false;
+        }
+        jobs.iter().zip(found).for_each(|(job, found)| self.send(job.id, &reply(found)));
+        true
     }
 
     fn answer(&self, job: &Job) {
@@ -139,10 +193,7 @@ impl Server {
         } else {
             match question {
                 Question::Ready => self.service.ready(map).map(|()| Reply::Ready),
-                Question::Lookup(key) => self.service.lookup(map, key, *deadline).map(|found| match found {
-                    Some(entry) => Reply::Found { entry: entry.text, holds: entry.holds },
-                    None => Reply::NotFound,
-                }),
+                Question::Lookup(key) => self.service.lookup(map, key, *deadline).map(reply),
                 Question::Probe => self
                     .service
                     .probe(map, *deadline)
@@ -178,6 +229,42 @@ impl Server {
         if (&self.socket).write_all(&frame).is_err() {
             // The worker is gone.
             children::exit_now(0);
+        }
+    }
+}
+
+/// Returns the reply to a lookup.
+fn reply(found: Option<Entry>) -> Reply {
+    found.map_or(Reply::NotFound, |entry| Reply::Found { entry: entry.text, holds: entry.holds })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::Scope;
+
+    #[test]
+    fn keys_of_one_map_are_taken_together() {
+        let job = |id: u32, map: &str, question| Job {
+            id,
+            map: Map { secure: false, scope: Scope::Indirect, name: map.into() },
+            question,
+            deadline: Instant::now(),
+        };
+        let key = |text: &str| Question::Lookup(text.into());
+        let mut queue = Queue::default();
+        queue.jobs.extend([
+            job(1, "a", key("x")),
+            job(2, "b", key("x")),
+            job(3, "a", Question::Entries),
+            job(4, "a", key(&"long".repeat(2000))),
+            job(5, "a", key("y")),
+            job(6, "a", key("z")),
+        ]);
+        let mut take = |most| queue.take(most).iter().map(|job| job.id).collect::<Vec<_>>();
+        assert_eq!(take(2), [1, 5]);
+        for expected in [&[2][..], &[3], &[4], &[6], &[]] {
+            assert_eq!(take(16), expected);
         }
     }
 }

@@ -43,6 +43,8 @@ impl KeySearch {
             Answer::NotFound if !source.exists() => Outcome::Unknown,
             Answer::NotFound => Outcome::NotFound,
             Answer::Unavailable(why) if why.of_key().is_some() => Outcome::NotFound,
+            // A service that does not run here counts as not there.
+            Answer::Unavailable(why) if matches!(**why, SourceError::NotRunning(_)) => Outcome::Unknown,
             Answer::Unavailable(why) if !source.exists() && !why.is_transient() => Outcome::Unknown,
             Answer::Unavailable(_) => Outcome::Unavail,
         };

@@ -244,6 +244,39 @@ fn sources_are_probed() {
     assert!(text.contains("\"verdict\":\"failed\"") || text.contains("\"verdict\": \"failed\""), "{text}");
 }
 
+/// More lookups than threads: those that wait for a thread share a search.
+#[case]
+fn keys_that_wait_are_asked_for_together() {
+    const VISITORS: usize = 60;
+    let Some(mut ldap) = install() else { return };
+    for number in 0..VISITORS {
+        ldap.set("auto.m", &format!("k{number}"), &format!("-fstype=tmpfs,size=64k :source{number}"));
+    }
+    put("/etc/autofs.toml", "[deadlines]\nlookup = 20\n");
+    site::master("/mnt/m ldap:auto.m\n/mnt/any ldap:auto.any\n");
+    ldap.start();
+    let daemon = Daemon::serving(&["/mnt/m", "/mnt/any"]);
+    visit::serves("/mnt/m/a");
+    ldap.set_mode(Mode::Slow(Duration::from_millis(500)));
+    let before = ldap.searches();
+    let visit = |path: String| (path.clone(), std::thread::spawn(move || visit::enter(path)));
+    let there: Vec<_> = (0..VISITORS).map(|number| visit(format!("/mnt/m/k{number}"))).collect();
+    let missing: Vec<_> = ["none", "K1", "k1 ", "*"].map(|key| visit(format!("/mnt/m/{key}"))).into();
+    let wild: Vec<_> = (0..4).map(|number| visit(format!("/mnt/any/w{number}"))).collect();
+    for (path, visitor) in there.into_iter().chain(wild) {
+        visitor.join().unwrap().unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+    for (path, visitor) in missing {
+        assert_eq!(visitor.join().unwrap().unwrap_err().raw_os_error(), Some(Errno::ENOENT as i32), "{path}");
+    }
+    for number in 0..VISITORS {
+        assert_eq!(table::at(format!("/mnt/m/k{number}"))[0].source, format!("source{number}"));
+    }
+    let searches = ldap.searches() - before;
+    assert!(searches < VISITORS * 2 / 3, "{searches}");
+    daemon.stop();
+}
+
 /// With each fault of the server, lookups end at their deadline, other maps are not delayed, its earlier answers are served, no
 /// mount point goes, and it is used again when it is back.
 #[case]

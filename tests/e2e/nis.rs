@@ -25,13 +25,14 @@ fn keys_come_from_the_server_also_after_its_return() {
         ("auto.m", "*", "-fstype=tmpfs,size=64k :w&"),
         ("auto.m", "YP_MASTER_NAME", "server"),
         ("auto.direct", "/mnt/direct/d", ENTRY),
+        ("auto.direct", "/mnt/direct/slash/", ENTRY),
         ("auto.more", "/mnt/more", "auto.m"),
     ] {
         nis.set(map, key, value);
     }
     nis.start();
     let mut daemon = Daemon::serving(&["/mnt/typed", "/mnt/direct/d", "/mnt/more"]);
-    for path in ["/mnt/typed/a", "/mnt/typed/x", "/mnt/direct/d", "/mnt/more/y"] {
+    for path in ["/mnt/typed/a", "/mnt/typed/x", "/mnt/direct/d", "/mnt/direct/slash", "/mnt/more/y"] {
         visit::serves(path);
     }
     wait_for("the keys", secs(5), || (visit::list("/mnt/typed") == ["a", "x"]).then_some(()));

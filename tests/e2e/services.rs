@@ -74,6 +74,28 @@ fn keys_come_from_the_library() {
     daemon.stop();
 }
 
+/// `[UNAVAIL=return]` is about a service that runs, and `[NOTFOUND=return]` about keys, not about a missing master map.
+#[case]
+fn an_sssd_that_has_ended_is_passed_over() {
+    if !install() {
+        return;
+    }
+    put("/etc/nsswitch.conf", "automount: sss [NOTFOUND=return UNAVAIL=return] files\n");
+    put("/etc/auto.m", "of-file -fstype=tmpfs,size=64k :of-file\n");
+    put("/etc/fake.auto.m", "of-sss -fstype=tmpfs,size=64k :of-sss\n");
+    site::master("/mnt/m auto.m\n");
+    let daemon = Daemon::serving(&["/mnt/m"]);
+    visit::serves("/mnt/m/of-sss");
+    put("/etc/fake.down", "");
+    visit::serves("/mnt/m/of-file");
+    fs::remove_file("/etc/fake.down").unwrap();
+    put("/etc/fake.offline", "");
+    visit::refuses("/mnt/m/none", Errno::ENOENT);
+    put("/etc/auto.m", "of-file -fstype=tmpfs,size=64k :of-file\nother -fstype=tmpfs,size=64k :other\n");
+    visit::refuses("/mnt/m/other", Errno::ENOENT);
+    daemon.stop();
+}
+
 #[case]
 fn a_broken_library_costs_its_own_keys() {
     if !install() {

@@ -9,10 +9,10 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use super::common::daemon::{Daemon, stat};
-use super::common::site;
 use super::common::stand_in::{Rules, calls};
 use super::common::suite::case;
 use super::common::world::figure;
+use super::common::{ldap_server, site};
 use super::common::{secs, table, visit, wait_for};
 use super::processes::{strike, worker};
 
@@ -146,27 +146,62 @@ fn the_end_comes_while_the_worker_is_restarted() {
     }
 }
 
-/// In a container the keeper may be what others call init: it gets signals that have no handler elsewhere, and all
-/// orphans.
-#[case]
-fn as_the_first_process() {
-    site::any_key();
+/// Starts the daemon as the first process of a pid namespace. Returns the process that waits for it, and its keeper.
+#[track_caller]
+fn start_as_first_process() -> (Daemon, i32) {
     let mut command = std::process::Command::new("unshare");
     command.args(["--pid", "--fork", "--mount", "--mount-proc", "--propagation", "shared", "--"]);
     command.args(["/usr/sbin/automount", "-f", "-v"]);
-    let mut unshare = Daemon::spawn(command);
+    let unshare = Daemon::spawn(command);
     unshare.says("mounted indirect on /mnt/auto");
     let keeper = wait_for("the keeper", secs(5), || children_of(unshare.pid()).into_iter().next());
     let innermost = fs::read_to_string(format!("/proc/{keeper}/status")).unwrap();
     let pids = innermost.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap();
     assert_eq!(pids.split_ascii_whitespace().next_back(), Some("1"));
-    // Who looks from outside of the namespace of its master gets nothing.
-    let inside = |script: &str| {
-        let mut command = std::process::Command::new("nsenter");
-        command.args(["-t", &keeper.to_string(), "--pid", "--mount", "sh", "-c", script]);
-        let mut child = command.stdin(std::process::Stdio::null()).spawn().unwrap();
-        wait_for("the end of a script inside", secs(10), || child.try_wait().unwrap())
-    };
+    (unshare, keeper)
+}
+
+/// Runs a script in the namespaces of the keeper: who looks from outside of the pid namespace of its master gets nothing.
+#[track_caller]
+fn inside(keeper: i32, script: &str) -> std::process::ExitStatus {
+    let mut command = std::process::Command::new("nsenter");
+    command.args(["-t", &keeper.to_string(), "--pid", "--mount", "sh", "-c", script]);
+    let mut child = command.stdin(std::process::Stdio::null()).spawn().unwrap();
+    wait_for("the end of a script inside", secs(10), || child.try_wait().unwrap())
+}
+
+/// Its lookup process is found, reaped and replaced there, too.
+#[case]
+fn as_the_first_process_with_a_map_in_ldap() {
+    if let Some(why) = ldap_server::lacking() {
+        return eprintln!("ignored: {why}");
+    }
+    let mut ldap = ldap_server::install();
+    ldap.set("auto.m", "/", "-fstype=tmpfs,size=64k :k");
+    ldap.start();
+    site::master("/mnt/auto ldap:auto.m\n");
+    let (mut unshare, keeper) = start_as_first_process();
+    assert!(inside(keeper, "cd /mnt/auto/a").success());
+    let worker = children_of(keeper)[0];
+    let lookup = wait_for("a lookup process", secs(5), || children_of(worker).into_iter().next());
+    strike(lookup);
+    assert!(inside(keeper, "cd /mnt/auto/b").success());
+    wait_for("the end of all lookup processes, zombies too", secs(20), || children_of(worker).is_empty().then_some(()));
+    assert_eq!(children_of(keeper), [worker]);
+    assert!(inside(keeper, "cd /mnt/auto/c").success());
+    _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper), Signal::SIGTERM);
+    let status = unshare.end(secs(10));
+    assert!(status.success(), "{status}\n{}", unshare.log());
+    assert_eq!(table::below("/mnt/auto"), []);
+}
+
+/// In a container the keeper may be what others call init: it gets signals that have no handler elsewhere, and all
+/// orphans.
+#[case]
+fn as_the_first_process() {
+    site::any_key();
+    let (mut unshare, keeper) = start_as_first_process();
+    let inside = |script| inside(keeper, script);
     assert!(inside("cd /mnt/auto/a").success());
     for _ in 0..20 {
         assert!(inside("(setsid sleep 0.05 &) &").success());
@@ -189,6 +224,6 @@ fn as_the_first_process() {
 }
 
 fn children_of(pid: i32) -> Vec<i32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|child| stat(*child).is_some_and(|found| found.parent == pid)).collect()
 }

@@ -33,6 +33,9 @@ const PAGE: i32 = 2000;
 /// The smallest page.
 const PAGE_MIN: i32 = 5;
 
+/// Keys in one search: a server without an index walks through all entries for each search.
+const BATCH: usize = 16;
+
 /// A failure that took longer than this counts as no answer.
 const SILENT: Duration = Duration::from_secs(1);
 
@@ -298,15 +301,25 @@ impl LdapService {
         Ok(None)
     }
 
-    fn search_key(&self, place: &Place, map: &Map, key: &[u8], deadline: Instant) -> Result<Option<Entry>, Failure> {
+    /// Searches for some keys at once. Which entry belongs to which key is decided by the bytes of its keys, whatever the server
+    /// holds for equal.
+    fn search_keys(
+        &self,
+        place: &Place,
+        map: &Map,
+        wanted: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<Vec<Option<Entry>>, Failure> {
         let wildcard = map.scope == Scope::Indirect;
-        let filter = filter::entry(&place.schema, key, wildcard);
+        let filter = filter::entries(&place.schema, wanted, wildcard);
         let attributes: [&[u8]; 2] = [&place.schema.key, &place.schema.value];
         let found = self.with(map, place, deadline, |connection| {
             let within = self.timeout(deadline);
             let base = Some(place.dn.as_slice());
             let search = Search { base, only_base: false, filter: &filter, attributes: &attributes, within };
             match connection.search(&search) {
+                // What is missing may be the entry of another key.
+                Ok(ldap::Found { error: Some(error), .. }) if wanted.len() > 1 => Err(error),
                 Ok(found) => Ok(Some(found.entries)),
                 Err(error) if error.is_no_object() => Ok(None),
                 Err(error) => Err(error),
@@ -315,14 +328,15 @@ impl LdapService {
         let Some(entries) = found else {
             // The map has gone, or is elsewhere.
             lock(&self.places).remove(map);
-            return Ok(None);
+            return Ok(wanted.iter().map(|_| None).collect());
         };
+        let entries: Vec<_> = entries.iter().map(|entry| (keys(entry, &place.schema), entry)).collect();
         let text = |wanted: &[u8]| {
-            let has = |entry: &&ldap::Entry| keys(entry, &place.schema).iter().any(|key| key == wanted);
-            entries.iter().find(has).map(|entry| Entry { text: value(entry), holds: None })
+            let (_, entry) = entries.iter().find(|(keys, _)| keys.iter().any(|key| key == wanted))?;
+            Some(Entry { text: value(entry), holds: None })
         };
-        let wildcards = || if wildcard { text(b"*").or_else(|| text(b"/")) } else { None };
-        Ok(text(key).or_else(wildcards))
+        let wildcards = if wildcard { text(b"*").or_else(|| text(b"/")) } else { None };
+        Ok(wanted.iter().map(|key| text(key).or_else(|| wildcards.clone())).collect())
     }
 
     /// Searches for all entries of a map: at once, or in pages if the server does not give all.
@@ -460,9 +474,19 @@ impl Service for LdapService {
     }
 
     fn lookup(&self, map: &Map, key: &[u8], deadline: Instant) -> Result<Option<Entry>, Failure> {
+        Ok(self.lookup_all(map, &[key], deadline)?.pop().flatten())
+    }
+
+    fn batch(&self) -> usize {
+        BATCH
+    }
+
+    fn lookup_all(&self, map: &Map, keys: &[&[u8]], deadline: Instant) -> Result<Vec<Option<Entry>>, Failure> {
         self.ready(map)?;
-        let Some(place) = self.place(map, deadline)? else { return Ok(None) };
-        self.search_key(&place, map, key, deadline)
+        match self.place(map, deadline)? {
+            Some(place) => self.search_keys(&place, map, keys, deadline),
+            None => Ok(keys.iter().map(|_| None).collect()),
+        }
     }
 
     fn entries(&self, map: &Map, deadline: Instant, each: &mut dyn FnMut(Pair)) -> Result<bool, Failure> {

@@ -259,7 +259,9 @@ impl Reader {
             if outcome != Outcome::Unknown {
                 last = outcome;
             }
-            if service.ends(outcome, Search::First) {
+            // As for automount, a service without this map decides nothing: `sss [NOTFOUND=return] files` is about keys.
+            let decides = if outcome == Outcome::NotFound { Outcome::Unknown } else { outcome };
+            if service.ends(decides, Search::First) {
                 break;
             }
         }

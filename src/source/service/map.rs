@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::{DirectoryService, Lookups};
 use crate::directory::protocol::Trouble;
 use crate::directory::{Map, Pair, Question, Reply, Scope};
-use crate::map::{Format, Provider, RawEntry, SourceKind, SourceSpec};
+use crate::map::{Format, Provider, RawEntry, SourceKind, SourceSpec, key};
 use crate::mutex::lock;
 use crate::source::{
     Answer, Ask, Description, Entries, Environment, Found, Freshness, Index, MapSource, Mode, Notices, Pass,
@@ -81,6 +81,8 @@ struct State {
     stored: Option<Instant>,
     /// The version of the map, asked before `index` was read.
     version: Option<Vec<u8>>,
+    /// Keys of a direct map that the service writes with slashes too many, by the paths that they mean.
+    respelt: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 impl ServiceMap {
@@ -267,7 +269,8 @@ impl Shared {
             let too_long = || self.error(Trouble::Unavailable, "it has too many entries");
             state.index = Some(Arc::new(index.ok_or_else(too_long)?));
         }
-        state.version = version;
+        (state.version, state.respelt) =
+            (version, if self.mode == Mode::Direct { respelt(&pairs) } else { HashMap::new() });
         let was_recalled = std::mem::take(&mut state.is_recalled);
         self.note_answer(&mut state);
         // What was asked by key may be older than this.
@@ -312,7 +315,8 @@ impl ServiceMap {
     /// is known; it still counts when it comes.
     async fn look_up(&self, key: &Arc<[u8]>, deadline: Instant) -> Answer {
         let shared = &self.0;
-        let mut replies = shared.ask(Question::Lookup(key.to_vec()), deadline);
+        let asked = shared.lock().respelt.get(&**key).cloned().unwrap_or_else(|| key.to_vec());
+        let mut replies = shared.ask(Question::Lookup(asked), deadline);
         let in_time =
             if shared.is_doubtful() { timeout(time_limit(deadline), replies.recv()).await.ok() } else { None };
         let reply = match in_time {
@@ -463,6 +467,13 @@ pub(super) fn text(pairs: &[Pair], escaped: bool) -> Vec<u8> {
     text
 }
 
+/// Returns the keys with slashes too many, by the paths that they mean.
+fn respelt(pairs: &[Pair]) -> HashMap<Vec<u8>, Vec<u8>> {
+    let has_more = |text: &[u8]| text.len() > 1 && text.ends_with(b"/") || text.windows(2).any(|pair| pair == b"//");
+    let path = |text: &[u8]| key::unescape(text).ok().map(|path| (path.into_owned(), text.to_vec()));
+    pairs.iter().filter(|(key, _)| has_more(key)).filter_map(|(key, _)| path(key)).collect()
+}
+
 impl MapSource for ServiceMap {
     fn id(&self) -> &SourceId {
         &self.0.id
@@ -531,6 +542,14 @@ impl MapSource for ServiceMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_with_slashes_too_many_are_asked_for_as_they_are_written() {
+        let pairs = ["/d/a", "/d/b/", "/d//c", "/"].map(|key| (key.as_bytes().to_vec(), Vec::new()));
+        let mut respelt: Vec<_> = respelt(&pairs).into_iter().collect();
+        respelt.sort();
+        assert_eq!(respelt, [(b"/d/b".to_vec(), b"/d/b/".to_vec()), (b"/d/c".to_vec(), b"/d//c".to_vec())]);
+    }
 
     #[test]
     fn entries_read_as_a_file_are_what_the_service_has() {
