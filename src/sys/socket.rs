@@ -1,8 +1,8 @@
-//! Unix sockets with a path, and connections from a chosen port.
+//! Unix sockets with a path, connections from a chosen port, and the errors of UDP sockets.
 
 use std::io;
 use std::net::{SocketAddrV4, TcpStream};
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -66,6 +66,20 @@ pub fn connect_from(from: u16, to: SocketAddrV4, within: Duration) -> io::Result
     setsockopt(&socket, sockopt::SendTimeout, &limit)?;
     connect(socket.as_raw_fd(), &SockaddrIn::from(to))?;
     Ok(socket.into())
+}
+
+/// Makes a connected UDP socket return EHOSTUNREACH when a router says so, or no host of the own network has the address (the
+/// kernel asks for three seconds). Without it the kernel tells only TCP sockets.
+///
+/// # Errors
+/// Returns the errors of setsockopt(2).
+pub fn report_errors(socket: &impl AsFd, is_ipv6: bool) -> io::Result<()> {
+    let set = if is_ipv6 {
+        setsockopt(socket, sockopt::Ipv6RecvErr, &true)
+    } else {
+        setsockopt(socket, sockopt::Ipv4RecvErr, &true)
+    };
+    Ok(set?)
 }
 
 /// Returns whether a connection has failed because the socket is not a stream socket.

@@ -263,6 +263,16 @@ fn servers_without_exports() {
     daemon.stop();
 }
 
+/// No server is waited for longer than the kernel looks for its host: three seconds.
+#[case]
+fn a_host_that_is_not_there_is_given_up_when_the_kernel_gives_up() {
+    let (_exported, daemon) = net(&["/x"]);
+    add_hosts(&format!("{DEAD} dead\n"));
+    visit::refuses("/mnt/net/dead", Errno::ENOENT);
+    daemon.says("exports lookup failed for dead: No route to host");
+    daemon.stop();
+}
+
 /// What could not be reached before is tried again after a change of the network.
 #[case]
 fn a_change_of_the_network_ends_the_memory_of_failures() {

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::rpc::rpcbind::{self, Service, Transport};
 use crate::rpc::{self, Call, Records, Refusal, ReplyError};
+use crate::sys::socket::report_errors;
 
 /// After this time a call over UDP is sent again; each time twice as long, up to the second value.
 const SEND_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
@@ -118,6 +119,7 @@ impl Line {
         let socket = socket.ok_or(CallError::Nonsense("no port"))?;
         // A connected socket receives from this server alone, and its errors.
         socket.connect(self.server).await?;
+        report_errors(&socket, self.server.is_ipv6())?;
         let (mut pause, mut buffer, mut strays) = (SEND_AGAIN.0, vec![0; DATAGRAM], 0);
         loop {
             socket.send(message).await?;
