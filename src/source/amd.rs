@@ -149,6 +149,10 @@ impl MapSource for AmdMap {
         self.source.exists()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.source.trouble()
+    }
+
     fn is_partial(&self) -> bool {
         self.source.is_partial()
     }

@@ -225,6 +225,10 @@ impl MapSource for Bounded {
         self.source.exists()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.source.trouble()
+    }
+
     fn is_partial(&self) -> bool {
         self.source.is_partial()
     }

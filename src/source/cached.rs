@@ -124,6 +124,10 @@ impl MapSource for Cached {
         self.source.exists()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.source.trouble()
+    }
+
     fn stale(&self) -> Option<Stale> {
         self.source.stale()
     }

@@ -160,6 +160,10 @@ impl MapSource for Chain {
         self.links.iter().any(|(_, source)| source.exists())
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.links.iter().find_map(|(_, source)| source.trouble())
+    }
+
     fn is_partial(&self) -> bool {
         self.partial.load(Ordering::Relaxed)
     }

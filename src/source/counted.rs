@@ -94,6 +94,10 @@ impl MapSource for Counted {
         self.source.exists()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.source.trouble()
+    }
+
     fn is_partial(&self) -> bool {
         self.source.is_partial()
     }

@@ -148,6 +148,11 @@ pub trait MapSource: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Returns why what was read last is not what is there now, if a file cannot be read any more.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Describes the source for dumps and status.
     fn describe(&self) -> Description;
 

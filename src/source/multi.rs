@@ -142,6 +142,10 @@ impl MapSource for Multi {
         self.parts.iter().any(|part| part.source.exists())
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.parts.iter().find_map(|part| part.source.trouble())
+    }
+
     fn is_partial(&self) -> bool {
         self.partial.load(Ordering::Relaxed)
     }

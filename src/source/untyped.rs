@@ -78,6 +78,10 @@ impl MapSource for Untyped {
         self.last().exists()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.last().trouble()
+    }
+
     fn describe(&self) -> Description {
         self.last().describe()
     }

@@ -250,6 +250,45 @@ fn say_that_a_key_is_blocked() {
     daemon.stop();
 }
 
+/// While the daemon is parked for a checkpoint, nothing is mounted.
+#[case]
+fn say_that_the_daemon_is_parked() {
+    site::one_map("good -fstype=tmpfs,size=64k :good\n");
+    let daemon = Daemon::serving(&["/mnt/auto"]);
+    let path = "/mnt/auto/good";
+    assert_eq!(ctl(&["quiesce"]).0, 0);
+    let said = visit::enter(path);
+    assert!(said.is_err(), "{:?}", ctl(&["status"]));
+    let (status, line) = explained(path);
+    assert_eq!(status, 1, "{line}");
+    contains(&line, &["the daemon is parked for a checkpoint"]);
+    assert_eq!(json(&["status", path])["state"], "blocked");
+    assert_eq!(ctl(&["resume"]).0, 0);
+    visit::serves(path);
+    assert_eq!(explained(path), (0, format!("{path}: mounted")));
+    daemon.stop();
+}
+
+/// A map file that is gone, while what it said before is served.
+#[case]
+fn say_that_a_map_is_gone() {
+    site::master("/mnt/auto /etc/auto.one\n");
+    put("/etc/auto.one", "good -fstype=tmpfs,size=64k :good\n");
+    let mut daemon = Daemon::start(["-f"]);
+    daemon.ready(&["/mnt/auto"]);
+    std::fs::remove_file("/etc/auto.one").unwrap();
+    let why = "file map /etc/auto.one missing or not readable; what it said before stays in force";
+    let (status, text) = ctl(&["reload"]);
+    assert_eq!(status, 1, "{text}");
+    contains(&text, &["! /mnt/auto", why]);
+    contains(&ctl(&["status"]).1, &["NOT SERVED", why]);
+    visit::serves("/mnt/auto/good");
+    put("/etc/auto.one", "good -fstype=tmpfs,size=64k :good\n");
+    assert_eq!(ctl(&["reload"]).0, 0);
+    assert!(!ctl(&["status"]).1.contains("NOT SERVED"));
+    daemon.stop();
+}
+
 /// The moment in which a worker is replaced is no end of the daemon.
 #[case]
 fn say_nothing_wrong_while_a_worker_is_replaced() {

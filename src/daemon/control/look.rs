@@ -15,7 +15,7 @@ use crate::control::{
     SILENT, SourceCounters,
 };
 use crate::daemon::control::serve::Asked;
-use crate::daemon::explain::live::hidden;
+use crate::daemon::explain::live::{blocked, hidden};
 use crate::daemon::history::Query;
 use crate::daemon::jobs::offsets;
 use crate::daemon::worker::Worker;
@@ -209,7 +209,7 @@ pub(super) async fn status_of(worker: &Rc<Worker>, path: &Bytes, asked: &Asked) 
         let place = verdict.place.map(|place| format!(" ({place})")).unwrap_or_default();
         status.state = PathState::Hidden;
         status.reason = Some(verdict.answer + &place);
-    } else if let Some(reason) = worker.view(|engine| engine.block_at(&at, now)).filter(|_| has_no_mount) {
+    } else if let Some(reason) = blocked(worker, &at).filter(|_| has_no_mount) {
         status.state = PathState::Blocked;
         status.reason = Some(reason);
     }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::control::{Bytes, Explain, Explanation, MountKind, Place, Problem, plan};
+use crate::control::{Bytes, Explain, Explanation, Mode, MountKind, Place, Problem, plan};
 use crate::daemon::explain::feasible::{self, Verdict};
 use crate::daemon::explain::origins::{Masked, origins};
 use crate::daemon::explain::{below, shown};
@@ -208,7 +208,7 @@ async fn verdict(
         let entry = engine.mount(at.mount).and_then(|view| view.entries().find(|entry| *entry.key == at.key));
         entry.is_some_and(|entry| matches!(entry.phase, EntryPhase::Mounted | EntryPhase::Checking))
     });
-    if let Some(reason) = worker.view(|engine| engine.block_at(at, worker.life.now())).filter(|_| !is_mounted) {
+    if let Some(reason) = blocked(worker, at).filter(|_| !is_mounted) {
         return Verdict::no(reason);
     }
     if let Some(verdict) = now {
@@ -220,6 +220,14 @@ async fn verdict(
     let own: Vec<PathBuf> = worker.mounts.filter_map(|_, mount| Some(mount.path.to_path_buf()));
     let lanes = worker.state.borrow().context.lanes.clone();
     feasible::verdict(explained, real, own, &lanes).await
+}
+
+/// Returns why each access to an entry that is not mounted fails, if something forbids it.
+pub(crate) fn blocked(worker: &Worker, at: &EntryId) -> Option<String> {
+    if worker.life.shown_rest().is_some_and(|rest| rest.mode == Mode::Park && rest.ready) {
+        return Some("the daemon is parked for a checkpoint: accesses fail until autofsctl resume".to_owned());
+    }
+    worker.view(|engine| engine.block_at(at, worker.life.now()))
 }
 
 /// Says how the entry is now, if that decides.

@@ -38,7 +38,7 @@ pub(crate) fn lines(maps: &InForce) -> Vec<Line> {
         options: map.options.clone(),
         place: place.clone(),
         entries: if map.direct() { map.entries.borrow().clone() } else { None },
-        unread: map.unread.borrow().clone(),
+        unread: map.unread.borrow().clone().or_else(|| map.source.trouble()),
         usable: map.usable.get(),
     };
     maps.configured().map(|(map, place)| line(map, place)).collect()

@@ -238,6 +238,11 @@ impl MapSource for FileMap {
         self.file.state().index.is_some()
     }
 
+    fn trouble(&self) -> Option<String> {
+        let state = self.file.state();
+        state.index.as_ref().and(state.trouble.as_ref()).map(ToString::to_string)
+    }
+
     fn describe(&self) -> Description {
         let found = if self.exists() { vec!["file"] } else { Vec::new() };
         let typed = self.file.origin == Origin::Typed;
