@@ -81,7 +81,17 @@ const KEYS: &[Failing] = &[
     Failing { key: "syntax", place: "/etc/auto.one:8:8", reason: "slash", ran: None, is_foreseen: true },
 ];
 
+/// Waits until no address of IPv6 is tentative: the daemon forgets failed keys when the addresses change.
+fn settled() {
+    wait_for("the addresses", secs(10), || {
+        let addresses = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+        let flags = |line: &str| line.split_whitespace().nth(4).and_then(|flags| u32::from_str_radix(flags, 16).ok());
+        addresses.lines().all(|line| flags(line).is_some_and(|flags| flags & 0x40 == 0)).then_some(())
+    });
+}
+
 fn site() {
+    settled();
     site::mount_wait(1);
     site::master("/mnt/auto /etc/auto.one\n/- /etc/auto.direct\n/mnt/bad /etc/auto.one --timeout=tomorrow\n");
     put("/etc/auto.direct", "/mnt/auto/hidden/below -fstype=tmpfs,size=64k :below\n");
