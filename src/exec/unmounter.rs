@@ -45,7 +45,7 @@ impl Unmounter {
     /// # Errors
     /// [`Failure::is_busy`]: it is in use, or was not unmounted in time.
     pub async fn unmount(&self, place: &Arc<Place>, lazy: bool) -> Result<(), Failure> {
-        match self.by_call(place, lazy, |_| ()).await? {
+        match self.by_call(place, lazy, Helpers::Needed, |_| ()).await? {
             Attempt::Unmounted(()) | Attempt::Gone => Ok(()),
             Attempt::NeedsProgram => self.by_program(place, lazy).await,
         }
@@ -57,7 +57,7 @@ impl Unmounter {
     /// # Errors
     /// Those of [`unmount`](Self::unmount).
     pub async fn remove(&self, place: &Arc<Place>, lazy: bool, keep: bool) -> Result<(), Failure> {
-        let cleared = match self.by_call(place, lazy, move |place| clear(place, keep)).await? {
+        let cleared = match self.by_call(place, lazy, Helpers::Needed, move |place| clear(place, keep)).await? {
             Attempt::Unmounted(cleared) => cleared,
             Attempt::Gone => self.clear(place, keep).await,
             Attempt::NeedsProgram => {
@@ -77,6 +77,7 @@ impl Unmounter {
         &self,
         place: &Arc<Place>,
         lazy: bool,
+        helpers: Helpers,
         finish: impl FnOnce(&Arc<Place>) -> T + Send + 'static,
     ) -> Result<Attempt<T>, Failure> {
         let (lanes, settings) = (&self.runner.lanes, Arc::clone(&self.runner.settings));
@@ -87,7 +88,7 @@ impl Unmounter {
         let work = {
             let (place, call) = (Arc::clone(place), Arc::clone(&call));
             lanes.run(Lane::Umount, move || {
-                let done = step(&place, &settings, lazy, &call);
+                let done = step(&place, &settings, lazy, helpers, &call);
                 // A later mount may be there now.
                 let claimed = call.end();
                 Ok(match done? {
@@ -120,7 +121,8 @@ impl Unmounter {
     }
 
     /// Unmounts it with umount(8). Returns when nothing is mounted there any more, even if the program still runs, so that
-    /// lookups of the expired entry do not wait for it.
+    /// lookups of the expired entry do not wait for it. If the program ends at its deadline without having unmounted, the system
+    /// call does it: before NFS version 4, umount.nfs first tells the server, and for a dead one it waits longer than that.
     async fn by_program(&self, place: &Arc<Place>, lazy: bool) -> Result<(), Failure> {
         let settings = &self.runner.settings;
         let mut program = Program::new(&settings.umount, settings.umount_deadline, settings.grace).arg("-c");
@@ -154,6 +156,12 @@ impl Unmounter {
         };
         if !self.is_mounted(place).await? {
             return Ok(());
+        }
+        if run.exit == Exit::Deadline {
+            match self.by_call(place, lazy, Helpers::PassedOver, |_| ()).await {
+                Ok(_) => return Ok(()),
+                Err(e) => debug!(target: &place.label, "umount(8) was late, and the system call fails: {e}"),
+            }
         }
         // A status of 0 with a mount left: there were several, one over the other.
         let exit = if run.exit == Exit::Status(0) { Exit::Status(32) } else { run.exit };
@@ -190,6 +198,15 @@ impl Unmounter {
             Err(late) => Err(Failure::Late { path, late }),
         }
     }
+}
+
+/// Whether umount(8) is called for file systems that have a helper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Helpers {
+    /// It is.
+    Needed,
+    /// It has had its time.
+    PassedOver,
 }
 
 /// The result of an attempt to unmount by system call.
@@ -249,7 +266,13 @@ fn is_mounted(opened: &Opened) -> Result<bool, Failure> {
 }
 
 /// Unmounts by system call. Returns false if umount(8) has to do it.
-fn step(place: &Arc<Place>, settings: &Settings, lazy: bool, call: &UnmountCall) -> Result<bool, Failure> {
+fn step(
+    place: &Arc<Place>,
+    settings: &Settings,
+    lazy: bool,
+    helpers: Helpers,
+    call: &UnmountCall,
+) -> Result<bool, Failure> {
     let opened = Opened::new(place)?;
     if !is_mounted(&opened)? {
         return Ok(true);
@@ -258,7 +281,7 @@ fn step(place: &Arc<Place>, settings: &Settings, lazy: bool, call: &UnmountCall)
     let has_helper = || !lazy && top.as_ref().is_ok_and(|top| has_helper(settings, top.as_fd()));
     let by_program = settings.method == Method::Command || in_utab(settings, &opened.path) || has_helper();
     // umount(8) takes a path, and where that may lead elsewhere it would unmount something else.
-    if by_program && opened.is_guarded() {
+    if by_program && helpers == Helpers::Needed && opened.is_guarded() {
         return Ok(false);
     }
     let path = opened.path.clone();

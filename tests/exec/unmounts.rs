@@ -84,3 +84,21 @@ fn an_umount_helper_that_hangs_after_its_work_is_not_waited_for() {
     w.runtime.block_on(unmounter.unmount(&k, false)).unwrap();
     assert!(table(&k.path()).is_empty());
 }
+
+#[case]
+fn an_umount_helper_that_hangs_before_its_work_leaves_nothing_mounted() {
+    let w = &Fixture::new();
+    w.program("umount", "exec sleep 1000");
+    fs::write(w.path("utab"), "SRC=none TARGET=/tmp/auto/k ROOT=/ OPTS=x-a\n").unwrap();
+    let soon = Duration::from_millis(200);
+    let settings = Settings { umount: w.path("sbin/umount"), umount_deadline: soon, grace: soon, ..w.settings.clone() };
+    let unmounter = Unmounter::new(Arc::new(settings), Arc::default());
+    let k = w.place("k");
+    w.perform_mount(&k, mount("tmpfs", "none", "")).unwrap();
+    let held = fs::File::create(k.path().join("held")).unwrap();
+    assert!(w.runtime.block_on(unmounter.unmount(&k, false)).is_err());
+    assert_eq!(table(&k.path()).len(), 1, "what is in use stays");
+    drop(held);
+    w.runtime.block_on(unmounter.unmount(&k, false)).unwrap();
+    assert!(table(&k.path()).is_empty());
+}
