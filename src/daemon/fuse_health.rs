@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::control::history::EventKind;
 use crate::daemon::jobs::{fuse, offsets};
 use crate::daemon::worker::Worker;
-use crate::engine::{EntryId, EntryPhase, Event};
+use crate::engine::{EntryId, EntryPhase, Event, JobId};
 use crate::task::spawn_local;
 
 /// Servers that are waited for at most.
@@ -33,7 +33,7 @@ pub(crate) async fn watch(worker: Rc<Worker>) {
             // No mount is unmounted while the daemon waits for a checkpoint.
             continue;
         }
-        for (at, server) in mounted(&worker) {
+        for (at, made, server) in mounted(&worker) {
             // A server that hangs keeps one thread busy and delays no other check.
             let has_room = asked.borrow().len() < HANGING;
             if has_room && asked.borrow_mut().insert(at.clone()) {
@@ -41,7 +41,8 @@ pub(crate) async fn watch(worker: Rc<Worker>) {
                 spawn_local(async move {
                     let died = fuse::check(&worker.means(), &at, &server).await;
                     asked.borrow_mut().remove(&at);
-                    if let Some(message) = died {
+                    // Meanwhile it may have been mounted again.
+                    if let Some(message) = died.filter(|_| worker.view(|engine| engine.has_mount(&at, made))) {
                         worker.history.event(EventKind::Trouble, message);
                         worker.event(Event::Unmount { at });
                     }
@@ -51,15 +52,17 @@ pub(crate) async fn watch(worker: Rc<Worker>) {
     }
 }
 
-/// Returns the mounted entries that may be served by a process of this machine, each with what its file system depends on.
-fn mounted(worker: &Worker) -> Vec<(EntryId, Vec<u8>)> {
+/// Returns the mounted entries that may be served by a process of this machine, each with its mount and what its file system depends
+/// on.
+fn mounted(worker: &Worker) -> Vec<(EntryId, JobId, Vec<u8>)> {
     worker.view(|engine| {
         let mut found = Vec::new();
         for mount in engine.mounts() {
             for entry in mount.entries() {
                 let plan = entry.plan.filter(|plan| fuse::may_be_served_here(plan));
                 if let (EntryPhase::Mounted, Some(plan)) = (entry.phase, plan) {
-                    found.push((EntryId { mount: mount.id, key: entry.key.clone() }, offsets::server(plan)));
+                    let at = EntryId { mount: mount.id, key: entry.key.clone() };
+                    found.push((at, entry.made, offsets::server(plan)));
                 }
             }
         }

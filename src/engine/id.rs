@@ -63,7 +63,7 @@ impl MountIds {
 pub struct Token(pub NonZeroU32);
 
 /// Identifies a job of the shell. The event with the outcome names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(pub u64);
 
 /// Milliseconds since some moment of the shell's choice; only differences count.

@@ -232,12 +232,12 @@ impl Engine {
 
     /// The entry is mounted, with this below it.
     fn stands(&mut self, at: &EntryId, plan: Option<Arc<Plan>>, done: Done) {
-        let now = self.now;
+        let (now, made) = (self.now, JobId(self.last_job));
         self.negative_cache.remove(at);
         self.update(at, |entry| {
             entry.phase = Phase::Mounted;
             entry.plan.clone_from(&plan);
-            entry.since = now;
+            (entry.since, entry.made) = (now, made);
             entry.seen = now;
             (entry.untimed, entry.unused) = (done.untimed, None);
         });
@@ -285,6 +285,7 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Key;
     use super::super::testing::{TestEngine, offsets, plan, reason};
     use super::*;
 
@@ -446,6 +447,30 @@ mod tests {
         stage.missing("/home/joe", 104);
         stage.missing("/home/joe", 2);
         assert_eq!(stage.said(), ["fail 104 ELOOP", "check /home/joe"]);
+    }
+
+    /// A look at the mount table that is older than the last mount of an entry says nothing about that mount.
+    #[test]
+    fn a_later_mount_of_an_entry_is_another_one() {
+        let mut stage = TestEngine::new(&["/home"]);
+        let at = EntryId { mount: stage.id("/home"), key: Key::from(&b"joe"[..]) };
+        let made = |stage: &TestEngine| {
+            let view = stage.engine.mount(at.mount).unwrap();
+            view.entries().find(|entry| *entry.key == at.key).unwrap().made
+        };
+        stage.mount("/home/joe", Done::default());
+        let first = made(&stage);
+        assert!(stage.engine.has_mount(&at, first));
+        stage.missing("/home/joe", 2);
+        stage.checked("/home/joe", true);
+        assert!(stage.engine.has_mount(&at, first), "it was there all the time");
+        stage.missing("/home/joe", 3);
+        stage.checked("/home/joe", false);
+        stage.found("/home/joe");
+        assert!(!stage.engine.has_mount(&at, first), "it is being mounted");
+        stage.performed("/home/joe", Ok(Done::default()));
+        assert!(!stage.engine.has_mount(&at, first));
+        assert!(stage.engine.has_mount(&at, made(&stage)));
     }
 
     #[test]

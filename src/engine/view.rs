@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::plan::Plan;
 
 use super::negative::Failed;
-use super::{Engine, EntryId, Failure, Key, Kind, LeaveStage, Mount, MountId, Reason, State, Tick, Top, Wanted};
+use super::{
+    Engine, EntryId, Failure, JobId, Key, Kind, LeaveStage, Mount, MountId, Phase, Reason, State, Tick, Top, Wanted,
+};
 
 /// The state of an autofs mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,6 +82,8 @@ pub struct EntryView<'a> {
     pub waiting: usize,
     /// When it was mounted; none: it is not.
     pub since: Option<Tick>,
+    /// Tells this mount of the entry from its earlier and later ones.
+    pub made: JobId,
     /// The plan of the mount, if it is known.
     pub plan: Option<&'a Arc<Plan>>,
     /// Why it failed, or could not be unmounted.
@@ -90,6 +94,11 @@ impl Engine {
     /// All autofs mounts: the triggers and submounts, then the top-level ones.
     pub fn mounts(&self) -> impl Iterator<Item = MountView<'_>> {
         self.tree.mounts().map(|(id, mount)| MountView { engine: self, mount, id })
+    }
+
+    /// Returns whether this mount of an entry is there: [`EntryView::made`] of an earlier look.
+    pub fn has_mount(&self, at: &EntryId, made: JobId) -> bool {
+        self.tree.entry(at).is_some_and(|entry| matches!(entry.phase, Phase::Mounted) && entry.made == made)
     }
 
     /// Returns whether no top-level mount is being mounted or unmounted, or waits to be unmounted.
@@ -174,13 +183,31 @@ impl<'a> MountView<'a> {
             let phase = entry.phase.shown();
             let since = (entry.occupied() && entry.phase.job().is_none()).then_some(entry.since);
             let (plan, reason) = (entry.plan.as_ref(), entry.trouble.as_ref());
-            EntryView { key, phase, overdue: entry.overdue, waiting: entry.waiting.len(), since, plan, reason }
+            EntryView {
+                key,
+                phase,
+                overdue: entry.overdue,
+                waiting: entry.waiting.len(),
+                since,
+                made: entry.made,
+                plan,
+                reason,
+            }
         });
         let failed = engine.negative_cache.below(engine.now, id);
         let failed = failed.filter(|failed| mount.entry(&failed.at.key).is_none());
         let failed = failed.map(|Failed { at, failure, reason, until }| {
             let phase = EntryPhase::Failed(failure, until);
-            EntryView { key: &at.key, phase, overdue: false, waiting: 0, since: None, plan: None, reason }
+            EntryView {
+                key: &at.key,
+                phase,
+                overdue: false,
+                waiting: 0,
+                since: None,
+                made: JobId::default(),
+                plan: None,
+                reason,
+            }
         });
         entries.chain(failed)
     }

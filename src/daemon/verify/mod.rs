@@ -24,7 +24,7 @@ use crate::blocking;
 use crate::daemon::life::Phase;
 use crate::daemon::mounts::table::MountTable;
 use crate::daemon::worker::Worker;
-use crate::engine::{Engine, EntryId, EntryPhase, EntryView, Event, MountId, MountState, Wanted};
+use crate::engine::{Engine, EntryId, EntryPhase, EntryView, Event, JobId, MountId, MountState, Wanted};
 use crate::exec;
 use crate::exec::lanes::Lane;
 use crate::logging::target;
@@ -83,7 +83,7 @@ pub(crate) async fn verify(worker: &Rc<Worker>, heal: Heal) {
         let table = MountTable::read()?;
         let hidden: HashSet<&Path> = table.hidden().iter().map(|line| line.target.as_path()).collect();
         let stands = |path: &Path| hidden.contains(path) || table.at(path).iter().any(|line| line.autofs.is_none());
-        let lost: Vec<(EntryId, PathBuf)> = entries.into_iter().filter(|(_, path)| !stands(path)).collect();
+        let lost: Vec<_> = entries.into_iter().filter(|(.., path)| !stands(path)).collect();
         Ok((judge(rows, &table), lost))
     };
     let Ok((judged, lost)) = blocking::run(compare).await else { return };
@@ -101,8 +101,8 @@ pub(crate) async fn verify(worker: &Rc<Worker>, heal: Heal) {
     forget_lost(worker, lost);
 }
 
-/// Returns the entries on which a file system is mounted as far as the engine knows, and where.
-fn mounted(worker: &Worker) -> Vec<(EntryId, PathBuf)> {
+/// Returns the entries on which a file system is mounted as far as the engine knows, which mount it is, and where.
+fn mounted(worker: &Worker) -> Vec<(EntryId, JobId, PathBuf)> {
     worker.view(|engine| {
         let mut entries = Vec::new();
         for view in engine.mounts() {
@@ -110,7 +110,7 @@ fn mounted(worker: &Worker) -> Vec<(EntryId, PathBuf)> {
                 if entry.plan.is_some_and(|plan| matches!(plan.action, Action::Mount(_))) {
                     let at = EntryId { mount: view.id, key: entry.key.clone() };
                     let path = view.kind().entry_path(view.path(), entry.key);
-                    entries.push((at, path));
+                    entries.push((at, entry.made, path));
                 }
             }
         }
@@ -118,15 +118,11 @@ fn mounted(worker: &Worker) -> Vec<(EntryId, PathBuf)> {
     })
 }
 
-/// Tells the engine of file systems that were unmounted by others. It takes down what was mounted on them.
-fn forget_lost(worker: &Rc<Worker>, lost: Vec<(EntryId, PathBuf)>) {
-    for (at, path) in lost {
-        let is_mounted = |engine: &Engine| {
-            let view = engine.mount(at.mount)?;
-            let found = view.entries().find(|entry| *entry.key == at.key)?;
-            Some(found.phase == EntryPhase::Mounted)
-        };
-        if worker.view(is_mounted) == Some(true) {
+/// Tells the engine of file systems that were unmounted by others. It takes down what was mounted on them. An entry that was mounted
+/// again after the mount table was read stays.
+fn forget_lost(worker: &Rc<Worker>, lost: Vec<(EntryId, JobId, PathBuf)>) {
+    for (at, made, path) in lost {
+        if worker.view(|engine| engine.has_mount(&at, made)) {
             info!(target: &target(&path), "{} was unmounted from outside", Escaped::path(&path));
             worker.event(Event::Unmount { at });
         }

@@ -101,6 +101,8 @@ pub(in crate::engine) struct Entry {
     pub(in crate::engine) children: Vec<MountId>,
     /// When it was mounted (or found mounted).
     pub(in crate::engine) since: Tick,
+    /// Number of the job after which it was found mounted: the next mount of the entry has another one.
+    pub(in crate::engine) made: JobId,
     /// When we last knew that it is mounted.
     pub(in crate::engine) seen: Tick,
     /// Processes that go on asking although it is mounted.
