@@ -52,6 +52,9 @@ pub struct PathStatus {
     /// Type, source and options of the mount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub what: Option<[Bytes; 3]>,
+    /// Why no path leads to it, or none in the mount namespace of the caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreachable: Option<String>,
     /// Why it failed, or could not be unmounted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

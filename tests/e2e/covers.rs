@@ -74,8 +74,15 @@ fn a_parent_for_a_while() {
     assert!(ask(&["explain", "/mnt/disk/one"]).contains("covered"));
     daemon.says("/mnt/disk/one is covered");
     assert!(visit::enter("/mnt/disk/auto/a").is_err());
+    // It is mounted, but an access fails.
+    for path in ["/mnt/disk/auto/a", "/mnt/disk/one"] {
+        let said = output(Command::new("autofsctl").args(["status", path]), secs(10)).unwrap();
+        let text = String::from_utf8(said.stdout).unwrap();
+        assert!(said.status.code() == Some(1) && text.contains("covered: a file system of type tmpfs"), "{text}");
+    }
     unmount("/mnt/disk");
     all_is_well();
+    assert!(ask(&["status", "/mnt/disk/auto/a"]).contains("mounted for"));
     visit::serves("/mnt/disk/auto/a");
     visit::serves("/mnt/disk/one");
     daemon.stop();

@@ -40,9 +40,6 @@ pub(super) struct Used {
 struct Shown<'a> {
     #[serde(flatten)]
     status: &'a PathStatus,
-    /// Why processes of this mount namespace do not reach the mount.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unreachable: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     users: Option<Vec<Used>>,
     /// How many processes could not be looked at.
@@ -50,25 +47,25 @@ struct Shown<'a> {
     users_hidden: Option<usize>,
 }
 
-/// Shows the entry at or above `path`. The exit status is 0 if it is mounted and contains the path.
+/// Shows the entry at or above `path`. The exit status is 0 if it is mounted and can be reached.
 pub(super) fn show(session: &Session, path: &Bytes, with_users: bool) -> Result<Exit, ClientError> {
-    let status = match session.ask(Call::StatusOf { path: path.clone() })? {
+    let mut status = match session.ask(Call::StatusOf { path: path.clone() })? {
         Answer::PathStatus(status) => status,
         _ => return Err(ClientError::unexpected()),
     };
     let is_mounted = matches!(status.state, PathState::Mounted | PathState::Unmounting);
-    let unreachable = || elsewhere::unreachable(session, &status.mount_point, &status.path);
-    let unreachable =
-        status.what.as_ref().filter(|what| is_mounted && what[0].0 != b"symlink").and_then(|_| unreachable());
+    let is_visible = is_mounted && status.what.as_ref().is_some_and(|what| what[0].0 != b"symlink");
+    if is_visible && status.unreachable.is_none() {
+        status.unreachable = elsewhere::unreachable(session, &status.mount_point, &status.path);
+    }
     let users = (is_mounted && with_users).then(|| find_users(&status.path)).transpose()?;
     let shown = Shown {
         status: &status,
-        unreachable: unreachable.as_deref(),
         users: users.as_ref().map(|users| users.users.iter().map(used).collect()),
         users_hidden: users.as_ref().map(|users| users.hidden).filter(|hidden| *hidden > 0),
     };
-    session.show(&shown, || text(&status, unreachable.as_deref(), users.as_ref()))?;
-    Ok(if is_mounted && unreachable.is_none() { Exit::Yes } else { Exit::No })
+    session.show(&shown, || text(&status, users.as_ref()))?;
+    Ok(if is_mounted && status.unreachable.is_none() { Exit::Yes } else { Exit::No })
 }
 
 fn used(user: &User) -> Used {
@@ -141,7 +138,7 @@ impl Busy {
     }
 }
 
-fn text(status: &PathStatus, unreachable: Option<&str>, users: Option<&Users>) -> String {
+fn text(status: &PathStatus, users: Option<&Users>) -> String {
     let request = status.request.as_ref();
     let seconds = |time: Option<u64>| duration(time.unwrap_or_default());
     let ago = request.map(|request| {
@@ -160,7 +157,7 @@ fn text(status: &PathStatus, unreachable: Option<&str>, users: Option<&Users>) -
     };
     let mut text = format!("{}  {head}\n", status.path);
     let mut line = |name: &str, value: &str| text += &format!("  {name:<8} {value}\n");
-    if let Some(why) = unreachable {
+    if let Some(why) = &status.unreachable {
         line("here", &Escaped(why.as_bytes()).to_string());
     }
     if let Some(seconds) = status.negative_for {
@@ -246,6 +243,7 @@ mod tests {
             negative_for: None,
             timeout: 300,
             what: Some([Bytes(b"bind".to_vec()), Bytes(b"/srv/home/alice".to_vec()), Bytes::default()]),
+            unreachable: None,
             reason: None,
             request: None,
         }
@@ -265,7 +263,7 @@ mod tests {
             user(8, Use::Descriptor(9), Some("/home/alice/f (deleted)")),
             user(9, Use::Namespace(4_026_532_801), None),
         ];
-        let text = text(&status(PathState::Mounted), None, Some(&Users { users, hidden: 2 }));
+        let text = text(&status(PathState::Mounted), Some(&Users { users, hidden: 2 }));
         assert_eq!(
             text.replace(": run as root)", ")"),
             "/home/alice  mounted for 2h 13m\n\
@@ -288,7 +286,7 @@ mod tests {
             ..status(PathState::Failed)
         };
         assert_eq!(
-            text(&failed, None, None),
+            text(&failed, None),
             "/home/alice  failed\n\
              \x20 answers  ENOENT for 48s more (negative cache)\n\
              \x20 map      file:/etc/auto.home, of /home\n\

@@ -163,7 +163,8 @@ pub(super) async fn status_of(worker: &Rc<Worker>, path: &Bytes, asked: &Asked) 
         negative_for: None,
         timeout: mount.map.timeout(),
         what: None,
-        reason: mount.trouble.as_ref().map(|trouble| format!("the autofs mount cannot be reached: {trouble}")),
+        unreachable: mount.trouble.as_ref().map(|trouble| format!("the autofs mount cannot be reached: {trouble}")),
+        reason: None,
         request: None,
     };
     let now = worker.life.now();
@@ -184,8 +185,7 @@ pub(super) async fn status_of(worker: &Rc<Worker>, path: &Bytes, asked: &Asked) 
         status.what = attempt.map(|attempt| {
             [attempt.fstype, attempt.source, attempt.options].map(|word| Bytes(masked(&word.0).into_owned()))
         });
-        let reason = entry.reason.map(|reason| masked_text(&reason.message).into_owned());
-        status.reason = status.reason.take().or(reason);
+        status.reason = entry.reason.map(|reason| masked_text(&reason.message).into_owned());
     });
     let of_path = HistoryQuery { path: Some(status.path.clone()), ..HistoryQuery::default() };
     if let Ok(Some(history)) = timeout(HISTORY_TIMEOUT, worker.history.recorder().ask(query(of_path, asked.uid))).await
