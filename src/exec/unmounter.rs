@@ -47,28 +47,29 @@ impl Unmounter {
     pub async fn unmount(&self, place: &Arc<Place>, lazy: bool) -> Result<(), Failure> {
         match self.by_call(place, lazy, Helpers::Needed, |_| ()).await? {
             Attempt::Unmounted(()) | Attempt::Gone => Ok(()),
-            Attempt::NeedsProgram => self.by_program(place, lazy).await,
+            Attempt::NeedsProgram => self.by_program(place, lazy).await.map(drop),
         }
     }
 
     /// Does [`unmount`](Self::unmount) and [`clear`](Self::clear), in one step where no program is needed. Leftovers of
-    /// the entry are not an error.
+    /// the entry are not an error. Returns the failure of umount(8) if the system call had to do its work.
     ///
     /// # Errors
     /// Those of [`unmount`](Self::unmount).
-    pub async fn remove(&self, place: &Arc<Place>, lazy: bool, keep: bool) -> Result<(), Failure> {
+    pub async fn remove(&self, place: &Arc<Place>, lazy: bool, keep: bool) -> Result<Option<Failure>, Failure> {
+        let mut late = None;
         let cleared = match self.by_call(place, lazy, Helpers::Needed, move |place| clear(place, keep)).await? {
             Attempt::Unmounted(cleared) => cleared,
             Attempt::Gone => self.clear(place, keep).await,
             Attempt::NeedsProgram => {
-                self.by_program(place, lazy).await?;
+                late = self.by_program(place, lazy).await?;
                 self.clear(place, keep).await
             }
         };
         if let Err(e) = cleared {
             debug!(target: &place.label, "cannot clear up after {}: {e}", Escaped::path(&place.path()));
         }
-        Ok(())
+        Ok(late)
     }
 
     /// Unmounts it by system call, and then does `finish` in the same step. Returns without waiting for the call when the
@@ -122,8 +123,9 @@ impl Unmounter {
 
     /// Unmounts it with umount(8). Returns when nothing is mounted there any more, even if the program still runs, so that
     /// lookups of the expired entry do not wait for it. If the program ends at its deadline without having unmounted, the system
-    /// call does it: before NFS version 4, umount.nfs first tells the server, and for a dead one it waits longer than that.
-    async fn by_program(&self, place: &Arc<Place>, lazy: bool) -> Result<(), Failure> {
+    /// call does it: before NFS version 4, umount.nfs first tells the server, and for a dead one it waits longer than that. Returns
+    /// the failure of the program then.
+    async fn by_program(&self, place: &Arc<Place>, lazy: bool) -> Result<Option<Failure>, Failure> {
         let settings = &self.runner.settings;
         let mut program = Program::new(&settings.umount, settings.umount_deadline, settings.grace).arg("-c");
         if lazy {
@@ -148,18 +150,18 @@ impl Unmounter {
                 })??,
                 () = tokio::time::sleep(pause) => {
                     if !self.is_mounted(place).await? {
-                        return Ok(());
+                        return Ok(None);
                     }
                     pause = (pause * 2).min(LOOK_AGAIN.1);
                 }
             }
         };
         if !self.is_mounted(place).await? {
-            return Ok(());
+            return Ok(None);
         }
         if run.exit == Exit::Deadline {
             match self.by_call(place, lazy, Helpers::PassedOver, |_| ()).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(Some(Failure::Program(Box::new(run)))),
                 Err(e) => debug!(target: &place.label, "umount(8) was late, and the system call fails: {e}"),
             }
         }

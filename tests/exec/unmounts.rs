@@ -99,6 +99,10 @@ fn an_umount_helper_that_hangs_before_its_work_leaves_nothing_mounted() {
     assert!(w.runtime.block_on(unmounter.unmount(&k, false)).is_err());
     assert_eq!(table(&k.path()).len(), 1, "what is in use stays");
     drop(held);
+    let late = w.runtime.block_on(unmounter.remove(&k, false, false)).unwrap();
+    assert!(table(&k.path()).is_empty());
+    assert!(late.is_some_and(|e| e.to_string().contains("deadline")), "the log says what was late");
+    w.perform_mount(&k, mount("tmpfs", "none", "")).unwrap();
     w.runtime.block_on(unmounter.unmount(&k, false)).unwrap();
     assert!(table(&k.path()).is_empty());
 }

@@ -79,7 +79,7 @@ async fn make(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Requester) -> R
         // If this job has mounted nothing there, an existing mount is not ours.
         let ours = placeholder || !matches!(plan.action, Action::Nothing);
         let _ = match ours {
-            true => tools.unmounter.remove(&place, false, false).await,
+            true => tools.unmounter.remove(&place, false, false).await.map(drop),
             false => tools.unmounter.clear(&place, false).await,
         };
         let reason =

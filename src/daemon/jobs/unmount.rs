@@ -75,11 +75,11 @@ async fn unmount_entry(mounts: &Mounts, tools: &Tools, at: &EntryId, path: &Path
     fault::point("expiring");
     let begun = Instant::now();
     mounts.watch.expect_unmount();
-    if let Err(e) = tools.unmounter.remove(&place, lazy, keep).await {
+    let late = tools.unmounter.remove(&place, lazy, keep).await.map_err(|e| {
         mounts.watch.unmount_failed();
         warn!(target: &label, "couldn't complete expire of {shown}: {e}");
-        return Err(e.record(begun.elapsed()).into());
-    }
+        e.record(begun.elapsed())
+    })?;
     if keep || mount.kind == Kind::Direct {
         own_timeout::take_back(mounts, tools, at);
     }
@@ -87,6 +87,9 @@ async fn unmount_entry(mounts: &Mounts, tools: &Tools, at: &EntryId, path: &Path
     alternatives::release(tools, path, lazy).await;
     fault::point("unmounted");
     info!(target: &label, "umounting {shown} succeeded");
+    if let Some(e) = late {
+        warn!(target: &label, "{shown} was unmounted by system call: {e}");
+    }
     Ok(())
 }
 
