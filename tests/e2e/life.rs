@@ -363,3 +363,20 @@ fn a_mount_point_that_is_in_use_for_a_moment_goes_at_the_end() {
     assert!(daemon.end(secs(20)).success());
     assert!(table::autofs("/mnt/auto").is_none());
 }
+
+/// As when the daemon starts a program for another unmount at that moment.
+#[case]
+fn what_is_in_use_for_a_moment_is_unmounted_at_the_end() {
+    fs::create_dir_all("/srv/tree/below").unwrap();
+    site::one_map("one -fstype=tmpfs :one\ntree / :/srv/tree /below -fstype=tmpfs :two\n");
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    for path in ["/mnt/auto/one", "/mnt/auto/tree/below"] {
+        visit::serves(path);
+    }
+    let held = ["/mnt/auto/one/file", "/mnt/auto/tree/below/file"].map(|path| fs::File::create(path).unwrap());
+    daemon.signal(Signal::SIGTERM);
+    std::thread::sleep(Duration::from_millis(200));
+    drop(held);
+    assert!(daemon.end(secs(20)).success());
+    assert_eq!(table::below("/mnt/auto"), []);
+}

@@ -5,10 +5,11 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::{debug, error, info, warn};
 
+use super::busy::Retry;
 use super::covered;
 use super::unmount_nested::{Copies, forget, silence, umount_trigger};
 use crate::blocking;
@@ -32,10 +33,6 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 /// Number of parallel unmounts. Each takes mostly an RCU grace period, which unmounts at the same time share.
 const PARALLEL: usize = 16;
 
-/// At the end of the daemon, how long each share of the unmounts is tried again, and the pause between two attempts. A process whose
-/// lookup has just failed keeps the mount busy for a moment.
-const BUSY_RETRY: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(10));
-
 /// The result for each autofs mount: an error says why it is still mounted.
 pub(crate) type Outcomes = Vec<(MountId, Result<(), Reason>)>;
 
@@ -57,17 +54,17 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
         let (lanes, control) = (Arc::clone(&tools.lanes), Arc::clone(&tools.control));
         let mut opener = Opener::new(Arc::clone(&tools.blocked));
         let unmount = move || {
-            let end = Instant::now() + if at_exit { BUSY_RETRY.0 } else { Duration::ZERO };
+            // For the whole share: there may be thousands of mounts in use.
+            let mut retry = Retry::begin(at_exit);
             let unmount = |(id, path, known, lazy): (MountId, Arc<Path>, Option<(Kind, u32)>, bool)| {
                 let unmount = |known| loop {
                     let result = match opener.reaches(&path) {
                         true => umount_trigger(&control, &path, known, lazy, at_exit),
                         false => unmount_out_of_reach(&control, &path, known),
                     };
-                    if result.is_ok() || Instant::now() >= end {
+                    if result.is_ok() || !retry.sleep() {
                         break result;
                     }
-                    std::thread::sleep(BUSY_RETRY.1);
                 };
                 let result = known.map_or(Ok(Copies::Silent), unmount);
                 (id, path, result)

@@ -6,6 +6,7 @@
 pub(crate) mod alternatives;
 pub(crate) mod amd_host_tree;
 pub(crate) mod browse;
+mod busy;
 pub(crate) mod check;
 pub(crate) mod copies;
 pub(crate) mod covered;

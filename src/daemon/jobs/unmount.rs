@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use log::{info, warn};
 
+use super::busy::Retry;
 use super::{alternatives, own_timeout, unmount_nested};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::tools::Tools;
@@ -19,24 +20,26 @@ const BATCH_MAX: usize = 64;
 
 /// Unmounts the layers in their order until one fails. Returns the number unmounted and the error of the first failure.
 ///
-/// `layers` is empty for a mount that was not made by us, for example before a restart; it is unmounted by its path.
+/// `layers` is empty for a mount that was not made by us, for example before a restart; it is unmounted by its path. At the end of the
+/// daemon (`at_exit`), what is in use for a moment is tried again.
 pub(crate) async fn unmount(
     mounts: &Mounts,
     tools: &Tools,
     at: &EntryId,
     layers: &[Layer],
     lazy: bool,
+    at_exit: bool,
 ) -> (usize, Option<Reason>) {
     if layers.is_empty() {
         return match mounts.get(at.mount) {
-            Some(mount) => (0, unmount_entry(mounts, tools, at, &mount.entry(&at.key), lazy).await.err()),
+            Some(mount) => (0, unmount_entry(mounts, tools, at, &mount.entry(&at.key), lazy, at_exit).await.err()),
             None => (0, None),
         };
     }
     let (mut gone, mut size) = (0, 1);
     while let Some(layer) = layers.get(gone) {
         let reason = match layer {
-            Layer::FileSystem { at, path } => match unmount_entry(mounts, tools, at, path, lazy).await {
+            Layer::FileSystem { at, path } => match unmount_entry(mounts, tools, at, path, lazy, at_exit).await {
                 Ok(()) => {
                     gone += 1;
                     None
@@ -49,7 +52,7 @@ pub(crate) async fn unmount(
                     Layer::FileSystem { .. } => None,
                 };
                 let batch: Vec<MountId> = layers.iter().skip(gone).map_while(id).take(size).collect();
-                let (went, reason) = unmount_nested::remove_batch(mounts, tools, &batch, lazy).await;
+                let (went, reason) = unmount_nested::remove_batch(mounts, tools, &batch, lazy, at_exit).await;
                 gone += went;
                 size = (size * 2).min(BATCH_MAX);
                 reason.map(Reason::from)
@@ -66,7 +69,14 @@ pub(crate) async fn unmount(
 ///
 /// # Errors
 /// Why it is still mounted.
-async fn unmount_entry(mounts: &Mounts, tools: &Tools, at: &EntryId, path: &Path, lazy: bool) -> Result<(), Reason> {
+async fn unmount_entry(
+    mounts: &Mounts,
+    tools: &Tools,
+    at: &EntryId,
+    path: &Path,
+    lazy: bool,
+    at_exit: bool,
+) -> Result<(), Reason> {
     let Some(mount) = mounts.get(at.mount) else { return Ok(()) };
     let place = Arc::new(mount.place(&at.key, Requester::default()));
     let keep = mount.map.browse() && mount.map.source.known_entries().is_some_and(|e| e.has_key(&at.key.0));
@@ -75,7 +85,17 @@ async fn unmount_entry(mounts: &Mounts, tools: &Tools, at: &EntryId, path: &Path
     fault::point("expiring");
     let begun = Instant::now();
     mounts.watch.expect_unmount();
-    let late = tools.unmounter.remove(&place, lazy, keep).await.map_err(|e| {
+    let mut retry = Retry::begin(at_exit);
+    let unmounted = loop {
+        match tools.unmounter.remove(&place, lazy, keep).await {
+            Err(e) if e.is_busy() && !e.is_late() => match retry.next() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => break Err(e),
+            },
+            unmounted => break unmounted,
+        }
+    };
+    let late = unmounted.map_err(|e| {
         mounts.watch.unmount_failed();
         warn!(target: &label, "couldn't complete expire of {shown}: {e}");
         e.record(begun.elapsed())
@@ -111,7 +131,7 @@ mod tests {
             Layer::FileSystem { at: entry(1, "k"), path: "/a/k".into() },
             Layer::Trigger(MountId(2), Path::new("/a/k/s").into()),
         ];
-        let (gone, error) = unmount(&parts.mounts, &parts.tools, &entry(1, "k"), &layers, false).await;
+        let (gone, error) = unmount(&parts.mounts, &parts.tools, &entry(1, "k"), &layers, false, false).await;
         assert_eq!((gone, error), (2, None));
     }
 
@@ -125,7 +145,7 @@ mod tests {
             Layer::Trigger(MountId(1), Path::new("/").into()),
             Layer::Trigger(MountId(3), Path::new("/b").into()),
         ];
-        let (gone, error) = unmount(&parts.mounts, &parts.tools, &entry(9, ""), &layers, false).await;
+        let (gone, error) = unmount(&parts.mounts, &parts.tools, &entry(9, ""), &layers, false, false).await;
         assert_eq!((gone, error.unwrap().message.as_str()), (1, "/ is not our autofs mount any more"));
         assert!(parts.mounts.get(MountId(1)).is_some() && !parts.mounts.is_leaving(MountId(1)));
     }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use log::{debug, info};
 
+use super::busy::Retry;
 use super::{copies, covered};
 use crate::daemon::attach::opener::Opener;
 use crate::daemon::mounts::roots::find_root;
@@ -28,16 +29,17 @@ use crate::text::Escaped;
 /// # Errors
 /// Returns why it is still mounted.
 pub(crate) async fn remove(mounts: &Mounts, tools: &Tools, id: MountId, lazy: bool) -> Result<(), Record> {
-    remove_batch(mounts, tools, &[id], lazy).await.1.map_or(Ok(()), Err)
+    remove_batch(mounts, tools, &[id], lazy, false).await.1.map_or(Ok(()), Err)
 }
 
 /// Unmounts offset mounts and submounts in this order until one fails. Returns the number unmounted and the error of the first
-/// failure.
+/// failure. At the end of the daemon (`at_exit`), one that is in use for a moment is tried again.
 pub(super) async fn remove_batch(
     mounts: &Mounts,
     tools: &Tools,
     ids: &[MountId],
     lazy: bool,
+    at_exit: bool,
 ) -> (usize, Option<Record>) {
     let known: Vec<Option<(Arc<Path>, Kind, u32)>> =
         ids.iter().map(|id| mounts.get(*id).map(|mount| (mount.path, mount.kind, mount.dev))).collect();
@@ -52,7 +54,14 @@ pub(super) async fn remove_batch(
         let mut copies = Copies::Silent;
         for (gone, mount) in known.iter().enumerate() {
             let Some((path, kind, dev)) = mount else { continue };
-            match umount_trigger(&control, path, (*kind, *dev), lazy, false) {
+            let mut retry = Retry::begin(at_exit);
+            let unmounted = loop {
+                let unmounted = umount_trigger(&control, path, (*kind, *dev), lazy, false);
+                if unmounted.is_ok() || !retry.sleep() {
+                    break unmounted;
+                }
+            };
+            match unmounted {
                 Ok(Copies::Silent) => {}
                 Ok(Copies::Unknown) => copies = Copies::Unknown,
                 Err(reason) => return (gone, copies, Some(reason)),

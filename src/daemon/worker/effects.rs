@@ -104,7 +104,9 @@ impl Worker {
             }
             Effect::Check { job, at } => together.check.push((job, at)),
             Effect::Unmount { job, at, layers, lazy } => drop(spawn_local(async move {
-                let (gone, error) = unmount::unmount(&worker.mounts, &worker.tools(), &at, &layers, lazy).await;
+                let at_exit = worker.life.is_stopping();
+                let (gone, error) =
+                    unmount::unmount(&worker.mounts, &worker.tools(), &at, &layers, lazy, at_exit).await;
                 worker.event(Event::Unmounted { job, gone, error });
                 if gone > 0 || layers.is_empty() {
                     worker.emptied(at.mount);
