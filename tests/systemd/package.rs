@@ -72,7 +72,7 @@ pub fn install(file: &str) -> String {
 pub fn dpkg(words: &[&str]) -> String {
     let mut command = Command::new("dpkg");
     command.args(words).env("DEBIAN_FRONTEND", "noninteractive");
-    let output = output(&mut command, secs(60)).unwrap_or_else(|| panic!("not finished: dpkg {words:?}"));
+    let output = output(&mut command, secs(180)).unwrap_or_else(|| panic!("not finished: dpkg {words:?}"));
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "dpkg {words:?}: {}\n{said}", output.status);
     said
