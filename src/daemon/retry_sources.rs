@@ -19,7 +19,7 @@ use crate::daemon::readable::{self, Steady};
 use crate::daemon::reload::reload;
 use crate::daemon::worker::Worker;
 use crate::source::{MapSource, Pass};
-use crate::sys::arrivals::Arrivals;
+use crate::sys::directory_events::{Change, DirectoryEvents};
 use crate::sys::path;
 
 /// First pause before everything is read again. It doubles each time, up to [`RETRY_DELAY_MAX`].
@@ -129,16 +129,18 @@ fn pause(is_unsure: bool, since: Duration) -> Duration {
 }
 
 /// Watches the directory of sssd's socket. Not in containers: CRIU cannot dump the watches of every file system.
-fn watch_sssd(worker: &Worker) -> Option<AsyncFd<Steady<Arrivals>>> {
+fn watch_sssd(worker: &Worker) -> Option<AsyncFd<Steady<DirectoryEvents>>> {
     if worker.tools().is_in_container() {
         return None;
     }
     let directory = path::open_cached_exact(Path::new(SSSD)).ok()?;
-    readable::register(Arrivals::watch(directory.as_fd()).ok()?).ok()
+    let events = DirectoryEvents::open().ok()?;
+    events.watch(directory.as_fd(), Change::NewEntry).ok()?;
+    readable::register(events).ok()
 }
 
 /// Waits until something arrives in the directory of sssd's socket.
-async fn arrival(arrivals: Option<&AsyncFd<Steady<Arrivals>>>) {
+async fn arrival(arrivals: Option<&AsyncFd<Steady<DirectoryEvents>>>) {
     if let Some(arrivals) = arrivals {
         if let Ok(mut ready) = arrivals.readable().await {
             ready.clear_ready();

@@ -1,10 +1,10 @@
 //! Every system call: all of `unsafe`, and all that uses nix, rustix and libc, is in here. What goes out are own types
 //! and `io::Error`.
 
-pub mod arrivals;
 pub mod autofs;
 pub mod children;
 pub mod clock;
+pub mod directory_events;
 pub mod exec;
 pub mod fds;
 pub mod fstypes;
@@ -33,7 +33,6 @@ pub mod pipe;
 pub mod private_dir;
 pub mod process;
 pub mod procfs;
-pub mod renames;
 pub mod resolver;
 pub mod signals;
 pub mod socket;

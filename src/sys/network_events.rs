@@ -3,8 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
-use nix::errno::Errno as Os;
-use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket};
+use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
+
+use super::directory_events::drain;
 
 /// Addresses and routes of IPv4 and IPv6: RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR and RTMGRP_IPV6_ROUTE of
 /// linux/rtnetlink.h.
@@ -29,17 +30,9 @@ impl NetworkEvents {
     /// Takes all notifications that have come. What has changed does not matter.
     ///
     /// # Errors
-    /// Returns the errors of recv(2).
+    /// Returns the errors of read(2).
     pub fn drain(&self) -> io::Result<()> {
-        let mut buffer = [0; 8192];
-        loop {
-            match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_TRUNC) {
-                // Too many to be kept: some are lost.
-                Ok(1..) | Err(Os::EINTR | Os::ENOBUFS) => {}
-                Ok(0) | Err(Os::EAGAIN) => return Ok(()),
-                Err(e) => return Err(e.into()),
-            }
-        }
+        drain(self.as_fd())
     }
 }
 

@@ -16,8 +16,8 @@ use crate::blocking;
 use crate::daemon::readable;
 use crate::daemon::worker::Worker;
 use crate::exec;
+use crate::sys::directory_events::{Change, DirectoryEvents};
 use crate::sys::path;
-use crate::sys::renames::Renames;
 use crate::text::Escaped;
 
 /// Changes within this time count as one.
@@ -85,13 +85,15 @@ pub(crate) async fn watch(worker: Rc<Worker>) {
 /// cache, except on other machines.
 ///
 /// # Errors
-/// Returns the error of [`Renames::open`].
-fn begin(kept: Option<Renames>, ways: &[(Arc<Path>, u64)]) -> io::Result<(Renames, bool)> {
-    let renames = kept.map_or_else(Renames::open, Ok)?;
+/// Returns the error of [`DirectoryEvents::open`].
+fn begin(kept: Option<DirectoryEvents>, ways: &[(Arc<Path>, u64)]) -> io::Result<(DirectoryEvents, bool)> {
+    let renames = kept.map_or_else(DirectoryEvents::open, Ok)?;
     let above = ways.iter().flat_map(|(path, _)| path.ancestors().skip(1)).filter(|path| path.parent().is_some());
     let directories: BTreeSet<&Path> = above.collect();
     for directory in directories.into_iter().take(MOST) {
-        if let Err(e) = path::open_cached_exact(directory).and_then(|found| renames.watch(found.as_fd())) {
+        if let Err(e) =
+            path::open_cached_exact(directory).and_then(|found| renames.watch(found.as_fd(), Change::Renamed))
+        {
             debug!("that {} is renamed would be noticed late: {e}", Escaped::path(directory));
         }
     }
