@@ -56,7 +56,7 @@ use crate::task::spawn_local;
 
 pub(crate) use attach::opener::{ARGUMENT as OPENER, main as open_for_others};
 use checkpoint::{renew, restore};
-use control::{answer, serve, steer};
+use control::{serve, steer};
 use jobs::detach;
 use mounts::record::{self, Record};
 pub(crate) use upgrade::{ARGUMENT as UPGRADE_CHECK, check as check_upgrade};
@@ -182,16 +182,7 @@ async fn live(
     let has_died = matches!(predecessor, Some(Predecessor::Died(_) | Predecessor::Hung));
     spawn_local(news::watch(Rc::clone(&worker), has_died));
     spawn_local(news::record(Rc::clone(&worker)));
-    let socket = &*instance::socket();
-    match serve::listen(socket, |pid| again && children::group_of(pid) == Some(children::process_group())) {
-        Ok(listener) => {
-            worker.socket.set(serve::identity(socket));
-            let (sender, asked) = mpsc::channel(16);
-            tokio::spawn(serve::serve(listener, sender));
-            spawn_local(answer::answer(Rc::clone(&worker), asked));
-        }
-        Err(e) => warn!("no control socket {}: {e}", socket.display()),
-    }
+    spawn_local(control::serve(Rc::clone(&worker), again));
     let work = async {
         fault::point("start");
         let making = worker.mounts.begin_making();
@@ -213,7 +204,7 @@ async fn live(
     detach::remove_left_over(&worker.mounts, &worker.tools()).await;
     worker.mounts.end_record();
     if let Some(own) = worker.socket.get() {
-        serve::remove(socket, own);
+        serve::remove(&instance::socket(), own);
     }
     info!("autofs stopped");
     worker.mounts.tell_keeper(Message::Ending(0));

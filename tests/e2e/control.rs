@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::Signal;
 
 use super::common::daemon::Daemon;
 use super::common::flood::Flood;
@@ -50,6 +51,35 @@ fn a_thousand_connections_of_one_user() {
     wait_for("room for the user again", secs(10), || (health_of(1000).0 == Some(0)).then_some(()));
     assert_eq!(table::below("/mnt/auto").len(), 101);
     daemon.stop();
+}
+
+/// Returns whether the daemon answers autofsctl.
+fn answers() -> Option<()> {
+    let said = output(Command::new("autofsctl").arg("ping"), secs(5))?;
+    said.status.success().then_some(())
+}
+
+/// Where the control socket cannot be created at the start, keys are served, and it is created when that is possible. A socket
+/// that was removed is created again by a reload.
+#[case]
+fn the_control_socket_comes_back() {
+    site::any_key();
+    fs::create_dir_all("/run/autofs").unwrap();
+    mount(Some("none"), "/run/autofs", Some("tmpfs"), MsFlags::MS_RDONLY, None::<&str>).unwrap();
+    let mut daemon = Daemon::serving(&["/mnt/auto"]);
+    visit::serves("/mnt/auto/one");
+    daemon.says("no control socket /run/autofs/control: Read-only file system");
+    assert_eq!(answers(), None);
+    mount(None::<&str>, "/run/autofs", None::<&str>, MsFlags::MS_REMOUNT, None::<&str>).unwrap();
+    wait_for("an answer", secs(20), answers);
+
+    fs::remove_file(SOCKET).unwrap();
+    assert_eq!(answers(), None);
+    daemon.signal(Signal::SIGHUP);
+    wait_for("an answer after the reload", secs(10), answers);
+    assert_eq!(daemon.log().matches("no control socket").count(), 1);
+    daemon.stop();
+    assert!(!fs::exists(SOCKET).unwrap());
 }
 
 /// Checks documents, one per line of standard input, against the schema in the file of the first argument.

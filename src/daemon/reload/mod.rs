@@ -133,6 +133,7 @@ pub(crate) async fn reload(worker: Rc<Worker>) {
         return;
     }
     news::tell_manager(&worker);
+    worker.socket_check.notify_one();
     loop {
         read_again(&worker).await;
         let unread = worker.state.borrow().maps.unread.clone();

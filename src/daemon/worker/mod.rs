@@ -92,6 +92,8 @@ pub(crate) struct Worker {
     pub(crate) program: PathBuf,
     /// The file of our control socket.
     pub(crate) socket: Cell<Option<serve::Identity>>,
+    /// Told when it is to be looked whether the control socket is still there.
+    pub(crate) socket_check: Notify,
     /// Told when something could not be read: it is to be tried again.
     pub(crate) incomplete: Notify,
     /// Told when something may be served that was not, or the other way round, or when the daemon does something else.
@@ -159,6 +161,7 @@ impl Worker {
             sentinel: Sentinel::start()?,
             program: inheritance.program,
             socket: Cell::new(None),
+            socket_check: Notify::new(),
             incomplete: Notify::new(),
             standing: Notify::new(),
             absent: Cell::default(),
