@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::blocking;
 use crate::config::native::Limits;
@@ -162,6 +162,33 @@ impl Lanes {
                 work()
             }),
         );
+        tokio::time::timeout(deadline, work).await.map_err(|_| Late::Deadline)
+    }
+
+    /// As [`run_at`](Self::run_at), but the deadline begins with the work, which may first wait for its turn behind other work in the
+    /// lane.
+    pub(super) async fn run_in_turn<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        place: &Path,
+        deadline: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Late> {
+        let claim = self.claim(lane, place)?;
+        let (begin, turn) = oneshot::channel();
+        let work = self.run(
+            lane,
+            self.watched(place, move || {
+                let _claim = claim;
+                let _ = begin.send(());
+                work()
+            }),
+        );
+        tokio::pin!(work);
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            _ = turn => {}
+        }
         tokio::time::timeout(deadline, work).await.map_err(|_| Late::Deadline)
     }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use log::debug;
+use tokio::sync::oneshot;
 
 use super::lanes::{Claim, Lane, Lanes, Late};
 use super::place::{Opened, Stands};
@@ -72,7 +73,8 @@ impl Unmounter {
         Ok(late)
     }
 
-    /// Unmounts it by system call, and then does `finish` in the same step. Returns without waiting for the call when the
+    /// Unmounts it by system call, and then does `finish` in the same step. The deadline begins when it is its turn: at the end of the
+    /// daemon, hundreds may wait for each other. Returns without waiting for the call when the
     /// mount has left the mount table (Linux 6.8): the kernel may then wait for a server, and nothing here depends on that.
     async fn by_call<T: Send + 'static>(
         &self,
@@ -85,10 +87,12 @@ impl Unmounter {
         let path = place.path();
         let late = |late| Failure::Late { path: path.clone(), late };
         let call = Arc::new(UnmountCall::new(lanes.claim(Lane::Umount, &path).map_err(late)?));
-        let ends = tokio::time::Instant::now() + settings.umount_deadline;
+        let deadline = settings.umount_deadline;
+        let (begin, turn) = oneshot::channel();
         let work = {
             let (place, call) = (Arc::clone(place), Arc::clone(&call));
             lanes.run(Lane::Umount, move || {
+                let _ = begin.send(());
                 let done = step(&place, &settings, lazy, helpers, &call);
                 // A later mount may be there now.
                 let claimed = call.end();
@@ -100,6 +104,11 @@ impl Unmounter {
             })
         };
         tokio::pin!(work);
+        tokio::select! {
+            done = &mut work => return done,
+            _ = turn => {}
+        }
+        let ends = tokio::time::Instant::now() + deadline;
         let mut pause = LOOK_AGAIN.0;
         loop {
             let look_at = (tokio::time::Instant::now() + pause).min(ends);
@@ -195,7 +204,7 @@ impl Unmounter {
         work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let path = place.path();
-        match self.runner.lanes.run_at(Lane::Umount, &path, self.runner.settings.umount_deadline, work).await {
+        match self.runner.lanes.run_in_turn(Lane::Umount, &path, self.runner.settings.umount_deadline, work).await {
             Ok(result) => result,
             Err(late) => Err(Failure::Late { path, late }),
         }

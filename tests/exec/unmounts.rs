@@ -1,13 +1,15 @@
 //! Unmounting: what stays, what is tidied up, and helpers that hang.
 
 use std::fs;
+use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::suite::case;
-use autofs::exec::{Settings, Unmounter};
+use autofs::config::native::Limits;
+use autofs::exec::{Lane, Lanes, Settings, Unmounter};
 use autofs::plan::Action;
 use nix::mount::{MsFlags, mount as mount2};
 
@@ -105,4 +107,24 @@ fn an_umount_helper_that_hangs_before_its_work_leaves_nothing_mounted() {
     w.perform_mount(&k, mount("tmpfs", "none", "")).unwrap();
     w.runtime.block_on(unmounter.unmount(&k, false)).unwrap();
     assert!(table(&k.path()).is_empty());
+}
+
+#[case]
+fn waiting_for_other_unmounts_costs_no_deadline() {
+    let w = &Fixture::new();
+    let one = NonZeroU32::MIN;
+    let lanes = Arc::new(Lanes::new(&Limits { umounts: one, ..Limits::default() }));
+    let deadline = Duration::from_secs(1);
+    let unmounter =
+        Unmounter::new(Arc::new(Settings { umount_deadline: deadline, ..w.settings.clone() }), Arc::clone(&lanes));
+    let k = w.place("k");
+    w.perform_mount(&k, mount("tmpfs", "none", "")).unwrap();
+    w.runtime.block_on(async {
+        let other =
+            tokio::spawn(async move { lanes.run(Lane::Umount, move || std::thread::sleep(deadline * 2)).await });
+        tokio::task::yield_now().await;
+        unmounter.remove(&k, false, false).await.unwrap();
+        other.await.unwrap();
+    });
+    assert!(table(&k.path()).is_empty() && !k.path().exists());
 }
