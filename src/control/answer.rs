@@ -7,7 +7,7 @@ use super::Problem;
 use super::Reloaded;
 use super::interface::{INTERFACE, SERVICE, object};
 use super::{
-    Activity, Blocked, Bytes, Call, Expired, Explanation, Flushed, History, Level, LogLevelSet, Metrics, Mode,
+    Activity, Blocked, Bytes, Call, Expired, Explanation, Flushed, Foreign, History, Level, LogLevelSet, Metrics, Mode,
     PathStatus,
 };
 
@@ -273,6 +273,9 @@ pub struct Mounted {
     /// For how many seconds it has been mounted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mounted_for: Option<u64>,
+    /// The file system there was mounted by another process: over the daemon's own, or in its place. `fstype` and `source` describe it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<Foreign>,
 }
 
 /// The reply to `GetInfo` of Varlink.

@@ -134,6 +134,11 @@ pub enum Umount {
 }
 
 impl Call {
+    /// Returns whether the call changes nothing, so that it can be made twice.
+    pub fn is_read_only(&self) -> bool {
+        !self.is_privileged() || matches!(self, Self::Explain(_) | Self::MigrateCheck)
+    }
+
     /// Returns whether the call is restricted to root. These are all calls that change something, and `Explain`, because it
     /// shows the content of maps, which may contain passwords, and may run program maps.
     pub fn is_privileged(&self) -> bool {

@@ -32,7 +32,7 @@ pub use error::ControlError;
 pub use explain::{Explain, Explanation, OptionOrigin, Origin, Outcome};
 pub use history::{History, HistoryQuery};
 pub use metrics::{Metrics, MountCounters, SourceCounters};
-pub use path_status::{PathState, PathStatus, SILENT};
+pub use path_status::{Foreign, PathState, PathStatus, SILENT};
 pub use plan::PlanTree;
 pub use protocol::Frames;
 pub use steer::{Block, Blocked, Expire, Expired, Flush, Flushed, Kept, LogLevelSet, SetLogLevel};

@@ -28,6 +28,26 @@ pub enum PathState {
     Blocked,
 }
 
+/// What has become of the daemon's own mount where another process has mounted a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Foreign {
+    /// It is below that file system.
+    Over,
+    /// There is none.
+    Instead,
+}
+
+impl Foreign {
+    /// Returns it as the end of a sentence.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Over => "mounted by another process, over what the daemon has mounted",
+            Self::Instead => "mounted by another process, not by the daemon",
+        }
+    }
+}
+
 /// The reply to `StatusOf`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathStatus {
@@ -52,6 +72,9 @@ pub struct PathStatus {
     /// Type, source and options of the mount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub what: Option<[Bytes; 3]>,
+    /// The file system there was mounted by another process: over the daemon's own, or in its place. `what` describes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<Foreign>,
     /// Why no path leads to it, or none in the mount namespace of the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable: Option<String>,

@@ -192,4 +192,6 @@ pub struct Done {
     pub submount: Option<(MountId, Wanted)>,
     /// The entry has a timeout of its own, and the kernel does not know of it.
     pub untimed: bool,
+    /// The mount id of what was mounted, which no other mount ever gets, if it is known.
+    pub mount_id: Option<u64>,
 }

@@ -237,7 +237,7 @@ impl Engine {
         self.update(at, |entry| {
             entry.phase = Phase::Mounted;
             entry.plan.clone_from(&plan);
-            (entry.since, entry.made) = (now, made);
+            (entry.since, entry.made, entry.mount_id) = (now, made, done.mount_id);
             entry.seen = now;
             (entry.untimed, entry.unused) = (done.untimed, None);
         });

@@ -84,6 +84,8 @@ pub struct EntryView<'a> {
     pub since: Option<Tick>,
     /// Tells this mount of the entry from its earlier and later ones.
     pub made: JobId,
+    /// The mount id of the mount, which no other mount ever gets. Unknown for mounts of earlier workers and before Linux 6.8.
+    pub mount_id: Option<u64>,
     /// The plan of the mount, if it is known.
     pub plan: Option<&'a Arc<Plan>>,
     /// Why it failed, or could not be unmounted.
@@ -190,6 +192,7 @@ impl<'a> MountView<'a> {
                 waiting: entry.waiting.len(),
                 since,
                 made: entry.made,
+                mount_id: entry.mount_id,
                 plan,
                 reason,
             }
@@ -205,6 +208,7 @@ impl<'a> MountView<'a> {
                 waiting: 0,
                 since: None,
                 made: JobId::default(),
+                mount_id: None,
                 plan: None,
                 reason,
             }

@@ -57,6 +57,20 @@ impl Place {
         mount_id::unique_id(top.as_fd()).or_else(|| mount_id::table_id(top.as_fd()).ok())
     }
 
+    /// Returns the mount id of the topmost mount here that no other mount ever gets. May wait. Returns `None` before Linux 6.8.
+    pub fn unique_mount_id(self: &Arc<Self>) -> Option<u64> {
+        let opened = Opened::new(self).ok()?;
+        mount_id::unique_id_at(opened.dir.as_fd(), &opened.name)
+    }
+
+    /// Returns the same without waiting, after a mount that could not wait. `root` is the open root of the autofs mount.
+    pub fn unique_mount_id_now(&self, root: BorrowedFd<'_>) -> Option<u64> {
+        match self.kind {
+            Kind::Indirect => mount_id::unique_id_at(root, self.name()),
+            Kind::Direct | Kind::Offset => mount_id::unique_id(path::open_cached_exact(&self.root).ok()?.as_fd()),
+        }
+    }
+
     /// Returns whether a server in user space (FUSE) serves what is mounted here, and has died. May wait for a server.
     pub fn has_dead_server(self: &Arc<Self>) -> bool {
         let Ok(opened) = Opened::new(self) else { return false };

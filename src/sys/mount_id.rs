@@ -8,7 +8,7 @@ use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
@@ -62,6 +62,15 @@ struct Answer {
 pub fn unique_id(fd: BorrowedFd<'_>) -> Option<u64> {
     let wanted = StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE);
     let found = statx(fd, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, wanted).ok()?;
+    (found.stx_mask & STATX_MNT_ID_UNIQUE != 0).then_some(found.stx_mnt_id)
+}
+
+/// Returns the mount id of the topmost mount at `name` in `dir`, or of `dir` itself if `name` is empty. No other mount ever gets this
+/// id. Triggers no automount, and asks no server for attributes; to reach the root of a network file system may wait for its server.
+/// Returns `None` before Linux 6.8.
+pub fn unique_id_at(dir: BorrowedFd<'_>, name: &Path) -> Option<u64> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT | AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
+    let found = statx(dir, name, flags, StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE)).ok()?;
     (found.stx_mask & STATX_MNT_ID_UNIQUE != 0).then_some(found.stx_mnt_id)
 }
 

@@ -58,6 +58,7 @@ mod steer;
 mod terminal;
 mod toml;
 mod traps;
+mod true_answers;
 mod users;
 
 // Properties and requirements of mount points and entries.

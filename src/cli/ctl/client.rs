@@ -15,6 +15,9 @@ use crate::text::Escaped;
 /// How long the socket may have no listener.
 const REPLACED_WITHIN: Duration = Duration::from_millis(300);
 
+/// How long the next worker may take after one has died.
+const NEXT_WORKER: Duration = Duration::from_secs(3);
+
 /// Why a call has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -45,6 +48,9 @@ pub enum ClientError {
     /// The daemon has closed the connection without a reply.
     #[error("the daemon has closed the connection without a reply; see its log")]
     Gone,
+    /// The worker has died while it carried out a call that changes something.
+    #[error("the daemon's worker has died meanwhile, and the next one serves: whether this was done is uncertain; {0}")]
+    Died(&'static str),
     /// The connection has failed.
     #[error("cannot talk to the daemon: {}", plain(.0))]
     Io(#[from] io::Error),
@@ -75,11 +81,40 @@ pub(super) fn plain(error: &io::Error) -> String {
     text.split(" (os error ").next().unwrap_or_default().to_owned()
 }
 
-/// Makes a call to the daemon that listens at `socket`, and waits at most `time_limit` in all for the reply.
+/// Makes a call to the daemon that listens at `socket`, and waits at most `time_limit` in all for the reply. If the worker dies before
+/// it replies, a call that changes nothing is made again, once.
 ///
 /// # Errors
 /// Returns an error if there is no valid reply, or if the daemon has refused the call.
 pub fn ask(socket: &Path, call: Call, time_limit: Duration) -> Result<Answer, ClientError> {
+    let begun = Instant::now();
+    let again = call.is_read_only().then(|| call.clone());
+    let look = look_after(&call);
+    let answer = ask_once(socket, call, time_limit);
+    if !matches!(answer, Err(ClientError::Gone)) {
+        return answer;
+    }
+    let left = || time_limit.saturating_sub(begun.elapsed());
+    match (wait_for_answer(socket, left().min(NEXT_WORKER)), again) {
+        (Ok(()), Some(call)) => ask_once(socket, call, left()),
+        (Ok(()), None) => Err(ClientError::Died(look)),
+        (Err(_), _) => Err(ClientError::Gone),
+    }
+}
+
+/// Returns what shows whether a call that changes something was carried out.
+fn look_after(call: &Call) -> &'static str {
+    match call {
+        Call::Reload(_) => "the new worker has read the maps; see autofsctl status",
+        Call::Expire(_) => "see autofsctl mounts",
+        Call::Flush(_) => "run it again",
+        Call::Block(_) | Call::Unblock { .. } | Call::SetLogLevel(_) => "see autofsctl status",
+        _ => "see autofsctl status and autofsctl history --daemon",
+    }
+}
+
+/// Makes a call once.
+fn ask_once(socket: &Path, call: Call, time_limit: Duration) -> Result<Answer, ClientError> {
     // In a thread, because connect(2) blocks without limit while the queue of the socket is full.
     let (send, receive) = mpsc::channel();
     let path = socket.to_owned();
@@ -101,7 +136,7 @@ pub fn ask(socket: &Path, call: Call, time_limit: Duration) -> Result<Answer, Cl
 pub fn wait_for_answer(socket: &Path, time_limit: Duration) -> Result<(), ClientError> {
     let end = Instant::now() + time_limit;
     loop {
-        match ask(socket, Call::Ping, end.saturating_duration_since(Instant::now())) {
+        match ask_once(socket, Call::Ping, end.saturating_duration_since(Instant::now())) {
             Ok(_) => return Ok(()),
             Err(e) if Instant::now() >= end => return Err(e),
             Err(_) => thread::sleep(Duration::from_millis(5)),
@@ -195,6 +230,32 @@ mod tests {
         assert!(matches!(answered(reply), Err(ClientError::Refused(ControlError::PermissionDenied))));
         assert!(matches!(answered(b"{}\0".to_vec()), Err(ClientError::Malformed(_))));
         assert!(matches!(answered(b"{".to_vec()), Err(ClientError::Gone)));
+    }
+
+    /// The first connection is closed without a reply, as by a worker that dies; the others are answered with `pong`.
+    #[test]
+    fn a_call_that_changes_nothing_is_made_again() {
+        let ask = |call: Call| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("control");
+            let listener = UnixListener::bind(&path).unwrap();
+            thread::spawn(move || {
+                let mut calls = 0;
+                while let Ok((mut stream, _)) = listener.accept() {
+                    let mut request = [0; 200];
+                    let _ = stream.read(&mut request).unwrap();
+                    let pong = Answer::Pong(Pong { version: "1".into(), pid: 5 });
+                    if calls > 0 {
+                        stream.write_all(&protocol::encode_reply(&Ok(pong)).unwrap()).unwrap();
+                    }
+                    calls += 1;
+                }
+            });
+            super::ask(&path, call, Duration::from_secs(20))
+        };
+        assert!(matches!(ask(Call::Ping), Ok(Answer::Pong(Pong { pid: 5, .. }))));
+        let changed = ask(Call::Clean).unwrap_err().to_string();
+        assert!(changed.contains("uncertain; see autofsctl status"), "{changed}");
     }
 
     #[test]

@@ -55,6 +55,7 @@ impl From<&ClientError> for Exit {
             ClientError::TimedOut(_) | ClientError::NotMounted(..) | ClientError::Silent(_) => Self::TimedOut,
             ClientError::Refused(_)
             | ClientError::Gone
+            | ClientError::Died(_)
             | ClientError::Io(_)
             | ClientError::NoSocket(_)
             | ClientError::Output(_)

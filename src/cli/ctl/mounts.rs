@@ -30,7 +30,10 @@ struct Rows {
 pub(super) fn list(session: &Session, wide: bool) -> Result<Exit, ClientError> {
     let mounts = ask(session)?.mounts;
     let mut requesters = if mounts.is_empty() { HashMap::new() } else { requesters(session) };
-    let with_requester = |mounted: Mounted| Row { who: requesters.remove(&mounted.path), mounted };
+    let with_requester = |mounted: Mounted| {
+        let who = requesters.remove(&mounted.path).filter(|_| mounted.foreign.is_none());
+        Row { who, mounted }
+    };
     let rows = Rows { mounts: mounts.into_iter().map(with_requester).collect() };
     session.show(&rows, || text(&rows.mounts, wide, session.bold))?;
     Ok(Exit::Yes)
@@ -55,7 +58,10 @@ fn text(rows: &[Row], wide: bool, bold: bool) -> String {
     let since = |row: &Row| row.mounted.mounted_for.map(duration).unwrap_or_default();
     let by = |row: &Row| row.who.as_ref().map(history::process).unwrap_or_default();
     let (path, fstype) = (|row: &Row| row.mounted.path.to_string(), |row: &Row| row.mounted.fstype.to_string());
-    let source = |row: &Row| row.mounted.source.to_string();
+    let source = |row: &Row| match row.mounted.foreign {
+        Some(_) => format!("{} (mounted by another process)", row.mounted.source),
+        None => row.mounted.source.to_string(),
+    };
     const COLUMNS: [(&str, Align); 6] = [
         ("PATH", Align::Left),
         ("SINCE", Align::Right),

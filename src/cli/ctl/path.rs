@@ -47,7 +47,7 @@ struct Shown<'a> {
     users_hidden: Option<usize>,
 }
 
-/// Shows the entry at or above `path`. The exit status is 0 if it is mounted and can be reached.
+/// Shows the entry at or above `path`. The exit status is 0 if it is mounted by the daemon and can be reached.
 pub(super) fn show(session: &Session, path: &Bytes, with_users: bool) -> Result<Exit, ClientError> {
     let mut status = match session.ask(Call::StatusOf { path: path.clone() })? {
         Answer::PathStatus(status) => status,
@@ -55,7 +55,7 @@ pub(super) fn show(session: &Session, path: &Bytes, with_users: bool) -> Result<
     };
     let is_mounted = matches!(status.state, PathState::Mounted | PathState::Unmounting);
     let is_visible = is_mounted && status.what.as_ref().is_some_and(|what| what[0].0 != b"symlink");
-    if is_visible && status.unreachable.is_none() {
+    if is_visible && status.foreign.is_none() && status.unreachable.is_none() {
         status.unreachable = elsewhere::unreachable(session, &status.mount_point, &status.path);
     }
     let users = (is_mounted && with_users).then(|| find_users(&status.path)).transpose()?;
@@ -65,7 +65,8 @@ pub(super) fn show(session: &Session, path: &Bytes, with_users: bool) -> Result<
         users_hidden: users.as_ref().map(|users| users.hidden).filter(|hidden| *hidden > 0),
     };
     session.show(&shown, || text(&status, users.as_ref()))?;
-    Ok(if is_mounted && status.unreachable.is_none() { Exit::Yes } else { Exit::No })
+    let is_ours = status.foreign.is_none();
+    Ok(if is_mounted && is_ours && status.unreachable.is_none() { Exit::Yes } else { Exit::No })
 }
 
 fn used(user: &User) -> Used {
@@ -139,7 +140,8 @@ impl Busy {
 }
 
 fn text(status: &PathStatus, users: Option<&Users>) -> String {
-    let request = status.request.as_ref();
+    // It has asked for the mount of the daemon.
+    let request = status.request.as_ref().filter(|_| status.foreign.is_none());
     let seconds = |time: Option<u64>| duration(time.unwrap_or_default());
     let ago = request.map(|request| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -147,6 +149,7 @@ fn text(status: &PathStatus, users: Option<&Users>) -> String {
     });
     let times = request.filter(|request| request.count > 1).map(|request| format!(" ({} times)", request.count));
     let head = match status.state {
+        PathState::Mounted if status.foreign.is_some() => "not what the daemon would mount".to_owned(),
         PathState::Mounted => format!("mounted for {}", seconds(status.mounted_for)),
         PathState::Mounting => format!("being mounted; {} wait", status.waiting),
         PathState::Unmounting => "being unmounted".to_owned(),
@@ -168,6 +171,9 @@ fn text(status: &PathStatus, users: Option<&Users>) -> String {
         let words: Vec<_> = what.iter().filter(|word| !word.0.is_empty()).map(ToString::to_string).collect();
         line("what", &words.join(" "));
     }
+    if let Some(foreign) = status.foreign {
+        line("", foreign.text());
+    }
     if let Some(request) = request {
         let has_mounted = status.state == PathState::Mounted && request.errno.is_none();
         line(if has_mounted { "for" } else { "asked by" }, &requester(&request.who));
@@ -184,7 +190,7 @@ fn text(status: &PathStatus, users: Option<&Users>) -> String {
     }
     let maps: Vec<_> = status.maps.iter().map(ToString::to_string).collect();
     line("map", &format!("{}, of {}", maps.join(" "), status.mount_point));
-    if status.state == PathState::Mounted {
+    if status.state == PathState::Mounted && status.foreign.is_none() {
         match status.timeout {
             0 => line("expires", "never"),
             seconds => line("expires", &format!("{} after its last use", duration(seconds))),
@@ -243,6 +249,7 @@ mod tests {
             negative_for: None,
             timeout: 300,
             what: Some([Bytes(b"bind".to_vec()), Bytes(b"/srv/home/alice".to_vec()), Bytes::default()]),
+            foreign: None,
             unreachable: None,
             reason: None,
             request: None,

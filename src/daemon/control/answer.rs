@@ -25,10 +25,11 @@ use crate::daemon::problems;
 use crate::daemon::reload::call;
 use crate::daemon::verify::{Heal, verify};
 use crate::daemon::worker::Worker;
-use crate::engine::{EntryPhase, EntryView, Kind, Requester, Shutdown};
+use crate::engine::{EntryId, EntryPhase, EntryView, Kind, Requester, Shutdown};
 use crate::logging::Logger;
 use crate::sys::children;
 use crate::task::spawn_local;
+use crate::text::secrets::masked;
 
 /// How long a client may take to read its answer.
 const DELIVERY: Duration = Duration::from_secs(1);
@@ -67,7 +68,7 @@ async fn one(worker: &Rc<Worker>, asked: &Asked) -> Result<Answer, ControlError>
             verify_for_status(worker).await;
             Ok(Answer::Status(status(worker)))
         }
-        Call::Mounts => Ok(Answer::Mounts(mounts(worker))),
+        Call::Mounts => Ok(Answer::Mounts(mounts(worker).await)),
         Call::Activity => Ok(Answer::Activity(look::activity(worker, asked.uid))),
         Call::Upgrade => match crate::daemon::upgrade::upgrade(worker).await {
             Ok(()) => Ok(Answer::Done),
@@ -247,24 +248,34 @@ fn mount_point(worker: &Worker, logger: &Logger, map: &ConfiguredMap) -> MountPo
     }
 }
 
-fn mounts(worker: &Worker) -> Mounts {
+async fn mounts(worker: &Rc<Worker>) -> Mounts {
     let (mut mounts, now) = (Vec::new(), worker.life.now());
+    let mut expected = Vec::new();
     worker.view(|engine| {
         for view in engine.mounts() {
             let Some(mount) = worker.mounts.get(view.id) else { continue };
             let mounted = |e: &EntryView<'_>| matches!(e.phase, EntryPhase::Mounted | EntryPhase::Checking);
             for entry in view.entries().filter(mounted) {
                 let Some((fstype, source)) = entry.plan.and_then(|plan| explain::shown(&plan.action)) else { continue };
+                let at = EntryId { mount: view.id, key: entry.key.clone() };
+                expected.push(explain::mounted::expected(worker, &at, Some(&entry)));
                 mounts.push(Mounted {
                     path: Bytes(mount.entry(entry.key).as_os_str().as_bytes().to_vec()),
                     mount_point: Bytes(mount.map.mount_point.clone()),
                     fstype: Bytes(fstype),
                     source: Bytes(source),
                     mounted_for: entry.since.map(|since| now.since(since) / 1000),
+                    foreign: None,
                 });
             }
         }
     });
+    for (mounted, found) in mounts.iter_mut().zip(explain::mounted::foreign(expected).await) {
+        if let Some(found) = found {
+            (mounted.fstype, mounted.source) = (Bytes(found.fstype), Bytes(masked(&found.source).into_owned()));
+            (mounted.mounted_for, mounted.foreign) = (None, Some(found.foreign));
+        }
+    }
     mounts.sort_unstable_by(|a, b| a.path.0.cmp(&b.path.0));
     Mounts { mounts }
 }

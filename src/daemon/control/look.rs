@@ -3,7 +3,6 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -16,10 +15,10 @@ use crate::control::{
 };
 use crate::daemon::control::serve::Asked;
 use crate::daemon::explain::live::{blocked, hidden};
+use crate::daemon::explain::mounted::{foreign_at, silent};
 use crate::daemon::history::Query;
-use crate::daemon::jobs::offsets;
 use crate::daemon::worker::Worker;
-use crate::engine::{self, EntryId, EntryPhase, MountState, Requester};
+use crate::engine::{self, EntryId, EntryPhase, MountState};
 use crate::source::{SourceId, Tally};
 use crate::sys::procfs;
 use crate::text::secrets::{masked, masked_text};
@@ -69,9 +68,6 @@ fn source((id, tally): (SourceId, Tally)) -> SourceCounters {
     }
 }
 
-/// How long a file system may take to answer.
-const ANSWERS: Duration = Duration::from_secs(1);
-
 /// The most requests that are listed as unanswered.
 const LISTED: usize = 200;
 
@@ -115,23 +111,6 @@ pub(super) fn activity(worker: &Worker, uid: u32) -> Activity {
     activity
 }
 
-/// Asks the file system of a mounted entry whether it answers, on a thread of its server. Returns why it is of no use.
-async fn silent(worker: &Rc<Worker>, at: &EntryId) -> Option<&'static str> {
-    let is_at = |entry: &engine::EntryView<'_>| *entry.key == at.key;
-    let server = worker.view(|engine| {
-        let entry = engine.mount(at.mount).and_then(|view| view.entries().find(is_at))?;
-        entry.plan.map(|plan| offsets::server(plan))
-    })?;
-    let place = Arc::new(worker.mounts.place(at, Requester::default())?);
-    let path = place.path();
-    let asked = worker.tools().lanes.run_inside(&server, &path, ANSWERS, move || place.has_dead_server()).await;
-    match asked {
-        Ok(false) => None,
-        Ok(true) => Some("the server of the file system has died"),
-        Err(_) => Some(SILENT),
-    }
-}
-
 /// Returns the file systems that threads of the daemon wait for.
 pub(super) fn hanging(worker: &Worker) -> Vec<Problem> {
     let problem = |(path, threads): (PathBuf, usize)| {
@@ -163,6 +142,7 @@ pub(super) async fn status_of(worker: &Rc<Worker>, path: &Bytes, asked: &Asked) 
         negative_for: None,
         timeout: mount.map.timeout(),
         what: None,
+        foreign: None,
         unreachable: mount.trouble.as_ref().map(|trouble| format!("the autofs mount cannot be reached: {trouble}")),
         reason: None,
         request: None,
@@ -203,6 +183,12 @@ pub(super) async fn status_of(worker: &Rc<Worker>, path: &Bytes, asked: &Asked) 
     if matches!(status.state, PathState::Mounted | PathState::Unmounting) {
         let silent = silent(worker, &at).await;
         status.reason = silent.map(str::to_owned).or(status.reason);
+    }
+    if let Some(found) = foreign_at(worker, &at).await {
+        let what = [&*found.fstype, &*masked(&found.source), b""].map(|word| Bytes(word.to_vec()));
+        (status.what, status.foreign) = (Some(what), Some(found.foreign));
+        (status.state, status.mounted_for) = (PathState::Mounted, None);
+        return Ok(Answer::PathStatus(Box::new(status)));
     }
     let has_no_mount = matches!(status.state, PathState::Idle | PathState::Failed);
     if let Some(verdict) = has_no_mount.then(|| hidden(worker, &mount, &entry_path)).flatten() {

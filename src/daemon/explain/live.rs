@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::control::{Bytes, Explain, Explanation, Mode, MountKind, Place, Problem, plan};
 use crate::daemon::explain::feasible::{self, Verdict};
 use crate::daemon::explain::origins::{Masked, origins};
-use crate::daemon::explain::{below, shown};
+use crate::daemon::explain::{below, mounted, shown};
 use crate::daemon::jobs::question::Question;
 use crate::daemon::jobs::resolve::{self, Explained};
 use crate::daemon::maps::configured_map::ConfiguredMap;
@@ -60,7 +60,10 @@ pub(crate) async fn explain(worker: &Rc<Worker>, wish: &Explain, who: Requester)
         true => now(worker, &at, explained.plan.as_deref()),
         false => offset_now(worker, &here, &explained),
     };
-    let verdict = verdict(worker, &mount, &at, &real, &explained, now).await;
+    let verdict = match in_place(worker, &here, &real, now.as_ref()).await {
+        Some(verdict) if mount.trouble.is_none() => verdict,
+        _ => verdict(worker, &mount, &at, &real, &explained, now).await,
+    };
     let masked = Masked { secrets: wish.secrets };
     if let Some(next) = below::in_submount(&question, &explained, &real).filter(|_| verdict.succeeds) {
         return in_submount(worker, next, explained.place.as_ref(), &real, masked, wish).await;
@@ -69,6 +72,24 @@ pub(crate) async fn explain(worker: &Rc<Worker>, wish: &Explain, who: Requester)
     notes.extend(differs(worker, &at, explained.plan.as_deref()));
     let (line, kind) = (place_of(worker, &mount.map), kind_of(&mount, at.mount));
     described(&question, &explained, verdict, (line, kind), &notes, masked, wish)
+}
+
+/// Says what an access reaches of what is mounted, if that is not simply the entry: the mount of another process, or a path that does
+/// not exist.
+async fn in_place(worker: &Rc<Worker>, here: &EntryId, real: &Path, now: Option<&Verdict>) -> Option<Verdict> {
+    if let Some(found) = mounted::foreign_at(worker, here).await {
+        let (fstype, source) = (Escaped(&found.fstype), Escaped(&found.source));
+        if let Some(lacking) = mounted::inside(worker, here, real).await.filter(|verdict| !verdict.succeeds) {
+            return Some(lacking);
+        }
+        return Some(Verdict::yes(format!("an access reaches {fstype} {source}, {}", found.foreign.text())));
+    }
+    let is_mounted = worker.view(|engine| {
+        let entry = engine.mount(here.mount)?.entries().find(|entry| *entry.key == here.key)?;
+        Some(matches!(entry.phase, EntryPhase::Mounted | EntryPhase::Checking))
+    });
+    let stands = now.is_some_and(|now| now.succeeds) && is_mounted == Some(true);
+    if stands { mounted::inside(worker, here, real).await } else { None }
 }
 
 /// Describes an entry and what an access does.

@@ -4,6 +4,7 @@ mod below;
 mod feasible;
 pub(crate) mod live;
 pub(crate) mod maps;
+pub(crate) mod mounted;
 pub(crate) mod offline;
 mod origins;
 

@@ -9,8 +9,12 @@ use super::{Means, alternatives, offsets, own_timeout, placeholder, servers, sub
 use crate::daemon::mounts::Mounts;
 use crate::daemon::tools::Tools;
 use crate::engine::{Done, EntryId, Reason, Requester};
+use crate::exec::Performed;
 use crate::plan::{Action, Plan};
 use crate::record::Record;
+
+/// How long asking for the number of a new mount may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
 
 /// Carries out a plan if that cannot block. Returns `None` if it could block or has failed; then call [`later`], which returns the
 /// error.
@@ -24,9 +28,13 @@ pub(crate) fn now(
     let known =
         mounts.get(at.mount).filter(|known| !known.remote && plan.offsets.is_empty() && plan.requires.is_empty())?;
     let place = known.place(&at.key, who);
-    let performed = mounts.with_root(at.mount, |root| Ok(tools.mounter.try_now(plan, &place, root)));
-    let untimed = |_| own_timeout::tell(mounts, tools, at, plan);
-    performed.ok().flatten().map(|done| Ok(Done { untimed: untimed(done), ..Done::default() }))
+    let performed = mounts.with_root(at.mount, |root| {
+        let performed = tools.mounter.try_now(plan, &place, root);
+        let is_mount = performed == Some(Performed::Now) && matches!(plan.action, Action::Mount(_));
+        Ok(performed.map(|_| if is_mount { place.unique_mount_id_now(root) } else { None }))
+    });
+    let mount_id = performed.ok().flatten()?;
+    Some(Ok(Done { untimed: own_timeout::tell(mounts, tools, at, plan), mount_id, ..Done::default() }))
 }
 
 /// Carries out a plan.
@@ -53,12 +61,21 @@ async fn make(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Requester) -> R
         let made = alternatives::make(means, at.mount, (&plan.at, &place), leads).await;
         return made.map_err(Into::into);
     }
+    let mut mount_id = None;
     if !matches!(plan.action, Action::Nothing) {
-        if let Err(e) = servers::mount(means, &plan, &place, false).await {
-            debug!(target: &place.label, "{e}");
-            // Without its root mount, the offsets are still mounted, unless the entry is strict.
-            if plan.strict || plan.offsets.is_empty() {
-                return Err(e.record(begun.elapsed()).into());
+        match servers::mount(means, &plan, &place, false).await {
+            Ok(Performed::Now) if matches!(plan.action, Action::Mount(_)) => {
+                let (server, place, path) = (offsets::server(&plan), Arc::clone(&place), place.path());
+                let look = move || place.unique_mount_id();
+                mount_id = tools.lanes.run_inside(&server, &path, LOOK_WITHIN, look).await.ok().flatten();
+            }
+            Ok(_) => {}
+            Err(e) => {
+                debug!(target: &place.label, "{e}");
+                // Without its root mount, the offsets are still mounted, unless the entry is strict.
+                if plan.strict || plan.offsets.is_empty() {
+                    return Err(e.record(begun.elapsed()).into());
+                }
             }
         }
     }
@@ -86,5 +103,5 @@ async fn make(means: &Means, at: &EntryId, plan: Arc<Plan>, who: Requester) -> R
             failed.into_iter().next().unwrap_or_else(|| Record::new("nothing of the multi-mount could be mounted"));
         return Err(reason.lasting(begun.elapsed()).into());
     }
-    Ok(Done { offsets: made, ..Done::default() })
+    Ok(Done { offsets: made, mount_id, ..Done::default() })
 }

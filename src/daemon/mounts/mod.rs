@@ -3,6 +3,7 @@
 //! [`Mounts`] owns them and their control pipes. Its methods hold no borrow when they return and call nothing outside, so they
 //! can be used anywhere on the reactor thread.
 
+pub(crate) mod foreign;
 pub(crate) mod locate;
 pub(crate) mod pipes;
 pub(crate) mod record;

@@ -103,6 +103,8 @@ pub(in crate::engine) struct Entry {
     pub(in crate::engine) since: Tick,
     /// Number of the job after which it was found mounted: the next mount of the entry has another one.
     pub(in crate::engine) made: JobId,
+    /// The mount id of the mount, if it is known.
+    pub(in crate::engine) mount_id: Option<u64>,
     /// When we last knew that it is mounted.
     pub(in crate::engine) seen: Tick,
     /// Processes that go on asking although it is mounted.
