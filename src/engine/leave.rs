@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::{Effect, Engine, EntryId, LeaveStage, MountId, Reason, Shutdown, State, Top};
+use crate::text::Ordered;
 
 impl Engine {
     /// These mounts are to go (or to be tried again).
@@ -23,7 +24,7 @@ impl Engine {
                 State::Leaving(LeaveStage::Deferred) | State::Abandoned => {}
             }
         }
-        let path = |id: &MountId| self.tree.top(*id).map(|top| std::cmp::Reverse(top.wanted.path.clone()));
+        let path = |id: &MountId| self.tree.top(*id).map(|top| std::cmp::Reverse(Ordered(top.wanted.path.clone())));
         ids.sort_by_cached_key(path);
         for id in ids {
             self.proceed(id);

@@ -3,6 +3,7 @@
 pub mod diagnostic;
 pub mod escape;
 pub mod lines;
+pub mod path_order;
 pub mod quote;
 pub mod render;
 pub mod secrets;
@@ -11,6 +12,7 @@ pub mod split;
 pub use diagnostic::{Diagnostic, Position, Severity};
 pub use escape::Escaped;
 pub use lines::{Line, Lines, lines};
+pub use path_order::{Ordered, path_order};
 pub use quote::unquote;
 pub use render::render;
 pub use split::split_once;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use crate::exec::dirs::Made;
 use crate::instance;
+use crate::text::Ordered;
 
 /// Returns the file.
 pub(crate) fn file() -> PathBuf {
@@ -32,7 +33,7 @@ pub(crate) struct Record {
     file: Option<File>,
     path: PathBuf,
     /// Mounts of earlier workers that this one has not taken over.
-    earlier: BTreeMap<Arc<Path>, Made>,
+    earlier: BTreeMap<Ordered, Made>,
     /// Bytes that are not written yet.
     unwritten: Vec<u8>,
 }
@@ -61,7 +62,7 @@ impl Record {
         let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&new)?;
         let mut text = Vec::new();
-        earlier.iter().for_each(|(path, made)| write(&mut text, path, made));
+        earlier.iter().for_each(|(path, made)| write(&mut text, &path.0, made));
         file.write_all(&text)?;
         fs::rename(&new, path)?;
         Ok(Self { file: Some(file), path: path.to_owned(), earlier, unwritten: Vec::new() })
@@ -89,7 +90,7 @@ impl Record {
 
     /// Takes what earlier workers have made for a mount point, and adds `made`.
     pub(crate) fn take(&mut self, path: &Path, made: Made) -> Made {
-        match self.earlier.remove(path) {
+        match self.earlier.remove(&Ordered(path.into())) {
             Some(earlier) => earlier.with(&made),
             None => made,
         }
@@ -103,14 +104,14 @@ impl Record {
     /// Takes all that earlier workers have made and nobody has taken, except what `keep` selects.
     pub(crate) fn take_rest(&mut self, keep: impl Fn(&Path) -> bool) -> Vec<(Arc<Path>, Made)> {
         let all = std::mem::take(&mut self.earlier);
-        let (kept, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = all.into_iter().partition(|(path, _)| keep(path));
+        let (kept, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = all.into_iter().partition(|(path, _)| keep(&path.0));
         self.earlier = kept;
-        rest.into_iter().collect()
+        rest.into_iter().map(|(path, made)| (path.0, made)).collect()
     }
 
     /// Gives back what cannot be removed yet.
     pub(crate) fn give_back(&mut self, rest: impl IntoIterator<Item = (Arc<Path>, Made)>) {
-        self.earlier.extend(rest);
+        self.earlier.extend(rest.into_iter().map(|(path, made)| (Ordered(path), made)));
     }
 
     /// Removes the file at the end of the daemon, if nothing is left to be removed.
@@ -140,7 +141,7 @@ fn write(text: &mut Vec<u8>, path: &Path, made: &Made) {
 }
 
 /// Reads records, up to the first one that makes no sense: a dying worker may have written half of it.
-fn parse(bytes: &[u8]) -> BTreeMap<Arc<Path>, Made> {
+fn parse(bytes: &[u8]) -> BTreeMap<Ordered, Made> {
     let mut records = BTreeMap::new();
     let mut fields = bytes.split(|byte| *byte == 0);
     let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse::<u64>().ok();
@@ -159,6 +160,7 @@ fn parse(bytes: &[u8]) -> BTreeMap<Arc<Path>, Made> {
         Some((path, dirs.into()))
     };
     while let Some((path, made)) = next() {
+        let path = Ordered(path);
         if made.is_empty() {
             records.remove(&path);
         } else {
@@ -202,7 +204,7 @@ mod tests {
         write(&mut text, Path::new("/b"), &made(&[("/b", 2)]));
         for end in whole..text.len() - 1 {
             let records = parse(&text[..end]);
-            assert!(records.contains_key(Path::new("/a")), "{end}");
+            assert!(records.contains_key(&Ordered(Path::new("/a").into())), "{end}");
         }
         assert!(parse(b"relative\x001\x001\x00/x\x00").is_empty());
     }

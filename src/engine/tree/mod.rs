@@ -25,6 +25,7 @@ use super::timer::{Alarm, Timers};
 use super::transition::{Trace, Transition};
 use super::{Done, EntryId, MountId, Token, Wanted};
 use crate::plan::Plan;
+use crate::text::Ordered;
 
 /// All autofs mounts.
 #[derive(Debug, Default)]
@@ -34,7 +35,7 @@ pub(super) struct Tree {
     tops: BTreeMap<MountId, Box<Top>>,
     paths: Paths,
     /// The paths of the top-level mounts that are leaving, in order, so that one below another is found.
-    leaving: BTreeSet<Arc<Path>>,
+    leaving: BTreeSet<Ordered>,
     /// Entries in flight and running expire runs.
     in_flight: Tally,
     /// Top-level mounts that the end of the daemon has to wait for.
@@ -93,9 +94,9 @@ impl Tree {
 
     /// The leaving top-level mounts below a path.
     pub(super) fn leaving_below<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (MountId, &'a Top)> {
-        let below = self.leaving.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
-        let below = below.take_while(move |below| below.starts_with(path));
-        below.filter_map(|below| self.at(below)).filter_map(|id| Some((id, self.top(id)?)))
+        let below = self.leaving.range((Bound::Excluded(Ordered(path.into())), Bound::Unbounded));
+        let below = below.take_while(move |below| below.0.starts_with(path));
+        below.filter_map(|below| self.at(&below.0)).filter_map(|id| Some((id, self.top(id)?)))
     }
 
     /// A top-level mount with the autofs mounts of its tree, itself last.
@@ -352,10 +353,13 @@ impl Tree {
         let was = std::mem::replace(&mut top.state, state);
         self.moving.change(was.moves(), state.moves());
         self.unsettled.change(was != State::Serving, state != State::Serving);
-        if state.leaves() {
-            self.leaving.insert(top.wanted.path.clone());
-        } else {
-            self.leaving.remove(&top.wanted.path);
+        if state.leaves() != was.leaves() {
+            let path = Ordered(top.wanted.path.clone());
+            if state.leaves() {
+                self.leaving.insert(path)
+            } else {
+                self.leaving.remove(&path)
+            };
         }
     }
 
@@ -384,7 +388,9 @@ impl Tree {
         self.moving.change(top.state.moves(), false);
         self.unsettled.change(top.state != State::Serving, false);
         timers.reset(&mut top.alarm, None, || Alarm::Tick(id));
-        self.leaving.remove(&top.wanted.path);
+        if top.state.leaves() {
+            self.leaving.remove(&Ordered(top.wanted.path.clone()));
+        }
         Some((*top, dropped))
     }
 
@@ -396,7 +402,7 @@ impl Tree {
     /// Returns whether a top-level mount that is not wanted any more is in use.
     pub(super) fn has_stuck(&self) -> bool {
         let stuck = |top: &Top| top.state == State::Leaving(LeaveStage::Stuck);
-        self.leaving.iter().any(|path| self.at(path).and_then(|id| self.top(id)).is_some_and(stuck))
+        self.leaving.iter().any(|path| self.at(&path.0).and_then(|id| self.top(id)).is_some_and(stuck))
     }
 
     /// Begins to note transitions of entries, or ceases to.
