@@ -245,7 +245,7 @@ impl Remover {
             // The helper that has opened it closes its descriptor a moment later.
             let mut attempts = 0..ATTEMPTS;
             loop {
-                match exec::unmount_autofs(&line.target, shown.kind, autofs::decode(line.dev), false) {
+                match exec::unmount_autofs(&line.target, None, shown.kind, autofs::decode(line.dev), false) {
                     Ok(()) => return Ok(()),
                     Err(e) if attempts.next().is_none() => return Err(e.to_string()),
                     Err(_) => std::thread::sleep(RETRY_DELAY),

@@ -1,7 +1,7 @@
 //! The directories that were made for a mount point, to be removed with it.
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -75,17 +75,30 @@ impl Made {
     /// Removes the directories, deepest first, until one is not empty or was replaced. Returns those that have to stay because they
     /// are not empty, or something is mounted there. Follows no symbolic link. May wait.
     pub fn remove(self) -> Self {
+        self.remove_by(None)
+    }
+
+    /// As [`remove`](Self::remove), with a directory that is open already and its path.
+    pub fn remove_by(self, open: Option<(&Path, BorrowedFd<'_>)>) -> Self {
         let mut dirs = match self.0 {
             Dirs::One(dir) => vec![dir],
             Dirs::All(dirs) => dirs.into(),
         };
         while let Some((dir, ino)) = dirs.pop() {
             let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { break };
-            let Ok(parent) = path::open_exact(parent) else { break };
-            if !path::lstat_at(parent.as_fd(), name.as_ref()).is_ok_and(|found| found.ino == ino) {
+            let opened;
+            let parent = match open.filter(|(path, _)| *path == parent) {
+                Some((_, open)) => open,
+                None => {
+                    let Ok(other) = path::open_exact(parent) else { break };
+                    opened = other;
+                    opened.as_fd()
+                }
+            };
+            if !path::lstat_at(parent, name.as_ref()).is_ok_and(|found| found.ino == ino) {
                 break;
             }
-            match path::rmdir_at(parent.as_fd(), name.as_ref()) {
+            match path::rmdir_at(parent, name.as_ref()) {
                 Ok(()) => {}
                 Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy) => {
                     dirs.push((dir, ino));

@@ -22,7 +22,7 @@ pub use external::Externals;
 pub use failure::Failure;
 pub use lanes::{Lane, Lanes, Late};
 pub use mounter::{Mounter, Performed, WALK, walk};
-pub use place::{Place, Unmounted, stands_at, unmount_and_hold_autofs, unmount_autofs};
+pub use place::{Place, Unmounted, open_autofs_in, stands_at, unmount_and_hold_autofs, unmount_autofs};
 pub use real_paths::RealPaths;
 pub use settings::{Method, Settings};
 pub use trigger::{Trigger, TriggerError, mount_trigger};

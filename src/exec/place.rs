@@ -303,37 +303,60 @@ impl Unmounted {
 }
 
 /// Unmounts the autofs mount of this kind with the device number `dev`, which is (or was, if a user has renamed a directory above it)
-/// at `at`. That it does not exist any more is no error. May wait.
+/// at `at`. `dir` is the directory that holds it, if it is open. That it does not exist any more is no error. May wait.
 ///
 /// # Errors
 /// [`Failure::Covered`]: something is mounted over it. [`Failure::Kernel`]: it is in use.
-pub fn unmount_autofs(at: &Path, kind: Kind, dev: u64, lazy: bool) -> Result<(), Failure> {
-    unmount_where_it_is(at, kind, dev, |at| unmount_at(at, dev, lazy, false)).map(drop)
+pub fn unmount_autofs(at: &Path, dir: Option<BorrowedFd<'_>>, kind: Kind, dev: u64, lazy: bool) -> Result<(), Failure> {
+    let how = if lazy { How::Lazily } else { How::Only };
+    unmount_where_it_is(at, dir, kind, dev, how).map(drop)
 }
 
 /// As [`unmount_autofs`], not lazily. Returns what is left of the mount. This takes about twice as long.
 ///
 /// # Errors
 /// As [`unmount_autofs`].
-pub fn unmount_and_hold_autofs(at: &Path, kind: Kind, dev: u64) -> Result<Unmounted, Failure> {
-    unmount_where_it_is(at, kind, dev, |at| unmount_at(at, dev, false, true))
+pub fn unmount_and_hold_autofs(
+    at: &Path,
+    dir: Option<BorrowedFd<'_>>,
+    kind: Kind,
+    dev: u64,
+) -> Result<Unmounted, Failure> {
+    unmount_where_it_is(at, dir, kind, dev, How::Hold)
+}
+
+/// How an autofs mount is unmounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// If it is not in use.
+    Only,
+    /// As `Only`, and its file system is held.
+    Hold,
+    /// Now, even if it is in use.
+    Lazily,
 }
 
 fn unmount_where_it_is(
     at: &Path,
+    dir: Option<BorrowedFd<'_>>,
     kind: Kind,
     dev: u64,
-    unmount: impl Fn(&Path) -> Result<Option<Unmounted>, Failure>,
+    how: How,
 ) -> Result<Unmounted, Failure> {
     if at.parent().is_none() {
         // Never a mount point of ours.
         return Err(Failure::Covered(at.to_owned()));
     }
-    if let Some(unmounted) = unmount(at)? {
+    let unmounted = match dir {
+        Some(dir) => unmount_in(dir, at, dev, how),
+        None => unmount_at(at, dev, how),
+    };
+    if let Some(unmounted) = unmounted? {
         return Ok(unmounted);
     }
     match autofs_path(kind, dev) {
-        Ok(Some(path)) if path != at => unmount(&path)?.ok_or(Failure::Covered(path)),
+        // The open directory is another than the one at the path now.
+        Ok(Some(path)) if path != at || dir.is_some() => unmount_at(&path, dev, how)?.ok_or(Failure::Covered(path)),
         Ok(Some(path)) => Err(Failure::Covered(path)),
         Ok(None) => Ok(Unmounted::default()),
         Err(source) => Err(Failure::Place { path: at.to_owned(), source }),
@@ -341,23 +364,42 @@ fn unmount_where_it_is(
 }
 
 /// Unmounts the autofs mount if it is on top at `at`. Returns `None` if it is not.
-fn unmount_at(at: &Path, dev: u64, lazy: bool, hold: bool) -> Result<Option<Unmounted>, Failure> {
-    let (Some(parent), Some(name)) = (at.parent(), at.file_name()) else { return Ok(None) };
-    let name = Path::new(name);
-    let Ok(dir) = path::open_exact(parent) else { return Ok(None) };
-    let Ok(top) = path::open_at_nofollow(dir.as_fd(), name) else { return Ok(None) };
-    if !path::fstat(top.as_fd()).is_ok_and(|found| found.dev == dev) {
-        return Ok(None);
+fn unmount_at(at: &Path, dev: u64, how: How) -> Result<Option<Unmounted>, Failure> {
+    let Some(Ok(dir)) = at.parent().map(path::open_exact) else { return Ok(None) };
+    unmount_in(dir.as_fd(), at, dev, how)
+}
+
+/// Unmounts the autofs mount if it is on top at the last component of `at` in the open directory `dir`. Returns `None` if it is not.
+fn unmount_in(dir: BorrowedFd<'_>, at: &Path, dev: u64, how: How) -> Result<Option<Unmounted>, Failure> {
+    let Some(name) = at.file_name().map(Path::new) else { return Ok(None) };
+    let failed = |source| Failure::Kernel { path: at.to_owned(), source };
+    if how == How::Only {
+        if !path::lstat_at(dir, name).is_ok_and(|found| found.dev == dev) {
+            return Ok(None);
+        }
+        return mount::unmount(dir, name, false).map(|()| Some(Unmounted::default())).map_err(failed);
     }
+    let Some(top) = open_top_in(dir, at, dev) else { return Ok(None) };
+    if how == How::Lazily {
+        return mount::detach(top.as_fd()).map(|()| Some(Unmounted::default())).map_err(failed);
+    }
+    let held = mount::hold_by_copy(top.as_fd()).ok();
     // An open root of the mount itself would keep it busy.
-    let held = if hold { mount::hold_by_copy(top.as_fd()).ok() } else { None };
-    let done = if lazy {
-        mount::detach(top.as_fd())
-    } else {
-        drop(top);
-        mount::unmount(dir.as_fd(), name, false)
-    };
-    done.map(|()| Some(Unmounted { held })).map_err(|source| Failure::Kernel { path: at.to_owned(), source })
+    drop(top);
+    mount::unmount(dir, name, false).map(|()| Some(Unmounted { held })).map_err(failed)
+}
+
+/// Opens the root of the autofs mount with the device number `dev` for ioctls, if it is on top at the last component of `at` in the
+/// open directory `dir`. Triggers nothing, and opens nothing that covers it.
+pub fn open_autofs_in(dir: BorrowedFd<'_>, at: &Path, dev: u64) -> Option<OwnedFd> {
+    path::open_root(open_top_in(dir, at, dev)?.as_fd()).ok()
+}
+
+/// Opens what is on top at the last component of `at` in the open directory `dir`, if that is the file system with the device number
+/// `dev`.
+fn open_top_in(dir: BorrowedFd<'_>, at: &Path, dev: u64) -> Option<OwnedFd> {
+    let top = path::open_at_nofollow(dir, Path::new(at.file_name()?)).ok()?;
+    path::fstat(top.as_fd()).is_ok_and(|found| found.dev == dev).then_some(top)
 }
 
 #[cfg(test)]

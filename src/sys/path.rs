@@ -399,10 +399,12 @@ impl Magic {
     /// # Errors
     /// Those of fstatfs(2).
     pub fn of(fd: impl AsFd) -> io::Result<Self> {
-        match mount_id::magic(fd.as_fd()) {
-            Some(magic) => Ok(Self(magic)),
-            None => Self::ask(fd),
-        }
+        Self::told(&fd).map_or_else(|| Self::ask(&fd), Ok)
+    }
+
+    /// As [`of`](Self::of), but never waits. `None` before Linux 6.8.
+    pub fn told(fd: impl AsFd) -> Option<Self> {
+        mount_id::magic(fd.as_fd()).map(Self)
     }
 
     /// As [`of`](Self::of), but asks the file system. It may wait: NFS and FUSE ask their servers.

@@ -114,6 +114,13 @@ impl Fixture {
         std::os::unix::fs::symlink("../victim", self.path("home/mnt")).unwrap();
     }
 
+    /// Undoes [`swap`](Self::swap).
+    pub fn swap_back(&self) {
+        nix::mount::umount(&self.path("victim/x")).unwrap();
+        fs::remove_file(self.path("home/mnt")).unwrap();
+        fs::rename(self.path("home/away"), self.path("home/mnt")).unwrap();
+    }
+
     /// Returns the number of mounts where the user's directory is now, and on the directory of others.
     pub fn after_the_swap(&self) -> (usize, usize) {
         (table(&self.path("home/away/x")).len(), table(&self.path("victim/x")).len())

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use crate::common::suite::case;
 use autofs::engine::Kind;
 use autofs::exec::dirs::{DirError, Links, Maker, Rules};
-use autofs::exec::{Mounter, Performed, Settings, TriggerError, mount_trigger, unmount_autofs};
+use autofs::exec::{Mounter, Performed, Settings, TriggerError, mount_trigger, open_autofs_in, unmount_autofs};
 use autofs::plan::Action;
 use autofs::sys::autofs::Options;
-use autofs::sys::mountinfo;
+use autofs::sys::{mountinfo, path};
 
 use crate::fixture::{Fixture, mount, plan, table};
 
@@ -44,7 +44,7 @@ fn nothing_of_others_is_unmounted() {
         assert_eq!(w.after_the_swap(), (1, 1));
     }
     // Without the trigger nothing of ours is there.
-    unmount_autofs(&place.root, place.kind, place.dev, false).unwrap();
+    unmount_autofs(&place.root, None, place.kind, place.dev, false).unwrap();
     assert!(w.unmount(&place, true).is_err());
     assert_eq!(w.after_the_swap(), (0, 1));
 }
@@ -55,14 +55,38 @@ fn a_trigger_is_unmounted_where_it_is_now() {
     let place = w.below_a_user();
     w.swap();
     w.perform_mount(&place, mount("tmpfs", "none", "")).unwrap();
-    assert!(unmount_autofs(&place.root, place.kind, place.dev, true).is_err(), "it is covered");
+    assert!(unmount_autofs(&place.root, None, place.kind, place.dev, true).is_err(), "it is covered");
     w.unmount(&place, false).unwrap();
     let held = fs::File::open(w.path("home/away/x")).unwrap();
-    assert!(unmount_autofs(&place.root, place.kind, place.dev, false).unwrap_err().is_busy());
+    assert!(unmount_autofs(&place.root, None, place.kind, place.dev, false).unwrap_err().is_busy());
     drop(held);
-    unmount_autofs(&place.root, place.kind, place.dev, false).unwrap();
+    unmount_autofs(&place.root, None, place.kind, place.dev, false).unwrap();
     assert_eq!(w.after_the_swap(), (0, 1));
-    unmount_autofs(&place.root, place.kind, place.dev, false).unwrap();
+    unmount_autofs(&place.root, None, place.kind, place.dev, false).unwrap();
+}
+
+#[case]
+fn an_open_directory_leads_only_to_the_mount_itself() {
+    let w = &Fixture::new();
+    let open = |path: &str| path::open(&w.path(path)).unwrap();
+    for right in [true, false] {
+        let place = w.below_a_user();
+        let before = open("home/mnt");
+        w.swap();
+        let dir = if right { before } else { open("victim") };
+        let root = open_autofs_in(dir.as_fd(), &place.root, place.dev);
+        assert_eq!(root.is_some(), right);
+        assert!(root.is_none_or(|root| path::fstat(root.as_fd()).unwrap().dev == place.dev));
+        w.perform_mount(&place, mount("tmpfs", "none", "")).unwrap();
+        assert!(open_autofs_in(dir.as_fd(), &place.root, place.dev).is_none(), "it is covered");
+        assert!(unmount_autofs(&place.root, Some(dir.as_fd()), place.kind, place.dev, false).is_err());
+        assert_eq!(w.after_the_swap(), (2, 1));
+        w.unmount(&place, false).unwrap();
+        unmount_autofs(&place.root, Some(dir.as_fd()), place.kind, place.dev, !right).unwrap();
+        assert_eq!(w.after_the_swap(), (0, 1));
+        drop(dir);
+        w.swap_back();
+    }
 }
 
 #[case]

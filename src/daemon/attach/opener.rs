@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -58,12 +58,22 @@ pub(crate) struct Opener {
     memory: Memory,
     /// The mount table, if it was needed and could be read.
     table: Option<Option<MountTable>>,
+    directory: Option<Directory>,
+}
+
+/// The directory that [`Opener::directory`] has opened last.
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    fd: OwnedFd,
+    /// Whether it is on a file system that asks no server, if that was needed.
+    is_local: Option<bool>,
 }
 
 impl Opener {
     /// Creates an opener without a running helper.
     pub(crate) fn new(memory: Memory) -> Self {
-        Self { helper: None, blocked: 0, memory, table: None }
+        Self { helper: None, blocked: 0, memory, table: None, directory: None }
     }
 
     /// Opens the root of an autofs mount, like [`Control::open_mount`].
@@ -96,6 +106,29 @@ impl Opener {
         let table = self.table.get_or_insert_with(|| MountTable::read().ok());
         let is_local = table.as_ref().is_some_and(|table| table.server_above(path).is_none());
         is_local || self.walk(directory, SHORT_OPEN_TIMEOUT).is_ok()
+    }
+
+    /// Opens the directory that holds `path`, which contains no symbolic link. The directory stays open for the next call: if that asks
+    /// for a path in the same directory, and it is on a local file system (Linux 6.8), nothing is opened.
+    ///
+    /// # Errors
+    /// `TimedOut`: walking there blocks. Else those of openat2(2).
+    pub(crate) fn directory(&mut self, path: &Path) -> io::Result<BorrowedFd<'_>> {
+        let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let is_local = |fd: &OwnedFd| path::Magic::told(fd).is_some_and(path::Magic::is_local);
+        let usable = self.directory.as_mut().is_some_and(|last| {
+            last.path.as_os_str() == parent.as_os_str() && *last.is_local.get_or_insert_with(|| is_local(&last.fd))
+        });
+        if !usable {
+            self.directory = None;
+            let fd = match path::open_cached_exact(parent) {
+                Ok(fd) => fd,
+                Err(_) if self.reaches(path) => path::open_exact(parent)?,
+                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+            };
+            self.directory = Some(Directory { path: parent.to_owned(), fd, is_local: None });
+        }
+        self.directory.as_ref().map(|directory| directory.fd.as_fd()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn dismiss(&mut self) {
@@ -215,4 +248,31 @@ fn serve() -> io::Result<()> {
         fds::send(stdin.as_fd(), &errno.to_ne_bytes(), root.as_ref().map(|root| root.as_fd()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_stays_open_for_the_next_path_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        for name in ["a", "b"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("a", at("link")).unwrap();
+        let mut opener = Opener::new(Memory::default());
+        let mut inode = |path: &str| opener.directory(&at(path)).and_then(path::fstat).map(|found| found.ino);
+        let first = inode("a/x").unwrap();
+        assert_eq!(first, path::lstat(&at("a")).unwrap().ino);
+        assert_eq!(inode("b/x").unwrap(), path::lstat(&at("b")).unwrap().ino);
+        assert_eq!(inode("link/x").unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        assert_eq!(inode("a/x").unwrap(), first);
+        std::fs::rename(at("a"), at("c")).unwrap();
+        std::fs::create_dir(at("a")).unwrap();
+        let is_local = path::Magic::told(path::open(dir.path()).unwrap()).is_some_and(path::Magic::is_local);
+        assert_eq!(inode("a/y").unwrap() == first, is_local, "it is opened again where a server may be asked");
+        assert_eq!(inode("c/x").unwrap(), first);
+    }
 }

@@ -77,7 +77,8 @@ async fn renew_now(worker: &Rc<Worker>, id: MountId) -> Option<bool> {
         let found = matches!(find_root(&attacher.control, &job.path, old, Some(job.kind)), Ok(Some(_)));
         // `attacher` keeps a write end open, so that the pipe does not report its end between unmount and mount.
         let gone = found
-            && unmount_nested::umount_trigger(&attacher.control, &job.path, (job.kind, old), false, false).is_ok();
+            && unmount_nested::umount_trigger(&attacher.control, (&job.path, None), (job.kind, old), false, false)
+                .is_ok();
         gone.then(|| attacher.run(vec![job]))
     });
     let Some(results) = renewed.await else {

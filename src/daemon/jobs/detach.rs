@@ -58,9 +58,9 @@ pub(crate) async fn detach(mounts: &Mounts, tools: &Tools, leaving: Vec<(MountId
             let mut retry = Retry::begin(at_exit);
             let unmount = |(id, path, known, lazy): (MountId, Arc<Path>, Option<(Kind, u32)>, bool)| {
                 let unmount = |known| loop {
-                    let result = match opener.reaches(&path) {
-                        true => umount_trigger(&control, &path, known, lazy, at_exit),
-                        false => unmount_out_of_reach(&control, &path, known),
+                    let result = match opener.directory(&path) {
+                        Err(e) if e.kind() == io::ErrorKind::TimedOut => unmount_out_of_reach(&control, &path, known),
+                        dir => umount_trigger(&control, (&path, dir.ok()), known, lazy, at_exit),
                     };
                     if result.is_ok() || !retry.sleep() {
                         break result;
@@ -129,7 +129,7 @@ pub(crate) async fn leave(mounts: &Mounts, tools: &Tools, left: &[MountId], how:
     }
     let leave = blocking::run(move || {
         for (path, known) in mounts {
-            silence(&control, &path, known);
+            silence(&control, (&path, None), known);
         }
     });
     // The path of a mount may lead over a dead server.

@@ -129,7 +129,7 @@ impl Drop for Unclaimed {
         // Not here: this may be the reactor.
         let unmount = move || {
             for (at, dev) in late.iter().rev() {
-                if let Err(e) = unmount_autofs(at, Kind::Offset, autofs::decode(*dev), false) {
+                if let Err(e) = unmount_autofs(at, None, Kind::Offset, autofs::decode(*dev), false) {
                     debug!(target: &target(at), "the late trigger {} stays: {e}", Escaped::path(at));
                 }
             }

@@ -1,7 +1,7 @@
 //! Unmounts offset mounts and submounts.
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::daemon::tools::Tools;
 use crate::engine::{Kind, MountId};
 use crate::exec::dirs::Made;
 use crate::exec::lanes::Lane;
-use crate::exec::{Failure, Unmounted, unmount_and_hold_autofs, unmount_autofs};
+use crate::exec::{Failure, Unmounted, open_autofs_in, unmount_and_hold_autofs, unmount_autofs};
 use crate::fault;
 use crate::logging::target;
 use crate::record::Record;
@@ -56,7 +56,7 @@ pub(super) async fn remove_batch(
             let Some((path, kind, dev)) = mount else { continue };
             let mut retry = Retry::begin(at_exit);
             let unmounted = loop {
-                let unmounted = umount_trigger(&control, path, (*kind, *dev), lazy, false);
+                let unmounted = umount_trigger(&control, (path, None), (*kind, *dev), lazy, false);
                 if unmounted.is_ok() || !retry.sleep() {
                     break unmounted;
                 }
@@ -112,7 +112,10 @@ fn remove_all(mut left: Vec<(Arc<Path>, Made)>, opener: &mut Opener) -> Vec<(Arc
     loop {
         let before = left.len();
         let removed = left.into_iter().map(|(path, made)| {
-            let made = if opener.reaches(&path) { made.remove() } else { made };
+            let made = match opener.directory(&path) {
+                Err(e) if e.kind() == io::ErrorKind::TimedOut => made,
+                dir => made.remove_by(path.parent().zip(dir.ok())),
+            };
             (path, made)
         });
         left = removed.filter(|(_, made)| !made.is_empty()).collect();
@@ -137,6 +140,8 @@ pub(crate) enum Copies {
 /// This cannot wait until a lookup in a copy sends a request. When the directory below the mount is removed, the kernel takes the
 /// copies out of all mount tables, and the root that a lookup waits at is then out of reach.
 ///
+/// `dir` is the directory that holds the mount point, if it is open.
+///
 /// With `lazy` or `at_exit`, the mount is set catatonic first. After a lazy unmount, it exists as long as a process is in it, but
 /// its requests cannot be answered by path, so lookups in it would block forever. At exit the daemon stops serving it even if it
 /// cannot be unmounted, and no copy of it has to be made.
@@ -145,17 +150,17 @@ pub(crate) enum Copies {
 /// Returns why it is still mounted.
 pub(crate) fn umount_trigger(
     control: &Control,
-    at: &Path,
+    (at, dir): (&Path, Option<BorrowedFd<'_>>),
     (kind, dev): (Kind, u32),
     lazy: bool,
     at_exit: bool,
 ) -> Result<Copies, Record> {
     let begun = Instant::now();
-    let is_silent = (lazy || at_exit) && silence(control, at, (kind, dev));
+    let is_silent = (lazy || at_exit) && silence(control, (at, dir), (kind, dev));
     let unmounted = if lazy || is_silent {
-        unmount_autofs(at, kind, autofs::decode(dev), lazy).map(|()| Unmounted::default())
+        unmount_autofs(at, dir, kind, autofs::decode(dev), lazy).map(|()| Unmounted::default())
     } else {
-        unmount_and_hold_autofs(at, kind, autofs::decode(dev))
+        unmount_and_hold_autofs(at, dir, kind, autofs::decode(dev))
     };
     fault::point("unmounted");
     if matches!(unmounted, Err(Failure::Covered(_))) && covered::unmount(control, kind, dev).is_ok() {
@@ -178,9 +183,9 @@ pub(crate) fn umount_trigger(
 
 /// Sets an autofs mount catatonic: waiting and later lookups fail with ENOENT. Returns whether it is. Errors are logged, and the
 /// mount stays as it is.
-pub(super) fn silence(control: &Control, at: &Path, (kind, dev): (Kind, u32)) -> bool {
-    let root =
-        find_root(control, at, dev, Some(kind)).and_then(|root| root.ok_or_else(|| io::ErrorKind::NotFound.into()));
+pub(super) fn silence(control: &Control, (at, dir): (&Path, Option<BorrowedFd<'_>>), (kind, dev): (Kind, u32)) -> bool {
+    let find = || find_root(control, at, dev, Some(kind))?.ok_or_else(|| io::ErrorKind::NotFound.into());
+    let root = dir.and_then(|dir| open_autofs_in(dir, at, autofs::decode(dev))).map_or_else(find, Ok);
     let set = root.and_then(|root| control.catatonic(root.as_fd()));
     if let Err(e) = &set {
         debug!(target: &target(at), "{} cannot be set catatonic: {e}", Escaped::path(at));
