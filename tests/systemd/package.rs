@@ -129,6 +129,26 @@ pub fn serves(key: &str) {
     visit::serves("/few/one");
 }
 
+/// needrestart runs a script of the package after an upgrade of libraries, and no lookup fails.
+#[case(lacking: lacking, seconds: 120)]
+fn libraries_are_upgraded() {
+    const SCRIPT: &str = "/etc/needrestart/restart.d/autofs.service";
+    bare();
+    service::maps();
+    install(BUILT);
+    let pid = service::main_pid();
+    let lookups = Lookups::begin();
+    for _ in 0..3 {
+        lookups.go_on();
+        let old = service::worker(pid);
+        run(SCRIPT, &[]);
+        is_replaced(pid, old);
+    }
+    lookups.end("upgrades of libraries");
+    dpkg(&["--remove", "autofs-rs"]);
+    assert!(!fs::exists("/etc/needrestart").unwrap());
+}
+
 #[case(lacking: lacking, seconds: 120)]
 fn over_debians_autofs_and_back() {
     let autofs = debian();
