@@ -105,7 +105,7 @@ pub fn ask(socket: &Path, call: Call, time_limit: Duration) -> Result<Answer, Cl
 /// Returns what shows whether a call that changes something was carried out.
 fn look_after(call: &Call) -> &'static str {
     match call {
-        Call::Reload(_) => "the new worker has read the maps; see autofsctl status",
+        Call::Reload(_) => "the new worker reads the maps at its start; see autofsctl status",
         Call::Expire(_) => "see autofsctl mounts",
         Call::Flush(_) => "run it again",
         Call::Block(_) | Call::Unblock { .. } | Call::SetLogLevel(_) => "see autofsctl status",
