@@ -71,7 +71,7 @@ impl Mounted {
 /// All mounts that a path leads to. Those with the same mount point are in the order in which they lie on each other.
 #[derive(Debug)]
 pub(crate) struct MountTable {
-    /// In [`path_order`].
+    /// In [`path_order()`].
     by_target: Vec<Mounted>,
     /// The mounts that no path leads to, because something was mounted over a directory above them later.
     hidden: Vec<Mounted>,
@@ -82,7 +82,7 @@ pub(crate) struct MountTable {
 }
 
 /// Walks to each mount point as the kernel does, from one mount to the one on it. Returns the mounts in the order in which
-/// they lie on each other, and those that the walk does not come by. `sorted` is in [`path_order`].
+/// they lie on each other, and those that the walk does not come by. `sorted` is in [`path_order()`].
 fn walk(sorted: Vec<Mounted>) -> (Vec<Mounted>, Vec<Mounted>) {
     let ids: HashSet<u32> = sorted.iter().map(|line| line.id).collect();
     let (mut seen, mut hidden) = (Vec::with_capacity(sorted.len()), Vec::new());
