@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -81,8 +82,8 @@ type Servers = Mutex<HashMap<Vec<u8>, Weak<Semaphore>>>;
 /// The lanes. One value for the whole process.
 #[derive(Debug)]
 pub struct Lanes {
-    /// Each with its width.
-    lanes: HashMap<Lane, (Arc<Semaphore>, usize)>,
+    /// Each with its width and the number of pieces of work that have ended in it.
+    lanes: HashMap<Lane, (Arc<Semaphore>, usize, Arc<AtomicU64>)>,
     programs: Arc<Semaphore>,
     servers: Servers,
     /// The same for threads that work inside of file systems.
@@ -106,7 +107,7 @@ impl Lanes {
             lanes: Lane::ALL
                 .into_iter()
                 .map(|lane| (lane, lane.width(limits)))
-                .map(|(lane, width)| (lane, (Arc::new(Semaphore::new(width)), width)))
+                .map(|(lane, width)| (lane, (Arc::new(Semaphore::new(width)), width, Arc::default())))
                 .collect(),
             programs: Arc::new(Semaphore::new(PROGRAMS)),
             servers: Mutex::default(),
@@ -127,22 +128,52 @@ pub struct ProgramPermit {
 impl Lanes {
     /// Whether nothing is being done in any lane and no program runs.
     pub fn is_idle(&self) -> bool {
-        let free = |(semaphore, width): &(Arc<Semaphore>, usize)| semaphore.available_permits() == *width;
-        self.lanes.values().all(free) && self.programs.available_permits() == PROGRAMS
+        let mut lanes = self.lanes.values();
+        lanes.all(|(semaphore, width, _)| semaphore.available_permits() == *width)
+            && self.programs.available_permits() == PROGRAMS
     }
 
     /// Does `work` on a thread of `lane` and waits for it as long as it takes. When the future is dropped, the work goes
     /// on and keeps its place in the lane.
     pub async fn run<T: Send + 'static>(&self, lane: Lane, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let permit = match self.lanes.get(&lane) {
-            Some((semaphore, _)) => Arc::clone(semaphore).acquire_owned().await.ok(),
-            None => None,
+        let (permit, ended) = match self.lanes.get(&lane) {
+            Some((semaphore, _, ended)) => (Arc::clone(semaphore).acquire_owned().await.ok(), Arc::clone(ended)),
+            None => (None, Arc::default()),
         };
         blocking::run(move || {
             let _permit = permit;
-            work()
+            let done = work();
+            ended.fetch_add(1, Ordering::Relaxed);
+            done
         })
         .await
+    }
+
+    /// Waits until `work`, a call of [`run`](Self::run) in this lane, begins, which `begun` tells. Returns its result if it has ended by
+    /// then.
+    ///
+    /// # Errors
+    /// [`Late::Deadline`]: it has not begun, and no other work in the lane has ended for `deadline`, so that all that is before it hangs.
+    pub(super) async fn turn<T>(
+        &self,
+        lane: Lane,
+        mut work: Pin<&mut impl Future<Output = T>>,
+        mut begun: oneshot::Receiver<()>,
+        deadline: Duration,
+    ) -> Result<Option<T>, Late> {
+        let count = || self.lanes.get(&lane).map(|(_, _, ended)| ended.load(Ordering::Relaxed));
+        let mut ended = count();
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(Some(done)),
+                _ = &mut begun => return Ok(None),
+                () = tokio::time::sleep(deadline) => {}
+            }
+            let before = std::mem::replace(&mut ended, count());
+            if ended == before {
+                return Err(Late::Deadline);
+            }
+        }
     }
 
     /// As [`run`](Self::run), for work on one place: waits at most `deadline`, and as long as late work on the same place
@@ -165,8 +196,8 @@ impl Lanes {
         tokio::time::timeout(deadline, work).await.map_err(|_| Late::Deadline)
     }
 
-    /// As [`run_at`](Self::run_at), but the deadline begins with the work, which may first wait for its turn behind other work in the
-    /// lane.
+    /// As [`run_at`](Self::run_at), but the deadline begins with the work, which may first wait for its [`turn`](Self::turn) behind other
+    /// work in the lane.
     pub(super) async fn run_in_turn<T: Send + 'static>(
         &self,
         lane: Lane,
@@ -175,7 +206,7 @@ impl Lanes {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Late> {
         let claim = self.claim(lane, place)?;
-        let (begin, turn) = oneshot::channel();
+        let (begin, begun) = oneshot::channel();
         let work = self.run(
             lane,
             self.watched(place, move || {
@@ -185,9 +216,8 @@ impl Lanes {
             }),
         );
         tokio::pin!(work);
-        tokio::select! {
-            done = &mut work => return Ok(done),
-            _ = turn => {}
+        if let Some(done) = self.turn(lane, work.as_mut(), begun, deadline).await? {
+            return Ok(done);
         }
         tokio::time::timeout(deadline, work).await.map_err(|_| Late::Deadline)
     }
@@ -336,6 +366,22 @@ mod tests {
             while lanes.run_at(Lane::Umount, Path::new("/x"), long, || 3).await != Ok(3) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
+        });
+    }
+
+    #[test]
+    fn behind_work_that_hangs_the_wait_for_a_turn_ends() {
+        let lanes = Lanes::new(&Limits { umounts: std::num::NonZeroU32::MIN, ..Limits::default() });
+        let (release, hang) = mpsc::channel::<()>();
+        let deadline = Duration::from_millis(20);
+        block_on(async {
+            let hangs = lanes.run_in_turn(Lane::Umount, Path::new("/x"), deadline, move || hang.recv().is_ok());
+            assert_eq!(hangs.await, Err(Late::Deadline));
+            let behind = lanes.run_in_turn(Lane::Umount, Path::new("/y"), deadline, || 1);
+            assert_eq!(tokio::time::timeout(Duration::from_secs(5), behind).await, Ok(Err(Late::Deadline)));
+            drop(release);
+            let long = Duration::from_secs(5);
+            assert_eq!(lanes.run_in_turn(Lane::Umount, Path::new("/y"), long, || 2).await, Ok(2));
         });
     }
 

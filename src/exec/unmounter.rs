@@ -74,8 +74,8 @@ impl Unmounter {
     }
 
     /// Unmounts it by system call, and then does `finish` in the same step. The deadline begins when it is its turn: at the end of the
-    /// daemon, hundreds may wait for each other. Returns without waiting for the call when the
-    /// mount has left the mount table (Linux 6.8): the kernel may then wait for a server, and nothing here depends on that.
+    /// daemon, hundreds may wait for each other. Returns without waiting for the call when the mount has left the mount table (Linux
+    /// 6.8): the kernel may then wait for a server, and nothing here depends on that.
     async fn by_call<T: Send + 'static>(
         &self,
         place: &Arc<Place>,
@@ -88,7 +88,7 @@ impl Unmounter {
         let late = |late| Failure::Late { path: path.clone(), late };
         let call = Arc::new(UnmountCall::new(lanes.claim(Lane::Umount, &path).map_err(late)?));
         let deadline = settings.umount_deadline;
-        let (begin, turn) = oneshot::channel();
+        let (begin, begun) = oneshot::channel();
         let work = {
             let (place, call) = (Arc::clone(place), Arc::clone(&call));
             lanes.run(Lane::Umount, move || {
@@ -104,9 +104,8 @@ impl Unmounter {
             })
         };
         tokio::pin!(work);
-        tokio::select! {
-            done = &mut work => return done,
-            _ = turn => {}
+        if let Some(done) = lanes.turn(Lane::Umount, work.as_mut(), begun, deadline).await.map_err(late)? {
+            return done;
         }
         let ends = tokio::time::Instant::now() + deadline;
         let mut pause = LOOK_AGAIN.0;

@@ -114,17 +114,23 @@ fn waiting_for_other_unmounts_costs_no_deadline() {
     let w = &Fixture::new();
     let one = NonZeroU32::MIN;
     let lanes = Arc::new(Lanes::new(&Limits { umounts: one, ..Limits::default() }));
-    let deadline = Duration::from_secs(1);
+    let deadline = Duration::from_secs(2);
     let unmounter =
         Unmounter::new(Arc::new(Settings { umount_deadline: deadline, ..w.settings.clone() }), Arc::clone(&lanes));
     let k = w.place("k");
     w.perform_mount(&k, mount("tmpfs", "none", "")).unwrap();
     w.runtime.block_on(async {
-        let other =
-            tokio::spawn(async move { lanes.run(Lane::Umount, move || std::thread::sleep(deadline * 2)).await });
+        let others: Vec<_> = std::iter::repeat_with(|| {
+            let lanes = Arc::clone(&lanes);
+            tokio::spawn(async move { lanes.run(Lane::Umount, move || std::thread::sleep(deadline / 2)).await })
+        })
+        .take(4)
+        .collect();
         tokio::task::yield_now().await;
         unmounter.remove(&k, false, false).await.unwrap();
-        other.await.unwrap();
+        for other in others {
+            other.await.unwrap();
+        }
     });
     assert!(table(&k.path()).is_empty() && !k.path().exists());
 }
