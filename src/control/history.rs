@@ -192,6 +192,9 @@ pub struct DaemonEvent {
     pub kind: EventKind,
     /// One sentence.
     pub message: String,
+    /// The mount point that is not served from now on, or the path of the line that is not, if this is the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unserved: Option<Bytes>,
 }
 
 /// The kinds of events.

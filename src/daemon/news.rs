@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::control::history::EventKind;
 use crate::control::{Bytes, Problem};
-use crate::daemon::history::UNSERVED;
 use crate::daemon::life::Phase;
 use crate::daemon::problems::{self, RETRIED_IN};
 use crate::daemon::worker::Worker;
@@ -44,8 +43,11 @@ pub(crate) async fn watch(worker: Rc<Worker>, quietly: bool) {
                 found.is_some_and(|(_, mount)| *mount.path == *path.as_path())
                     || worker.state.borrow().maps.served().any(|map| map.mount_point == path.0)
             };
-            for (kind, message) in differences(&before, &now, served) {
-                worker.history.event(kind, message);
+            for difference in differences(&before, &now, served) {
+                match difference {
+                    Difference::Unserved(kind, path, why) => worker.history.unserved(kind, path, &why),
+                    Difference::Other(kind, message) => worker.history.event(kind, message),
+                }
             }
         }
         known = Some(now);
@@ -92,22 +94,28 @@ fn current(worker: &Worker) -> Known {
     problems::all(worker).into_iter().map(known).collect()
 }
 
+/// What has changed of what is served: an event.
+#[derive(Debug, PartialEq, Eq)]
+enum Difference {
+    /// The mount point or line is not served from now on; the last is the reason.
+    Unserved(EventKind, Bytes, String),
+    Other(EventKind, String),
+}
+
 /// Returns the events for what has changed. `served`: whether a path is served now.
-fn differences(before: &Known, now: &Known, served: impl Fn(&Bytes) -> bool) -> Vec<(EventKind, String)> {
+fn differences(before: &Known, now: &Known, served: impl Fn(&Bytes) -> bool) -> Vec<Difference> {
     let worse = now.iter().filter(|(path, why)| before.get(*path) != Some(*why));
-    let worse = worse.map(|(path, (kind, why))| (*kind, format!("{path}{UNSERVED}{why}")));
+    let worse = worse.map(|(path, (kind, why))| Difference::Unserved(*kind, path.clone(), why.clone()));
     let better = before.iter().filter(|(path, _)| !now.contains_key(*path)).map(|(path, (kind, why))| {
         let how = if served(path) { "is served again" } else { "is not wanted any more" };
-        (*kind, format!("{path} {how}; it was not served: {why}"))
+        Difference::Other(*kind, format!("{path} {how}; it was not served: {why}"))
     });
     let mut events: Vec<_> = worse.chain(better).collect();
     let more = events.len().saturating_sub(NAMED);
     if more > 0 {
         events.truncate(NAMED);
-        events.push((
-            EventKind::Trouble,
-            format!("{more} more mount points or lines have changed: see autofsctl status"),
-        ));
+        let message = format!("{more} more mount points or lines have changed: see autofsctl status");
+        events.push(Difference::Other(EventKind::Trouble, message));
     }
     events
 }
@@ -126,14 +134,13 @@ mod tests {
     fn what_comes_goes_and_changes_is_told() {
         let (before, now) =
             (known(&[("/a", "x"), ("/b", "x"), ("/c", "x"), ("/d", "x")]), known(&[("/a", "x"), ("/b", "y")]));
-        let told: Vec<String> =
-            differences(&before, &now, |path| path.0 == b"/c").into_iter().map(|(_, message)| message).collect();
+        let other = |message: &str| Difference::Other(EventKind::Trouble, message.to_owned());
         assert_eq!(
-            told,
+            differences(&before, &now, |path| path.0 == b"/c"),
             [
-                "/b is not served: y",
-                "/c is served again; it was not served: x",
-                "/d is not wanted any more; it was not served: x"
+                Difference::Unserved(EventKind::Trouble, Bytes(b"/b".to_vec()), "y".to_owned()),
+                other("/c is served again; it was not served: x"),
+                other("/d is not wanted any more; it was not served: x")
             ]
         );
         assert_eq!(differences(&now, &now, |_| true), []);
@@ -145,6 +152,7 @@ mod tests {
         let all: Vec<(&str, &str)> = paths.iter().map(|path| (&**path, "x")).collect();
         let told = differences(&Known::new(), &known(&all), |_| false);
         assert_eq!(told.len(), NAMED + 1);
-        assert!(told[NAMED].1.starts_with("80 more "), "{told:?}");
+        let is_rest = |difference: &Difference| matches!(difference, Difference::Other(_, message) if message.starts_with("80 more "));
+        assert!(is_rest(&told[NAMED]), "{told:?}");
     }
 }

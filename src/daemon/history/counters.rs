@@ -232,7 +232,13 @@ mod tests {
         // Nothing has happened to the daemon yet, so its slot was not written.
         let mut next = Counters::read(&Rings::open(memory.try_clone().unwrap()).unwrap());
         assert_eq!(next.metrics(), before);
-        next.happened(&DaemonEvent { id: 0, at: 0, kind: EventKind::WorkerDied, message: String::new() });
+        next.happened(&DaemonEvent {
+            id: 0,
+            at: 0,
+            kind: EventKind::WorkerDied,
+            message: String::new(),
+            unserved: None,
+        });
         next.write(&rings);
         let last = Counters::read(&Rings::open(memory).unwrap()).metrics();
         assert_eq!((last.worker_deaths, &last.mounts), (1, &before.mounts));

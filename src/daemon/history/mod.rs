@@ -18,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashMap;
 
+use crate::control::Bytes;
 use crate::control::history::{Asked, EventKind};
 use crate::daemon::mounts::Mounts;
 use crate::daemon::requests::Refused;
@@ -26,7 +27,7 @@ use crate::plan::Plan;
 use crate::record::Record;
 use crate::text::Position;
 
-pub(crate) use query::{Query, UNSERVED};
+pub(crate) use query::Query;
 pub(crate) use recorder::Recorder;
 pub(crate) use request::{Answered, Step};
 
@@ -90,7 +91,12 @@ impl History {
 
     /// Records an event of the daemon.
     pub(crate) fn event(&self, kind: EventKind, message: impl Into<String>) {
-        self.recorder.event(kind, message.into());
+        self.recorder.event(kind, &message.into(), None);
+    }
+
+    /// Records that a mount point, or a line of a map, is not served from now on.
+    pub(crate) fn unserved(&self, kind: EventKind, path: Bytes, why: &str) {
+        self.recorder.event(kind, &format!("{path} is not served: {why}"), Some(path));
     }
 
     /// Notes a packet that is about to be passed to the engine. Without `kept`, its request is not recorded.

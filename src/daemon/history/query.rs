@@ -1,7 +1,5 @@
 //! Answers questions from the rings.
 
-use std::path::Path;
-
 use super::stored::decode;
 use crate::control::Bytes;
 use crate::control::history::{DaemonEvent, History, HistoryQuery, Position, Request};
@@ -16,9 +14,6 @@ pub(crate) struct Query {
     /// Only requests of this user.
     pub(crate) of: Option<u32>,
 }
-
-/// What stands behind the path in an event about a mount point that is not served any more.
-pub(crate) const UNSERVED: &str = " is not served: ";
 
 /// The longest text of a request. Longer ones are shortened.
 pub(super) const LONGEST: usize = 16 << 10;
@@ -58,8 +53,7 @@ fn event(stored: &Stored) -> Option<DaemonEvent> {
 
 /// Returns whether an event says that a mount point is not served, one at or above the path if there is one.
 fn is_unserved(event: &DaemonEvent, path: Option<&Bytes>) -> bool {
-    let point = event.message.split_once(UNSERVED).map(|(point, _)| Path::new(point));
-    point.is_some_and(|point| path.is_none_or(|path| Path::new(&path.to_string()).starts_with(point)))
+    event.unserved.as_ref().is_some_and(|point| path.is_none_or(|path| path.as_path().starts_with(point.as_path())))
 }
 
 /// Answers a question. `lost`: how many messages never reached the rings.

@@ -16,8 +16,8 @@ use super::counters::Counters;
 use super::query::{self, Query};
 use super::request::Answered;
 use super::stored;
-use crate::control::Metrics;
 use crate::control::history::{self, Asked, DaemonEvent, EventKind, Process};
+use crate::control::{Bytes, Metrics};
 use crate::engine::Token;
 use crate::link::history::Rings;
 use crate::sys::{children, procfs};
@@ -98,9 +98,9 @@ impl Recorder {
         self.send(Message::LookAt(token, tgid));
     }
 
-    pub(super) fn event(&self, kind: EventKind, message: String) {
-        let message = masked_text(&message).into_owned();
-        self.send(Message::Event(DaemonEvent { id: 0, at: super::now(), kind, message }));
+    pub(super) fn event(&self, kind: EventKind, message: &str, unserved: Option<Bytes>) {
+        let message = masked_text(message).into_owned();
+        self.send(Message::Event(DaemonEvent { id: 0, at: super::now(), kind, message, unserved }));
     }
 
     /// Asks for a part of the history. Returns `None` if the thread does not answer.

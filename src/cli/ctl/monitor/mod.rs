@@ -133,8 +133,10 @@ mod tests {
 
     #[test]
     fn what_a_slow_reader_has_missed_is_counted() {
-        let event =
-            |at, message: &str| DaemonEvent { id: at, at, kind: EventKind::Reload, message: message.to_owned() };
+        let event = |at, message: &str| {
+            let message = message.to_owned();
+            DaemonEvent { id: at, at, kind: EventKind::Reload, message, unserved: None }
+        };
         let history = History { events: vec![event(7, "later"), event(5, "first\n")], lost: 214, ..History::default() };
         let text = rows(&history);
         let shown: Vec<&str> = text.lines().collect();
