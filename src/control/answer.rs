@@ -128,6 +128,9 @@ pub struct Status {
     /// The lines of the master map that are not served, and the autofs mounts that are not as the maps want them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
+    /// The lines of the master map that have no effect, because an earlier line is for the same mount point.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_effect: Vec<Problem>,
 }
 
 /// The death of a worker.

@@ -11,6 +11,7 @@ use crate::daemon::mounts::AutofsMount;
 use crate::daemon::reload::report::{Line, lines};
 use crate::daemon::worker::Worker;
 use crate::engine::{AbsentView, MountState};
+use crate::map::table::NO_EFFECT;
 use crate::text::Escaped;
 
 /// Begins the part of a reason that says when a mount point is tried again.
@@ -39,6 +40,14 @@ fn refused(worker: &Worker) -> Vec<Problem> {
     let state = worker.state.borrow();
     let of_master = state.maps.master().map(|master| master.diagnostics.as_slice()).unwrap_or_default();
     state.rejected.iter().chain(of_master).filter_map(maps::problem_of).collect()
+}
+
+/// Lists the lines of the master map that have no effect, because an earlier line is for the same mount point. Nothing is wrong: sites
+/// override lines of an included map so.
+pub(crate) fn without_effect(worker: &Worker) -> Vec<Problem> {
+    let state = worker.state.borrow();
+    let of_master = state.maps.master().map(|master| master.diagnostics.as_slice()).unwrap_or_default();
+    of_master.iter().filter(|diagnostic| diagnostic.code == NO_EFFECT).map(maps::as_problem).collect()
 }
 
 fn unread_maps(worker: &Worker) -> Vec<Problem> {

@@ -80,13 +80,16 @@ impl Table {
     }
 }
 
+/// The code of a warning about a line of the master map that has no effect.
+pub const NO_EFFECT: &str = "master::no-effect";
+
 /// A warning that `entry` has no effect.
 fn pointless(entry: &MasterEntry, message: &str, help: &str) -> Diagnostic {
     let message = match entry.direct {
         true => message.to_owned(),
         false => format!("{message} {}", Escaped(&entry.mount_point)),
     };
-    Diagnostic::warning("master::no-effect", entry.place.clone(), message).help(help)
+    Diagnostic::warning(NO_EFFECT, entry.place.clone(), message).help(help).about(&entry.mount_point)
 }
 
 /// Returns whether `path` lies below the directory `above`.

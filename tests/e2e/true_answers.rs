@@ -42,6 +42,27 @@ fn is_ours(path: &str, source: &str) {
     assert_eq!(json(&["explain", path])["answer"], "mounted");
 }
 
+/// A second line for a mount point is shown with its place; nothing is wrong, because sites override included lines so.
+#[case]
+fn a_line_that_has_no_effect_is_shown() {
+    site::any_key();
+    site::master("/mnt/auto /etc/auto.any\n+/etc/more\n");
+    put("/etc/more", "/mnt/other /etc/auto.any\n/mnt/auto /etc/auto.other\n");
+    let daemon = Daemon::serving(&["/mnt/auto", "/mnt/other"]);
+    let (code, said) = ctl(&["status"]);
+    let (_, shown) = said.split_once("NO EFFECT").unwrap_or_else(|| panic!("{code} {said}"));
+    for part in ["/mnt/auto", "/etc/more:2:1", "/etc/auto.master:1:1 comes first"] {
+        assert!(shown.contains(part), "{said}");
+    }
+    assert!(code == 0 && !said.contains("NOT SERVED") && !said.contains("degraded"), "{said}");
+    assert_eq!(json(&["status"])["without_effect"][0]["place"]["line"], 2);
+    assert_eq!(ctl(&["health"]).0, 0);
+    site::master("/mnt/auto /etc/auto.any\n/mnt/other /etc/auto.any\n");
+    assert_eq!(ctl(&["reload"]).0, 0);
+    assert!(!ctl(&["status"]).1.contains("NO EFFECT"));
+    daemon.stop();
+}
+
 /// A file system that was mounted by hand over a mounted entry, of an indirect and of a direct map.
 #[case]
 fn a_mount_over_an_entry_is_not_taken_for_the_entry() {

@@ -91,6 +91,7 @@ mod tests {
             mount_points: Vec::new(),
             blocks: Vec::new(),
             problems: vec![Problem { path: Bytes(b"/x".to_vec()), place: None, reason: "left by all".into(), left }],
+            without_effect: Vec::new(),
         };
         assert_eq!(text(&health(&status(true))), "ready: 0 of 0 mount points served, worker 5s old\n");
         let text = text(&health(&status(false)));

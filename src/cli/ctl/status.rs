@@ -30,7 +30,9 @@ pub(super) fn all(session: &Session) -> Result<Exit, ClientError> {
         let points = rows(&status.mount_points, session.bold);
         let blocks = blocks(&status.blocks, session.bold);
         let stale = stale(&status.mount_points, session.bold);
-        heading(&status) + "\n" + &points + &stale + &blocks + &problems(&status.problems, session.bold)
+        let not_served = problems("NOT SERVED", &status.problems, session.bold);
+        let without_effect = problems("NO EFFECT", &status.without_effect, session.bold);
+        heading(&status) + "\n" + &points + &stale + &blocks + &not_served + &without_effect
     })?;
     Ok(Exit::Yes)
 }
@@ -231,12 +233,12 @@ fn blocks(blocks: &[Blocked], bold: bool) -> String {
     format!("\n{}", table.render(bold))
 }
 
-/// Returns the table of what is not served, or nothing.
-fn problems(problems: &[Problem], bold: bool) -> String {
+/// Returns the table of what is not served, or of lines without effect, or nothing.
+fn problems(heading: &'static str, problems: &[Problem], bold: bool) -> String {
     if problems.is_empty() {
         return String::new();
     }
-    let mut table = Table::new([("NOT SERVED", Align::Left), ("WHERE", Align::Left), ("WHY", Align::Left)]);
+    let mut table = Table::new([(heading, Align::Left), ("WHERE", Align::Left), ("WHY", Align::Left)]);
     for problem in problems {
         let place = problem.place.as_ref().map(Place::to_string).unwrap_or_default();
         table.push([problem.path.to_string(), place, Escaped(problem.reason.as_bytes()).to_string()]);
@@ -304,12 +306,19 @@ mod tests {
                 reason: "covered".into(),
                 left: false,
             }],
+            without_effect: vec![Problem {
+                path: Bytes(b"/home".to_vec()),
+                place: Some(Place { file: Bytes(b"/etc/auto.master".to_vec()), line: 4, column: 1 }),
+                reason: "the first counts".into(),
+                left: false,
+            }],
         };
         let all = heading(&status)
             + &rows(&status.mount_points, false)
             + &stale(&status.mount_points, false)
             + &blocks(&status.blocks, false)
-            + &problems(&status.problems, false);
+            + &problems("NOT SERVED", &status.problems, false)
+            + &problems("NO EFFECT", &status.without_effect, false);
         assert_eq!(
             all,
             "automount 1.0  pid 812  up 3d 4h  degraded: 1 not served\n  \
@@ -326,7 +335,10 @@ mod tests {
              /home/a         moved\n\
              \n\
              NOT SERVED  WHERE                 WHY\n\
-             /x          /etc/auto.master:3:1  covered\n"
+             /x          /etc/auto.master:3:1  covered\n\
+             \n\
+             NO EFFECT  WHERE                 WHY\n\
+             /home      /etc/auto.master:4:1  the first counts\n"
         );
     }
 }

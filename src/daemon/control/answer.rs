@@ -190,6 +190,7 @@ fn status(worker: &Rc<Worker>) -> Status {
         mount_points,
         blocks: steer::blocks(worker),
         problems: problems(worker),
+        without_effect: problems::without_effect(worker),
     }
 }
 

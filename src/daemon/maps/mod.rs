@@ -254,9 +254,11 @@ pub(crate) fn effective(options: &MasterOptions, settings: &Settings, command_li
 
 /// Converts an error to a problem for `status`. Returns `None` for a warning.
 pub(crate) fn problem_of(diagnostic: &Diagnostic) -> Option<Problem> {
-    if diagnostic.severity != Severity::Error {
-        return None;
-    }
+    (diagnostic.severity == Severity::Error).then(|| as_problem(diagnostic))
+}
+
+/// Converts an error or a warning to a problem for `status`.
+pub(crate) fn as_problem(diagnostic: &Diagnostic) -> Problem {
     let path =
         diagnostic.about.as_ref().map_or_else(|| Bytes::from(&*diagnostic.place.file), |name| Bytes(name.0.clone()));
     let mut reason = diagnostic.message.clone();
@@ -266,5 +268,5 @@ pub(crate) fn problem_of(diagnostic: &Diagnostic) -> Option<Problem> {
     if let Some(help) = &diagnostic.help {
         reason = format!("{reason}: {help}");
     }
-    Some(Problem { path, place: Some(Place::from(&diagnostic.place)), reason, left: false })
+    Problem { path, place: Some(Place::from(&diagnostic.place)), reason, left: false }
 }

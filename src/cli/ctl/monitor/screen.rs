@@ -209,6 +209,7 @@ mod tests {
             mount_points: vec![point("/home"), point("/proj")],
             blocks: Vec::new(),
             problems: Vec::new(),
+            without_effect: Vec::new(),
         };
         let request = InFlight {
             path: bytes("/proj/slow"),
