@@ -76,6 +76,8 @@ fn options_are_known_and_have_their_values() {
     one("a -rw,sfot srv1:/x", 7, &["did you mean soft?"]);
     one("a -rw,RO srv1:/x", 7, &["lower case: ro"]);
     one("a -rw,timeo srv1:/x", 7, &["timeo without a value", "timeo=NUMBER"]);
+    one("a -rw,timeo=-1 srv1:/x", 7, &["timeo=-1 is negative", "timeo=NUMBER"]);
+    one("a -fstype=nfs4,retrans=-2 srv1:/x", 16, &["retrans=-2 is negative", "retrans=NUMBER"]);
     one("a -ro=1 srv1:/x", 4, &["ro takes no value"]);
     one("a -rsize=8k srv1:/x", 4, &["write rsize=8192"]);
     one("a -vers=5 srv1:/x", 4, &["write one of 2, 3"]);

@@ -362,6 +362,13 @@ fn wrong_word(item: &Item<'_>, fstype: &[u8]) -> Option<Finding> {
             let message = format!("{name}={} is no port", Escaped(value.as_bytes()));
             return Some(("options::value", message, "ports are numbers up to 65535".to_owned()));
         }
+        b"timeo" | b"retrans" | b"retry" | b"rsize" | b"wsize" | b"acregmin" | b"acregmax" | b"acdirmin"
+        | b"acdirmax" | b"actimeo" | b"nconnect" | b"max_connect" | b"namlen"
+            if (nfs || cifs || fstype.is_empty()) && value.starts_with('-') =>
+        {
+            let (name, value) = (Escaped(item.name), Escaped(value.as_bytes()));
+            return Some(("options::value", format!("{name}={value} is negative"), format!("write {name}=NUMBER")));
+        }
         b"vers" if cifs => &["1.0", "2.0", "2.1", "3", "3.0", "3.02", "3.0.2", "3.1.1", "3.11", "default"],
         b"sec" if cifs => {
             &["none", "krb5", "krb5i", "ntlm", "ntlmi", "ntlmv2", "ntlmv2i", "ntlmssp", "ntlmsspi", "nontlm"]
